@@ -1,0 +1,1 @@
+"""Adversarial-robustness evaluation built around Wasserstein Introspective Neural Networks."""

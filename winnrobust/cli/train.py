@@ -1,0 +1,61 @@
+"""`winnrobust train`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from winnrobust import workflows
+from winnrobust.cli.options import config_options, data_root_option, device_option, runs_option
+from winnrobust.config import make_config, read_toml
+from winnrobust.devices import resolve_device
+
+
+@click.command()
+@config_options()
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="TOML file of settings, named like the options; options given here win over it.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the run.  [default: a new one under --runs]",
+)
+@runs_option
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the run in --out, or with the newest one under --runs that has the given"
+    " data set, architecture, method and seed. Its own settings count; --epochs may raise its end.",
+)
+@data_root_option
+@device_option
+def train(
+    config_file: Path | None,
+    out: Path | None,
+    runs: Path,
+    resume: bool,
+    data_root: Path | None,
+    device: str,
+    **settings: Any,
+) -> None:
+    """Train a WINN or a baseline; keep the model with the best validation error.
+
+    \b
+    winnrobust train --dataset mnist --arch resnet32
+    winnrobust train --dataset mnist --arch resnet32 --method baseline
+    winnrobust train --resume --out runs/my-run
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if config_file is not None:
+        given = read_toml(config_file) | given
+    config = make_config(given, str(config_file or "options"))
+    where = resolve_device(device)
+    if resume:
+        run = out or workflows.newest_run_like(runs, config)
+        workflows.resume_run(run, given, data_root, where)
+    else:
+        workflows.train_run(out or workflows.new_run_path(runs, config), config, data_root, where)

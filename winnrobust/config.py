@@ -1,0 +1,153 @@
+"""Every setting of a training run, with the paper's values as defaults."""
+
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from winnrobust.errors import InputError
+
+
+def _setting(
+    default: Any,
+    help: str,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> Any:
+    bounds = {"at_least": at_least, "above": above, "below": below}
+    return field(default=default, metadata={"help": help, "bounds": bounds})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The configuration of one run; together with the data it decides the weights.
+
+    The field names are the command line's options (`synthesis_lr` is `--synthesis-lr`) and the
+    keys of a `--config` file. Defaults are the paper's and its code's (method.md A2 to A6).
+    """
+
+    dataset: str = _setting("mnist", "Data set.")
+    arch: str = _setting("vanilla", "Architecture.")
+    method: str = _setting("winn", "Training method.")
+    epochs: int = _setting(200, "Passes over the training images.", at_least=1)
+    batch_size: int = _setting(
+        100, "Real images per step, with as many pseudo-negatives.", at_least=1
+    )
+    lr: float = _setting(1e-3, "Adam's learning rate, constant.", above=0)
+    adam_beta1: float = _setting(0.0, "Adam's first-moment decay.", at_least=0, below=1)
+    adam_beta2: float = _setting(0.9, "Adam's second-moment decay.", at_least=0, below=1)
+    adam_eps: float = _setting(1e-8, "Adam's epsilon.", above=0)
+    alpha: float = _setting(0.01, "Weight of Wasserstein term plus gradient penalty.", at_least=0)
+    gp_weight: float = _setting(
+        10.0, "Weight of the gradient penalty inside the alpha term.", at_least=0
+    )
+    negatives_per_class: int = _setting(
+        100, "Pseudo-negatives per class at the start and added after every epoch.", at_least=1
+    )
+    synthesis_lr: float = _setting(0.02, "Adam's step on the pixels (in [-1, 1]).", above=0)
+    synthesis_beta1: float = _setting(
+        0.9, "First-moment decay of Adam on the pixels.", at_least=0, below=1
+    )
+    synthesis_beta2: float = _setting(
+        0.9, "Second-moment decay of Adam on the pixels.", at_least=0, below=1
+    )
+    synthesis_max_steps: int = _setting(
+        2000, "Ascent steps after which a batch is kept as it is.", at_least=1
+    )
+    synthesis_tolerance: float = _setting(
+        1e-3, "Stop when the mean critic is this close to the threshold.", at_least=0
+    )
+    synthesis_class_weight: float = _setting(
+        0.5, "Weight of the cross-entropy to the wanted class in the ascent.", at_least=0
+    )
+    synthesis_carry_adam: bool = _setting(
+        False, "Keep Adam's moments from one epoch's ascent to the next (as the TF1 code did)."
+    )
+    noise_dim: int = _setting(128, "Inputs of the random initial generator.", at_least=1)
+    noise_weight_std: float = _setting(
+        0.1, "Standard deviation of the random generator's weights.", above=0
+    )
+    limit_train: int | None = _setting(
+        None, "Train on the first N images of the training split only.", at_least=1
+    )
+    seed: int = _setting(0, "Seed of all randomness.", at_least=0)
+
+    def __post_init__(self) -> None:
+        """Check types and ranges.
+
+        Raises:
+            InputError: a value of the wrong type or outside its range, named in the message.
+        """
+        hints = typing.get_type_hints(type(self))
+        for setting in fields(self):
+            value = _converted(setting.name, getattr(self, setting.name), hints[setting.name])
+            object.__setattr__(self, setting.name, value)
+            _check_bounds(setting.name, value, setting.metadata["bounds"])
+
+
+def option_name(setting: str) -> str:
+    """The command-line spelling of a setting: `gp_weight` -> `--gp-weight`."""
+    return "--" + setting.replace("_", "-")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read settings from a TOML file of `setting = value` lines.
+
+    Raises:
+        InputError: the file cannot be read, is not TOML, or names an unknown setting.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path} is not valid TOML: {error}") from None
+    return {key.replace("-", "_"): value for key, value in values.items()}
+
+
+def make_config(values: Mapping[str, Any], source: str) -> TrainConfig:
+    """Build a configuration from `values`; `source` says in messages where they come from.
+
+    Raises:
+        InputError: an unknown setting, a wrong type or a value out of range.
+    """
+    known = {setting.name for setting in fields(TrainConfig)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise InputError(
+            f"{source}: unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+        )
+    return TrainConfig(**values)
+
+
+def _converted(name: str, value: Any, hint: Any) -> Any:
+    """Return `value` as the setting's type, refusing anything that would change its meaning."""
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        hint = next(option for option in typing.get_args(hint) if option is not type(None))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise InputError(f"{option_name(name)} must be of type {hint.__name__}, not {value!r}")
+    return value
+
+
+def _check_bounds(name: str, value: Any, bounds: Mapping[str, float | None]) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{option_name(name)} must be a finite number, not {value}")
+    checks = (
+        ("at_least", "at least", lambda bound: value >= bound),
+        ("above", "above", lambda bound: value > bound),
+        ("below", "below", lambda bound: value < bound),
+    )
+    for key, words, holds in checks:
+        bound = bounds[key]
+        if bound is not None and value is not None and not holds(bound):
+            raise InputError(f"{option_name(name)} must be {words} {bound:g}, not {value}")

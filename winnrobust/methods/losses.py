@@ -1,0 +1,41 @@
+"""The critic's loss terms, on images in [-1, 1] (paper Eq. 5; method.md A2)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from winnrobust.models import IntrospectiveNetwork
+
+
+def wasserstein_term(critic_fake: Tensor, critic_real: Tensor) -> Tensor:
+    """mean f(pseudo-negatives) - mean f(real): minus the Wasserstein estimate."""
+    return critic_fake.mean() - critic_real.mean()
+
+
+class GradientPenalty(NamedTuple):
+    """The penalty, and the mean gradient norm it was computed from."""
+
+    penalty: Tensor
+    gradient_norm: Tensor
+
+
+def gradient_penalty(
+    network: IntrospectiveNetwork, real: Tensor, fake: Tensor, mix: Tensor
+) -> GradientPenalty:
+    """mean (||grad_z f(z)||_2 - 1)^2 at z = mix * real + (1 - mix) * fake, two-sided.
+
+    Args:
+        network: its critic is f.
+        real, fake: (N, C, H, W) in [-1, 1], partners at the same index.
+        mix: (N,) in [0, 1], one number per pair.
+
+    Returns:
+        Two scalars; the penalty can be differentiated with respect to the parameters.
+    """
+    mix = mix.reshape(-1, 1, 1, 1)
+    between = (mix * real + (1 - mix) * fake).requires_grad_()
+    critic = network.judge(between).critic
+    (gradient,) = torch.autograd.grad(critic.sum(), between, create_graph=True)
+    norm = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    return GradientPenalty(((norm - 1) ** 2).mean(), norm.detach().mean())

@@ -1,0 +1,45 @@
+"""What every architecture shares: one CNN that is a classifier and a critic at once."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class ClassifierOutput(NamedTuple):
+    """What one image gets from an introspective network.
+
+    Attributes:
+        logits: (N, num_classes) class scores, before the softmax.
+        critic: (N,) the critic f, high for images it takes for real.
+    """
+
+    logits: Tensor
+    critic: Tensor
+
+
+class IntrospectiveNetwork(nn.Module):
+    """A feature extractor, a linear layer to the logits, and a critic on the logits.
+
+    The critic is one linear unit on the class logits: it depends on the image only through them
+    (authors' code; method.md A1). A baseline has the same network and leaves its critic untrained.
+
+    Args:
+        features: (N, in_channels, image_size, image_size) in [-1, 1] -> (N, num_features).
+        num_features: width of what `features` returns.
+        num_classes: number of classes.
+    """
+
+    def __init__(self, features: nn.Module, num_features: int, num_classes: int) -> None:
+        super().__init__()
+        self.features = features
+        self.classifier = nn.Linear(num_features, num_classes)
+        self.critic = nn.Linear(num_classes, 1)
+
+    def forward(self, images: Tensor) -> ClassifierOutput:
+        """Judge images (N, C, H, W) in [0, 1]."""
+        return self.judge(2 * images - 1)
+
+    def judge(self, signed_images: Tensor) -> ClassifierOutput:
+        """Judge images (N, C, H, W) in [-1, 1], the range of the method's own maths."""
+        logits = self.classifier(self.features(signed_images))
+        return ClassifierOutput(logits, self.critic(logits).squeeze(1))

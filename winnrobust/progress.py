@@ -1,0 +1,29 @@
+"""Telling the user how far long work is: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+
+from tqdm import tqdm
+
+
+def bar(total: int, description: str, *, initial: int = 0, unit: str = "batch") -> tqdm:
+    """Make a progress bar on stderr with the ETA; silent where stderr is no terminal.
+
+    The ETA comes from the mean rate since the start, because work comes in turns of fast and slow.
+    """
+    return tqdm(
+        total=total,
+        initial=initial,
+        desc=description,
+        unit=unit,
+        smoothing=0,
+        dynamic_ncols=True,
+        disable=None,
+        leave=False,
+        file=sys.stderr,
+    )
+
+
+def say(text: str) -> None:
+    """Print a line on stdout without tearing a bar."""
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()

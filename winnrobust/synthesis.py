@@ -1,0 +1,186 @@
+"""Where pseudo-negatives come from: random images, gradient ascent on the critic, a growing pool.
+
+Everything here works on images in [-1, 1], the range of the method's own maths.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from winnrobust.models import IntrospectiveNetwork
+
+GENERATOR_CHANNELS = (512, 256, 128, 64)
+"""Channels of the random initial generator, from 4x4 pixels up (paper, Appendix D)."""
+
+
+class InitialDistribution:
+    """The images that synthesis starts from: a random convolutional generator, never trained.
+
+    z ~ U(-1, 1)^noise_dim -> linear to 512x4x4 -> four times [layer norm, conv 5x5, nearest-
+    neighbour upsampling to 8, 16 and the image size] -> tanh (method.md A5). Its weights are
+    uniform with standard deviation `weight_std`, drawn once from `generator`.
+
+    Args:
+        channels, image_size: shape of the images to draw.
+        noise_dim: length of z.
+        weight_std: standard deviation of all weights; biases are 0.
+        generator: where the weights are drawn from.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        image_size: int,
+        noise_dim: int,
+        weight_std: float,
+        generator: torch.Generator,
+    ) -> None:
+        bound = weight_std * math.sqrt(3)
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+
+        widths = (*GENERATOR_CHANNELS, channels)
+        self.sizes = (8, 16, image_size, image_size)
+        self.project = uniform(widths[0] * 4 * 4, noise_dim)
+        self.kernels = [
+            uniform(outputs, inputs, 5, 5) for inputs, outputs in itertools.pairwise(widths)
+        ]
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw (count, channels, image_size, image_size) images in [-1, 1] on the CPU."""
+        z = torch.empty(count, self.project.shape[1]).uniform_(-1, 1, generator=generator)
+        x = F.linear(z, self.project).reshape(count, -1, 4, 4)
+        for kernel, size in zip(self.kernels, self.sizes, strict=True):
+            x = F.conv2d(F.layer_norm(x, x.shape[1:]), kernel, padding=2)
+            x = F.interpolate(x, size=(size, size), mode="nearest")
+        return torch.tanh(x)
+
+
+class NegativePool:
+    """All pseudo-negatives made so far, by class; it only grows (method.md A4)."""
+
+    def __init__(self, images: Tensor) -> None:
+        """Start with `images` (num_classes, n, C, H, W) in [-1, 1]."""
+        self.images = images
+
+    def __len__(self) -> int:
+        return self.images.shape[0] * self.images.shape[1]
+
+    def add(self, images: Tensor) -> None:
+        """Append `images` (num_classes, n, C, H, W) in [-1, 1]."""
+        self.images = torch.cat([self.images, images], dim=1)
+
+    def draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw for each label one image of that class, uniformly with replacement.
+
+        Args:
+            labels: (N,) int64.
+            generator: a CPU generator.
+
+        Returns:
+            (N, C, H, W) in [-1, 1].
+        """
+        choice = torch.randint(self.images.shape[1], labels.shape, generator=generator)
+        return self.images[labels, choice.to(labels.device)]
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """How pixels are moved (method.md A6); the fields are `TrainConfig`'s `synthesis_*`."""
+
+    lr: float
+    beta1: float
+    beta2: float
+    max_steps: int
+    tolerance: float
+    class_weight: float
+
+    def optimizer(self, pixels: list[Tensor]) -> torch.optim.Adam:
+        """Make Adam for one pixel tensor per class, with fresh moments."""
+        return torch.optim.Adam(pixels, lr=self.lr, betas=(self.beta1, self.beta2), eps=1e-8)
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """What an ascent gave.
+
+    Attributes:
+        images: (num_classes, n, C, H, W) in [-1, 1].
+        steps: (num_classes,) int64, steps until each class stopped.
+        reached: (num_classes,) bool, False where the step limit ended it.
+    """
+
+    images: Tensor
+    steps: Tensor
+    reached: Tensor
+
+
+def synthesise(
+    network: IntrospectiveNetwork,
+    start: Tensor,
+    thresholds: Tensor,
+    ascent: Ascent,
+    optimizer_state: dict | None = None,
+) -> tuple[Synthesis, dict]:
+    """Move images until the critic takes them for real images of their class.
+
+    For class k it minimises |mean f - threshold_k| + class_weight * mean cross-entropy to k by
+    Adam on the pixels, clips to [-1, 1] after every step, and stops at the first step after which
+    |mean f - threshold_k| <= tolerance (method.md A6). All classes share one forward pass: the
+    norm layers work per image and each class has its own mean, threshold, stop and Adam moments,
+    so the result is that of one class after the other. The stop test reuses the next step's
+    forward pass.
+
+    Args:
+        network: judged as it is; no parameter and no parameter gradient changes.
+        start: (num_classes, n, C, H, W) in [-1, 1]; class k's images at index k.
+        thresholds: (num_classes,) critic values to reach.
+        ascent: the settings.
+        optimizer_state: moments of an earlier call to go on with; None for fresh ones.
+
+    Returns:
+        The synthesis and Adam's state after it.
+    """
+    num_classes, count = start.shape[:2]
+    pixels = [images.clone().requires_grad_() for images in start]
+    optimizer = ascent.optimizer(pixels)
+    if optimizer_state is not None:
+        optimizer.load_state_dict(optimizer_state)
+    steps = torch.zeros(num_classes, dtype=torch.int64)
+    reached = torch.zeros(num_classes, dtype=torch.bool)
+    active = list(range(num_classes))
+
+    for step in range(ascent.max_steps + 1):
+        output = network.judge(torch.cat([pixels[k] for k in active]))
+        mean_critic = output.critic.reshape(len(active), count).mean(1)
+        gap = (mean_critic - thresholds[active]).abs()
+        if step > 0:
+            steps[active] = step
+            reached[active] = gap.detach().cpu() <= ascent.tolerance
+        unfinished = ~reached[active]
+        if step == ascent.max_steps or not unfinished.any():
+            break
+
+        wanted = torch.tensor(active, device=start.device).repeat_interleave(count)
+        class_loss = F.cross_entropy(output.logits, wanted, reduction="none")
+        objective = gap + ascent.class_weight * class_loss.reshape(len(active), count).mean(1)
+        active = [k for k, go_on in zip(active, unfinished.tolist(), strict=True) if go_on]
+        gradients = torch.autograd.grad(
+            objective[unfinished.to(objective.device)].sum(), [pixels[k] for k in active]
+        )
+        for images in pixels:
+            images.grad = None  # Adam leaves alone what has no gradient: finished classes
+        for k, gradient in zip(active, gradients, strict=True):
+            pixels[k].grad = gradient
+        optimizer.step()
+        with torch.no_grad():
+            for k in active:
+                pixels[k].clamp_(-1, 1)
+
+    images = torch.stack([images.detach() for images in pixels])
+    return Synthesis(images, steps, reached), optimizer.state_dict()

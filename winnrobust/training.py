@@ -1,0 +1,386 @@
+"""The one training loop: epochs, validation, checkpoints, resume, the metrics log.
+
+A run is a folder (see `RunFolder`). Whatever is written replaces the old file in one rename, and
+the state of an epoch is written last: a kill at any moment leaves the last good epoch, and a
+resumed run ends with the same bits as an undisturbed one.
+"""
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor
+from tqdm import tqdm
+
+from winnrobust import provenance
+from winnrobust.checkpoint import ModelInfo, load_model, read_tensors, save_model, write_tensors
+from winnrobust.config import TrainConfig, make_config
+from winnrobust.data import Dataset, ImageSplit, to_unit
+from winnrobust.errors import InputError
+from winnrobust.evaluation.intervals import wilson_interval
+from winnrobust.files import new_folder, read_json, replacing, write_json, write_text
+from winnrobust.methods import METHODS, Batch, Method
+from winnrobust.models import ARCHITECTURES, IntrospectiveNetwork, build
+from winnrobust.progress import bar, say
+from winnrobust.randomness import stream
+
+VALIDATION_BATCH = 500
+SAMPLES_PER_CLASS = 10
+"""Pseudo-negatives of each class in an epoch's picture."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The effective configuration, every field of `TrainConfig`."""
+        return self.path / "config.json"
+
+    @property
+    def manifest(self) -> Path:
+        """Provenance, status ("training" or "complete"), best epoch, test error."""
+        return self.path / "manifest.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per finished epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def model(self) -> Path:
+        """The weights with the best validation error so far."""
+        return self.path / "model.safetensors"
+
+    @property
+    def state(self) -> Path:
+        """What resume needs: newest weights, Adam's moments, the history."""
+        return self.path / "state" / "last.safetensors"
+
+    def negatives(self, epoch: int) -> Path:
+        """The pseudo-negatives made after an epoch."""
+        return self.path / "state" / f"negatives-{epoch:04d}.safetensors"
+
+    def samples(self, epoch: int) -> Path:
+        """A picture of them: one row per class."""
+        return self.path / "samples" / f"epoch-{epoch:04d}.png"
+
+
+@dataclass
+class Progress:
+    """How far a run is: one row of metrics per finished epoch, and the best of them so far."""
+
+    history: list[dict[str, Any]]
+    best_epoch: int = 0
+    best_valid_error: float = math.inf
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history)
+
+
+def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: torch.device) -> RunFolder:
+    """Create the folder of a new run and write its configuration and manifest.
+
+    Raises:
+        InputError: unknown architecture or method, or the folder exists.
+    """
+    for kind, name, known in (
+        ("architecture", config.arch, ARCHITECTURES),
+        ("method", config.method, METHODS),
+    ):
+        if name not in known:
+            raise InputError(f"unknown {kind} '{name}'; known are {', '.join(known)}")
+    run = RunFolder(new_folder(path))
+    write_json(run.config, asdict(config))
+    manifest = provenance.describe(device) | {
+        "status": "training",
+        "seed": config.seed,
+        "data": _describe_data(dataset, config),
+        "resumed": [],
+    }
+    write_json(run.manifest, manifest)
+    return run
+
+
+def reopen_run(path: Path) -> tuple[RunFolder, TrainConfig]:
+    """Open an existing run to go on with it.
+
+    Raises:
+        InputError: there is no run, or its files are damaged.
+    """
+    run = RunFolder(path)
+    if not run.config.is_file() or not run.manifest.is_file():
+        raise InputError(f"{path} is not a training run (no config.json and manifest.json in it)")
+    config = make_config(read_json(run.config), str(run.config))
+    return run, config
+
+
+def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
+    """Train until `config.epochs`, from the last finished epoch of `run`, then test once.
+
+    Raises:
+        InputError: the loss is no longer finite, or the saved state is damaged or was made from
+            other data.
+    """
+    began = time.monotonic()
+    train_split = dataset.train.first(config.limit_train)
+    network = build(
+        config.arch,
+        dataset.channels,
+        dataset.image_size,
+        dataset.num_classes,
+        stream(config.seed, "weights"),
+    ).to(device, memory_format=torch.channels_last)
+    method = METHODS[config.method](
+        config, dataset.channels, dataset.image_size, dataset.num_classes, device
+    )
+    optimizer = torch.optim.Adam(
+        network.parameters(),
+        lr=config.lr,
+        betas=(config.adam_beta1, config.adam_beta2),
+        eps=config.adam_eps,
+    )
+    progress = Progress([])
+    if run.state.exists():
+        _check_same_data(run, dataset, config)
+        progress = _restore(run, network, optimizer, method)
+        say(f"going on after epoch {progress.epoch} of {config.epochs}")
+    elapsed_before = progress.history[-1]["elapsed"] if progress.history else 0.0
+
+    images, labels = train_split.images.to(device), train_split.labels.to(device)
+    batches = math.ceil(len(train_split) / config.batch_size)
+    with bar(
+        config.epochs * batches, f"{config.method} {config.arch}", initial=progress.epoch * batches
+    ) as status:
+        for epoch in range(progress.epoch + 1, config.epochs + 1):
+            epoch_began = time.monotonic()
+            row: dict[str, Any] = {"epoch": epoch}
+            row |= _train_epoch(network, method, optimizer, images, labels, config, epoch, status)
+            status.set_postfix_str("between epochs")
+            end = method.end_epoch(network, epoch)
+            row |= end.metrics
+            errors = count_errors(network, dataset.valid, device)
+            row |= {
+                "valid_errors": errors,
+                "valid_n": len(dataset.valid),
+                "valid_error": errors / len(dataset.valid),
+                "seconds": round(time.monotonic() - epoch_began, 3),
+                "elapsed": round(elapsed_before + time.monotonic() - began, 3),
+            }
+            progress.history.append(row)
+            _save_epoch(run, config, dataset, network, optimizer, method, progress, end.negatives)
+            say(_epoch_line(row, config.epochs))
+    _finish(run, dataset, progress, device)
+
+
+def count_errors(network: IntrospectiveNetwork, split: ImageSplit, device: torch.device) -> int:
+    """Count the images of `split` that the network puts into a wrong class."""
+    network.eval()
+    errors = 0
+    with torch.no_grad():
+        for images, labels in zip(
+            split.images.split(VALIDATION_BATCH), split.labels.split(VALIDATION_BATCH), strict=True
+        ):
+            predictions = network(to_unit(images.to(device))).logits.argmax(1)
+            errors += int((predictions != labels.to(device)).sum())
+    return errors
+
+
+def _train_epoch(
+    network: IntrospectiveNetwork,
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    config: TrainConfig,
+    epoch: int,
+    status: tqdm,
+) -> dict[str, float]:
+    """One pass over the training images; returns the means of what was logged.
+
+    Raises:
+        InputError: the loss is not finite.
+    """
+    network.train()
+    order = torch.randperm(len(labels), generator=stream(config.seed, "batches", epoch))
+    generator = stream(config.seed, "steps", epoch)
+    totals: dict[str, float] = {}
+    for chosen in order.to(labels.device).split(config.batch_size):
+        losses = method.loss(network, Batch(to_unit(images[chosen]), labels[chosen], generator))
+        optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()
+        optimizer.step()
+        loss = losses.total.item()
+        if not math.isfinite(loss):
+            raise InputError(
+                f"the loss became {loss} in epoch {epoch}: training has diverged; lower --lr or"
+                " --alpha and start anew (the run keeps its last good epoch)"
+            )
+        for name, value in {"loss": losses.total, **losses.parts}.items():
+            totals[name] = totals.get(name, 0.0) + value.item() * len(chosen)
+        status.set_postfix_str(f"epoch {epoch}/{config.epochs}, loss {loss:.4f}", refresh=False)
+        status.update()
+    return {name: total / len(labels) for name, total in totals.items()}
+
+
+def _save_epoch(
+    run: RunFolder,
+    config: TrainConfig,
+    dataset: Dataset,
+    network: IntrospectiveNetwork,
+    optimizer: torch.optim.Optimizer,
+    method: Method,
+    progress: Progress,
+    negatives: Tensor | None,
+) -> None:
+    """Write all that an epoch leaves; the state last, because it makes the epoch count."""
+    row = progress.history[-1]
+    if negatives is not None:
+        write_tensors(
+            run.negatives(progress.epoch), {"images": negatives}, {"kind": "pseudo-negatives"}
+        )
+        _save_samples(run.samples(progress.epoch), negatives)
+    if row["valid_error"] <= progress.best_valid_error:  # ties go to the later epoch (A7)
+        progress.best_epoch, progress.best_valid_error = progress.epoch, row["valid_error"]
+        info = ModelInfo(
+            arch=config.arch,
+            in_channels=dataset.channels,
+            image_size=dataset.image_size,
+            num_classes=dataset.num_classes,
+            dataset=config.dataset,
+            method=config.method,
+            seed=config.seed,
+            epoch=progress.epoch,
+            valid_error=row["valid_error"],
+        )
+        save_model(run.model, network, info)
+    write_text(run.metrics, "".join(json.dumps(row) + "\n" for row in progress.history))
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+    tensors |= {f"method.{name}": value for name, value in method.state().items()}
+    write_tensors(run.state, tensors, {"kind": "training state", **asdict(progress)})
+
+
+def _restore(
+    run: RunFolder, network: IntrospectiveNetwork, optimizer: torch.optim.Optimizer, method: Method
+) -> Progress:
+    """Load the state of the last finished epoch into network, optimiser and method."""
+    tensors, header = read_tensors(run.state, "training state")
+    progress = Progress(header["history"], header["best_epoch"], header["best_valid_error"])
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {
+            name.removeprefix(prefix): value
+            for name, value in tensors.items()
+            if name.startswith(prefix)
+        }
+
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in part("optimizer.").items():
+        index, name = key.split(".")
+        moments.setdefault(int(index), {})[name] = value
+    negatives = [
+        read_tensors(run.negatives(epoch), "pseudo-negatives")[0]["images"]
+        for epoch in range(1, progress.epoch + 1)
+        if run.negatives(epoch).exists()
+    ]
+    try:
+        network.load_state_dict(part("network."))
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"{run.state} does not fit the run's configuration ({str(error).splitlines()[0]})"
+        ) from None
+    method.restore(part("method."), negatives)
+    return progress
+
+
+def _finish(run: RunFolder, dataset: Dataset, progress: Progress, device: torch.device) -> None:
+    """Test the best model, the only use of the test images, and complete the manifest."""
+    network, info = load_model(run.model)
+    errors = count_errors(network.to(device), dataset.test, device)
+    total = len(dataset.test)
+    low, high = wilson_interval(errors, total)
+    manifest = read_json(run.manifest) | {
+        "status": "complete",
+        "finished": provenance.now(),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "epochs": progress.epoch,
+        "training_seconds": progress.history[-1]["elapsed"],
+        "best": {"epoch": info.epoch, "valid_error": info.valid_error},
+        "test": {
+            "epoch": info.epoch,
+            "n": total,
+            "errors": errors,
+            "error": errors / total,
+            "error_low": low,
+            "error_high": high,
+        },
+    }
+    write_json(run.manifest, manifest)
+    say(
+        f"best epoch {info.epoch}: validation error {info.valid_error:.2%},"
+        f" test error {errors / total:.2%} ({errors} of {total})"
+    )
+
+
+def note_resumption(run: RunFolder, config: TrainConfig, device: torch.device) -> None:
+    """Record in the manifest that, when and on what machine a run is gone on with."""
+    manifest = read_json(run.manifest)
+    resumed = [*manifest.get("resumed", []), provenance.describe(device)]
+    write_json(run.config, asdict(config))
+    write_json(run.manifest, manifest | {"status": "training", "resumed": resumed})
+
+
+def _describe_data(dataset: Dataset, config: TrainConfig) -> dict[str, Any]:
+    parts = {
+        "train": dataset.train.first(config.limit_train),
+        "valid": dataset.valid,
+        "test": dataset.test,
+    }
+    return {"name": dataset.name} | {
+        name: {"n": len(split), "sha256": split.sha256()} for name, split in parts.items()
+    }
+
+
+def _check_same_data(run: RunFolder, dataset: Dataset, config: TrainConfig) -> None:
+    if read_json(run.manifest).get("data") != _describe_data(dataset, config):
+        raise InputError(
+            f"{run.path} was trained on other data than '{dataset.name}' now holds; resume with"
+            " the original --data-root or start a new run"
+        )
+
+
+def _save_samples(path: Path, negatives: Tensor) -> None:
+    """Write a picture with one row per class."""
+    shown = (negatives[:, :SAMPLES_PER_CLASS] + 1) / 2
+    with replacing(path) as temporary:
+        torchvision.utils.save_image(shown.flatten(0, 1), temporary, nrow=shown.shape[1])
+
+
+def _epoch_line(row: dict[str, Any], epochs: int) -> str:
+    """One line per epoch, for terminals and logs alike."""
+    parts = [
+        f"epoch {row['epoch']:3d}/{epochs}",
+        f"loss {row['loss']:.4f}",
+        f"cross-entropy {row['cross_entropy']:.4f}",
+    ]
+    if "wasserstein" in row:
+        parts += [
+            f"Wasserstein {row['wasserstein']:.3f}",
+            f"gradient norm {row['gradient_norm']:.3f}",
+            f"synthesis {row['synthesis_steps']:.0f} steps"
+            f" ({row['synthesis_reached']:.0%} of classes stopped early)",
+        ]
+    parts += [f"validation error {row['valid_error']:.2%}", f"{row['seconds']:.1f} s"]
+    return "  ".join(parts)
