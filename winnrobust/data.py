@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -178,17 +179,17 @@ def _hold_out(name: str, train: ImageSplit, valid_size: int, test: ImageSplit) -
     return Dataset(name, 10, train.first(cut), valid, test)
 
 
-def _torchvision(name: str, root: Path, load: Callable[[bool], object]) -> "object":
+def _torchvision(name: str, root: Path, load: Callable[[bool], Any]) -> Any:
     """Load from disk, else download; every failure becomes one line that says what to do."""
     try:
         return load(False)
-    except RuntimeError:
-        pass  # torchvision's word for "not there, or not the original files"
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"data set '{name}' in {root} cannot be read ({_one_line(error)}); replace its files"
-            f" ({_PLACES[name]}), or use mnist5k, which needs none"
-        ) from None
+    except (RuntimeError, OSError, ValueError, EOFError) as error:
+        # "not found" is torchvision's word for files that are missing or not the original ones
+        if "not found" not in str(error):
+            raise InputError(
+                f"data set '{name}' in {root} cannot be read ({_one_line(error)}); replace its"
+                f" files ({_PLACES[name]}), or use --dataset mnist5k, which needs none"
+            ) from None
     try:
         return load(True)
     except Exception as error:  # torchvision raises anything from URLError to zipfile errors

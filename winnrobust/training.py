@@ -8,7 +8,7 @@ resumed run ends with the same bits as an undisturbed one.
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from winnrobust.checkpoint import ModelInfo, load_model, read_tensors, save_mode
 from winnrobust.config import TrainConfig, make_config
 from winnrobust.data import Dataset, ImageSplit, to_unit
 from winnrobust.errors import InputError
-from winnrobust.evaluation.intervals import wilson_interval
+from winnrobust.evaluation.intervals import rate
 from winnrobust.files import new_folder, read_json, replacing, write_json, write_text
 from winnrobust.methods import METHODS, Batch, Method
 from winnrobust.models import ARCHITECTURES, IntrospectiveNetwork, build
@@ -76,11 +76,18 @@ class RunFolder:
 
 @dataclass
 class Progress:
-    """How far a run is: one row of metrics per finished epoch, and the best of them so far."""
+    """How far a run is.
 
-    history: list[dict[str, Any]]
+    Attributes:
+        history: one row of metrics per finished epoch.
+        best_epoch, best_valid_error: the best of them so far.
+        negative_epochs: the epochs that made pseudo-negatives.
+    """
+
+    history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     best_valid_error: float = math.inf
+    negative_epochs: list[int] = field(default_factory=list)
 
     @property
     def epoch(self) -> int:
@@ -149,7 +156,7 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
         betas=(config.adam_beta1, config.adam_beta2),
         eps=config.adam_eps,
     )
-    progress = Progress([])
+    progress = Progress()
     if run.state.exists():
         _check_same_data(run, dataset, config)
         progress = _restore(run, network, optimizer, method)
@@ -249,6 +256,7 @@ def _save_epoch(
             run.negatives(progress.epoch), {"images": negatives}, {"kind": "pseudo-negatives"}
         )
         _save_samples(run.samples(progress.epoch), negatives)
+        progress.negative_epochs.append(progress.epoch)
     if row["valid_error"] <= progress.best_valid_error:  # ties go to the later epoch (A7)
         progress.best_epoch, progress.best_valid_error = progress.epoch, row["valid_error"]
         info = ModelInfo(
@@ -276,7 +284,8 @@ def _restore(
 ) -> Progress:
     """Load the state of the last finished epoch into network, optimiser and method."""
     tensors, header = read_tensors(run.state, "training state")
-    progress = Progress(header["history"], header["best_epoch"], header["best_valid_error"])
+    header.pop("kind")
+    progress = Progress(**header)
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {
@@ -291,8 +300,7 @@ def _restore(
         moments.setdefault(int(index), {})[name] = value
     negatives = [
         read_tensors(run.negatives(epoch), "pseudo-negatives")[0]["images"]
-        for epoch in range(1, progress.epoch + 1)
-        if run.negatives(epoch).exists()
+        for epoch in progress.negative_epochs
     ]
     try:
         network.load_state_dict(part("network."))
@@ -310,7 +318,7 @@ def _finish(run: RunFolder, dataset: Dataset, progress: Progress, device: torch.
     network, info = load_model(run.model)
     errors = count_errors(network.to(device), dataset.test, device)
     total = len(dataset.test)
-    low, high = wilson_interval(errors, total)
+    error = rate(errors, total)
     manifest = read_json(run.manifest) | {
         "status": "complete",
         "finished": provenance.now(),
@@ -322,15 +330,15 @@ def _finish(run: RunFolder, dataset: Dataset, progress: Progress, device: torch.
             "epoch": info.epoch,
             "n": total,
             "errors": errors,
-            "error": errors / total,
-            "error_low": low,
-            "error_high": high,
+            "error": error.value,
+            "error_low": error.low,
+            "error_high": error.high,
         },
     }
     write_json(run.manifest, manifest)
     say(
         f"best epoch {info.epoch}: validation error {info.valid_error:.2%},"
-        f" test error {errors / total:.2%} ({errors} of {total})"
+        f" test error {error.value:.2%} ({errors} of {total})"
     )
 
 

@@ -1,0 +1,31 @@
+"""Adversarial error and cross-correction of anybody's modules."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from winnrobust.evaluation.examples import Examples
+from winnrobust.evaluation.harness import BATCH_SIZE, Evaluation, run
+
+
+def evaluate(
+    models: Mapping[str, nn.Module],
+    images: Tensor | np.ndarray,
+    labels: Tensor | np.ndarray,
+    attacks: Sequence[str] = ("fgsm",),
+    epsilons: Sequence[float] = (0.125,),
+    batch_size: int = BATCH_SIZE,
+    device: torch.device | str | None = None,
+) -> pd.DataFrame:
+    """Return the tidy table of `run`: one row per (attack, epsilon, source, target).
+
+    Arguments and errors are those of `winnrobust.evaluation.run`; columns are
+    `winnrobust.evaluation.metrics.RESULT_COLUMNS`.
+    """
+    return run(models, images, labels, attacks, epsilons, batch_size, device).table
+
+
+__all__ = ["Evaluation", "Examples", "evaluate", "run"]

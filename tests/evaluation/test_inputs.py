@@ -1,0 +1,175 @@
+"""Everything a caller can get wrong ends in one line that says so."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from winnrobust.errors import InputError
+from winnrobust.evaluation import evaluate, run
+
+IMAGES = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 1, 2])
+
+
+class Answer(nn.Module):
+    """A module that answers with whatever it is told to."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, images):
+        return self.answer(images)
+
+
+def linear(classes: int = 3) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, classes))
+
+
+def broken() -> nn.Module:
+    model = linear()
+    with torch.no_grad():
+        model[1].weight[0, 0] = float("nan")
+    return model
+
+
+def with_pixel(value: float) -> torch.Tensor:
+    images = IMAGES.clone()
+    images[1, 0, 1, 1] = value
+    return images
+
+
+def no_gradient(images: torch.Tensor) -> torch.Tensor:
+    return images.detach().flatten(1)
+
+
+MISTAKES = {
+    "no models": ({"models": {}}, "no models"),
+    "one bare model": ({"models": linear()}, "dict from name"),
+    "models in a list": ({"models": [linear()]}, "dict from name"),
+    "no module": ({"models": {"net": lambda images: images}}, "'net' must be a torch.nn.Module"),
+    "a class": ({"models": {"net": nn.Linear}}, "'net' must be a torch.nn.Module"),
+    "nameless model": ({"models": {"": linear()}}, "name must be a non-empty string"),
+    "number as name": ({"models": {7: linear()}}, "name must be a non-empty string"),
+    "no images": ({"images": IMAGES[:0], "labels": LABELS[:0]}, "no images"),
+    "no pixels": ({"images": IMAGES[..., :0]}, "no images"),
+    "three dimensions": ({"images": IMAGES[:, 0]}, r"\(N, C, H, W\), not \(3, 2, 2\)"),
+    "uint8": ({"images": (IMAGES * 255).byte()}, "uint8; divide 8-bit images by 255"),
+    "int64": ({"images": IMAGES.long()}, "floating point"),
+    "complex": ({"images": IMAGES + 0j}, "floating point"),
+    "uint8 array": ({"images": np.zeros((3, 1, 2, 2), np.uint8)}, "divide 8-bit images by 255"),
+    "objects": ({"images": np.full((3, 1, 2, 2), None)}, "plain numbers, not object"),
+    "images as lists": ({"images": IMAGES.tolist()}, "tensor or a numpy array, not list"),
+    "above 1": ({"images": with_pixel(1.5)}, r"in \[0, 1\], these reach from .* to 1.5"),
+    "below 0": ({"images": with_pixel(-1)}, r"in \[0, 1\], these reach from -1 to"),
+    "infinite pixel": ({"images": with_pixel(float("inf"))}, "to inf"),
+    "NaN pixel": ({"images": with_pixel(float("nan"))}, "images contain NaN"),
+    "too few labels": ({"labels": LABELS[:2]}, r"shape \(3,\), one per image, not \(2,\)"),
+    "labels in columns": ({"labels": LABELS[:, None]}, r"not \(3, 1\)"),
+    "float labels": ({"labels": LABELS.float()}, "labels must be integers.*float32"),
+    "bool labels": ({"labels": LABELS.bool()}, "labels must be integers.*bool"),
+    "labels as list": ({"labels": [0, 1, 2]}, "tensor or a numpy array, not list"),
+    "negative label": ({"labels": LABELS - 1}, "labels must be 0 or more; the lowest is -1"),
+    "label too high": ({"labels": LABELS + 1}, "labels go up to 3, .* only the classes 0 to 2"),
+    "unknown attack": ({"attacks": ["fgsm", "magic"]}, "unknown attack 'magic'; known are fgsm"),
+    "attack as string": ({"attacks": "fgsm"}, "list of names"),
+    "attack no name": ({"attacks": [3]}, "unknown attack '3'"),
+    "no attacks": ({"attacks": []}, "no attacks to run; known are fgsm"),
+    "negative epsilon": ({"epsilons": [0.1, -0.1]}, "epsilon must be .* not -0.1"),
+    "NaN epsilon": ({"epsilons": [float("nan")]}, "epsilon must be .* not nan"),
+    "infinite epsilon": ({"epsilons": [float("inf")]}, "epsilon must be .* not inf"),
+    "epsilon above 1": ({"epsilons": [8]}, "epsilon must be .* from 0 to 1 .* not 8"),
+    "epsilon as string": ({"epsilons": ["0.1"]}, "epsilon must be a number .* not '0.1'"),
+    "epsilon None": ({"epsilons": [None]}, "epsilon must be a number"),
+    "epsilon True": ({"epsilons": [True]}, "epsilon must be a number .* not True"),
+    "bare epsilon": ({"epsilons": 0.1}, "epsilons must be a list of numbers.* not 0.1"),
+    "string of epsilons": ({"epsilons": "0.1"}, "epsilons must be a list of numbers"),
+    "no epsilons": ({"epsilons": []}, "epsilons must be a list of numbers"),
+    "batch size 0": ({"batch_size": 0}, "batch_size must be an integer of at least 1, not 0"),
+    "half a batch": ({"batch_size": 0.5}, "batch_size must be an integer"),
+    "no such device": ({"device": "abacus"}, "abacus cannot be used here"),
+    "negative examples": ({"num_examples": -1}, "num_examples must be an integer of at least 0"),
+    "NaN weights": ({"models": {"good": linear(), "bad": broken()}}, "'bad' .* NaN or infinite"),
+    "wrong image shape": (
+        {"images": torch.rand(3, 3, 8, 8)},
+        r"'net' cannot classify images of shape \(3, 8, 8\): RuntimeError: .*shapes",
+    ),
+    "different classes": (
+        {"models": {"a": linear(3), "b": linear(4)}},
+        "same number of classes, but have: 'a' 3, 'b' 4",
+    ),
+    "feature maps": ({"models": {"net": Answer(lambda x: x)}}, r"logits of shape \(2, 1, 2, 2\)"),
+    "too few rows": (
+        {"models": {"net": Answer(lambda x: x.flatten(1)[:1])}},
+        r"logits of shape \(1, 4\) for 2 images",
+    ),
+    "one logit": ({"models": {"net": linear(1)}}, "K >= 2 classes"),
+    "no logits": ({"models": {"net": Answer(lambda x: None)}}, "'net': .* returns NoneType"),
+    "tuple of logits": ({"models": {"net": Answer(lambda x: (x, x))}}, "'net': .* returns tuple"),
+    "no gradient": (
+        {"models": {"net": Answer(no_gradient)}},
+        "attack 'fgsm' on model 'net': .* no gradient to follow",
+    ),
+}
+
+
+@pytest.mark.parametrize(("mistake", "message"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_mistakes_are_named_in_one_line(mistake, message):
+    arguments = {"models": {"net": linear()}, "images": IMAGES, "labels": LABELS} | mistake
+    with pytest.raises(InputError, match=message) as caught:
+        run(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_nan_logits_that_appear_only_under_attack_are_named():
+    # Finite on the clean images, NaN as soon as a pixel reaches 1.
+    def explode(images):
+        return torch.where(images.flatten(1) == 1, torch.nan, images.flatten(1))
+
+    with pytest.raises(InputError, match="'net' returns logits that are NaN"):
+        run({"net": Answer(explode)}, IMAGES * 0.9, LABELS, epsilons=[1.0])
+
+
+def test_a_repeated_epsilon_or_attack_is_done_once():
+    table = evaluate({"net": linear()}, IMAGES, LABELS, ["fgsm", "fgsm"], [0.2, 0.1, 0.2])
+    assert table.epsilon.tolist() == [0.2, 0.1]
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (IMAGES.double(), LABELS.int()),
+        (IMAGES.numpy(), LABELS.numpy()),
+        (IMAGES.double().numpy(), LABELS.numpy().astype(np.uint8)),
+        (read_only(IMAGES.numpy().copy()), read_only(LABELS.numpy().copy())),
+        (IMAGES.numpy()[::-1].copy()[::-1], LABELS.numpy()[::-1].copy()[::-1]),
+        (IMAGES.transpose(2, 3).contiguous().transpose(2, 3), LABELS),
+    ],
+    ids=["float64", "arrays", "other dtypes", "read-only", "backwards", "strided"],
+)
+def test_all_usable_inputs_give_the_same_table(images, labels):
+    models = {"net": linear()}
+    expected = evaluate(models, IMAGES, LABELS)
+    assert evaluate(models, images, labels).equals(expected)
+
+
+def test_outputs_with_logits_are_read():
+    inner = linear()
+    wrapped = Answer(lambda images: SimpleNamespace(logits=inner(images), other="x"))
+    first = run({"net": inner}, IMAGES, LABELS)
+    second = run({"net": wrapped}, IMAGES, LABELS)
+    assert first.table.equals(second.table)
+
+
+def test_the_device_can_be_named():
+    models = {"net": linear()}
+    table = evaluate(models, IMAGES, LABELS, device="cpu")
+    assert evaluate(models, IMAGES, LABELS, device=torch.device("cpu")).equals(table)

@@ -1,0 +1,83 @@
+"""A real process, killed with SIGKILL, in the middle of an epoch and at every kind of write."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+EPOCHS = 3
+TRAIN = [
+    "train", "--dataset", "mnist5k", "--limit-train", "300", "--epochs", str(EPOCHS),
+    "--negatives-per-class", "3", "--synthesis-max-steps", "3", "--device", "cpu",
+]  # fmt: skip
+WRITES_PER_EPOCH = 5  # negatives, picture, model (if best), metrics, state
+
+# Runs the command line with a rename that dies instead of doing its n-th job: the temporary file
+# is written then, and whatever it was to replace is still the old one.
+DIE_AT_RENAME = """
+import os, pathlib, signal, sys
+left = int(sys.argv.pop(1))
+rename = pathlib.Path.replace
+def dying(self, target):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, target)
+pathlib.Path.replace = dying
+from winnrobust.cli import main
+main()
+"""
+
+
+def winnrobust(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "winnrobust", *map(str, arguments)]
+
+
+def finish(command: list[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    result = finish(winnrobust(*TRAIN, "--out", out))
+    assert result.returncode == 0, result.stderr
+    return out
+
+
+def assert_resumes_to_the_same_bits(out, undisturbed):
+    result = finish(winnrobust("train", "--resume", "--out", out))
+    assert result.returncode == 0, result.stderr
+    for name in ("model.safetensors", "state/negatives-0003.safetensors"):
+        assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == EPOCHS
+
+
+def test_killed_in_the_middle_of_an_epoch(tmp_path, undisturbed):
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        winnrobust(*TRAIN, "--out", out), stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    for line in process.stdout:
+        if line.startswith("epoch   1"):
+            break
+    time.sleep(0.15)  # some steps into the second epoch
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    finished_epochs = len((out / "metrics.jsonl").read_text().splitlines())
+    assert 1 <= finished_epochs < EPOCHS
+    assert_resumes_to_the_same_bits(out, undisturbed)
+
+
+# The first two writes are config.json and manifest.json; then come the writes of epoch 1 and 2.
+@pytest.mark.parametrize("write", [3, 5, 7, 8, 11, 12])
+def test_killed_in_the_middle_of_a_write(tmp_path, undisturbed, write):
+    out = tmp_path / "run"
+    result = finish([sys.executable, "-c", DIE_AT_RENAME, str(write), *TRAIN, "--out", str(out)])
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    assert not (out / "metrics.jsonl").exists() or os.path.getsize(out / "metrics.jsonl") > 0
+    assert_resumes_to_the_same_bits(out, undisturbed)

@@ -1,0 +1,83 @@
+import pytest
+import torch
+
+from winnrobust.models import ARCHITECTURES, build
+from winnrobust.randomness import stream
+
+
+def network(arch: str, channels: int = 1, size: int = 28, seed: int = 0):
+    return build(arch, channels, size, 10, stream(seed, "weights"))
+
+
+@pytest.mark.parametrize(
+    ("arch", "channels", "size", "parameters"),
+    [
+        ("vanilla", 1, 28, 312_149),
+        ("resnet32", 1, 28, 463_877),
+        ("resnet32", 3, 32, 464_165),
+    ],
+)
+def test_parameter_counts_are_the_papers(arch, channels, size, parameters):
+    assert sum(p.numel() for p in network(arch, channels, size).parameters()) == parameters
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
+def test_outputs_logits_and_one_critic_value_per_image(arch, channels, size):
+    output = network(arch, channels, size)(torch.rand(3, channels, size, size))
+    assert output.logits.shape == (3, 10)
+    assert output.critic.shape == (3,)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_forward_takes_unit_images_and_judge_signed_ones(arch):
+    model, images = network(arch), torch.rand(2, 1, 28, 28)
+    torch.testing.assert_close(model(images), model.judge(images * 2 - 1))
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_critic_is_one_linear_unit_on_the_logits(arch):
+    model = network(arch)
+    output = model(torch.rand(2, 1, 28, 28))
+    by_hand = output.logits @ model.critic.weight[0] + model.critic.bias
+    torch.testing.assert_close(output.critic, by_hand)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_images_of_a_batch_do_not_influence_each_other(arch):
+    model, images = network(arch), torch.rand(5, 1, 28, 28)
+    together = model(images).logits
+    alone = torch.cat([model(image[None]).logits for image in images])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_a_flat_image_gives_finite_outputs(arch):
+    assert network(arch)(torch.zeros(1, 1, 28, 28)).logits.isfinite().all()
+
+
+def test_initialisation_follows_the_authors():
+    model = network("vanilla")
+    kernel = model.features[3].weight  # 64 channels in, 5x5: fan-in 1,600
+    nominal = (1.3 * 2 / 1600) ** 0.5
+    assert kernel.abs().max() <= 2 * nominal
+    assert kernel.std().item() == pytest.approx((2.012 / 1600) ** 0.5, rel=0.02)
+    assert model.features[3].bias.abs().max() == 0
+    assert 0.005 < model.critic.weight.std().item() < 0.05
+    assert model.critic.bias.item() == 0
+
+
+def test_same_seed_same_weights_other_seed_other_weights():
+    first, again, other = network("vanilla"), network("vanilla"), network("vanilla", seed=1)
+    assert torch.equal(first.classifier.weight, again.classifier.weight)
+    assert not torch.equal(first.classifier.weight, other.classifier.weight)
+
+
+def test_resnet_shortcut_averages_and_pads_channels_on_both_sides():
+    block = network("resnet32").features[8]  # the first block of stage 2
+    x = torch.arange(16.0).reshape(1, 1, 4, 4).expand(1, 16, 4, 4)
+    shortcut = block.shortcut(x)
+    assert shortcut.shape == (1, 32, 2, 2)
+    assert shortcut[0, :8].abs().max() == 0
+    assert shortcut[0, 24:].abs().max() == 0
+    assert shortcut[0, 8].tolist() == [[2.5, 4.5], [10.5, 12.5]]

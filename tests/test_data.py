@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+import torch
+
+from winnrobust.data import DATA_ROOT_VARIABLE, default_data_root, load_dataset, to_unit
+from winnrobust.errors import InputError
+
+
+def test_embedded_digits_have_a_fixed_stratified_split(digits):
+    sizes = {"train": 350, "valid": 50, "test": 100}
+    for part, per_class in sizes.items():
+        split = getattr(digits, part)
+        assert split.images.shape == (10 * per_class, 1, 28, 28)
+        assert split.images.dtype == torch.uint8
+        assert split.labels.bincount().tolist() == [per_class] * 10
+    assert digits.num_classes == 10
+    assert (digits.channels, digits.image_size) == (1, 28)
+
+
+def test_embedded_splits_share_no_image(digits):
+    parts = [digits.train, digits.valid, digits.test]
+    keys = [{image.numpy().tobytes() for image in part.images} for part in parts]
+    assert len(set.union(*keys)) == sum(len(part) for part in parts) == 5000
+
+
+def test_embedded_split_is_this_very_one(digits):
+    """The identity of the data behind every published figure on mnist5k."""
+    assert digits.test.sha256() == EMBEDDED_TEST_SHA256
+    assert load_dataset("mnist5k").test.sha256() == digits.test.sha256()
+
+
+EMBEDDED_TEST_SHA256 = "b7b2c507d270981b4370bab18a77b8e7651777a2eebc3ba0843b9c548ffe6203"
+
+
+def test_the_first_images_of_a_split_are_balanced(digits):
+    assert digits.train.first(20).labels.bincount().tolist() == [2] * 10
+
+
+def test_hash_tells_pixels_and_labels_apart(blank_split):
+    other_pixel = blank_split.images.clone()
+    other_pixel[0, 0, 0, 0] = 1
+    hashes = {
+        blank_split.sha256(),
+        type(blank_split)(other_pixel, blank_split.labels).sha256(),
+        type(blank_split)(blank_split.images, blank_split.labels.flip(0)).sha256(),
+    }
+    assert len(hashes) == 3
+
+
+def test_to_unit_maps_bytes_to_zero_one():
+    assert to_unit(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx(
+        [0.0, 0.2, 1.0]
+    )
+
+
+def write_idx(path, values: np.ndarray) -> None:
+    header = bytes([0, 0, 8, values.ndim]) + b"".join(
+        size.to_bytes(4, "big") for size in values.shape
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(header + values.astype(np.uint8).tobytes())
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")]
+)
+def test_mnist_like_files_are_split_in_file_order(tmp_path, name, folder):
+    """60 training images stand for 60,000; the split is by the last 15,000, so make 15,060."""
+    raw = tmp_path / folder / "raw"
+    labels = np.arange(15_060) % 10
+    images = np.zeros((15_060, 28, 28), np.uint8)
+    images[:, 0, 0] = labels
+    write_idx(raw / "train-images-idx3-ubyte", images)
+    write_idx(raw / "train-labels-idx1-ubyte", labels)
+    write_idx(raw / "t10k-images-idx3-ubyte", images[:20])
+    write_idx(raw / "t10k-labels-idx1-ubyte", labels[:20])
+    dataset = load_dataset(name, tmp_path)
+    assert (len(dataset.train), len(dataset.valid), len(dataset.test)) == (60, 15_000, 20)
+    assert torch.equal(dataset.train.images[:, 0, 0, 0].long(), dataset.train.labels)
+    assert dataset.valid.labels[0] == 0
+    assert dataset.train.labels.dtype == torch.int64
+
+
+def test_truncated_files_are_named(tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    for part in ("train", "t10k"):
+        write_idx(raw / f"{part}-labels-idx1-ubyte", np.arange(10))
+        write_idx(raw / f"{part}-images-idx3-ubyte", np.zeros((10, 28, 28)))
+    path = raw / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="'mnist'.*cannot be read.*mnist5k"):
+        load_dataset("mnist", tmp_path)
+
+
+def test_far_too_few_images_are_refused(tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    for part in ("train", "t10k"):
+        write_idx(raw / f"{part}-labels-idx1-ubyte", np.arange(10))
+        write_idx(raw / f"{part}-images-idx3-ubyte", np.zeros((10, 28, 28)))
+    with pytest.raises(InputError, match="only 10 training and 10 test images"):
+        load_dataset("mnist", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "svhn", "cifar10"])
+def test_data_that_cannot_be_fetched_says_what_to_do(tmp_path, monkeypatch, name):
+    import urllib.error
+    import urllib.request
+
+    def no_network(*args, **kwargs):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+    with pytest.raises(InputError) as error:
+        load_dataset(name, tmp_path)
+    message = str(error.value)
+    assert "\n" not in message
+    for part in (name, str(tmp_path), "put ", "--data-root", DATA_ROOT_VARIABLE, "mnist5k"):
+        assert part in message
+
+
+def test_unknown_names_are_answered_with_the_known_ones():
+    with pytest.raises(InputError, match="unknown data set 'minst'; known are mnist, fashion"):
+        load_dataset("minst")
+
+
+def test_data_root_comes_from_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv(DATA_ROOT_VARIABLE, str(tmp_path))
+    assert default_data_root() == tmp_path
+    monkeypatch.delenv(DATA_ROOT_VARIABLE)
+    assert default_data_root().name == "data"

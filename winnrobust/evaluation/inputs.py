@@ -1,0 +1,149 @@
+"""Checks at the edge: what a caller gives is usable, or one line says why not."""
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Real
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from winnrobust.attacks import ATTACKS
+from winnrobust.errors import InputError
+
+
+def checked_models(models: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Return the models as a dict of their own.
+
+    Raises:
+        InputError: not a mapping from names to modules, or empty.
+    """
+    if not isinstance(models, Mapping):
+        raise InputError(
+            f"models must be a dict from name to torch.nn.Module, not {type(models).__name__}"
+        )
+    if not models:
+        raise InputError("there are no models to evaluate; give at least one")
+    for name, model in models.items():
+        if not isinstance(name, str) or not name:
+            raise InputError(f"a model's name must be a non-empty string, not {name!r}")
+        if not isinstance(model, nn.Module):
+            raise InputError(
+                f"model '{name}' must be a torch.nn.Module, not {type(model).__name__}"
+            )
+    return dict(models)
+
+
+def checked_images(images: Tensor | np.ndarray) -> Tensor:
+    """Return images (N, C, H, W) as float32 in [0, 1]; float32 tensors are not copied.
+
+    Raises:
+        InputError: another type, dtype or shape, none at all, or values outside [0, 1].
+    """
+    tensor = _as_tensor("images", images)
+    if not tensor.is_floating_point():
+        raise InputError(
+            f"images must be floating point in [0, 1], not {_dtype_name(tensor)}; divide 8-bit"
+            " images by 255"
+        )
+    if tensor.ndim != 4:
+        raise InputError(
+            f"images must have the shape (N, C, H, W), not {tuple(tensor.shape)}; a grey image"
+            " has C = 1"
+        )
+    if tensor.numel() == 0:
+        raise InputError(f"there are no images to evaluate (shape {tuple(tensor.shape)})")
+    tensor = tensor.float()
+    low, high = (bound.item() for bound in torch.aminmax(tensor))
+    if math.isnan(low):
+        raise InputError("images contain NaN; every pixel must be a number in [0, 1]")
+    if low < 0 or high > 1:
+        raise InputError(
+            f"images must lie in [0, 1], these reach from {low:g} to {high:g}; rescale them and"
+            " do any normalisation inside the model"
+        )
+    return tensor
+
+
+def checked_labels(labels: Tensor | np.ndarray, count: int) -> Tensor:
+    """Return labels (count,) as int64 on the CPU.
+
+    Raises:
+        InputError: another type, dtype or shape, or negative labels.
+    """
+    tensor = _as_tensor("labels", labels)
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise InputError(f"labels must be integers (class numbers), not {_dtype_name(tensor)}")
+    if tensor.shape != (count,):
+        raise InputError(
+            f"labels must have the shape ({count},), one per image, not {tuple(tensor.shape)}"
+        )
+    tensor = tensor.cpu().long()
+    if tensor.min() < 0:
+        raise InputError(f"labels must be 0 or more; the lowest is {int(tensor.min())}")
+    return tensor
+
+
+def checked_attacks(attacks: Sequence[str]) -> list[str]:
+    """Return the names of the attacks, each once.
+
+    Raises:
+        InputError: an unknown name, or none.
+    """
+    if isinstance(attacks, str) or not isinstance(attacks, Sequence):
+        raise InputError(f"attacks must be a list of names such as ['fgsm'], not {attacks!r}")
+    if not attacks:
+        raise InputError(f"there are no attacks to run; known are {', '.join(ATTACKS)}")
+    for name in attacks:
+        if name not in ATTACKS:
+            raise InputError(f"unknown attack '{name}'; known are {', '.join(ATTACKS)}")
+    return list(dict.fromkeys(attacks))
+
+
+def checked_epsilons(epsilons: Sequence[float]) -> list[float]:
+    """Return the perturbation bounds, each once, in the order given.
+
+    Raises:
+        InputError: none, or one that is not a number in [0, 1].
+    """
+    try:
+        values = list(epsilons)
+    except TypeError:
+        values = []
+    if isinstance(epsilons, str) or not values:
+        raise InputError(f"epsilons must be a list of numbers such as [0.125], not {epsilons!r}")
+    for value in values:
+        # The comparison also refuses NaN.
+        if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value <= 1:
+            raise InputError(
+                f"epsilon must be a number from 0 to 1 in the units of [0, 1] images, not {value!r}"
+            )
+    return list(dict.fromkeys(float(value) for value in values))
+
+
+def check_count(name: str, value: int, at_least: int) -> None:
+    """Check an integer argument.
+
+    Raises:
+        InputError: it is no integer or too small.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        raise InputError(f"{name} must be an integer of at least {at_least}, not {value!r}")
+
+
+def _as_tensor(name: str, value: Tensor | np.ndarray) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.detach()
+    if not isinstance(value, np.ndarray):
+        raise InputError(
+            f"{name} must be a torch tensor or a numpy array, not {type(value).__name__}"
+        )
+    try:
+        # A copy: torch cannot take arrays that are read-only or run backwards.
+        return torch.from_numpy(np.array(value, order="C"))
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must hold plain numbers, not {value.dtype}") from None
+
+
+def _dtype_name(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -1,0 +1,80 @@
+"""What models say about images, with every broken answer named."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from winnrobust.attacks import logits_of
+from winnrobust.errors import InputError
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return where a module expects its images: beside its first parameter or buffer."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return torch.device("cpu")
+
+
+def logits_from(name: str, model: nn.Module, images: Tensor) -> Tensor:
+    """Return the logits (N, K) of the model called `name`, on the model's device.
+
+    Raises:
+        InputError: the model cannot take the images, or does not answer with finite logits
+            (N, K) of at least two classes.
+    """
+    try:
+        with torch.no_grad():
+            output = model(images.to(device_of(model)))
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except Exception as error:  # anyone's module may raise anything
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"model '{name}' cannot classify images of shape {tuple(images.shape[1:])}:"
+            f" {type(error).__name__}: {reason}"
+        ) from error
+    try:
+        logits = logits_of(output)
+    except InputError as error:
+        raise InputError(f"model '{name}': {error}") from None
+    if logits.ndim != 2 or len(logits) != len(images) or logits.shape[1] < 2:
+        raise InputError(
+            f"model '{name}' returns logits of shape {tuple(logits.shape)} for {len(images)}"
+            f" images; they must have the shape ({len(images)}, K) with one logit for each of"
+            " K >= 2 classes"
+        )
+    if not logits.isfinite().all():
+        raise InputError(
+            f"model '{name}' returns logits that are NaN or infinite; its weights may be broken"
+        )
+    return logits
+
+
+def predictions_of(models: Mapping[str, nn.Module], images: Tensor) -> Tensor:
+    """Return the classes (M, N) int64 on the CPU that M models see in N images.
+
+    Raises:
+        InputError: as `logits_from`.
+    """
+    return torch.stack(
+        [logits_from(name, model, images).argmax(1).cpu() for name, model in models.items()]
+    )
+
+
+def check_classes(models: Mapping[str, nn.Module], images: Tensor, labels: Tensor) -> None:
+    """Check on a few images that the models know the same classes, and those of all labels.
+
+    Raises:
+        InputError: they differ, a label is beyond them, or as `logits_from`.
+    """
+    counts = {name: logits_from(name, model, images).shape[1] for name, model in models.items()}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"'{name}' {count}" for name, count in counts.items())
+        raise InputError(f"models must have the same number of classes, but have: {listed}")
+    known = next(iter(counts.values()))
+    if labels.max() >= known:
+        raise InputError(
+            f"labels go up to {int(labels.max())}, but the models know only the classes 0 to"
+            f" {known - 1}"
+        )

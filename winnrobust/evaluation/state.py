@@ -1,0 +1,83 @@
+"""Borrowing a caller's modules and giving them back as they were."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def frozen(models: Iterable[nn.Module], device: torch.device | None) -> Iterator[None]:
+    """Hold modules in eval mode, without parameter gradients and on `device`, for a `with` block.
+
+    Afterwards, whatever happened, every submodule has its own mode again, every parameter its
+    `requires_grad` and its `grad`, and every tensor its place.
+
+    Args:
+        models: any modules; the same one may appear twice.
+        device: where to hold them; None leaves each where it is.
+    """
+    with ExitStack() as stack:
+        for model in models:
+            stack.enter_context(_modes(model))
+            stack.enter_context(_requires_grad(model))
+            if device is not None:
+                stack.enter_context(_placed(model, device))
+            model.eval()
+            # Not Module.requires_grad_, which a ScriptModule refuses.
+            for parameter in model.parameters():
+                parameter.requires_grad_(False)
+        yield
+
+
+@contextmanager
+def _modes(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            # The attribute, not train(): that would carry one mode to all children.
+            module.training = training
+
+
+@contextmanager
+def _requires_grad(model: nn.Module) -> Iterator[None]:
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+@contextmanager
+def _placed(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Move `model` to `device`, and put its original tensors back at the end.
+
+    `Module.to` swaps the memory of parameters and their gradients and replaces buffers. Keeping
+    the originals brings back the very same memory, whatever devices a module is spread over.
+    """
+    attributes = list(_own_tensors(model))
+    parameters = list(model.parameters())
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    memory = [(tensor, tensor.data) for tensor in (*parameters, *gradients)]
+    try:
+        model.to(device)
+        yield
+    finally:
+        for module, name, original in attributes:
+            if getattr(module, name) is not original:
+                setattr(module, name, original)
+        for tensor, data in memory:
+            tensor.data = data
+
+
+def _own_tensors(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    """Yield (owner, attribute name, tensor) of every parameter and buffer."""
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            yield module, name, parameter
+        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
+            yield module, name, buffer
