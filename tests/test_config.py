@@ -21,7 +21,7 @@ def test_defaults_are_the_papers():
 
 def test_integers_serve_as_floats_but_not_the_other_way_round():
     assert isinstance(make_config({"lr": 1}, "test").lr, float)
-    with pytest.raises(InputError, match="--epochs must be of type int, not 2.5"):
+    with pytest.raises(InputError, match=r"--epochs must be of type int, not 2.5"):
         make_config({"epochs": 2.5}, "test")
 
 

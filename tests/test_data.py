@@ -88,7 +88,7 @@ def test_truncated_files_are_named(tmp_path):
         write_idx(raw / f"{part}-images-idx3-ubyte", np.zeros((10, 28, 28)))
     path = raw / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(InputError, match="'mnist'.*cannot be read.*mnist5k"):
+    with pytest.raises(InputError, match=r"'mnist'.*cannot be read.*mnist5k"):
         load_dataset("mnist", tmp_path)
 
 

@@ -13,9 +13,14 @@ from winnrobust.files import new_folder, read_json, replacing, write_json, write
 def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path):
     path = tmp_path / "value.txt"
     write_text(path, "old")
-    with pytest.raises(OSError, match="No space left"), replacing(path) as temporary:
-        temporary.write_text("half of the n")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def write_half() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half of the n")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left"):
+        write_half()
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["value.txt"]
 

@@ -26,7 +26,7 @@ def one_class_after_the_other(network, start, thresholds, ascent):
         pixels = images.clone().requires_grad_()
         adam = torch.optim.Adam([pixels], ascent.lr, betas=(ascent.beta1, ascent.beta2))
         labels = torch.full((len(images),), label)
-        for step in range(1, ascent.max_steps + 1):
+        for step in range(1, ascent.max_steps + 1):  # noqa: B007 (used after the loop)
             output = network.judge(pixels)
             objective = (output.critic.mean() - threshold).abs()
             objective = objective + ascent.class_weight * F.cross_entropy(output.logits, labels)

@@ -146,7 +146,8 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
         dataset.image_size,
         dataset.num_classes,
         stream(config.seed, "weights"),
-    ).to(device, memory_format=torch.channels_last)
+    ).to(device)
+    network.to(memory_format=torch.channels_last)  # twice as fast on a CPU, same results
     method = METHODS[config.method](
         config, dataset.channels, dataset.image_size, dataset.num_classes, device
     )

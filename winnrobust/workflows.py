@@ -1,26 +1,37 @@
 """What the commands do, from start to end: the layers of the package put in a row."""
 
-from dataclasses import replace
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from winnrobust import training
+from winnrobust import provenance, training
+from winnrobust.checkpoint import ModelInfo, load_model
 from winnrobust.config import TrainConfig, option_name
-from winnrobust.data import load_dataset
+from winnrobust.data import Dataset, load_dataset, to_unit
 from winnrobust.errors import InputError
-from winnrobust.files import read_json
-from winnrobust.progress import say
+from winnrobust.evaluation import Evaluation
+from winnrobust.evaluation import run as evaluate_models
+from winnrobust.files import new_folder, read_json
+from winnrobust.models import IntrospectiveNetwork
+from winnrobust.progress import bar, say
+from winnrobust.reporting import training_figure, write_report, write_results
 from winnrobust.training import RunFolder
 
+REFERENCE_METHOD = "baseline"
+"""The method that the others are compared with, named first."""
 
-def new_run_path(runs: Path, config: TrainConfig) -> Path:
-    """Name a new run after its time and what it trains."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    parts = (stamp, config.dataset, config.arch, config.method, f"seed{config.seed}")
-    return runs / "-".join(parts)
+
+def stamp() -> str:
+    """The local time, for the names of folders."""
+    return datetime.now().strftime("%Y%m%d-%H%M%S")
+
+
+# --- training ---------------------------------------------------------------------------------
 
 
 def train_run(
@@ -30,7 +41,7 @@ def train_run(
     dataset = load_dataset(config.dataset, data_root)
     run = training.start_run(path, config, dataset, device)
     say(f"training {config.method} {config.arch} on {dataset.name} ({device}) in {path}")
-    training.train(run, config, dataset, device)
+    _train(run, config, dataset, device)
 
 
 def resume_run(
@@ -52,12 +63,32 @@ def resume_run(
     manifest = read_json(run.manifest)
     finished = manifest.get("epochs", 0) if manifest.get("status") == "complete" else 0
     if finished >= config.epochs:
-        say(f"{path} is complete: {finished} epochs; --epochs above that trains it further")
+        say(f"{path} is complete: {finished} epochs; a larger --epochs trains it further")
         return
     dataset = load_dataset(config.dataset, data_root)
     training.note_resumption(run, config, device)
     say(f"resuming {config.method} {config.arch} on {dataset.name} ({device}) in {path}")
+    _train(run, config, dataset, device)
+
+
+def _train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
     training.train(run, config, dataset, device)
+    training_figure([run.path], run.path / "training.png")
+
+
+# --- finding runs -----------------------------------------------------------------------------
+
+
+def new_run_path(runs: Path, config: TrainConfig) -> Path:
+    """Name a new run after its time and what it trains."""
+    parts = (stamp(), config.dataset, config.arch, config.method, f"seed{config.seed}")
+    return runs / "-".join(parts)
+
+
+def find_runs(runs: Path) -> list[Path]:
+    """All run folders right under `runs`, the last started first."""
+    found = [path.parent for path in runs.glob("*/config.json")]
+    return sorted(found, key=lambda path: (path / "config.json").stat().st_mtime, reverse=True)
 
 
 def newest_run_like(runs: Path, config: TrainConfig) -> Path:
@@ -75,7 +106,206 @@ def newest_run_like(runs: Path, config: TrainConfig) -> Path:
     raise InputError(f"no run to resume under {runs} with {what}; name it with --out")
 
 
-def find_runs(runs: Path) -> list[Path]:
-    """All run folders right under `runs`, the newest first."""
-    found = [path.parent for path in runs.glob("*/config.json")]
-    return sorted(found, key=lambda path: (path / "config.json").stat().st_mtime, reverse=True)
+def newest_of_each_method(runs: Path, dataset: str | None, arch: str | None) -> list[Path]:
+    """Find what `attack` compares when nothing is named.
+
+    Takes the data set and architecture asked for, else those of the newest run, and of each method
+    the newest run that has a model.
+
+    Raises:
+        InputError: no such run.
+    """
+    newest: dict[str, Path] = {}
+    for path in find_runs(runs):
+        if not RunFolder(path).model.exists():
+            continue
+        config = read_json(RunFolder(path).config)
+        if config["dataset"] == (dataset or config["dataset"]) and config["arch"] == (
+            arch or config["arch"]
+        ):
+            dataset, arch = config["dataset"], config["arch"]
+            newest.setdefault(config["method"], path)
+    if not newest:
+        wanted = " ".join(f"of {name}" for name in (dataset, arch) if name)
+        raise InputError(
+            f"no trained run {wanted + ' ' if wanted else ''}under {runs}; train one with"
+            " 'winnrobust train', or name runs or .safetensors files"
+        )
+    return list(newest.values())
+
+
+# --- attacking --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained model to be attacked.
+
+    Attributes:
+        name: what tables call it.
+        path: its run folder, or its model file if that was named.
+        network, info: the model.
+        sha256: hash of its file.
+    """
+
+    name: str
+    path: Path
+    network: IntrospectiveNetwork
+    info: ModelInfo
+    sha256: str
+
+
+def load_candidates(paths: Sequence[Path]) -> list[Candidate]:
+    """Load run folders or model files, the baseline first, each under a name of its own.
+
+    A model is named after its method; where a method comes more than once, after its path.
+
+    Raises:
+        InputError: a path is neither a run nor a model, or given twice.
+    """
+    loaded = []
+    for path in paths:
+        model = RunFolder(path).model if path.is_dir() else path
+        if path.is_dir() and not model.exists():
+            raise InputError(
+                f"{path} holds no model.safetensors; it is no run, or has no epoch yet"
+            )
+        loaded.append((path, *load_model(model), _file_sha256(model)))
+    loaded.sort(key=lambda item: item[2].method != REFERENCE_METHOD)
+    methods = [info.method for _, _, info, _ in loaded]
+    names = [
+        info.method if methods.count(info.method) == 1 else f"{info.method} ({path})"
+        for path, _, info, _ in loaded
+    ]
+    if len(set(names)) < len(names):
+        raise InputError("the same run or model was named twice")
+    return [Candidate(name, *item) for name, item in zip(names, loaded, strict=True)]
+
+
+def attack_runs(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    attacks: Sequence[str],
+    epsilons: Sequence[float],
+    dataset_name: str | None,
+    data_root: Path | None,
+    limit: int | None,
+    batch_size: int,
+    device: torch.device,
+) -> Evaluation:
+    """Attack the models at `paths` with each other as judges and write the results to `out`.
+
+    Raises:
+        InputError: models or data cannot be used, or `out` exists.
+    """
+    candidates = load_candidates(paths)
+    trained_on = list(dict.fromkeys(candidate.info.dataset for candidate in candidates))
+    if dataset_name is None and len(trained_on) > 1:
+        raise InputError(
+            f"the models were trained on {' and '.join(trained_on)}; say with --dataset which test"
+            " images to attack"
+        )
+    dataset = load_dataset(dataset_name or trained_on[0], data_root)
+    new_folder(out)
+    test = dataset.test.first(limit)
+    models = ", ".join(f"{candidate.name} ({candidate.path})" for candidate in candidates)
+    say(f"attacking {models} on {len(test)} test images of {dataset.name} ({device})")
+    with bar(len(test), "attack", unit="image") as status:
+        evaluation = evaluate_models(
+            {candidate.name: candidate.network for candidate in candidates},
+            to_unit(test.images),
+            test.labels,
+            attacks=attacks,
+            epsilons=epsilons,
+            batch_size=batch_size,
+            device=device,
+            progress=lambda done, total: status.update(done - status.n),
+        )
+    manifest = provenance.describe(device) | {
+        "data": {"name": dataset.name, "split": "test", "n": len(test), "sha256": test.sha256()},
+        "batch_size": batch_size,
+        "models": {candidate.name: _provenance_of(candidate) for candidate in candidates},
+    }
+    write_results(
+        out,
+        evaluation,
+        [_row(candidate) for candidate in candidates],
+        manifest,
+        dataset.name,
+        limit if len(test) < len(dataset.test) else None,
+    )
+    return evaluation
+
+
+def _row(candidate: Candidate) -> dict[str, Any]:
+    """What results say of a model besides its errors."""
+    parameters = sum(parameter.numel() for parameter in candidate.network.parameters())
+    return {
+        "name": candidate.name,
+        "method": candidate.info.method,
+        "arch": candidate.info.arch,
+        "path": str(candidate.path),
+        "parameters": parameters,
+        "epoch": candidate.info.epoch,
+        "seed": candidate.info.seed,
+        "weights_sha256": candidate.sha256,
+    }
+
+
+def _provenance_of(candidate: Candidate) -> dict[str, Any]:
+    """A model's own header, and its run's configuration and manifest where there is a run."""
+    told: dict[str, Any] = {"header": asdict(candidate.info)}
+    if candidate.path.is_dir():
+        run = RunFolder(candidate.path)
+        told |= {"config": read_json(run.config), "manifest": read_json(run.manifest)}
+    return told
+
+
+def _file_sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# --- comparing --------------------------------------------------------------------------------
+
+
+def compare(
+    config: TrainConfig,
+    runs: Path,
+    out: Path,
+    *,
+    epsilons: Sequence[float],
+    data_root: Path | None,
+    device: torch.device,
+) -> Path:
+    """Train the baseline and `config.method` (what is there already is resumed or kept), attack
+    both on the whole test set, write results and report, and return the HTML page.
+
+    Raises:
+        InputError: as training and attacking; or `out` exists, before anything is trained.
+    """
+    load_dataset(config.dataset, data_root)
+    new_folder(out)
+    paths = []
+    for method in dict.fromkeys((REFERENCE_METHOD, config.method)):
+        name = f"{config.dataset}-{config.arch}-{method}-seed{config.seed}"
+        path = runs / name
+        settings = replace(config, method=method)
+        if path.exists():
+            resume_run(path, asdict(settings), data_root, device)
+        else:
+            train_run(path, settings, data_root, device)
+        paths.append(path)
+    results = out / "results"
+    attack_runs(
+        paths,
+        results,
+        attacks=["fgsm"],
+        epsilons=epsilons,
+        dataset_name=None,
+        data_root=data_root,
+        limit=None,
+        batch_size=500,
+        device=device,
+    )
+    return write_report([results], out)

@@ -1,45 +1,76 @@
 """The command line: one file per command, each of which parses, calls and prints."""
 
 import errno
+import importlib
 import sys
 from typing import Any
 
 import click
 
-from winnrobust.cli.attack import attack
-from winnrobust.cli.compare import compare
-from winnrobust.cli.quickstart import quickstart
-from winnrobust.cli.report import report
-from winnrobust.cli.train import train
 from winnrobust.errors import InputError
 
+COMMANDS = {
+    "quickstart": "Train, attack and compare on the embedded digits, in minutes.",
+    "train": "Train a WINN or a baseline.",
+    "attack": "Attack trained models and cross-check them.",
+    "compare": "Train both methods, attack both, write the report.",
+    "report": "Build tables and one HTML page from stored results.",
+}
+"""Name -> what the list of commands says; `winnrobust.cli.NAME` holds the command NAME."""
 
-class OneLineErrors(click.Group):
-    """A command group that turns what a user can cause into one line and exit code 2."""
+
+class OneLineError(click.ClickException):
+    """What the user sees of an error: one line on stderr, exit code 2."""
+
+    exit_code = 2
+
+
+class Commands(click.Group):
+    """Imports a command when it is called (torch takes seconds) and keeps errors to one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(
+            importlib.import_module(f"winnrobust.cli.{cmd_name}"), cmd_name
+        )
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise _one_line(error.format_message(), error.ctx) from None
         except InputError as error:
-            _fail(str(error))
+            raise _one_line(str(error)) from None
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # click's own business: the reader of our output went away
             place = f" ({error.filename})" if error.filename else ""
-            _fail(f"{error.strerror or error}{place}; what was written before is intact")
+            raise _one_line(
+                f"{error.strerror or error}{place}; what was written before is intact"
+            ) from None
         except KeyboardInterrupt:
             click.echo("stopped; a training run goes on with --resume", err=True)
             sys.exit(130)
 
 
-def _fail(message: str) -> None:
-    error = click.ClickException(" ".join(message.split()))
-    error.exit_code = 2
-    raise error
+def _one_line(message: str, ctx: click.Context | None = None) -> OneLineError:
+    text = " ".join(message.split())
+    return OneLineError(text if ctx is None else f"{text} See '{ctx.command_path} --help'.")
 
 
 @click.group(
-    cls=OneLineErrors,
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="winnrobust")
@@ -56,7 +87,3 @@ def main() -> None:
                winnrobust attack --eps 0.125
                winnrobust report results/...
     """
-
-
-for command in (quickstart, train, attack, compare, report):
-    main.add_command(command)

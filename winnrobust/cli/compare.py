@@ -1,5 +1,71 @@
+"""`winnrobust compare`."""
+
+from pathlib import Path
+from typing import Any
+
 import click
+
+from winnrobust import workflows
+from winnrobust.cli.options import (
+    config_options,
+    data_root_option,
+    device_option,
+    eps_option,
+    flatten_epsilons,
+    runs_option,
+)
+from winnrobust.config import make_config, read_toml
+from winnrobust.devices import resolve_device
+from winnrobust.progress import say
+from winnrobust.reporting import terminal_tables
 
 
 @click.command()
-def compare() -> None: ...
+@config_options()
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="TOML file of settings, named like the options; options given here win over it.",
+)
+@eps_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the report.  [default: a new one under reports/]",
+)
+@runs_option
+@data_root_option
+@device_option
+def compare(
+    config_file: Path | None,
+    epsilons: tuple[list[float], ...],
+    out: Path | None,
+    runs: Path,
+    data_root: Path | None,
+    device: str,
+    **settings: Any,
+) -> None:
+    """Train the baseline and --method with the same settings, attack both by FGSM, write a report.
+
+    Runs are kept as DATASET-ARCH-METHOD-seedN under --runs; one that is there is resumed, or used
+    as it is when complete. So a comparison that was stopped goes on when called again.
+
+    \b
+    winnrobust compare --dataset mnist --arch vanilla --epochs 34 --eps 0.0625,0.125
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if config_file is not None:
+        given = read_toml(config_file) | given
+    config = make_config(given, str(config_file or "options"))
+    out = out or Path("reports") / f"{workflows.stamp()}-{config.dataset}-{config.arch}"
+    page = workflows.compare(
+        config,
+        runs,
+        out,
+        epsilons=flatten_epsilons(epsilons),
+        data_root=data_root,
+        device=resolve_device(device),
+    )
+    say(terminal_tables(out / "results"))
+    say(f"open {page}")

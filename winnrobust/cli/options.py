@@ -15,7 +15,7 @@ from winnrobust.data import DATASETS
 from winnrobust.methods import METHODS
 from winnrobust.models import ARCHITECTURES
 
-CHOICES = {"dataset": DATASETS, "arch": ARCHITECTURES, "method": METHODS}
+CHOICES = {"dataset": list(DATASETS), "arch": list(ARCHITECTURES), "method": list(METHODS)}
 
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ... or auto."
@@ -94,5 +94,5 @@ def _config_option(setting: Field) -> Callable[[Callable], Callable]:
     if hint is bool:
         off = f"--no-{flag.removeprefix('--')}"
         return click.option(f"{flag}/{off}", setting.name, default=None, help=help_text)
-    kind = click.Choice(list(CHOICES[setting.name])) if setting.name in CHOICES else hint
+    kind = click.Choice(CHOICES[setting.name]) if setting.name in CHOICES else hint
     return click.option(flag, setting.name, type=kind, default=None, help=help_text)

@@ -1,0 +1,144 @@
+"""`winnrobust train` as a user types it (in process; tests/faults runs real processes)."""
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+
+from winnrobust.cli import main
+
+SMALL = [
+    "train", "--dataset", "mnist5k", "--limit-train", "100", "--epochs", "1",
+    "--negatives-per-class", "2", "--synthesis-max-steps", "2", "--device", "cpu",
+]  # fmt: skip
+
+
+def winnrobust(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def assert_one_line(result: Result, *parts: str) -> None:
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    for part in parts:
+        assert part in result.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("cli") / "runs"
+    result = winnrobust(*SMALL, "--runs", runs)
+    assert result.exit_code == 0, result.output
+    (run,) = runs.iterdir()
+    return run
+
+
+def test_a_run_has_everything_the_readme_names(trained):
+    names = {str(path.relative_to(trained)) for path in trained.rglob("*") if path.is_file()}
+    assert names >= {
+        "config.json", "manifest.json", "metrics.jsonl", "model.safetensors", "training.png",
+        "samples/epoch-0001.png", "state/last.safetensors",
+    }  # fmt: skip
+    assert "mnist5k-vanilla-winn-seed0" in trained.name
+
+
+def test_prints_plain_lines_without_a_terminal(tmp_path):
+    result = winnrobust(*SMALL, "--method", "baseline", "--out", tmp_path / "run")
+    lines = result.output.splitlines()
+    assert lines[0].startswith("training baseline vanilla on mnist5k (cpu) in ")
+    assert lines[1].startswith("epoch   1/1  loss ")
+    assert "validation error" in lines[1]
+    assert lines[2].startswith("best epoch 1: validation error ")
+    assert "\r" not in result.output
+
+
+def test_settings_come_from_defaults_then_file_then_options(tmp_path):
+    settings = tmp_path / "settings.toml"
+    settings.write_text("lr = 0.002\ngp-weight = 3\n")
+    out = tmp_path / "run"
+    result = winnrobust(*SMALL, "--config", settings, "--gp-weight", 4, "--out", out)
+    assert result.exit_code == 0, result.output
+    config = json.loads((out / "config.json").read_text())
+    assert (config["lr"], config["gp_weight"], config["alpha"]) == (0.002, 4.0, 0.01)
+
+
+def test_every_setting_has_an_option(tmp_path):
+    from dataclasses import fields
+
+    from winnrobust.config import TrainConfig, option_name
+
+    help_text = winnrobust("train", "--help").output
+    for setting in fields(TrainConfig):
+        assert option_name(setting.name) in help_text
+
+
+def test_an_existing_folder_is_left_alone(trained):
+    before = (trained / "model.safetensors").read_bytes()
+    assert_one_line(winnrobust(*SMALL, "--out", trained), "already exists and is left untouched")
+    assert (trained / "model.safetensors").read_bytes() == before
+
+
+def test_resume_of_a_complete_run_trains_on_only_with_more_epochs(tmp_path):
+    runs = tmp_path / "runs"
+    winnrobust(*SMALL, "--runs", runs)
+    again = winnrobust("train", "--dataset", "mnist5k", "--runs", runs, "--resume")
+    assert again.exit_code == 0, again.output
+    assert "is complete: 1 epochs" in again.output
+    more = winnrobust("train", "--dataset", "mnist5k", "--runs", runs, "--resume", "--epochs", 2)
+    assert more.exit_code == 0, more.output
+    assert "epoch   2/2" in more.output
+
+
+def test_resume_with_other_settings_is_refused(trained):
+    result = winnrobust("train", "--resume", "--out", trained, "--lr", 0.5)
+    assert_one_line(result, "was started with --lr 0.001, not 0.5")
+
+
+def test_resume_needs_a_run(tmp_path):
+    result = winnrobust("train", "--resume", "--out", tmp_path)
+    assert_one_line(result, "is not a training run")
+    result = winnrobust("train", "--resume", "--runs", tmp_path)
+    assert_one_line(result, "no run to resume under", "dataset mnist")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--arch", "resnet99"], "'resnet99' is not one of 'vanilla', 'resnet32'"),
+        (["--dataset", "imagenet"], "'imagenet' is not one of 'mnist'"),
+        (["--method", "magic"], "'magic' is not one of 'baseline', 'winn'"),
+        (["--lr", "-1"], "--lr must be above 0, not -1.0"),
+        (["--lr", "nan"], "--lr must be a finite number, not nan"),
+        (["--lr", "fast"], "'fast' is not a valid float"),
+        (["--epochs", "0"], "--epochs must be at least 1, not 0"),
+        (["--device", "quantum"], "--device quantum cannot be used here"),
+        (["--config", "none.toml"], "cannot read none.toml"),
+        (["--epoch", "1"], "No such option '--epoch'"),
+    ],
+)
+def test_bad_input_ends_in_one_line(arguments, message, tmp_path):
+    result = winnrobust("train", "--dataset", "mnist5k", "--out", tmp_path / "run", *arguments)
+    assert_one_line(result, message)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_diverged_loss_ends_in_one_line(tmp_path):
+    result = winnrobust(*SMALL, "--lr", "1e30", "--out", tmp_path / "run")
+    assert_one_line(result, "training has diverged", "lower --lr")
+
+
+def test_an_unwritable_folder_ends_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert_one_line(winnrobust(*SMALL, "--out", tmp_path / "file" / "run"), "cannot write to")
+
+
+def test_an_unknown_command_is_named():
+    assert_one_line(winnrobust("trian"), "trian")
+
+
+def test_version_and_help_work():
+    assert winnrobust("--version").output.startswith("winnrobust, version ")
+    help_text = winnrobust("--help").output
+    for command in ("quickstart", "train", "attack", "compare", "report"):
+        assert command in help_text
