@@ -12,7 +12,8 @@ from winnrobust.checkpoint import load_model
 from winnrobust.config import TrainConfig
 from winnrobust.errors import InputError
 from winnrobust.files import read_json
-from winnrobust.training import RunFolder, count_errors, reopen_run, start_run, train
+from winnrobust.run_folder import RunFolder
+from winnrobust.training import count_errors, reopen_run, start_run, train
 
 CPU = torch.device("cpu")
 QUICK = TrainConfig(

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+CPU = torch.device("cpu")
 LIBRARIES = ("torch", "torchvision", "numpy", "pandas", "scipy", "safetensors", "matplotlib")
 
 
@@ -19,7 +20,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def describe(device: torch.device) -> dict[str, Any]:
+def describe(device: torch.device = CPU) -> dict[str, Any]:
     """Describe the code, the libraries and the machine of this process."""
     return {
         "time": now(),

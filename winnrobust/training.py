@@ -28,50 +28,11 @@ from winnrobust.methods import METHODS, Batch, Method
 from winnrobust.models import ARCHITECTURES, IntrospectiveNetwork, build
 from winnrobust.progress import bar, say
 from winnrobust.randomness import stream
+from winnrobust.run_folder import RunFolder
 
 VALIDATION_BATCH = 500
 SAMPLES_PER_CLASS = 10
 """Pseudo-negatives of each class in an epoch's picture."""
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """The files of one run."""
-
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """The effective configuration, every field of `TrainConfig`."""
-        return self.path / "config.json"
-
-    @property
-    def manifest(self) -> Path:
-        """Provenance, status ("training" or "complete"), best epoch, test error."""
-        return self.path / "manifest.json"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON object per finished epoch."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def model(self) -> Path:
-        """The weights with the best validation error so far."""
-        return self.path / "model.safetensors"
-
-    @property
-    def state(self) -> Path:
-        """What resume needs: newest weights, Adam's moments, the history."""
-        return self.path / "state" / "last.safetensors"
-
-    def negatives(self, epoch: int) -> Path:
-        """The pseudo-negatives made after an epoch."""
-        return self.path / "state" / f"negatives-{epoch:04d}.safetensors"
-
-    def samples(self, epoch: int) -> Path:
-        """A picture of them: one row per class."""
-        return self.path / "samples" / f"epoch-{epoch:04d}.png"
 
 
 @dataclass

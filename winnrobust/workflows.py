@@ -19,8 +19,8 @@ from winnrobust.evaluation import run as evaluate_models
 from winnrobust.files import new_folder, read_json
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.progress import bar, say
-from winnrobust.reporting import training_figure, write_report, write_results
-from winnrobust.training import RunFolder
+from winnrobust.reporting import load_run, training_figure, write_report, write_results
+from winnrobust.run_folder import RunFolder
 
 REFERENCE_METHOD = "baseline"
 """The method that the others are compared with, named first."""
@@ -73,7 +73,7 @@ def resume_run(
 
 def _train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
     training.train(run, config, dataset, device)
-    training_figure([run.path], run.path / "training.png")
+    training_figure([load_run(run.path)], run.path / "training.png")
 
 
 # --- finding runs -----------------------------------------------------------------------------
@@ -254,11 +254,11 @@ def _row(candidate: Candidate) -> dict[str, Any]:
 
 
 def _provenance_of(candidate: Candidate) -> dict[str, Any]:
-    """A model's own header, and its run's configuration and manifest where there is a run."""
+    """A model's own header, and its run's settings, manifest and metrics where there is a run."""
     told: dict[str, Any] = {"header": asdict(candidate.info)}
     if candidate.path.is_dir():
-        run = RunFolder(candidate.path)
-        told |= {"config": read_json(run.config), "manifest": read_json(run.manifest)}
+        run = load_run(candidate.path)
+        told |= {"config": run.config, "manifest": run.manifest, "metrics": run.metrics}
     return told
 
 

@@ -3,26 +3,8 @@
 import json
 
 import pytest
-from click.testing import CliRunner, Result
 
-from winnrobust.cli import main
-
-SMALL = [
-    "train", "--dataset", "mnist5k", "--limit-train", "100", "--epochs", "1",
-    "--negatives-per-class", "2", "--synthesis-max-steps", "2", "--device", "cpu",
-]  # fmt: skip
-
-
-def winnrobust(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def assert_one_line(result: Result, *parts: str) -> None:
-    assert result.exit_code == 2, result.output
-    assert result.stderr.startswith("Error: ")
-    assert result.stderr.count("\n") == 1
-    for part in parts:
-        assert part in result.stderr
+from tests.cli.conftest import SMALL, assert_one_line, winnrobust
 
 
 @pytest.fixture(scope="module")

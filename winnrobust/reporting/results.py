@@ -1,0 +1,163 @@
+"""The results folder: an evaluation written down, and read again without any model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+
+from winnrobust.errors import InputError
+from winnrobust.evaluation import Evaluation, Examples
+from winnrobust.evaluation.metrics import CLEAN_COLUMNS, GRADIENT_COLUMNS, RESULT_COLUMNS
+from winnrobust.files import read_json, replacing, write_json, write_text
+from winnrobust.reporting.figures import examples_figure, save_figure
+from winnrobust.reporting.tables import comparison_csv, comparison_tables, to_latex, to_markdown
+
+SCHEMA = 1
+"""Version of results.json."""
+
+MODEL_KEYS = ("name", "method", "arch", "path", "parameters", "epoch", "seed", "weights_sha256")
+
+
+@dataclass(frozen=True)
+class Results:
+    """A results folder in memory.
+
+    Attributes:
+        dataset, split, limit: what was attacked; limit is None for the whole split.
+        n: number of images.
+        models: one row per model, `MODEL_KEYS` and its clean errors, in the order of the tables.
+        table: the tidy table, columns as `evaluation.metrics.RESULT_COLUMNS`.
+        gradients: zero gradients, columns as `evaluation.metrics.GRADIENT_COLUMNS`.
+        examples: the images that were kept.
+        manifest: provenance.
+    """
+
+    dataset: str
+    split: str
+    limit: int | None
+    n: int
+    models: list[dict[str, Any]]
+    table: pd.DataFrame
+    gradients: pd.DataFrame
+    examples: Examples
+    manifest: dict[str, Any]
+
+
+def write_results(
+    folder: Path,
+    evaluation: Evaluation,
+    models: Sequence[Mapping[str, Any]],
+    manifest: dict[str, Any],
+    dataset: str,
+    limit: int | None,
+    split: str = "test",
+) -> Results:
+    """Write an evaluation with its tables, its figure of examples and its provenance.
+
+    Args:
+        folder: where to; it exists.
+        evaluation: what was found.
+        models: one mapping per model with `MODEL_KEYS`; the reference comes first.
+        manifest: provenance, stored as it is.
+        dataset, limit, split: what was attacked; limit is None for the whole split.
+    """
+    clean = evaluation.clean.set_index("model")
+    rows = []
+    for model in models:
+        errors = {
+            "n": int(clean.n[model["name"]]),
+            "clean_errors": int(clean.errors[model["name"]]),
+            "clean_error": float(clean.error[model["name"]]),
+            "clean_error_low": float(clean.error_low[model["name"]]),
+            "clean_error_high": float(clean.error_high[model["name"]]),
+        }
+        rows.append(dict(model) | errors)
+    results = Results(
+        dataset, split, limit, rows[0]["n"], rows, evaluation.table, evaluation.gradients,
+        evaluation.examples, manifest,
+    )  # fmt: skip
+    write_json(folder / "manifest.json", manifest)
+    with replacing(folder / "examples.npz") as temporary:
+        np.savez_compressed(temporary, **vars(evaluation.examples))
+    save_figure(examples_figure(results.examples), folder / "examples.png")
+    write_tables(results, folder)
+    write_text(folder / "results.csv", results.table.to_csv(index=False))
+    write_json(
+        folder / "results.json",
+        {
+            "schema": SCHEMA,
+            "dataset": dataset,
+            "split": split,
+            "n": results.n,
+            "limit": limit,
+            "models": rows,
+            "gradients": results.gradients.to_dict("records"),
+            "rows": results.table.to_dict("records"),
+        },
+    )
+    return results
+
+
+def write_tables(results: Results, folder: Path) -> None:
+    """Write the paper-like tables as table.md, table.tex and table.csv."""
+    tables = comparison_tables(results)
+    write_text(folder / "table.md", to_markdown(tables))
+    write_text(folder / "table.tex", to_latex(tables))
+    write_text(folder / "table.csv", comparison_csv(results))
+
+
+def is_results(path: Path) -> bool:
+    """Tell whether a folder holds results."""
+    return (path / "results.json").is_file()
+
+
+def load_results(folder: Path) -> Results:
+    """Read a results folder.
+
+    Raises:
+        InputError: it is none, one of its files is missing or damaged, or of another version.
+    """
+    path = folder / "results.json"
+    stored = read_json(path)
+    if not isinstance(stored, dict) or stored.get("schema") != SCHEMA:
+        raise InputError(
+            f"{path} is not results of version {SCHEMA}, the only one this winnrobust reads"
+        )
+    try:
+        table = pd.DataFrame(stored["rows"])[list(RESULT_COLUMNS)]
+        rates = [name for name in RESULT_COLUMNS if "_rate" in name or "_error" in name]
+        numbers = [name for name in rates if not name.startswith(("clean_", "source_", "target_"))]
+        numbers.remove("both_errors")
+        table = table.astype(dict.fromkeys(numbers, float))  # null becomes NaN
+        gradients = pd.DataFrame(stored["gradients"], columns=list(GRADIENT_COLUMNS))
+        models = [dict(model) for model in stored["models"]]
+        for model in models:
+            for key in (*MODEL_KEYS, *(f"clean_{name}" for name in CLEAN_COLUMNS[2:])):
+                model[key]
+        counts = table[[name for name in RESULT_COLUMNS if name.endswith("_errors")]]
+        counts.astype(int)
+        results = Results(
+            str(stored["dataset"]), str(stored["split"]), stored["limit"], int(stored["n"]),
+            models, table, gradients, _load_examples(folder / "examples.npz"),
+            read_json(folder / "manifest.json"),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} lacks or has damaged fields ({error})") from None
+    names = {model["name"] for model in models}
+    if not names or set(table.source) | set(table.target) != names:
+        raise InputError(f"{path}: its rows and its models do not name the same models")
+    return results
+
+
+def _load_examples(path: Path) -> Examples:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Examples(**arrays)
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
+        raise InputError(f"{path} is missing or damaged ({error})") from None

@@ -1,0 +1,65 @@
+"""Reading a training run for a report: no weights, no training code."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from winnrobust.errors import InputError
+from winnrobust.files import read_json
+from winnrobust.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a report shows of a run.
+
+    Attributes:
+        name: what tables and legends call it.
+        config, manifest: the run's JSON files.
+        metrics: one row per finished epoch.
+        samples: epoch -> picture of its pseudo-negatives.
+    """
+
+    name: str
+    config: dict[str, Any]
+    manifest: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    samples: dict[int, Path] = field(default_factory=dict)
+
+
+def is_run(path: Path) -> bool:
+    """Tell whether a folder is a training run."""
+    run = RunFolder(path)
+    return run.config.is_file() and run.manifest.is_file()
+
+
+def load_run(path: Path) -> RunRecord:
+    """Read a run folder, finished or not.
+
+    Raises:
+        InputError: it is no run, or one of its files is damaged.
+    """
+    if not is_run(path):
+        raise InputError(f"{path} is not a training run (no config.json and manifest.json in it)")
+    run = RunFolder(path)
+    config, manifest = read_json(run.config), read_json(run.manifest)
+    if not isinstance(config, dict) or not isinstance(manifest, dict):
+        raise InputError(f"{path}: its config.json or manifest.json is not one of ours")
+    method = str(config.get("method", path.name))
+    return RunRecord(method, config, manifest, _metrics(run.metrics), find_samples(path))
+
+
+def find_samples(path: Path) -> dict[int, Path]:
+    """Find the pictures of pseudo-negatives in a run folder, by epoch."""
+    pictures = sorted(RunFolder(path).samples(0).parent.glob("epoch-*.png"))
+    return {int(picture.stem.removeprefix("epoch-")): picture for picture in pictures}
+
+
+def _metrics(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is not valid JSON lines ({error}); it may be truncated") from None
