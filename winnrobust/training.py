@@ -135,10 +135,10 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
             row: dict[str, Any] = {"epoch": epoch}
             row |= _train_epoch(network, method, optimizer, images, labels, config, epoch, status)
             status.set_postfix_str("between epochs")
-            end = method.end_epoch(network, epoch)
-            row |= end.metrics
+            # Before the synthesis, which changes no weight, to notice at once what has diverged.
             errors = count_errors(network, dataset.valid, device)
-            row |= {
+            end = method.end_epoch(network, epoch)
+            row |= end.metrics | {
                 "valid_errors": errors,
                 "valid_n": len(dataset.valid),
                 "valid_error": errors / len(dataset.valid),
@@ -152,15 +152,21 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
 
 
 def count_errors(network: IntrospectiveNetwork, split: ImageSplit, device: torch.device) -> int:
-    """Count the images of `split` that the network puts into a wrong class."""
+    """Count the images of `split` that the network puts into a wrong class.
+
+    Raises:
+        InputError: the network's logits are NaN or infinite.
+    """
     network.eval()
     errors = 0
     with torch.no_grad():
         for images, labels in zip(
             split.images.split(VALIDATION_BATCH), split.labels.split(VALIDATION_BATCH), strict=True
         ):
-            predictions = network(to_unit(images.to(device))).logits.argmax(1)
-            errors += int((predictions != labels.to(device)).sum())
+            logits = network(to_unit(images.to(device))).logits
+            if not logits.isfinite().all():
+                raise _diverged("the network's logits are no longer finite")
+            errors += int((logits.argmax(1) != labels.to(device)).sum())
     return errors
 
 
@@ -190,15 +196,19 @@ def _train_epoch(
         optimizer.step()
         loss = losses.total.item()
         if not math.isfinite(loss):
-            raise InputError(
-                f"the loss became {loss} in epoch {epoch}: training has diverged; lower --lr or"
-                " --alpha and start anew (the run keeps its last good epoch)"
-            )
+            raise _diverged(f"the loss became {loss} in epoch {epoch}")
         for name, value in {"loss": losses.total, **losses.parts}.items():
             totals[name] = totals.get(name, 0.0) + value.item() * len(chosen)
         status.set_postfix_str(f"epoch {epoch}/{config.epochs}, loss {loss:.4f}", refresh=False)
         status.update()
     return {name: total / len(labels) for name, total in totals.items()}
+
+
+def _diverged(what: str) -> InputError:
+    return InputError(
+        f"{what}: training has diverged; lower --lr or --alpha and start anew (the run keeps its"
+        " last good epoch)"
+    )
 
 
 def _save_epoch(

@@ -70,10 +70,11 @@ def _one_line(message: str, ctx: click.Context | None = None) -> OneLineError:
 
 
 @click.group(
+    name="winnrobust",
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(package_name="winnrobust")
+@click.version_option(package_name="winnrobust", prog_name="winnrobust")
 def main() -> None:
     """Is this classifier really more robust than that one?
 

@@ -3,12 +3,12 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from winnrobust.evaluation import Examples
 from winnrobust.files import replacing
@@ -67,11 +67,13 @@ def training_curves(runs: Sequence[RunRecord]) -> Figure:
             best = run.manifest.get("best", {}).get("epoch")
             if metric == "valid_error" and best in dict(points):
                 axes.plot(best, dict(points)[best], "D", color=colour, markersize=6)
-        if logarithmic and all(line.get_ydata().min() > 0 for line in axes.lines):
+        if logarithmic and all(np.min(line.get_ydata()) > 0 for line in axes.lines):
             axes.set_yscale("log")
+            if metric == "valid_error":
+                axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+                axes.yaxis.set_minor_locator(NullLocator())
         if metric == "valid_error":
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-            axes.yaxis.set_minor_formatter(FuncFormatter(_minor_percent))
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(label, fontsize=10)
@@ -82,7 +84,7 @@ def training_curves(runs: Sequence[RunRecord]) -> Figure:
 
 def error_figure(results: "Results", names: Sequence[str]) -> Figure:
     """Bars of the error without attack and under each attack, with 95 % intervals."""
-    groups = [("no attack", None)]
+    groups: list[tuple[str, tuple[str, float] | None]] = [("no attack", None)]
     cases = results.table[["attack", "epsilon"]].drop_duplicates().itertuples(index=False)
     groups += [
         (f"{attack}\n$\\epsilon$ = {epsilon:g}", (attack, epsilon)) for attack, epsilon in cases
@@ -204,12 +206,6 @@ def _short(name: str) -> str:
 
 def _cycle(count: int) -> list[str]:
     return [COLOURS[index % len(COLOURS)] for index in range(count)]
-
-
-def _minor_percent(value: float, _: Any) -> str:
-    """Label 2 and 5 between the decades of a logarithmic axis, no more."""
-    leading = f"{value:e}"[0]
-    return f"{100 * value:g} %" if leading in "25" else ""
 
 
 def _tidy(axes: Axes) -> None:

@@ -1,4 +1,4 @@
-"""The published numbers (Lee, Xu, Fan, Tu, CVPR 2018, Tables 2 to 4), where ours compare to them."""
+"""The published numbers (Lee, Xu, Fan, Tu, CVPR 2018, Tables 2 to 4) that ours compare to."""
 
 import json
 from dataclasses import dataclass

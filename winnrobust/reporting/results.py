@@ -129,17 +129,15 @@ def load_results(folder: Path) -> Results:
         )
     try:
         table = pd.DataFrame(stored["rows"])[list(RESULT_COLUMNS)]
-        rates = [name for name in RESULT_COLUMNS if "_rate" in name or "_error" in name]
-        numbers = [name for name in rates if not name.startswith(("clean_", "source_", "target_"))]
-        numbers.remove("both_errors")
-        table = table.astype(dict.fromkeys(numbers, float))  # null becomes NaN
+        rates = [name for name in RESULT_COLUMNS if name.startswith(("adversarial", "correction"))]
+        table = table.astype(dict.fromkeys(rates, float))  # null becomes NaN
         gradients = pd.DataFrame(stored["gradients"], columns=list(GRADIENT_COLUMNS))
         models = [dict(model) for model in stored["models"]]
         for model in models:
             for key in (*MODEL_KEYS, *(f"clean_{name}" for name in CLEAN_COLUMNS[2:])):
                 model[key]
-        counts = table[[name for name in RESULT_COLUMNS if name.endswith("_errors")]]
-        counts.astype(int)
+        counts = [name for name in RESULT_COLUMNS if name == "n" or "_errors" in name]
+        table = table.astype(dict.fromkeys(counts, int))
         results = Results(
             str(stored["dataset"]), str(stored["split"]), stored["limit"], int(stored["n"]),
             models, table, gradients, _load_examples(folder / "examples.npz"),

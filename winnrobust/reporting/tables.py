@@ -103,12 +103,8 @@ def test_error_table(results: "Results") -> Table:
                 _published(results, published),
             ]
         )
-    return Table(
-        f"Test error on {results.dataset}, %",
-        ["model", "network", "test error [95 %]", "errors", "paper"],
-        rows,
-        _limit_note(results),
-    )
+    header = ["model", "network", "test error [95 %]", "errors", "paper"]
+    return Table(f"Test error on {results.dataset}, %", *_used(header, rows), _limit_note(results))
 
 
 def adversarial_table(results: "Results", attack: str, epsilon: float) -> Table:
@@ -119,45 +115,39 @@ def adversarial_table(results: "Results", attack: str, epsilon: float) -> Table:
     for model in ordered_models(results):
         own = row_of(results, attack, epsilon, model["name"], model["name"])
         published = paper_row(results.dataset, model["arch"], model["method"], attack, epsilon)
-        cells = [
-            model["name"],
-            _error(own),
-            f"{own.source_errors} of {own.n}",
-            _published(results, published and published.adversarial_error),
-        ]
+        error = _published(results, published.adversarial_error if published else None)
+        cells = [model["name"], f"{_error(own)} {own.source_errors}/{own.n}", error]
         if model is reference:
-            cells += [DASH] * 6
+            cells += [DASH] * 4
         else:
-            by_method = row_of(results, attack, epsilon, name, model["name"])
+            by_model = row_of(results, attack, epsilon, name, model["name"])
             by_reference = row_of(results, attack, epsilon, model["name"], name)
             cells += [
-                _correction(by_method),
-                _corrected(by_method),
-                _published(results, published and published.correction_rate_by_method),
-                _correction(by_reference),
-                _corrected(by_reference),
-                _published(results, published and published.correction_rate_by_baseline),
+                f"{_correction(by_model)} {_corrected(by_model)}",
+                _published(results, published.correction_rate_by_method if published else None),
+                f"{_correction(by_reference)} {_corrected(by_reference)}",
+                _published(results, published.correction_rate_by_baseline if published else None),
             ]
         rows.append(cells)
     header = [
         "model",
-        "adversarial error [95 %]",
-        "errors",
+        "adversarial error",
         "paper",
-        f"correction by model (of {name}'s) [95 %]",
-        "corrected",
+        f"correction by model, of {name}'s errors",
         "paper",
-        f"correction by {name} (of model's) [95 %]",
-        "corrected",
+        f"correction by {name}, of model's errors",
         "paper",
     ]
-    if len(rows) == 1:
-        header, rows = header[:4], [rows[0][:4]]
-    notes = [reading_note(results.dataset, attack, epsilon), _limit_note(results)]
+    if len(rows) == 1:  # nobody to correct or be corrected by
+        header, rows = header[:3], [row[:3] for row in rows]
+    notes = [
+        "In brackets 95 % intervals, then the counts.",
+        reading_note(results.dataset, attack, epsilon),
+        _limit_note(results),
+    ]
     return Table(
         f"{attack} at epsilon {epsilon:g} on {results.dataset}, %",
-        header,
-        rows,
+        *_used(header, rows),
         " ".join(note for note in notes if note),
     )
 
@@ -225,7 +215,7 @@ def comparison_csv(results: "Results") -> str:
             own = row_of(results, attack, epsilon, model["name"], model["name"])
             published = paper_row(results.dataset, model["arch"], model["method"], attack, epsilon)
             paper = published if results.limit is None else None
-            row = {
+            row: dict[str, Any] = {
                 "dataset": results.dataset,
                 "attack": attack,
                 "epsilon": epsilon,
@@ -236,15 +226,20 @@ def comparison_csv(results: "Results") -> str:
                 "adversarial_error": own.adversarial_error,
                 "adversarial_error_low": own.adversarial_error_low,
                 "adversarial_error_high": own.adversarial_error_high,
-                "adversarial_error_paper": _share(paper and paper.adversarial_error),
+                "adversarial_error_paper": _share(paper.adversarial_error if paper else None),
             }
             for label, source, target, value in (
-                ("model", reference, model["name"], paper and paper.correction_rate_by_method),
+                (
+                    "model",
+                    reference,
+                    model["name"],
+                    paper.correction_rate_by_method if paper else None,
+                ),
                 (
                     "reference",
                     model["name"],
                     reference,
-                    paper and paper.correction_rate_by_baseline,
+                    paper.correction_rate_by_baseline if paper else None,
                 ),
             ):
                 pair = row_of(results, attack, epsilon, source, target)
@@ -309,7 +304,7 @@ def terminal_summary(results: "Results") -> str:
                     model["name"],
                     _error(own),
                     f"{own.source_errors} of {own.n}",
-                    _published(results, paper and paper.adversarial_error),
+                    _published(results, paper.adversarial_error if paper else None),
                 ]
             )
         title = f"Adversarial error, {attack} at epsilon {epsilon:g}, %"
@@ -331,6 +326,16 @@ def terminal_summary(results: "Results") -> str:
     return to_text(tables)
 
 
+def _used(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Leave out the paper's columns where the paper has nothing to compare with."""
+    used = [
+        column
+        for column, name in enumerate(header)
+        if name != "paper" or any(row[column] != DASH for row in rows)
+    ]
+    return [header[column] for column in used], [[row[column] for column in used] for row in rows]
+
+
 def _clean(model: dict[str, Any]) -> str:
     return share_with_interval(
         model["clean_error"], model["clean_error_low"], model["clean_error_high"], model["n"]
@@ -350,7 +355,7 @@ def _correction(row: Any) -> str:
 
 
 def _corrected(row: Any) -> str:
-    return f"{row.source_errors - row.both_errors} of {row.source_errors}"
+    return f"{row.source_errors - row.both_errors}/{row.source_errors}"
 
 
 def _published(results: "Results", value: float | None) -> str:

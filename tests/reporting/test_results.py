@@ -1,0 +1,79 @@
+import errno
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.reporting.conftest import make_evaluation, make_results
+from winnrobust.errors import InputError
+from winnrobust.reporting import load_results
+
+
+def test_what_is_written_comes_back(results):
+    evaluation, loaded = make_evaluation(), load_results(results)
+    pd.testing.assert_frame_equal(loaded.table, evaluation.table)
+    pd.testing.assert_frame_equal(loaded.gradients, evaluation.gradients)
+    for name, array in vars(evaluation.examples).items():
+        np.testing.assert_array_equal(getattr(loaded.examples, name), array)
+    assert [model["clean_errors"] for model in loaded.models] == [89, 67]
+    assert (loaded.dataset, loaded.split, loaded.limit, loaded.n) == ("mnist", "test", None, 10_000)
+
+
+def refused(folder) -> str:
+    with pytest.raises(InputError) as error:
+        load_results(folder)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def edit(folder, change) -> None:
+    stored = json.loads((folder / "results.json").read_text())
+    change(stored)
+    (folder / "results.json").write_text(json.dumps(stored))
+
+
+@pytest.mark.parametrize("name", ["results.json", "manifest.json", "examples.npz"])
+def test_a_missing_or_truncated_file_is_named(results, name):
+    path = results / name
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert name in refused(results)
+    path.unlink()
+    assert name in refused(results)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda stored: stored.update(schema=99), "not results of version 1"),
+        (lambda stored: stored.pop("rows"), "lacks or has damaged fields"),
+        (lambda stored: stored["rows"][0].pop("n"), "lacks or has damaged fields"),
+        (lambda stored: stored["models"].pop(), "do not name the same models"),
+        (lambda stored: stored["models"][0].pop("clean_error"), "lacks or has damaged fields"),
+        (lambda stored: stored["rows"][0].update(source_errors="many"), "damaged fields"),
+    ],
+)
+def test_damaged_fields_are_named(results, change, message):
+    edit(results, change)
+    assert message in refused(results)
+
+
+def test_a_pickled_array_is_refused(results):
+    arrays = dict(np.load(results / "examples.npz"))
+    arrays["images"] = np.array([{"code": "run me"}], dtype=object)
+    np.savez(results / "examples.npz", **arrays)
+    assert "examples.npz" in refused(results)
+
+
+def test_a_full_disk_leaves_no_half_written_results(tmp_path, monkeypatch):
+    """results.json, which makes a folder results, is written last and all or nothing."""
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        make_results(tmp_path / "results")
+    assert list((tmp_path / "results").iterdir()) == []
