@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from winnrobust import provenance
+from winnrobust.adam_state import moments_to_tensors, tensors_to_moments
 from winnrobust.checkpoint import ModelInfo, load_model, read_tensors, save_model, write_tensors
 from winnrobust.config import TrainConfig, make_config
 from winnrobust.data import Dataset, ImageSplit, to_unit
@@ -245,8 +246,8 @@ def _save_epoch(
         save_model(run.model, network, info)
     write_text(run.metrics, "".join(json.dumps(row) + "\n" for row in progress.history))
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+    moments = moments_to_tensors(optimizer.state_dict())
+    tensors |= {f"optimizer.{name}": value for name, value in moments.items()}
     tensors |= {f"method.{name}": value for name, value in method.state().items()}
     write_tensors(run.state, tensors, {"kind": "training state", **asdict(progress)})
 
@@ -266,10 +267,7 @@ def _restore(
             if name.startswith(prefix)
         }
 
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in part("optimizer.").items():
-        index, name = key.split(".")
-        moments.setdefault(int(index), {})[name] = value
+    moments = tensors_to_moments(part("optimizer."))
     negatives = [
         read_tensors(run.negatives(epoch), "pseudo-negatives")[0]["images"]
         for epoch in progress.negative_epochs

@@ -7,27 +7,24 @@ import click
 
 from winnrobust import workflows
 from winnrobust.cli.options import (
+    config_file_option,
     config_options,
     data_root_option,
     device_option,
     eps_option,
     flatten_epsilons,
+    given_settings,
     runs_option,
 )
-from winnrobust.config import make_config, read_toml
+from winnrobust.config import make_config
 from winnrobust.devices import resolve_device
 from winnrobust.progress import say
 from winnrobust.reporting import terminal_tables
 
 
 @click.command()
-@config_options()
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="TOML file of settings, named like the options; options given here win over it.",
-)
+@config_options
+@config_file_option
 @eps_option
 @click.option(
     "--out",
@@ -54,9 +51,7 @@ def compare(
     \b
     winnrobust compare --dataset mnist --arch vanilla --epochs 34 --eps 0.0625,0.125
     """
-    given = {name: value for name, value in settings.items() if value is not None}
-    if config_file is not None:
-        given = read_toml(config_file) | given
+    given = given_settings(config_file, settings)
     config = make_config(given, str(config_file or "options"))
     out = out or Path("reports") / f"{workflows.stamp()}-{config.dataset}-{config.arch}"
     page = workflows.compare(

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from winnrobust.config import TrainConfig, option_name
+from winnrobust.config import TrainConfig, option_name, read_toml
 from winnrobust.data import DATASETS
 from winnrobust.methods import METHODS
 from winnrobust.models import ARCHITECTURES
@@ -71,16 +71,25 @@ def flatten_epsilons(given: tuple[list[float], ...]) -> list[float]:
     return list(dict.fromkeys(epsilon for group in given for epsilon in group)) or [0.125]
 
 
-def config_options(*names: str) -> Callable[[Callable], Callable]:
-    """Add an option for each setting of `TrainConfig` (all, or those named)."""
-    chosen = [setting for setting in fields(TrainConfig) if not names or setting.name in names]
+config_file_option = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="TOML file of settings, named like the options; options given here win over it.",
+)
 
-    def decorate(command: Callable) -> Callable:
-        for setting in reversed(chosen):
-            command = _config_option(setting)(command)
-        return command
 
-    return decorate
+def given_settings(config_file: Path | None, options: dict[str, Any]) -> dict[str, Any]:
+    """The settings a user gave: those of the file, overruled by the options that are not None."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return given if config_file is None else read_toml(config_file) | given
+
+
+def config_options(command: Callable) -> Callable:
+    """Add an option for each setting of `TrainConfig`."""
+    for setting in reversed(fields(TrainConfig)):
+        command = _config_option(setting)(command)
+    return command
 
 
 def _config_option(setting: Field) -> Callable[[Callable], Callable]:

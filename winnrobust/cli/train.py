@@ -6,19 +6,21 @@ from typing import Any
 import click
 
 from winnrobust import workflows
-from winnrobust.cli.options import config_options, data_root_option, device_option, runs_option
-from winnrobust.config import make_config, read_toml
+from winnrobust.cli.options import (
+    config_file_option,
+    config_options,
+    data_root_option,
+    device_option,
+    given_settings,
+    runs_option,
+)
+from winnrobust.config import make_config
 from winnrobust.devices import resolve_device
 
 
 @click.command()
-@config_options()
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="TOML file of settings, named like the options; options given here win over it.",
-)
+@config_options
+@config_file_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -49,9 +51,7 @@ def train(
     winnrobust train --dataset mnist --arch resnet32 --method baseline
     winnrobust train --resume --out runs/my-run
     """
-    given = {name: value for name, value in settings.items() if value is not None}
-    if config_file is not None:
-        given = read_toml(config_file) | given
+    given = given_settings(config_file, settings)
     config = make_config(given, str(config_file or "options"))
     where = resolve_device(device)
     if resume:

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from winnrobust.adam_state import moments_to_tensors, tensors_to_moments
 from winnrobust.config import TrainConfig
 from winnrobust.methods.losses import gradient_penalty, wasserstein_term
 from winnrobust.methods.method import Batch, EpochEnd, Losses
@@ -106,25 +107,18 @@ class Winn:
 
     def state(self) -> dict[str, Tensor]:
         """Adam's moments of the synthesis, where they are carried over."""
-        if self.adam_state is None:
-            return {}
-        return {
-            f"{index}.{name}": value
-            for index, moments in self.adam_state["state"].items()
-            for name, value in moments.items()
-        }
+        return {} if self.adam_state is None else moments_to_tensors(self.adam_state)
 
     def restore(self, state: dict[str, Tensor], negatives: list[Tensor]) -> None:
         """Rebuild the pool and the carried moments."""
         for images in negatives:
             self.pool.add(images.to(self.device))
         if state:
-            moments: dict[int, dict[str, Tensor]] = {}
-            for key, value in state.items():
-                index, name = key.split(".")
-                moments.setdefault(int(index), {})[name] = value
             blank = [torch.zeros(1, device=self.device) for _ in range(self.num_classes)]
-            self.adam_state = {**self.ascent.optimizer(blank).state_dict(), "state": moments}
+            self.adam_state = {
+                **self.ascent.optimizer(blank).state_dict(),
+                "state": tensors_to_moments(state),
+            }
 
     def _noise(self, epoch: int) -> Tensor:
         """Fresh images of the initial distribution, (num_classes, n, C, H, W) in [-1, 1]."""
