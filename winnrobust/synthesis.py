@@ -5,6 +5,7 @@ Everything here works on images in [-1, 1], the range of the method's own maths.
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -126,6 +127,7 @@ def synthesise(
     thresholds: Tensor,
     ascent: Ascent,
     optimizer_state: dict | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> tuple[Synthesis, dict]:
     """Move images until the critic takes them for real images of their class.
 
@@ -142,6 +144,7 @@ def synthesise(
         thresholds: (num_classes,) critic values to reach.
         ascent: the settings.
         optimizer_state: moments of an earlier call to go on with; None for fresh ones.
+        tell: called in every step with a few words on how far it is.
 
     Returns:
         The synthesis and Adam's state after it.
@@ -156,6 +159,7 @@ def synthesise(
     active = list(range(num_classes))
 
     for step in range(ascent.max_steps + 1):
+        tell(f"synthesis step {step}, {len(active)} of {num_classes} classes to go")
         output = network.judge(torch.cat([pixels[k] for k in active]))
         mean_critic = output.critic.reshape(len(active), count).mean(1)
         gap = (mean_critic - thresholds[active]).abs()

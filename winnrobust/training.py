@@ -135,10 +135,9 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
             epoch_began = time.monotonic()
             row: dict[str, Any] = {"epoch": epoch}
             row |= _train_epoch(network, method, optimizer, images, labels, config, epoch, status)
-            status.set_postfix_str("between epochs")
             # Before the synthesis, which changes no weight, to notice at once what has diverged.
             errors = count_errors(network, dataset.valid, device)
-            end = method.end_epoch(network, epoch)
+            end = method.end_epoch(network, epoch, status.set_postfix_str)
             row |= end.metrics | {
                 "valid_errors": errors,
                 "valid_n": len(dataset.valid),

@@ -72,7 +72,11 @@ def resume_run(
 
 
 def _train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
-    training.train(run, config, dataset, device)
+    try:
+        training.train(run, config, dataset, device)
+    except KeyboardInterrupt:
+        say(f"stopped; go on with: winnrobust train --resume --out {run.path}")
+        raise
     training_figure([load_run(run.path)], run.path / "training.png")
 
 

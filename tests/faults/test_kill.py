@@ -81,3 +81,25 @@ def test_killed_in_the_middle_of_a_write(tmp_path, undisturbed, write):
     assert result.returncode == -signal.SIGKILL, result.stderr
     assert not (out / "metrics.jsonl").exists() or os.path.getsize(out / "metrics.jsonl") > 0
     assert_resumes_to_the_same_bits(out, undisturbed)
+
+
+def test_interrupted_says_how_to_go_on(tmp_path, undisturbed):
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        winnrobust(*TRAIN, "--out", out),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        # A background job inherits an ignored Ctrl-C; a user at a terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    for line in process.stdout:
+        if line.startswith("epoch   1"):
+            break
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"go on with: winnrobust train --resume --out {out}" in rest
+    assert "Traceback" not in errors
+    assert_resumes_to_the_same_bits(out, undisturbed)

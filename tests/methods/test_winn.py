@@ -26,6 +26,10 @@ def images():
     return torch.rand(6, 1, 28, 28, generator=stream(0, "images"))
 
 
+def ignore(text: str) -> None:
+    """Nobody watches."""
+
+
 LABELS = torch.tensor([0, 1, 2, 3, 9, 9])
 
 
@@ -64,7 +68,7 @@ def test_pool_grows_by_every_epochs_negatives(network, images):
     assert len(winn.pool) == 30
     for epoch in (1, 2):
         winn.loss(network, Batch(images, LABELS, stream(0, "step")))
-        end = winn.end_epoch(network, epoch)
+        end = winn.end_epoch(network, epoch, ignore)
         assert end.negatives.shape == (10, 3, 1, 28, 28)
         assert end.negatives.abs().max() <= 1
         assert len(winn.pool) == end.metrics["pool_size"] == 30 * (epoch + 1)
@@ -73,11 +77,11 @@ def test_pool_grows_by_every_epochs_negatives(network, images):
 def test_threshold_range_spans_this_epochs_batch_means_only(network, images):
     winn = make_winn()
     winn.real_critic_means = [-1.0, 5.0, 2.0]
-    metrics = winn.end_epoch(network, 1).metrics
+    metrics = winn.end_epoch(network, 1, ignore).metrics
     assert (metrics["threshold_low"], metrics["threshold_high"]) == (-1.0, 5.0)
     winn.loss(network, Batch(images, LABELS, stream(0, "step")))
     mean = network(images).critic.mean().item()
-    metrics = winn.end_epoch(network, 2).metrics
+    metrics = winn.end_epoch(network, 2, ignore).metrics
     assert metrics["threshold_low"] == metrics["threshold_high"] == pytest.approx(mean, abs=1e-6)
 
 
@@ -85,13 +89,13 @@ def test_threshold_range_spans_this_epochs_batch_means_only(network, images):
 def test_restored_method_goes_on_like_the_original(network, images, carry):
     original, copy = (make_winn(synthesis_carry_adam=carry) for _ in range(2))
     original.real_critic_means = [0.0, 1.0]
-    made = original.end_epoch(network, 1).negatives
+    made = original.end_epoch(network, 1, ignore).negatives
     state = {name: value.clone() for name, value in original.state().items()}  # as in a file
     assert bool(state) == carry
     copy.restore(state, [made])
     for winn in (original, copy):
         winn.real_critic_means = [0.0, 1.0]
-    next_original, next_copy = (w.end_epoch(network, 2).negatives for w in (original, copy))
+    next_original, next_copy = (w.end_epoch(network, 2, ignore).negatives for w in (original, copy))
     assert torch.equal(next_original, next_copy)
     assert torch.equal(original.pool.images, copy.pool.images)
 
@@ -100,7 +104,7 @@ def test_synthesis_leaves_the_network_alone(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     winn = make_winn()
     winn.real_critic_means = [0.0, 1.0]
-    winn.end_epoch(network, 1)
+    winn.end_epoch(network, 1, ignore)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
 

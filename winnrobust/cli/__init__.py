@@ -60,8 +60,7 @@ class Commands(click.Group):
                 f"{error.strerror or error}{place}; what was written before is intact"
             ) from None
         except KeyboardInterrupt:
-            click.echo("stopped; a training run goes on with --resume", err=True)
-            sys.exit(130)
+            sys.exit(130)  # what a shell calls interrupted; the run itself has said how to go on
 
 
 def _one_line(message: str, ctx: click.Context | None = None) -> OneLineError:

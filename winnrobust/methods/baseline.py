@@ -1,5 +1,7 @@
 """The baseline: the same network trained by cross-entropy alone (method.md B)."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,7 +31,9 @@ class Baseline:
         errors = (logits.argmax(1) != batch.labels).float().mean()
         return Losses(cross_entropy, {"cross_entropy": cross_entropy, "train_error": errors})
 
-    def end_epoch(self, network: IntrospectiveNetwork, epoch: int) -> EpochEnd:
+    def end_epoch(
+        self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+    ) -> EpochEnd:
         """Do nothing."""
         return EpochEnd({}, None)
 

@@ -1,5 +1,6 @@
 """What a training method is: the loss of a batch, and what happens between epochs."""
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import torch
@@ -58,8 +59,10 @@ class Method(Protocol):
         """Compute the loss of one batch."""
         ...
 
-    def end_epoch(self, network: IntrospectiveNetwork, epoch: int) -> EpochEnd:
-        """Do what belongs between epochs; `epoch` counts from 1."""
+    def end_epoch(
+        self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+    ) -> EpochEnd:
+        """Do what belongs between epochs; `epoch` counts from 1, `tell` shows a few words."""
         ...
 
     def state(self) -> dict[str, Tensor]:

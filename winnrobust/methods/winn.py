@@ -1,5 +1,7 @@
 """Supervised WINN: classification and synthesis in turns (paper 3.4 and 5.6; method.md A)."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -80,7 +82,9 @@ class Winn:
             },
         )
 
-    def end_epoch(self, network: IntrospectiveNetwork, epoch: int) -> EpochEnd:
+    def end_epoch(
+        self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+    ) -> EpochEnd:
         """Synthesise new pseudo-negatives of every class and add them to the pool.
 
         Each class's threshold is drawn uniformly between the smallest and the largest batch mean
@@ -91,7 +95,7 @@ class Winn:
         draw = torch.rand(self.num_classes, generator=stream(self.config.seed, "thresholds", epoch))
         thresholds = (low + (high - low) * draw).to(self.device)
         result, adam_state = synthesise(
-            network, self._noise(epoch), thresholds, self.ascent, self.adam_state
+            network, self._noise(epoch), thresholds, self.ascent, self.adam_state, tell
         )
         if self.config.synthesis_carry_adam:
             self.adam_state = adam_state
