@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from winnrobust import training
-from winnrobust.checkpoint import load_model
+from winnrobust.checkpoint import load_model, write_tensors
 from winnrobust.config import TrainConfig
 from winnrobust.errors import InputError
 from winnrobust.files import read_json
@@ -160,6 +160,13 @@ def test_a_damaged_state_is_named(tmp_path, few_digits):
     folder = run(tmp_path / "run", few_digits, replace(QUICK, epochs=1))
     folder.state.write_bytes(folder.state.read_bytes()[:1000])
     with pytest.raises(InputError, match="may be truncated or corrupt"):
+        train(folder, QUICK, few_digits, CPU)
+
+
+def test_a_state_of_another_version_is_named(tmp_path, few_digits):
+    folder = run(tmp_path / "run", few_digits, replace(QUICK, epochs=1))
+    write_tensors(folder.state, {"x": torch.zeros(1)}, {"kind": "training state", "history": []})
+    with pytest.raises(InputError, match="another version of winnrobust"):
         train(folder, QUICK, few_digits, CPU)
 
 

@@ -8,7 +8,7 @@ resumed run ends with the same bits as an undisturbed one.
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +256,9 @@ def _restore(
 ) -> Progress:
     """Load the state of the last finished epoch into network, optimiser and method."""
     tensors, header = read_tensors(run.state, "training state")
-    header.pop("kind")
+    del header["kind"]
+    if set(header) != {item.name for item in fields(Progress)}:
+        raise InputError(f"{run.state} was written by another version of winnrobust; start anew")
     progress = Progress(**header)
 
     def part(prefix: str) -> dict[str, Tensor]:
