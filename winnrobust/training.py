@@ -179,8 +179,8 @@ def _train_epoch(
     config: TrainConfig,
     epoch: int,
     status: tqdm,
-) -> dict[str, float]:
-    """One pass over the training images; returns the means of what was logged.
+) -> dict[str, Tensor]:
+    """One pass over the training images; returns what was logged, a value per step.
 
     Raises:
         InputError: the loss is not finite.
@@ -188,20 +188,26 @@ def _train_epoch(
     network.train()
     order = torch.randperm(len(labels), generator=stream(config.seed, "batches", epoch))
     generator = stream(config.seed, "steps", epoch)
-    totals: dict[str, float] = {}
+    steps: dict[str, list[Tensor]] = {}
     for chosen in order.to(labels.device).split(config.batch_size):
-        losses = method.loss(network, Batch(to_unit(images[chosen]), labels[chosen], generator))
+        # Every process takes its part of the batch; the parts' gradients add up to the batch's.
+        mine = distributed.share(len(chosen))
+        batch = Batch(
+            to_unit(images[chosen[mine]]), labels[chosen[mine]], len(chosen), mine, generator
+        )
+        losses = method.loss(network, batch)
         optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
+        distributed.sum_gradients(network.parameters())
         optimizer.step()
         loss = losses.total.item()
         if not math.isfinite(loss):
             raise _diverged(f"the loss became {loss} in epoch {epoch}")
         for name, value in {"loss": losses.total, **losses.parts}.items():
-            totals[name] = totals.get(name, 0.0) + value.item() * len(chosen)
+            steps.setdefault(name, []).append(value.detach())
         status.set_postfix_str(f"epoch {epoch}/{config.epochs}, loss {loss:.4f}", refresh=False)
         status.update()
-    return {name: total / len(labels) for name, total in totals.items()}
+    return {name: distributed.sum_up(torch.stack(values)) for name, values in steps.items()}
 
 
 def _diverged(what: str) -> InputError:

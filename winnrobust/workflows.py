@@ -195,7 +195,7 @@ def attack_runs(
     dataset_name: str | None,
     data_root: Path | None,
     limit: int | None,
-    batch_size: int,
+    batch_size: int | None,
     device: torch.device,
 ) -> Evaluation:
     """Attack the models at `paths` with each other as judges and write the results to `out`.
@@ -228,7 +228,7 @@ def attack_runs(
         )
     manifest = provenance.describe(device) | {
         "data": {"name": dataset.name, "split": "test", "n": len(test), "sha256": test.sha256()},
-        "batch_size": batch_size,
+        "batch_size": evaluation.batch_size,
         "models": {candidate.name: _provenance_of(candidate) for candidate in candidates},
     }
     write_results(
@@ -309,7 +309,7 @@ def compare(
         dataset_name=None,
         data_root=data_root,
         limit=None,
-        batch_size=500,
+        batch_size=None,
         device=device,
     )
     return write_report([results], out)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from winnrobust.attacks import ATTACKS, logits_of
+from winnrobust.attacks import ATTACKS, Target, logits_of
 from winnrobust.attacks.fgsm import fgsm
 from winnrobust.errors import InputError
 from winnrobust.models import ClassifierOutput
@@ -31,13 +31,13 @@ MODEL_WEIGHT = [[1.0, 2.0, 0.0, -1.0], [2.0, 1.0, 0.0, 1.0]]
 
 def test_step_follows_the_sign_of_the_gradient_and_is_clipped():
     images = image(0.5, 0.5, 0.5, 0.95)
-    result = fgsm(Linear(MODEL_WEIGHT), images, torch.tensor([0]), [0.125])
+    result = fgsm(Target(Linear(MODEL_WEIGHT), images, torch.tensor([0])), [0.125])
     torch.testing.assert_close(result.adversarials[0], image(0.625, 0.375, 0.5, 1.0))
 
 
 def test_the_true_label_decides_the_direction_and_zero_is_the_lower_limit():
     images = image(0.05, 0.5, 0.5, 0.5)
-    result = fgsm(Linear(MODEL_WEIGHT), images, torch.tensor([1]), [0.125])
+    result = fgsm(Target(Linear(MODEL_WEIGHT), images, torch.tensor([1])), [0.125])
     torch.testing.assert_close(result.adversarials[0], image(0.0, 0.625, 0.5, 0.375))
 
 
@@ -46,7 +46,7 @@ def test_true_label_even_where_the_model_is_wrong():
     images = image(1.0, 0.0, 0.5, 0.5)
     model = Linear(MODEL_WEIGHT)
     assert model(images).argmax(1).item() == 1
-    result = fgsm(model, images, torch.tensor([0]), [0.1])
+    result = fgsm(Target(model, images, torch.tensor([0])), [0.1])
     torch.testing.assert_close(result.adversarials[0], image(1.0, 0.0, 0.5, 0.6))
 
 
@@ -55,7 +55,7 @@ def test_gradient_statistics_count_exact_zeros():
     # second image has no gradient at all.
     images = torch.cat([image(0.5, 0.5, 0.5, 0.5), image(1.0, 0.0, 0.0, 0.0)])
     model = Linear([[201.0, 1.0, 3.0, 0.0], [1.0, 201.0, 3.0, 0.0]])
-    statistics = fgsm(model, images, torch.tensor([0, 0]), [0.1]).gradients
+    statistics = fgsm(Target(model, images, torch.tensor([0, 0])), [0.1]).gradients
     assert statistics.entries == 8
     assert statistics.zero_entries == 2 + 4
     assert statistics.images == 2
@@ -65,9 +65,9 @@ def test_gradient_statistics_count_exact_zeros():
 def test_several_epsilons_are_the_single_ones_and_zero_is_the_image(network, batch):
     images, labels = batch
     epsilons = [0.0, 0.0625, 0.125, 1.0]
-    together = fgsm(network, images, labels, epsilons).adversarials
+    together = fgsm(Target(network, images, labels), epsilons).adversarials
     for epsilon, adversarials in zip(epsilons, together, strict=True):
-        alone = fgsm(network, images, labels, [epsilon]).adversarials[0]
+        alone = fgsm(Target(network, images, labels), [epsilon]).adversarials[0]
         assert torch.equal(adversarials, alone)
         assert (adversarials - images).abs().max() <= epsilon + 1e-6
         assert adversarials.min() >= 0
@@ -78,15 +78,17 @@ def test_several_epsilons_are_the_single_ones_and_zero_is_the_image(network, bat
 def test_one_gradient_serves_all_epsilons(network, batch):
     calls = []
     network.register_forward_hook(lambda *_: calls.append(1))
-    fgsm(network, *batch, [0.1, 0.2, 0.3])
+    fgsm(Target(network, *batch), [0.1, 0.2, 0.3])
     assert len(calls) == 1
 
 
 def test_batch_size_does_not_matter(network, batch):
     images, labels = batch
-    whole = fgsm(network.double(), images.double(), labels, [0.1]).adversarials[0]
+    whole = fgsm(Target(network.double(), images.double(), labels), [0.1]).adversarials[0]
     single = [
-        fgsm(network, images[i : i + 1].double(), labels[i : i + 1], [0.1]).adversarials[0]
+        fgsm(
+            Target(network, images[i : i + 1].double(), labels[i : i + 1]), [0.1]
+        ).adversarials[0]
         for i in range(len(images))
     ]
     torch.testing.assert_close(torch.cat(single), whole)
@@ -98,8 +100,8 @@ def test_the_loss_is_summed_so_that_tiny_gradients_survive_large_batches():
     model = Linear([[0.0, 0.0, 0.0, 0.0], [-101.5, 1.0, 0.0, 0.0]])
     images = image(1.0, 0.5, 0.5, 0.5).expand(100, 1, 2, 2)
     labels = torch.zeros(100, dtype=torch.int64)
-    assert fgsm(model, images[:1], labels[:1], [0.1]).gradients.zero_images == 0
-    assert fgsm(model, images, labels, [0.1]).gradients.zero_images == 0
+    assert fgsm(Target(model, images[:1], labels[:1]), [0.1]).gradients.zero_images == 0
+    assert fgsm(Target(model, images, labels), [0.1]).gradients.zero_images == 0
 
 
 def test_nothing_of_the_caller_is_changed(network, batch):
@@ -108,7 +110,7 @@ def test_nothing_of_the_caller_is_changed(network, batch):
     network.train()
     next(network.parameters()).grad = torch.ones_like(next(network.parameters()))
     flags = [parameter.requires_grad for parameter in network.parameters()]
-    adversarials = fgsm(network, images, labels, [0.1]).adversarials[0]
+    adversarials = fgsm(Target(network, images, labels), [0.1]).adversarials[0]
     adversarials.zero_()
     assert torch.equal(images, before)
     assert not images.requires_grad
@@ -123,9 +125,9 @@ def test_nothing_of_the_caller_is_changed(network, batch):
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_the_callers_gradient_mode_does_not_matter(mode, network, batch):
     images, labels = batch
-    expected = fgsm(network, images, labels, [0.1]).adversarials[0]
+    expected = fgsm(Target(network, images, labels), [0.1]).adversarials[0]
     with mode():
-        found = fgsm(network, images * 1, labels * 1, [0.1]).adversarials[0]
+        found = fgsm(Target(network, images * 1, labels * 1), [0.1]).adversarials[0]
     assert torch.equal(found, expected)
 
 
@@ -145,25 +147,21 @@ class Returns(nn.Module):
 )
 def test_logits_without_gradient_are_an_error(answer):
     with pytest.raises(InputError, match="no gradient to follow"):
-        fgsm(Returns(answer), image(0.1, 0.2, 0.3, 0.4), torch.tensor([0]), [0.1])
+        fgsm(Target(Returns(answer), image(0.1, 0.2, 0.3, 0.4), torch.tensor([0])), [0.1])
 
 
 def test_logits_that_depend_on_parameters_only_are_an_error():
     model = Linear(MODEL_WEIGHT)
+    constant = Returns(lambda images: model.weight[:, :1].T.expand(len(images), 2))
     with pytest.raises(InputError, match="no gradient to follow"):
-        fgsm(
-            Returns(lambda images: model.weight[:, :1].T.expand(len(images), 2)),
-            image(0.1, 0.2, 0.3, 0.4),
-            torch.tensor([0]),
-            [0.1],
-        )
+        fgsm(Target(constant, image(0.1, 0.2, 0.3, 0.4), torch.tensor([0])), [0.1])
 
 
 def test_nan_gradient_is_an_error():
     # The root's slope at 0 is infinite, and 0 times it is NaN, though every logit is finite.
     model = Returns(lambda images: (images * 0).sqrt().flatten(1))
     with pytest.raises(InputError, match="NaN"):
-        fgsm(model, image(0.1, 0.2, 0.3, 0.4), torch.tensor([0]), [0.1])
+        fgsm(Target(model, image(0.1, 0.2, 0.3, 0.4), torch.tensor([0])), [0.1])
 
 
 def test_logits_of_tensor_and_of_output_with_logits():

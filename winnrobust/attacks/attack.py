@@ -1,16 +1,16 @@
-"""What an attack is, what it returns, and how it reads a model's answer."""
+"""What an attack is and what it returns."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from winnrobust.errors import InputError
+from winnrobust.attacks.target import Target
 
 
 class GradientStatistics(NamedTuple):
-    """How much of the gradient that an attack followed was exactly zero.
+    """How much of the gradients that an attack followed was exactly zero.
 
     A softmax that is saturated in float32 has a gradient of exact zeros. The attack then stands
     still and the model only looks robust, so these counts belong beside every adversarial error.
@@ -34,6 +34,9 @@ class GradientStatistics(NamedTuple):
         )
 
 
+NO_GRADIENTS = GradientStatistics(0, 0, 0, 0)
+
+
 class AttackResult(NamedTuple):
     """What an attack made of one batch.
 
@@ -46,12 +49,11 @@ class AttackResult(NamedTuple):
     gradients: GradientStatistics
 
 
-AttackFunction = Callable[[nn.Module, Tensor, Tensor, Sequence[float]], AttackResult]
-"""A pure function of (model, images, labels, epsilons).
+AttackFunction = Callable[[Target, Sequence[float]], AttackResult]
+"""A pure function of (target, epsilons).
 
-Images are (N, C, H, W), floating point, in [0, 1]; labels (N,) int64; both on the model's device.
-Epsilons are in the units of the images, in the attack's norm. Nothing given is changed: not the
-tensors, not the model's mode, parameters or their gradients.
+Epsilons are in the units of the images, in the attack's norm. Nothing of the target is changed:
+not its tensors, not its model's mode, parameters or their gradients.
 """
 
 
@@ -65,6 +67,8 @@ class Attack:
         summary: one sentence for reports: what the attacker knows and does.
         source: where it was published.
         function: the attack itself.
+        uses_clean_gradient: whether it asks for `Target.clean`; the evaluation then counts clean
+            errors from that pass instead of making another one.
     """
 
     name: str
@@ -72,21 +76,7 @@ class Attack:
     summary: str
     source: str
     function: AttackFunction
-
-
-def logits_of(output: object) -> Tensor:
-    """Return the logits in a model's answer: a tensor itself, or an object with `.logits`.
-
-    Raises:
-        InputError: it is neither.
-    """
-    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
-    if not isinstance(logits, Tensor):
-        raise InputError(
-            f"the model returns {type(output).__name__}; it must return a tensor of logits or an"
-            " object whose .logits is one"
-        )
-    return logits
+    uses_clean_gradient: bool = False
 
 
 def gradient_statistics(gradient: Tensor) -> GradientStatistics:

@@ -15,7 +15,6 @@ from winnrobust.cli.options import (
     runs_option,
 )
 from winnrobust.devices import resolve_device
-from winnrobust.evaluation.harness import BATCH_SIZE
 from winnrobust.progress import say
 from winnrobust.reporting import terminal_tables
 
@@ -40,7 +39,9 @@ from winnrobust.reporting import terminal_tables
     type=click.Choice(CHOICES["arch"]),
     help="Without MODELS: architecture to look for.  [default: that of the newest run]",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=BATCH_SIZE, show_default=True)
+@click.option(
+    "--batch-size", type=click.IntRange(1), help="Images at once.  [default: the fastest, measured]"
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -56,7 +57,7 @@ def attack(
     limit: int | None,
     dataset: str | None,
     arch: str | None,
-    batch_size: int,
+    batch_size: int | None,
     out: Path | None,
     runs: Path,
     data_root: Path | None,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust.evaluation.examples import Examples
-from winnrobust.evaluation.harness import BATCH_SIZE, Evaluation, run
+from winnrobust.evaluation.harness import Evaluation, run
 
 
 def evaluate(
@@ -17,7 +17,7 @@ def evaluate(
     labels: Tensor | np.ndarray,
     attacks: Sequence[str] = ("fgsm",),
     epsilons: Sequence[float] = (0.125,),
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     device: torch.device | str | None = None,
 ) -> pd.DataFrame:
     """Return the tidy table of `run`: one row per (attack, epsilon, source, target).

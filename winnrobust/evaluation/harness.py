@@ -9,10 +9,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import ATTACKS, AttackResult, GradientStatistics
+from winnrobust.attacks import ATTACKS, NO_GRADIENTS, AttackResult, GradientStatistics, Target
 from winnrobust.devices import resolve_device
 from winnrobust.errors import InputError
 from winnrobust.evaluation import inputs
+from winnrobust.evaluation.batch_size import fastest_batch_size
 from winnrobust.evaluation.examples import Case, Examples, empty_examples, fill
 from winnrobust.evaluation.metrics import (
     PairCounts,
@@ -20,10 +21,14 @@ from winnrobust.evaluation.metrics import (
     gradient_table,
     results_table,
 )
-from winnrobust.evaluation.prediction import check_classes, device_of, predictions_of
+from winnrobust.evaluation.prediction import (
+    check_classes,
+    checked_logits,
+    device_of,
+    errors_named,
+    prediction,
+)
 from winnrobust.evaluation.state import frozen
-
-BATCH_SIZE = 500
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,14 @@ class Evaluation:
             columns as `metrics.GRADIENT_COLUMNS`.
         clean: one row per model: errors without an attack; columns as `metrics.CLEAN_COLUMNS`.
         examples: the first images, kept whole.
+        batch_size: images per step, as given, or measured; halved where the GPU's memory was short.
     """
 
     table: pd.DataFrame
     gradients: pd.DataFrame
     clean: pd.DataFrame
     examples: Examples
+    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,24 @@ class _Plan:
     attacks: list[str]
     epsilons: list[float]
     cases: list[Case]
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What became of a batch of N images, for M models and R cases.
+
+    Attributes:
+        clean: (M, N) int64, the classes that the models see in the images.
+        predictions: (R, M, N) int64, the classes that they see in the adversarial examples.
+        kept: for each case the first adversarial examples, as many as figures need.
+        gradients: (attack, source) -> what the attack followed.
+    """
+
+    clean: Tensor
+    predictions: Tensor
+    kept: list[Tensor]
+    gradients: dict[tuple[str, str], GradientStatistics]
 
 
 class _Counts:
@@ -60,14 +85,21 @@ class _Counts:
 
     def __init__(self, plan: _Plan) -> None:
         models, cases = len(plan.models), len(plan.cases)
+        self.sources = [list(plan.models).index(source) for _, _, source in plan.cases]
         self.clean = np.zeros(models, np.int64)
         self.adversarial = np.zeros((cases, models), np.int64)
         self.both = np.zeros((cases, models), np.int64)
-        self.gradients = {
-            (attack, source): GradientStatistics(0, 0, 0, 0)
-            for attack in plan.attacks
-            for source in plan.models
-        }
+        self.gradients = dict.fromkeys(itertools.product(plan.attacks, plan.models), NO_GRADIENTS)
+
+    def add(self, judged: _Judged, labels: Tensor) -> None:
+        """Count one batch."""
+        self.clean += (judged.clean != labels).sum(1).numpy()
+        wrong = judged.predictions != labels
+        source_wrong = wrong[range(len(wrong)), self.sources].unsqueeze(1)
+        self.adversarial += wrong.sum(2).numpy()
+        self.both += (wrong & source_wrong).sum(2).numpy()
+        for key, statistics in judged.gradients.items():
+            self.gradients[key] = self.gradients[key].plus(statistics)
 
 
 def run(
@@ -76,9 +108,10 @@ def run(
     labels: Tensor | np.ndarray,
     attacks: Sequence[str] = ("fgsm",),
     epsilons: Sequence[float] = (0.125,),
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     device: torch.device | str | None = None,
     num_examples: int = 8,
+    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Attack every model and let every model judge every adversarial example.
@@ -95,9 +128,10 @@ def run(
         epsilons: perturbation bounds from 0 to 1, in the units of the images; repeated ones are
             dropped. At 0 the adversarial example is the image.
         batch_size: images per step; it changes the memory needed, not the result (up to float
-            rounding).
+            rounding). None measures which is fastest.
         device: where to compute; None leaves every model where it is.
         num_examples: how many of the first images to keep whole in the result.
+        seed: of the attacks' random starts; an image's start does not depend on its batch.
         progress: called after each batch with (images done, images in all).
 
     Raises:
@@ -108,78 +142,102 @@ def run(
     truth = inputs.checked_labels(labels, len(pixels))
     attack_names = inputs.checked_attacks(attacks)
     bounds = inputs.checked_epsilons(epsilons)
-    inputs.check_count("batch_size", batch_size, at_least=1)
+    if batch_size is not None:
+        inputs.check_count("batch_size", batch_size, at_least=1)
     inputs.check_count("num_examples", num_examples, at_least=0)
+    inputs.check_count("seed", seed, at_least=0)
     place = None if device is None else resolve_device(str(device))
 
     cases = list(itertools.product(attack_names, bounds, nets))
-    plan = _Plan(nets, attack_names, bounds, cases)
+    plan = _Plan(nets, attack_names, bounds, cases, seed)
     counts = _Counts(plan)
     examples = empty_examples(list(nets), cases, pixels[:num_examples], truth[:num_examples])
     with frozen(nets.values(), place):
         check_classes(nets, pixels[:2], truth)
-        for start in range(0, len(pixels), batch_size):
-            batch = slice(start, start + batch_size)
+        size = batch_size or fastest_batch_size(nets, pixels)
+        start = 0
+        while start < len(pixels):
+            batch = slice(start, min(start + size, len(pixels)))
             try:
-                _evaluate_batch(plan, pixels[batch], truth[batch], start, counts, examples)
+                judged = _judge_batch(plan, pixels[batch], truth[batch], start, num_examples)
             except torch.cuda.OutOfMemoryError:
-                raise InputError(
-                    f"the GPU has not enough memory for batch_size={batch_size}; use a smaller one"
-                ) from None
+                if size == 1:
+                    raise InputError("the GPU has not enough memory for a single image") from None
+                size //= 2
+                continue
+            counts.add(judged, truth[batch])
+            _keep(judged, start, examples)
+            start = batch.stop
             if progress is not None:
-                progress(min(start + batch_size, len(pixels)), len(pixels))
-    return _evaluation(plan, len(pixels), counts, examples)
+                progress(start, len(pixels))
+    return _evaluation(plan, len(pixels), counts, examples, size)
 
 
-def _evaluate_batch(
-    plan: _Plan, images: Tensor, labels: Tensor, start: int, counts: _Counts, examples: Examples
-) -> None:
-    """Add one batch, which begins at image `start` of all, to `counts` and `examples`."""
-    predictions = predictions_of(plan.models, images)
-    counts.clean += _count(predictions != labels)
-    fill(examples.clean_predictions.T, start, predictions.T)
-
-    for attack in plan.attacks:
-        for index, source in enumerate(plan.models):
-            result = _attacked(attack, source, plan, images, labels)
-            counts.gradients[attack, source] = counts.gradients[attack, source].plus(
-                result.gradients
-            )
+def _judge_batch(
+    plan: _Plan, images: Tensor, labels: Tensor, start: int, num_examples: int
+) -> _Judged:
+    """Attack all models with one batch, which begins at image `start` of all, and judge it."""
+    clean, kept, predictions, gradients = {}, {}, {}, {}
+    for source, model in plan.models.items():
+        device = device_of(model)
+        target = Target(
+            model, images.to(device), labels.to(device), first=start, seed=plan.seed
+        )
+        for attack in plan.attacks:
+            result = _attacked(attack, source, target, plan.epsilons)
+            gradients[attack, source] = result.gradients
             for epsilon, adversarials in zip(plan.epsilons, result.adversarials, strict=True):
-                predictions = predictions_of(plan.models, adversarials)
-                wrong = predictions != labels
-                row = plan.cases.index((attack, epsilon, source))
-                counts.adversarial[row] += _count(wrong)
-                counts.both[row] += _count(wrong & wrong[index])
-                fill(examples.adversarials[row], start, adversarials)
-                fill(examples.predictions[row].T, start, predictions.T)
+                case = attack, epsilon, source
+                kept[case] = adversarials[: max(num_examples - start, 0)].cpu()
+                predictions[case] = torch.stack(
+                    [prediction(name, judge, adversarials) for name, judge in plan.models.items()]
+                )
+        # Last, because an attack may have made this pass already.
+        with errors_named(source, images):
+            logits = target.clean_logits
+        clean[source] = checked_logits(source, logits, len(images)).argmax(1).cpu()
+    return _Judged(
+        clean=torch.stack(list(clean.values())),
+        predictions=torch.stack([predictions[case] for case in plan.cases]),
+        kept=[kept[case] for case in plan.cases],
+        gradients=gradients,
+    )
 
 
 def _attacked(
-    attack: str, source: str, plan: _Plan, images: Tensor, labels: Tensor
+    attack: str, source: str, target: Target, epsilons: Sequence[float]
 ) -> AttackResult:
-    model = plan.models[source]
-    device = device_of(model)
-    attack_function = ATTACKS[attack].function
     try:
-        return attack_function(model, images.to(device), labels.to(device), plan.epsilons)
+        return ATTACKS[attack].function(target, epsilons)
+    except torch.cuda.OutOfMemoryError:
+        raise
     except InputError as error:
         raise InputError(f"attack '{attack}' on model '{source}': {error}") from None
+    except Exception as error:  # anyone's module may raise anything
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"attack '{attack}' on model '{source}': {type(error).__name__}: {reason}"
+        ) from error
 
 
-def _count(wrong: Tensor) -> np.ndarray:
-    """Count the True of each row of (M, N)."""
-    return wrong.sum(1).numpy()
+def _keep(judged: _Judged, start: int, examples: Examples) -> None:
+    """Copy what belongs to the first images into `examples`."""
+    fill(examples.clean_predictions.T, start, judged.clean.T)
+    for row, adversarials in enumerate(judged.kept):
+        fill(examples.adversarials[row], start, adversarials)
+        fill(examples.predictions[row].T, start, judged.predictions[row].T)
 
 
-def _evaluation(plan: _Plan, n: int, counts: _Counts, examples: Examples) -> Evaluation:
+def _evaluation(
+    plan: _Plan, n: int, counts: _Counts, examples: Examples, batch_size: int
+) -> Evaluation:
     models = list(plan.models)
     clean_errors = dict(zip(models, counts.clean.tolist(), strict=True))
     pairs = (
         PairCounts(
             *case,
             target,
-            source_errors=int(counts.adversarial[row, models.index(case[2])]),
+            source_errors=int(counts.adversarial[row, counts.sources[row]]),
             target_errors=int(counts.adversarial[row, column]),
             both_errors=int(counts.both[row, column]),
         )
@@ -191,4 +249,5 @@ def _evaluation(plan: _Plan, n: int, counts: _Counts, examples: Examples) -> Eva
         gradients=gradient_table(counts.gradients),
         clean=clean_table(n, clean_errors),
         examples=examples,
+        batch_size=batch_size,
     )

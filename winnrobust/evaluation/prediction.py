@@ -1,6 +1,7 @@
 """What models say about images, with every broken answer named."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -16,32 +17,33 @@ def device_of(model: nn.Module) -> torch.device:
     return torch.device("cpu")
 
 
-def logits_from(name: str, model: nn.Module, images: Tensor) -> Tensor:
-    """Return the logits (N, K) of the model called `name`, on the model's device.
-
-    Raises:
-        InputError: the model cannot take the images, or does not answer with finite logits
-            (N, K) of at least two classes.
-    """
+@contextmanager
+def errors_named(name: str, images: Tensor) -> Iterator[None]:
+    """Turn what the model called `name` raises on images (N, C, H, W) into one line."""
     try:
-        with torch.no_grad():
-            output = model(images.to(device_of(model)))
+        yield
     except torch.cuda.OutOfMemoryError:
         raise
+    except InputError as error:
+        raise InputError(f"model '{name}': {error}") from None
     except Exception as error:  # anyone's module may raise anything
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"model '{name}' cannot classify images of shape {tuple(images.shape[1:])}:"
             f" {type(error).__name__}: {reason}"
         ) from error
-    try:
-        logits = logits_of(output)
-    except InputError as error:
-        raise InputError(f"model '{name}': {error}") from None
-    if logits.ndim != 2 or len(logits) != len(images) or logits.shape[1] < 2:
+
+
+def checked_logits(name: str, logits: Tensor, count: int) -> Tensor:
+    """Return the logits that the model called `name` gave to `count` images.
+
+    Raises:
+        InputError: they are not finite, or not (count, K) with at least two classes.
+    """
+    if logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2:
         raise InputError(
-            f"model '{name}' returns logits of shape {tuple(logits.shape)} for {len(images)}"
-            f" images; they must have the shape ({len(images)}, K) with one logit for each of"
+            f"model '{name}' returns logits of shape {tuple(logits.shape)} for {count}"
+            f" images; they must have the shape ({count}, K) with one logit for each of"
             " K >= 2 classes"
         )
     if not logits.isfinite().all():
@@ -51,15 +53,27 @@ def logits_from(name: str, model: nn.Module, images: Tensor) -> Tensor:
     return logits
 
 
-def predictions_of(models: Mapping[str, nn.Module], images: Tensor) -> Tensor:
-    """Return the classes (M, N) int64 on the CPU that M models see in N images.
+def logits_from(name: str, model: nn.Module, images: Tensor) -> Tensor:
+    """Return the logits (N, K) of the model called `name`, on the model's device.
+
+    Raises:
+        InputError: the model cannot take the images, or does not answer with finite logits
+            (N, K) of at least two classes.
+    """
+    with errors_named(name, images):
+        with torch.no_grad():
+            output = model(images.to(device_of(model)))
+        logits = logits_of(output)
+    return checked_logits(name, logits, len(images))
+
+
+def prediction(name: str, model: nn.Module, images: Tensor) -> Tensor:
+    """Return the classes (N,) int64 on the CPU that the model called `name` sees in images.
 
     Raises:
         InputError: as `logits_from`.
     """
-    return torch.stack(
-        [logits_from(name, model, images).argmax(1).cpu() for name, model in models.items()]
-    )
+    return logits_from(name, model, images).argmax(1).cpu()
 
 
 def check_classes(models: Mapping[str, nn.Module], images: Tensor, labels: Tensor) -> None:

@@ -1,0 +1,155 @@
+"""PGD against answers worked out by hand, and against a plain loop without a shrinking batch."""
+
+import pytest
+import torch
+from torch import nn
+
+from winnrobust.attacks import ATTACKS, Target, logits_of, loss_gradient
+from winnrobust.attacks.pgd import RELATIVE_STEP, STEPS, pgd
+from winnrobust.errors import InputError
+
+LABEL = torch.tensor([0])
+
+
+class Linear(nn.Module):
+    """Two logits for images (N, 1, 2, 2); the loss of label 0 always grows along `direction`."""
+
+    def __init__(self, direction: list[float], bias: float = 0.0) -> None:
+        super().__init__()
+        self.direction = nn.Parameter(torch.tensor(direction))
+        self.bias = bias
+        self.seen: list[int] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen.append(len(images))
+        other = images.flatten(1) @ self.direction + self.bias
+        return torch.stack([torch.zeros_like(other), other], 1)
+
+
+def image(*pixels: float) -> torch.Tensor:
+    return torch.tensor(pixels).reshape(1, 1, 2, 2)
+
+
+def test_where_nothing_breaks_it_ends_in_the_corner_of_the_ball():
+    # 20 steps of 2.5 * epsilon / 20 cross the ball from any start. The last pixel is cut at 1.
+    model = Linear([1.0, -1.0, 1.0, 1.0], bias=-100.0)
+    result = pgd(Target(model, image(0.5, 0.5, 0.0, 0.95), LABEL), [0.125])
+    torch.testing.assert_close(result.adversarials[0], image(0.625, 0.375, 0.125, 1.0))
+    assert model.seen == [1] * (1 + STEPS)
+    assert result.gradients.images == STEPS
+
+
+def test_what_the_model_gets_wrong_as_it_is_stays_as_it_is():
+    images = image(0.5, 0.5, 0.5, 0.5)
+    model = Linear([1.0, 1.0, 1.0, 1.0], bias=-1.0)
+    result = pgd(Target(model, images, LABEL), [0.1, 0.2])
+    assert [torch.equal(found, images) for found in result.adversarials] == [True, True]
+    assert model.seen == [1]
+    assert result.gradients.images == 0
+
+
+def test_broken_images_leave_the_batch_with_what_broke_them():
+    # The sum of the pixels must rise above 2.5: the second image starts close to it.
+    images = torch.cat([image(0.2, 0.2, 0.2, 0.2), image(0.6, 0.6, 0.6, 0.6)])
+    model = Linear([1.0, 1.0, 1.0, 1.0], bias=-2.5)
+    target = Target(model, images, torch.tensor([0, 0]))
+    (found,) = pgd(target, [0.1]).adversarials
+    assert (model(found).argmax(1) == torch.tensor([0, 1])).all()
+    torch.testing.assert_close(found[:1], image(0.3, 0.3, 0.3, 0.3))
+    # It stopped at once: before the corner of the ball, unless it started there.
+    assert 2.5 < found[1].sum() <= 2.5 + 4 * RELATIVE_STEP * 0.1 / STEPS + 1e-5
+    counts = model.seen[1:-1]
+    assert counts[0] == 2
+    assert counts[-1] == 1
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_later_restarts_attack_what_still_stands():
+    images = torch.cat([image(0.2, 0.2, 0.2, 0.2), image(0.7, 0.7, 0.7, 0.7)])
+    model = Linear([1.0, 1.0, 1.0, 1.0], bias=-2.9)
+    pgd(Target(model, images, torch.tensor([0, 0])), [0.1], steps=10, restarts=3)
+    # Clean; the first restart shrinks to 1; then a look at its end, and 10 steps, twice.
+    assert model.seen[0] == 2
+    assert model.seen[-22:] == [1] * 22
+    assert len(model.seen) == 1 + 3 * 10 + 2
+
+
+def plain_pgd(model, images, labels, epsilon, offset):
+    """The whole path for every image, no early end: who was wrong anywhere on it?"""
+    points = (images + offset).clamp(0, 1)
+    broken = logits_of(model(images)).argmax(1) != labels
+    for _ in range(STEPS):
+        logits, gradient = loss_gradient(model, points, labels)
+        broken |= logits.argmax(1) != labels
+        points = points + RELATIVE_STEP * epsilon / STEPS * gradient.sign()
+        points = torch.clamp(points, images - epsilon, images + epsilon).clamp(0, 1)
+    return broken | (logits_of(model(points)).argmax(1) != labels)
+
+
+def test_leaving_early_loses_no_error(network):
+    generator = torch.Generator().manual_seed(3)
+    images = torch.rand(64, 1, 12, 12, generator=generator)
+    with torch.no_grad():
+        labels = network(images).logits.argmax(1)  # right on all, so that there is much to break
+    target = Target(network, images, labels)
+    for epsilon in (0.003, 0.01):
+        offset = (2 * target.uniform("pgd", 0) - 1) * epsilon
+        broken = plain_pgd(network, images, labels, epsilon, offset)
+        (found,) = pgd(target, [epsilon]).adversarials
+        ours = network(found).logits.argmax(1) != labels
+        assert 0 < broken.sum() < 64
+        assert torch.equal(ours, broken)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.01, 0.3, 1.0])
+def test_stays_in_the_ball(network, batch, epsilon):
+    images, labels = batch
+    (found,) = pgd(Target(network, images, labels), [epsilon], steps=5).adversarials
+    assert (found - images).abs().max() <= epsilon + 1e-6
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+def test_several_epsilons_are_the_single_ones(network, batch):
+    together = pgd(Target(network, *batch), [0.02, 0.01], steps=5).adversarials
+    for epsilon, found in zip([0.02, 0.01], together, strict=True):
+        assert torch.equal(found, pgd(Target(network, *batch), [epsilon], steps=5).adversarials[0])
+
+
+def test_a_random_start_belongs_to_the_image_not_to_the_batch(network, batch):
+    images, labels = batch
+    network.double()
+    images = images.double()
+    (whole,) = pgd(Target(network, images, labels, first=100, seed=7), [0.01]).adversarials
+    for i in range(len(images)):
+        alone = Target(network, images[i : i + 1], labels[i : i + 1], first=100 + i, seed=7)
+        torch.testing.assert_close(pgd(alone, [0.01]).adversarials[0], whole[i : i + 1])
+
+
+def test_seeds_differ(network, batch):
+    first, second = (
+        pgd(Target(network, *batch, seed=seed), [0.01], steps=1).adversarials[0] for seed in (0, 1)
+    )
+    assert not torch.equal(first, second)
+
+
+def test_nothing_of_the_caller_is_changed(network, batch):
+    images, labels = batch
+    before = images.clone()
+    (found,) = pgd(Target(network, images, labels), [0.1], steps=2).adversarials
+    found.zero_()
+    assert torch.equal(images, before)
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_no_gradient_is_an_error():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).requires_grad_(False)
+    model.register_forward_hook(lambda module, inputs, output: output.detach())
+    label = model(image(0.1, 0.2, 0.3, 0.4)).argmax(1)
+    with pytest.raises(InputError, match="no gradient to follow"):
+        pgd(Target(model, image(0.1, 0.2, 0.3, 0.4), label), [0.1])
+
+
+def test_registry():
+    attack = ATTACKS["pgd"]
+    assert (attack.name, attack.norm, attack.function) == ("pgd", "Linf", pgd)

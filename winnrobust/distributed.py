@@ -1,0 +1,124 @@
+"""Several processes as one job: PyTorch's distributed package, behind the little we need of it.
+
+`torchrun --nproc-per-node N -m winnrobust ...` starts N processes that all run the same command.
+Alone (no torchrun) every function here does nothing, so nobody else needs to ask.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from winnrobust.errors import InputError
+
+Value = TypeVar("Value")
+
+
+@contextmanager
+def job(device: torch.device) -> Iterator[None]:
+    """Join the other processes that torchrun started, if it did, for a `with` block.
+
+    Raises:
+        InputError: another process of the job ended, so this one cannot go on.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    except dist.DistError as error:
+        raise _peer_lost(error) from None
+    except RuntimeError as error:
+        if "gloo" not in str(error).lower():
+            raise
+        raise _peer_lost(error) from None
+    finally:
+        dist.destroy_process_group()
+
+
+def local_device(device: torch.device) -> torch.device:
+    """Return this process's own GPU where `device` is just 'cuda'."""
+    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return device
+
+
+def rank() -> int:
+    """Number of this process in the job, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def size() -> int:
+    """Number of processes in the job."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Tell whether this process is the one that writes and prints."""
+    return rank() == 0
+
+
+def share(count: int) -> slice:
+    """This process's part of `count` things: contiguous, sizes differing by at most one."""
+    return slice(rank() * count // size(), (rank() + 1) * count // size())
+
+
+def sum_up(tensor: Tensor) -> Tensor:
+    """Replace `tensor` by its sum over all processes, in place, and return it."""
+    if size() > 1:
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def sum_gradients(parameters: Iterable[Tensor]) -> None:
+    """Sum every parameter's gradient over all processes; a missing one counts as zero."""
+    if size() == 1:
+        return
+    tensors = list(parameters)
+    flat = torch.cat(
+        [
+            (torch.zeros_like(tensor) if tensor.grad is None else tensor.grad).reshape(-1)
+            for tensor in tensors
+        ]
+    )
+    dist.all_reduce(flat)
+    sizes = [tensor.numel() for tensor in tensors]
+    for tensor, part in zip(tensors, flat.split(sizes), strict=True):
+        tensor.grad = part.view_as(tensor)
+
+
+def gather(value: Value) -> list[Value]:
+    """Collect a picklable value of every process, in the order of their ranks."""
+    if size() == 1:
+        return [value]
+    collected: list[Any] = [None] * size()
+    dist.all_gather_object(collected, value)
+    return collected
+
+
+def from_first(value: Value) -> Value:
+    """Return the first process's value in all of them."""
+    if size() == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values)
+    return values[0]
+
+
+def wait_for_all() -> None:
+    """Hold until every process is here."""
+    if size() > 1:
+        dist.barrier()
+
+
+def _peer_lost(error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:120]
+    return InputError(
+        f"another process of this job ended ({reason}); mend its cause, then go on from the last"
+        " finished epoch with 'train --resume'"
+    )
