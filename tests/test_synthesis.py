@@ -115,19 +115,17 @@ def test_initial_images_depend_only_on_the_generators():
     assert not torch.equal(first, other)
 
 
-def test_pool_draws_only_from_the_asked_class():
-    """Class k's images are filled with k + the index inside the class / 10."""
+def test_pool_takes_the_numbered_image_of_the_asked_class():
+    """Class k's images are filled with k + the number within the class / 10."""
     values = torch.arange(10.0)[:, None] + torch.arange(3) / 10
     pool = NegativePool(values.reshape(10, 3, 1, 1, 1))
-    labels = torch.randint(10, (500,), generator=stream(0, "labels"))
-    drawn = pool.draw(labels, stream(0, "draw")).flatten()
-    assert torch.equal(drawn.floor().long(), labels)
-    assert set((drawn - labels).mul(10).round().long().tolist()) == {0, 1, 2}
+    taken = pool.take(torch.tensor([7, 0, 7]), torch.tensor([2, 1, 0])).flatten()
+    torch.testing.assert_close(taken, torch.tensor([7.2, 0.1, 7.0]))
 
 
-def test_pool_keeps_the_old_and_draws_uniformly():
-    pool = NegativePool(torch.zeros(1, 1, 1, 1, 1))
-    pool.add(torch.ones(1, 3, 1, 1, 1))
-    assert len(pool) == 4
-    drawn = pool.draw(torch.zeros(4000, dtype=torch.int64), stream(0, "draw"))
-    assert drawn.mean().item() == pytest.approx(0.75, abs=0.03)
+def test_pool_keeps_the_old():
+    pool = NegativePool(torch.zeros(2, 1, 1, 1, 1))
+    pool.add(torch.ones(2, 3, 1, 1, 1))
+    assert (len(pool), pool.per_class) == (8, 4)
+    taken = pool.take(torch.tensor([1, 1, 1, 1]), torch.arange(4)).flatten()
+    assert taken.tolist() == [0, 1, 1, 1]

@@ -2,19 +2,24 @@
 
 import torch
 
+from winnrobust.distributed import local_gpu
 from winnrobust.errors import InputError
 
 
 def resolve_device(name: str) -> torch.device:
     """Return the device called `name`; `auto` is CUDA where there is one, else the CPU.
 
+    Plain `cuda` is this process's own GPU: the first, or under torchrun the one of its local rank.
+
     Raises:
         InputError: no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", local_gpu())
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise InputError(

@@ -5,6 +5,7 @@ Alone (no torchrun) every function here does nothing, so nobody else needs to as
 """
 
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ Value = TypeVar("Value")
 
 
 @contextmanager
-def job(device: torch.device) -> Iterator[None]:
+def job() -> Iterator[None]:
     """Join the other processes that torchrun started, if it did, for a `with` block.
 
     Raises:
@@ -28,24 +29,28 @@ def job(device: torch.device) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_gpu())
+    # torchrun sends SIGTERM to the others when one ends; let them say how to go on.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    dist.init_process_group()  # gloo for tensors of the CPU, NCCL for those of CUDA
     try:
         yield
-    except dist.DistError as error:
-        raise _peer_lost(error) from None
-    except RuntimeError as error:
-        if "gloo" not in str(error).lower():
+    except (dist.DistError, RuntimeError) as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
             raise
-        raise _peer_lost(error) from None
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"another process of this job ended ({reason}); mend its cause, then go on from the"
+            " last finished epoch with: train --resume"
+        ) from None
     finally:
         dist.destroy_process_group()
 
 
-def local_device(device: torch.device) -> torch.device:
-    """Return this process's own GPU where `device` is just 'cuda'."""
-    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
-        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    return device
+def local_gpu() -> int:
+    """Number of the GPU of this machine that belongs to this process."""
+    return int(os.environ.get("LOCAL_RANK", "0")) % max(torch.cuda.device_count(), 1)
 
 
 def rank() -> int:
@@ -93,12 +98,26 @@ def sum_gradients(parameters: Iterable[Tensor]) -> None:
 
 
 def gather(value: Value) -> list[Value]:
-    """Collect a picklable value of every process, in the order of their ranks."""
+    """Collect a value of every process, in the order of their ranks; its tensors come on the CPU.
+
+    Args:
+        value: dicts, tuples and lists of tensors and plain values.
+    """
     if size() == 1:
         return [value]
     collected: list[Any] = [None] * size()
-    dist.all_gather_object(collected, value)
+    dist.all_gather_object(collected, _on_cpu(value))
     return collected
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_on_cpu(item) for item in value)
+    return value
 
 
 def from_first(value: Value) -> Value:
@@ -114,11 +133,3 @@ def wait_for_all() -> None:
     """Hold until every process is here."""
     if size() > 1:
         dist.barrier()
-
-
-def _peer_lost(error: Exception) -> InputError:
-    reason = " ".join(str(error).split())[:120]
-    return InputError(
-        f"another process of this job ended ({reason}); mend its cause, then go on from the last"
-        " finished epoch with 'train --resume'"
-    )

@@ -1,8 +1,13 @@
-"""Telling the user how far long work is: a bar on a terminal, plain lines elsewhere."""
+"""Telling the user how far long work is: a bar on a terminal, plain lines elsewhere.
+
+Of several processes only the first tells anything.
+"""
 
 import sys
 
 from tqdm import tqdm
+
+from winnrobust import distributed
 
 
 def bar(total: int, description: str, *, initial: int = 0, unit: str = "batch") -> tqdm:
@@ -17,7 +22,7 @@ def bar(total: int, description: str, *, initial: int = 0, unit: str = "batch") 
         unit=unit,
         smoothing=0,
         dynamic_ncols=True,
-        disable=None,
+        disable=None if distributed.is_first() else True,
         leave=False,
         file=sys.stderr,
     )
@@ -25,5 +30,6 @@ def bar(total: int, description: str, *, initial: int = 0, unit: str = "batch") 
 
 def say(text: str) -> None:
     """Print a line on stdout without tearing a bar."""
-    tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
+    if distributed.is_first():
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from winnrobust import distributed
+
 CPU = torch.device("cpu")
 LIBRARIES = ("torch", "torchvision", "numpy", "pandas", "scipy", "safetensors", "matplotlib")
 
@@ -34,6 +36,7 @@ def describe(device: torch.device = CPU) -> dict[str, Any]:
             "processor": _processor(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
+            "processes": distributed.size(),
             "device": str(device),
             "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         },

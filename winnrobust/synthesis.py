@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from winnrobust import distributed
 from winnrobust.models import IntrospectiveNetwork
 
 GENERATOR_CHANNELS = (512, 256, 128, 64)
@@ -72,22 +73,22 @@ class NegativePool:
     def __len__(self) -> int:
         return self.images.shape[0] * self.images.shape[1]
 
+    @property
+    def per_class(self) -> int:
+        return self.images.shape[1]
+
     def add(self, images: Tensor) -> None:
         """Append `images` (num_classes, n, C, H, W) in [-1, 1]."""
         self.images = torch.cat([self.images, images], dim=1)
 
-    def draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw for each label one image of that class, uniformly with replacement.
+    def take(self, labels: Tensor, numbers: Tensor) -> Tensor:
+        """Return the images (N, C, H, W) of these classes with these numbers within their class.
 
         Args:
             labels: (N,) int64.
-            generator: a CPU generator.
-
-        Returns:
-            (N, C, H, W) in [-1, 1].
+            numbers: (N,) int64, from 0 to `per_class` - 1.
         """
-        choice = torch.randint(self.images.shape[1], labels.shape, generator=generator)
-        return self.images[labels, choice.to(labels.device)]
+        return self.images[labels, numbers]
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def synthesise(
     |mean f - threshold_k| <= tolerance (method.md A6). All classes share one forward pass: the
     norm layers work per image and each class has its own mean, threshold, stop and Adam moments,
     so the result is that of one class after the other. The stop test reuses the next step's
-    forward pass.
+    forward pass. Where several processes work together, each takes some of the classes.
 
     Args:
         network: judged as it is; no parameter and no parameter gradient changes.
@@ -156,9 +157,12 @@ def synthesise(
         optimizer.load_state_dict(optimizer_state)
     steps = torch.zeros(num_classes, dtype=torch.int64)
     reached = torch.zeros(num_classes, dtype=torch.bool)
-    active = list(range(num_classes))
+    mine = list(range(num_classes))[distributed.share(num_classes)]
+    active = mine
 
     for step in range(ascent.max_steps + 1):
+        if not active:
+            break
         tell(f"synthesis step {step}, {len(active)} of {num_classes} classes to go")
         output = network.judge(torch.cat([pixels[k] for k in active]))
         mean_critic = output.critic.reshape(len(active), count).mean(1)
@@ -187,4 +191,10 @@ def synthesise(
                 pixels[k].clamp_(-1, 1)
 
     images = torch.stack([images.detach() for images in pixels])
-    return Synthesis(images, steps, reached), optimizer.state_dict()
+    state = optimizer.state_dict()
+    made = {k: (images[k], steps[k], reached[k], state["state"][k]) for k in mine}
+    for part in distributed.gather(made):
+        for k, (image, step_count, was_reached, moments) in part.items():
+            images[k], steps[k], reached[k] = image, step_count, was_reached
+            state["state"][k] = moments
+    return Synthesis(images, steps, reached), state

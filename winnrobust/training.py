@@ -17,7 +17,7 @@ import torchvision
 from torch import Tensor
 from tqdm import tqdm
 
-from winnrobust import provenance
+from winnrobust import distributed, provenance
 from winnrobust.adam_state import moments_to_tensors, tensors_to_moments
 from winnrobust.checkpoint import ModelInfo, load_model, read_tensors, save_model, write_tensors
 from winnrobust.config import TrainConfig, make_config
@@ -59,6 +59,8 @@ class Progress:
 def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: torch.device) -> RunFolder:
     """Create the folder of a new run and write its configuration and manifest.
 
+    Where several processes work together, the first writes and the others wait for it.
+
     Raises:
         InputError: unknown architecture or method, or the folder exists.
     """
@@ -68,15 +70,18 @@ def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: torch.d
     ):
         if name not in known:
             raise InputError(f"unknown {kind} '{name}'; known are {', '.join(known)}")
-    run = RunFolder(new_folder(path))
-    write_json(run.config, asdict(config))
-    manifest = provenance.describe(device) | {
-        "status": "training",
-        "seed": config.seed,
-        "data": _describe_data(dataset, config),
-        "resumed": [],
-    }
-    write_json(run.manifest, manifest)
+    run = RunFolder(path)
+    if distributed.is_first():
+        new_folder(path)
+        write_json(run.config, asdict(config))
+        manifest = provenance.describe(device) | {
+            "status": "training",
+            "seed": config.seed,
+            "data": _describe_data(dataset, config),
+            "resumed": [],
+        }
+        write_json(run.manifest, manifest)
+    distributed.wait_for_all()
     return run
 
 
@@ -134,10 +139,11 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
         for epoch in range(progress.epoch + 1, config.epochs + 1):
             epoch_began = time.monotonic()
             row: dict[str, Any] = {"epoch": epoch}
-            row |= _train_epoch(network, method, optimizer, images, labels, config, epoch, status)
+            steps = _train_epoch(network, method, optimizer, images, labels, config, epoch, status)
+            row |= {name: values.mean().item() for name, values in steps.items()}
             # Before the synthesis, which changes no weight, to notice at once what has diverged.
             errors = count_errors(network, dataset.valid, device)
-            end = method.end_epoch(network, epoch, status.set_postfix_str)
+            end = method.end_epoch(network, epoch, steps, status.set_postfix_str)
             row |= end.metrics | {
                 "valid_errors": errors,
                 "valid_n": len(dataset.valid),
@@ -146,7 +152,10 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
                 "elapsed": round(elapsed_before + time.monotonic() - began, 3),
             }
             progress.history.append(row)
-            _save_epoch(run, config, dataset, network, optimizer, method, progress, end.negatives)
+            if distributed.is_first():
+                _save_epoch(
+                    run, config, dataset, network, optimizer, method, progress, end.negatives
+                )
             say(_epoch_line(row, config.epochs))
     _finish(run, dataset, progress, device)
 
@@ -158,16 +167,19 @@ def count_errors(network: IntrospectiveNetwork, split: ImageSplit, device: torch
         InputError: the network's logits are NaN or infinite.
     """
     network.eval()
-    errors = 0
+    errors = torch.zeros((), dtype=torch.int64, device=device)
+    mine = distributed.share(len(split))
     with torch.no_grad():
         for images, labels in zip(
-            split.images.split(VALIDATION_BATCH), split.labels.split(VALIDATION_BATCH), strict=True
+            split.images[mine].split(VALIDATION_BATCH),
+            split.labels[mine].split(VALIDATION_BATCH),
+            strict=True,
         ):
             logits = network(to_unit(images.to(device))).logits
             if not logits.isfinite().all():
                 raise _diverged("the network's logits are no longer finite")
-            errors += int((logits.argmax(1) != labels.to(device)).sum())
-    return errors
+            errors += (logits.argmax(1) != labels.to(device)).sum()
+    return int(distributed.sum_up(errors))
 
 
 def _train_epoch(
@@ -200,7 +212,7 @@ def _train_epoch(
         losses.total.backward()
         distributed.sum_gradients(network.parameters())
         optimizer.step()
-        loss = losses.total.item()
+        loss = losses.total.item() * len(chosen) / max(len(batch.labels), 1)
         if not math.isfinite(loss):
             raise _diverged(f"the loss became {loss} in epoch {epoch}")
         for name, value in {"loss": losses.total, **losses.parts}.items():
@@ -292,6 +304,7 @@ def _restore(
 
 def _finish(run: RunFolder, dataset: Dataset, progress: Progress, device: torch.device) -> None:
     """Test the best model, the only use of the test images, and complete the manifest."""
+    distributed.wait_for_all()  # for the first process, which wrote the model
     network, info = load_model(run.model)
     errors = count_errors(network.to(device), dataset.test, device)
     total = len(dataset.test)
@@ -312,7 +325,8 @@ def _finish(run: RunFolder, dataset: Dataset, progress: Progress, device: torch.
             "error_high": error.high,
         },
     }
-    write_json(run.manifest, manifest)
+    if distributed.is_first():
+        write_json(run.manifest, manifest)
     say(
         f"best epoch {info.epoch}: validation error {info.valid_error:.2%},"
         f" test error {error.value:.2%} ({errors} of {total})"
@@ -321,6 +335,8 @@ def _finish(run: RunFolder, dataset: Dataset, progress: Progress, device: torch.
 
 def note_resumption(run: RunFolder, config: TrainConfig, device: torch.device) -> None:
     """Record in the manifest that, when and on what machine a run is gone on with."""
+    if not distributed.is_first():
+        return
     manifest = read_json(run.manifest)
     resumed = [*manifest.get("resumed", []), provenance.describe(device)]
     write_json(run.config, asdict(config))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from winnrobust import provenance, training
+from winnrobust import distributed, provenance, training
 from winnrobust.checkpoint import ModelInfo, load_model
 from winnrobust.config import TrainConfig, option_name
 from winnrobust.data import Dataset, load_dataset, to_unit
@@ -27,8 +27,19 @@ REFERENCE_METHOD = "baseline"
 
 
 def stamp() -> str:
-    """The local time, for the names of folders."""
-    return datetime.now().strftime("%Y%m%d-%H%M%S")
+    """The local time, for the names of folders; the same in all processes of a job."""
+    return distributed.from_first(datetime.now().strftime("%Y%m%d-%H%M%S"))
+
+
+def load_data(name: str, root: Path | None) -> Dataset:
+    """As `load_dataset`; of several processes the first goes ahead and downloads."""
+    if distributed.is_first():
+        dataset = load_dataset(name, root)
+        distributed.wait_for_all()
+    else:
+        distributed.wait_for_all()
+        dataset = load_dataset(name, root)
+    return dataset
 
 
 # --- training ---------------------------------------------------------------------------------
@@ -38,7 +49,7 @@ def train_run(
     path: Path, config: TrainConfig, data_root: Path | None, device: torch.device
 ) -> None:
     """Train a new run in the folder `path`, which must not hold anything yet."""
-    dataset = load_dataset(config.dataset, data_root)
+    dataset = load_data(config.dataset, data_root)
     run = training.start_run(path, config, dataset, device)
     say(f"training {config.method} {config.arch} on {dataset.name} ({device}) in {path}")
     _train(run, config, dataset, device)
@@ -65,7 +76,7 @@ def resume_run(
     if finished >= config.epochs:
         say(f"{path} is complete: {finished} epochs; a larger --epochs trains it further")
         return
-    dataset = load_dataset(config.dataset, data_root)
+    dataset = load_data(config.dataset, data_root)
     training.note_resumption(run, config, device)
     say(f"resuming {config.method} {config.arch} on {dataset.name} ({device}) in {path}")
     _train(run, config, dataset, device)
@@ -77,7 +88,8 @@ def _train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.
     except KeyboardInterrupt:
         say(f"stopped; go on with: winnrobust train --resume --out {run.path}")
         raise
-    training_figure([load_run(run.path)], run.path / "training.png")
+    if distributed.is_first():
+        training_figure([load_run(run.path)], run.path / "training.png")
 
 
 # --- finding runs -----------------------------------------------------------------------------
@@ -210,8 +222,8 @@ def attack_runs(
             f"the models were trained on {' and '.join(trained_on)}; say with --dataset which test"
             " images to attack"
         )
-    dataset = load_dataset(dataset_name or trained_on[0], data_root)
-    new_folder(out)
+    dataset = load_data(dataset_name or trained_on[0], data_root)
+    _new_folder(out)
     test = dataset.test.first(limit)
     models = ", ".join(f"{candidate.name} ({candidate.path})" for candidate in candidates)
     say(f"attacking {models} on {len(test)} test images of {dataset.name} ({device})")
@@ -231,15 +243,24 @@ def attack_runs(
         "batch_size": evaluation.batch_size,
         "models": {candidate.name: _provenance_of(candidate) for candidate in candidates},
     }
-    write_results(
-        out,
-        evaluation,
-        [_row(candidate) for candidate in candidates],
-        manifest,
-        dataset.name,
-        limit if len(test) < len(dataset.test) else None,
-    )
+    if distributed.is_first():
+        write_results(
+            out,
+            evaluation,
+            [_row(candidate) for candidate in candidates],
+            manifest,
+            dataset.name,
+            limit if len(test) < len(dataset.test) else None,
+        )
+    distributed.wait_for_all()
     return evaluation
+
+
+def _new_folder(path: Path) -> None:
+    """As `new_folder`, in the first process only."""
+    if distributed.is_first():
+        new_folder(path)
+    distributed.wait_for_all()
 
 
 def _row(candidate: Candidate) -> dict[str, Any]:
@@ -288,14 +309,14 @@ def compare(
     Raises:
         InputError: as training and attacking; or `out` exists, before anything is trained.
     """
-    load_dataset(config.dataset, data_root)
-    new_folder(out)
+    load_data(config.dataset, data_root)
+    _new_folder(out)
     paths = []
     for method in dict.fromkeys((REFERENCE_METHOD, config.method)):
         name = f"{config.dataset}-{config.arch}-{method}-seed{config.seed}"
         path = runs / name
         settings = replace(config, method=method)
-        if path.exists():
+        if distributed.from_first(path.exists()):
             resume_run(path, asdict(settings), data_root, device)
         else:
             train_run(path, settings, data_root, device)
@@ -312,4 +333,6 @@ def compare(
         batch_size=None,
         device=device,
     )
-    return write_report([results], out)
+    if distributed.is_first():
+        write_report([results], out)
+    return out / "index.html"

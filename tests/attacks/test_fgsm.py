@@ -86,9 +86,7 @@ def test_batch_size_does_not_matter(network, batch):
     images, labels = batch
     whole = fgsm(Target(network.double(), images.double(), labels), [0.1]).adversarials[0]
     single = [
-        fgsm(
-            Target(network, images[i : i + 1].double(), labels[i : i + 1]), [0.1]
-        ).adversarials[0]
+        fgsm(Target(network, images[i : i + 1].double(), labels[i : i + 1]), [0.1]).adversarials[0]
         for i in range(len(images))
     ]
     torch.testing.assert_close(torch.cat(single), whole)

@@ -11,6 +11,14 @@ from winnrobust.errors import InputError
 LABEL = torch.tensor([0])
 
 
+@pytest.fixture
+def batch(network):
+    """Eight random images under the labels that the network gives them: all can be broken."""
+    images = torch.rand(8, 1, 12, 12, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return images, network(images).logits.argmax(1)
+
+
 class Linear(nn.Module):
     """Two logits for images (N, 1, 2, 2); the loss of label 0 always grows along `direction`."""
 

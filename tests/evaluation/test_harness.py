@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import winnrobust.evaluation
+from winnrobust.errors import InputError
 from winnrobust.evaluation import evaluate, run
+from winnrobust.evaluation.batch_size import fastest_batch_size
 
 
 class Threshold(nn.Module):
@@ -120,8 +122,77 @@ def test_each_batch_costs_one_attack_per_source_and_one_judgement_per_target():
         return model
 
     run({name: counted(name) for name in calls}, IMAGES, LABELS, epsilons=[0.1, 0.2], batch_size=3)
-    # Once for the check; per batch: clean, its own gradient, and 2 sources x 2 epsilons.
-    assert calls == {"left": 1 + 2 * (1 + 1 + 4), "right": 1 + 2 * (1 + 1 + 4)}
+    # Once for the check; per batch: one pass for clean error and gradient, and 2 sources x 2
+    # epsilons.
+    assert calls == {"left": 1 + 2 * (1 + 4), "right": 1 + 2 * (1 + 4)}
+
+
+class SmallMemory(Threshold):
+    """A model on a device that holds at most `room` images at once."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__(0, 0.5)
+        self.room = room
+        self.sizes: list[int] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > self.room:
+            raise torch.cuda.OutOfMemoryError
+        self.sizes.append(len(images))
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("attack", ["fgsm", "pgd"])
+def test_short_memory_halves_the_batch_and_changes_nothing(attack):
+    model = SmallMemory(room=2)
+    found = run({"net": model}, IMAGES, LABELS, [attack], [0.2], batch_size=5)
+    expected = run({"net": Threshold(0, 0.5)}, IMAGES, LABELS, [attack], [0.2], batch_size=5)
+    assert found.table.equals(expected.table)
+    assert found.gradients.equals(expected.gradients)
+    assert found.batch_size == 2
+    assert expected.batch_size == 5
+
+
+def test_no_memory_for_one_image_is_an_error():
+    with pytest.raises(InputError, match="not enough memory for the models and a single image"):
+        run({"net": SmallMemory(room=0)}, IMAGES, LABELS, batch_size=5)
+
+
+class Clock(nn.Module):
+    """A model whose passes take as long as `seconds` says for their size, by a false clock."""
+
+    def __init__(self, seconds, monkeypatch) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.seconds = seconds
+        monkeypatch.setattr("time.perf_counter", lambda: self.now)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > 512:
+            raise torch.cuda.OutOfMemoryError
+        self.now += self.seconds(len(images))
+        return images.flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fastest"),
+    [
+        (lambda size: 1 + size, 512),  # a fixed cost per pass: the larger the better, to the limit
+        (lambda size: size**2, 64),  # a cache that overflows: the smaller the better
+        (lambda size: 100 + size + max(0, size - 128) * 9, 128),
+    ],
+)
+def test_batch_size_is_the_fastest_measured(seconds, fastest, monkeypatch):
+    images = torch.zeros(20_000, 1, 1, 2)
+    assert fastest_batch_size({"net": Clock(seconds, monkeypatch)}, images) == fastest
+
+
+def test_measuring_spends_a_tenth_of_the_images_at_most(monkeypatch):
+    model = Clock(lambda size: 1, monkeypatch)
+    for count in (1, 500, 639, 640, 2000):
+        model.now = 0.0
+        assert fastest_batch_size({"net": model}, torch.zeros(count, 1, 1, 2)) in (64, 128)
+        assert model.now == (0 if count < 640 else 2 if count >= 1920 else 1)
 
 
 def test_examples_hold_what_was_counted():

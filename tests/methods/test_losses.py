@@ -19,8 +19,9 @@ def linear_network(slope: tuple[float, ...]) -> IntrospectiveNetwork:
     return network
 
 
-def test_wasserstein_term_is_fake_mean_minus_real_mean():
-    assert wasserstein_term(torch.tensor([1.0, 3.0]), torch.tensor([6.0, 10.0])).item() == -6
+def test_wasserstein_term_is_fake_minus_real_for_each_pair():
+    term = wasserstein_term(torch.tensor([1.0, 3.0]), torch.tensor([6.0, 10.0]))
+    assert term.tolist() == [-5, -7]
 
 
 @pytest.mark.parametrize(
@@ -30,8 +31,9 @@ def test_penalty_of_a_linear_critic_is_two_sided(slope, penalty):
     """|grad f| is the slope's length everywhere: 5, 1 and 0.25."""
     real, fake = torch.rand(4, 1, 1, 2), torch.rand(4, 1, 1, 2)
     result = gradient_penalty(linear_network(slope), real, fake, torch.rand(4))
-    assert result.penalty.item() == pytest.approx(penalty, abs=1e-6)
-    assert result.gradient_norm.item() == pytest.approx(sum(s * s for s in slope) ** 0.5, abs=1e-6)
+    length = sum(s * s for s in slope) ** 0.5
+    assert result.penalty.tolist() == pytest.approx([penalty] * 4, abs=1e-5)
+    assert result.gradient_norm.tolist() == pytest.approx([length] * 4, abs=1e-6)
 
 
 class Square(nn.Module):
@@ -48,9 +50,8 @@ def test_penalty_is_taken_between_partners_with_one_number_per_pair():
     real = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).reshape(2, 1, 1, 2)
     fake = torch.zeros(2, 1, 1, 2)
     result = gradient_penalty(network, real, fake, torch.tensor([1.0, 0.25]))
-    # norms 2 and 0.5 -> ((2 - 1)^2 + (0.5 - 1)^2) / 2
-    assert result.penalty.item() == pytest.approx(0.625)
-    assert result.gradient_norm.item() == pytest.approx(1.25)
+    assert result.gradient_norm.tolist() == pytest.approx([2, 0.5])
+    assert result.penalty.tolist() == pytest.approx([(2 - 1) ** 2, (0.5 - 1) ** 2])
 
 
 def test_parameter_gradient_of_the_penalty_matches_finite_differences():
@@ -67,9 +68,9 @@ def test_parameter_gradient_of_the_penalty_matches_finite_differences():
     mix = torch.rand(3, dtype=torch.float64)
 
     def penalty() -> float:
-        return gradient_penalty(network, real, fake, mix).penalty.item()
+        return gradient_penalty(network, real, fake, mix).penalty.mean().item()
 
-    gradient_penalty(network, real, fake, mix).penalty.backward()
+    gradient_penalty(network, real, fake, mix).penalty.mean().backward()
     step, compared = 1e-6, 0
     for parameter in network.parameters():
         flat = parameter.data.view(-1)
@@ -90,5 +91,5 @@ def test_parameter_gradient_of_the_penalty_matches_finite_differences():
 def test_a_flat_critic_has_a_finite_penalty_gradient():
     network = linear_network((0.0, 0.0))
     images = torch.rand(2, 1, 1, 2)
-    gradient_penalty(network, images, images, torch.rand(2)).penalty.backward()
+    gradient_penalty(network, images, images, torch.rand(2)).penalty.mean().backward()
     assert network.critic.weight.grad.isfinite().all()

@@ -31,15 +31,22 @@ def ignore(text: str) -> None:
 
 
 LABELS = torch.tensor([0, 1, 2, 3, 9, 9])
+ANY_STEPS = {"critic_real": torch.tensor([0.0, 1.0])}
+
+
+def batch_of(images: torch.Tensor) -> Batch:
+    """The whole batch in this process."""
+    return Batch(images, LABELS, len(LABELS), slice(None), stream(0, "step"))
 
 
 def test_loss_is_cross_entropy_plus_alpha_times_critic_loss(network, images):
     """Recomputed term by term, real and pseudo-negatives in passes of their own."""
     winn = make_winn(alpha=0.03, gp_weight=7.0)
-    loss = winn.loss(network, Batch(images, LABELS, stream(0, "step")))
+    loss = winn.loss(network, batch_of(images))
 
     same = stream(0, "step")
-    fake, real = winn.pool.draw(LABELS, same), images * 2 - 1
+    choice = torch.randint(winn.pool.per_class, (6,), generator=same)
+    fake, real = winn.pool.images[LABELS, choice], images * 2 - 1
     mix = torch.rand(6, generator=same).reshape(-1, 1, 1, 1)
     between = (mix * real + (1 - mix) * fake).requires_grad_()
     (slope,) = torch.autograd.grad(network.judge(between).critic.sum(), between)
@@ -54,7 +61,7 @@ def test_loss_is_cross_entropy_plus_alpha_times_critic_loss(network, images):
 
 def test_pseudo_negatives_enter_no_class_loss(network, images):
     """With alpha 0 the parameter gradients are the baseline's."""
-    batch = Batch(images, LABELS, stream(0, "step"))
+    batch = batch_of(images)
     gradients = []
     for method in (make_winn(alpha=0.0), METHODS["baseline"](TrainConfig(), 1, 28, 10, CPU)):
         network.zero_grad()
@@ -67,35 +74,32 @@ def test_pool_grows_by_every_epochs_negatives(network, images):
     winn = make_winn()
     assert len(winn.pool) == 30
     for epoch in (1, 2):
-        winn.loss(network, Batch(images, LABELS, stream(0, "step")))
-        end = winn.end_epoch(network, epoch, ignore)
+        winn.loss(network, batch_of(images))
+        end = winn.end_epoch(network, epoch, ANY_STEPS, ignore)
         assert end.negatives.shape == (10, 3, 1, 28, 28)
         assert end.negatives.abs().max() <= 1
         assert len(winn.pool) == end.metrics["pool_size"] == 30 * (epoch + 1)
 
 
-def test_threshold_range_spans_this_epochs_batch_means_only(network, images):
+def test_threshold_range_spans_the_epochs_batch_means(network, images):
     winn = make_winn()
-    winn.real_critic_means = [-1.0, 5.0, 2.0]
-    metrics = winn.end_epoch(network, 1, ignore).metrics
+    logged = winn.loss(network, batch_of(images)).parts["critic_real"]
+    assert logged.item() == pytest.approx(network(images).critic.mean().item(), abs=1e-6)
+    steps = {"critic_real": torch.tensor([-1.0, 5.0, 2.0])}
+    metrics = winn.end_epoch(network, 1, steps, ignore).metrics
     assert (metrics["threshold_low"], metrics["threshold_high"]) == (-1.0, 5.0)
-    winn.loss(network, Batch(images, LABELS, stream(0, "step")))
-    mean = network(images).critic.mean().item()
-    metrics = winn.end_epoch(network, 2, ignore).metrics
-    assert metrics["threshold_low"] == metrics["threshold_high"] == pytest.approx(mean, abs=1e-6)
 
 
 @pytest.mark.parametrize("carry", [False, True])
 def test_restored_method_goes_on_like_the_original(network, images, carry):
     original, copy = (make_winn(synthesis_carry_adam=carry) for _ in range(2))
-    original.real_critic_means = [0.0, 1.0]
-    made = original.end_epoch(network, 1, ignore).negatives
+    made = original.end_epoch(network, 1, ANY_STEPS, ignore).negatives
     state = {name: value.clone() for name, value in original.state().items()}  # as in a file
     assert bool(state) == carry
     copy.restore(state, [made])
-    for winn in (original, copy):
-        winn.real_critic_means = [0.0, 1.0]
-    next_original, next_copy = (w.end_epoch(network, 2, ignore).negatives for w in (original, copy))
+    next_original, next_copy = (
+        w.end_epoch(network, 2, ANY_STEPS, ignore).negatives for w in (original, copy)
+    )
     assert torch.equal(next_original, next_copy)
     assert torch.equal(original.pool.images, copy.pool.images)
 
@@ -103,14 +107,31 @@ def test_restored_method_goes_on_like_the_original(network, images, carry):
 def test_synthesis_leaves_the_network_alone(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     winn = make_winn()
-    winn.real_critic_means = [0.0, 1.0]
-    winn.end_epoch(network, 1, ignore)
+    winn.end_epoch(network, 1, ANY_STEPS, ignore)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
 def test_baseline_never_trains_the_critic(network, images):
     baseline = METHODS["baseline"](TrainConfig(), 1, 28, 10, CPU)
-    baseline.loss(network, Batch(images, LABELS, stream(0, "step"))).total.backward()
+    baseline.loss(network, batch_of(images)).total.backward()
     assert network.critic.weight.grad is None
     assert network.classifier.weight.grad is not None
+
+
+def test_parts_of_a_batch_draw_what_the_whole_would(images):
+    whole = batch_of(images)
+    parts = [
+        Batch(images[part], LABELS[part], len(LABELS), part, stream(0, "step"))
+        for part in (slice(0, 4), slice(4, 6))
+    ]
+    for draw in (lambda batch: batch.uniform(), lambda batch: batch.integers(100)):
+        assert torch.equal(torch.cat([draw(part) for part in parts]), draw(whole))
+    shares = [part.mean(part.labels.float()) for part in parts]
+    torch.testing.assert_close(sum(shares), LABELS.float().mean())
+
+
+def test_draws_are_uniform():
+    batch = Batch(torch.zeros(1), torch.zeros(1), 4000, slice(None), stream(0, "step"))
+    assert torch.bincount(batch.integers(4)).div(4000).sub(0.25).abs().max() < 0.03
+    assert batch.uniform().mean().item() == pytest.approx(0.5, abs=0.03)

@@ -2,7 +2,9 @@
 
 import errno
 import importlib
+import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import click
@@ -45,7 +47,8 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _job():
+                return super().invoke(ctx)
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
@@ -61,6 +64,13 @@ class Commands(click.Group):
             ) from None
         except KeyboardInterrupt:
             sys.exit(130)  # what a shell calls interrupted; the run itself has said how to go on
+
+
+def _job() -> AbstractContextManager[None]:
+    """Join the processes of a job where torchrun started this one, without importing torch else."""
+    if "WORLD_SIZE" not in os.environ:
+        return nullcontext()
+    return importlib.import_module("winnrobust.distributed").job()
 
 
 def _one_line(message: str, ctx: click.Context | None = None) -> OneLineError:

@@ -1,7 +1,7 @@
 """A few images that are kept whole, for figures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
@@ -76,3 +76,15 @@ def fill(kept: np.ndarray, start: int, batch: Tensor) -> None:
     """Write a batch that begins at image `start` into `kept` (K, ...), as far as there is room."""
     room = max(len(kept) - start, 0)
     kept[start : start + len(batch)] = batch[:room].cpu().numpy()
+
+
+def combined(parts: Sequence[Examples]) -> Examples:
+    """Put together what several processes filled in, each at places of its own."""
+    first = parts[0]
+    return replace(
+        first,
+        # untouched places hold -1 and 0
+        clean_predictions=np.maximum.reduce([part.clean_predictions for part in parts]),
+        predictions=np.maximum.reduce([part.predictions for part in parts]),
+        adversarials=np.sum([part.adversarials for part in parts], axis=0),
+    )

@@ -9,12 +9,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from winnrobust import distributed
 from winnrobust.attacks import ATTACKS, NO_GRADIENTS, AttackResult, GradientStatistics, Target
 from winnrobust.devices import resolve_device
 from winnrobust.errors import InputError
 from winnrobust.evaluation import inputs
 from winnrobust.evaluation.batch_size import fastest_batch_size
-from winnrobust.evaluation.examples import Case, Examples, empty_examples, fill
+from winnrobust.evaluation.examples import Case, Examples, combined, empty_examples, fill
 from winnrobust.evaluation.metrics import (
     PairCounts,
     clean_table,
@@ -98,7 +99,18 @@ class _Counts:
         source_wrong = wrong[range(len(wrong)), self.sources].unsqueeze(1)
         self.adversarial += wrong.sum(2).numpy()
         self.both += (wrong & source_wrong).sum(2).numpy()
-        for key, statistics in judged.gradients.items():
+        self._add_gradients(judged.gradients)
+
+    def add_all(self, others: Sequence["_Counts"]) -> None:
+        """Add what other processes counted."""
+        for other in others:
+            self.clean += other.clean
+            self.adversarial += other.adversarial
+            self.both += other.both
+            self._add_gradients(other.gradients)
+
+    def _add_gradients(self, gradients: dict[tuple[str, str], GradientStatistics]) -> None:
+        for key, statistics in gradients.items():
             self.gradients[key] = self.gradients[key].plus(statistics)
 
 
@@ -117,7 +129,9 @@ def run(
     """Attack every model and let every model judge every adversarial example.
 
     Models are held in eval mode without parameter gradients and given back exactly as they were;
-    no tensor of the caller's is changed. Memory does not grow with the number of images.
+    no tensor of the caller's is changed. Memory does not grow with the number of images. Where
+    several processes work together (`winnrobust.distributed`), each takes some of the batches and
+    all return the whole result.
 
     Args:
         models: name -> any module that takes (N, C, H, W) float32 in [0, 1] and returns logits
@@ -150,27 +164,57 @@ def run(
 
     cases = list(itertools.product(attack_names, bounds, nets))
     plan = _Plan(nets, attack_names, bounds, cases, seed)
+    try:
+        with frozen(nets.values(), place):
+            check_classes(nets, pixels[:2], truth)
+            size = batch_size or distributed.from_first(fastest_batch_size(nets, pixels))
+            mine = _attack_my_part(plan, pixels, truth, size, num_examples, progress)
+    except torch.cuda.OutOfMemoryError:
+        raise InputError(
+            "the GPU has not enough memory for the models and a single image; use --device cpu"
+        ) from None
+    parts = distributed.gather(mine)
+    total = _Counts(plan)
+    total.add_all([counts for counts, _, _ in parts])
+    kept = combined([examples for _, examples, _ in parts])
+    return _evaluation(plan, len(pixels), total, kept, min(size for _, _, size in parts))
+
+
+def _attack_my_part(
+    plan: _Plan,
+    pixels: Tensor,
+    truth: Tensor,
+    size: int,
+    num_examples: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[_Counts, Examples, int]:
+    """Attack this process's share of the batches; returns the batch size it ended with.
+
+    Every process cuts the images at the same places, so the counts are those of one process.
+    """
     counts = _Counts(plan)
-    examples = empty_examples(list(nets), cases, pixels[:num_examples], truth[:num_examples])
-    with frozen(nets.values(), place):
-        check_classes(nets, pixels[:2], truth)
-        size = batch_size or fastest_batch_size(nets, pixels)
-        start = 0
-        while start < len(pixels):
-            batch = slice(start, min(start + size, len(pixels)))
+    examples = empty_examples(
+        list(plan.models), plan.cases, pixels[:num_examples], truth[:num_examples]
+    )
+    planned, done = size, 0
+    for start in range(0, len(pixels), planned)[distributed.rank() :: distributed.size()]:
+        stop = min(start + planned, len(pixels))
+        done += stop - start
+        while start < stop:
+            batch = slice(start, min(start + size, stop))
             try:
                 judged = _judge_batch(plan, pixels[batch], truth[batch], start, num_examples)
             except torch.cuda.OutOfMemoryError:
                 if size == 1:
-                    raise InputError("the GPU has not enough memory for a single image") from None
+                    raise
                 size //= 2
                 continue
             counts.add(judged, truth[batch])
             _keep(judged, start, examples)
             start = batch.stop
-            if progress is not None:
-                progress(start, len(pixels))
-    return _evaluation(plan, len(pixels), counts, examples, size)
+        if progress is not None:
+            progress(min(done * distributed.size(), len(pixels)), len(pixels))
+    return counts, examples, size
 
 
 def _judge_batch(
@@ -180,9 +224,7 @@ def _judge_batch(
     clean, kept, predictions, gradients = {}, {}, {}, {}
     for source, model in plan.models.items():
         device = device_of(model)
-        target = Target(
-            model, images.to(device), labels.to(device), first=start, seed=plan.seed
-        )
+        target = Target(model, images.to(device), labels.to(device), first=start, seed=plan.seed)
         for attack in plan.attacks:
             result = _attacked(attack, source, target, plan.epsilons)
             gradients[attack, source] = result.gradients
@@ -204,9 +246,7 @@ def _judge_batch(
     )
 
 
-def _attacked(
-    attack: str, source: str, target: Target, epsilons: Sequence[float]
-) -> AttackResult:
+def _attacked(attack: str, source: str, target: Target, epsilons: Sequence[float]) -> AttackResult:
     try:
         return ATTACKS[attack].function(target, epsilons)
     except torch.cuda.OutOfMemoryError:

@@ -27,12 +27,16 @@ class Baseline:
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
         """Mean softmax cross-entropy of the batch."""
         logits = network(batch.images).logits
-        cross_entropy = F.cross_entropy(logits, batch.labels)
-        errors = (logits.argmax(1) != batch.labels).float().mean()
+        cross_entropy = batch.mean(F.cross_entropy(logits, batch.labels, reduction="none"))
+        errors = batch.mean((logits.argmax(1) != batch.labels).float())
         return Losses(cross_entropy, {"cross_entropy": cross_entropy, "train_error": errors})
 
     def end_epoch(
-        self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+        self,
+        network: IntrospectiveNetwork,
+        epoch: int,
+        steps: dict[str, Tensor],
+        tell: Callable[[str], None],
     ) -> EpochEnd:
         """Do nothing."""
         return EpochEnd({}, None)

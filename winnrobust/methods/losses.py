@@ -1,4 +1,7 @@
-"""The critic's loss terms, on images in [-1, 1] (paper Eq. 5; method.md A2)."""
+"""The critic's loss terms, on images in [-1, 1] (paper Eq. 5; method.md A2).
+
+They are given per pair of a real image and its pseudo-negative; the loss is their batch mean.
+"""
 
 from typing import NamedTuple
 
@@ -9,12 +12,12 @@ from winnrobust.models import IntrospectiveNetwork
 
 
 def wasserstein_term(critic_fake: Tensor, critic_real: Tensor) -> Tensor:
-    """mean f(pseudo-negatives) - mean f(real): minus the Wasserstein estimate."""
-    return critic_fake.mean() - critic_real.mean()
+    """f(pseudo-negative) - f(real), (N,): minus the Wasserstein estimate in the mean."""
+    return critic_fake - critic_real
 
 
 class GradientPenalty(NamedTuple):
-    """The penalty, and the mean gradient norm it was computed from."""
+    """The penalty (N,), and the gradient norm (N,) it was computed from."""
 
     penalty: Tensor
     gradient_norm: Tensor
@@ -23,7 +26,7 @@ class GradientPenalty(NamedTuple):
 def gradient_penalty(
     network: IntrospectiveNetwork, real: Tensor, fake: Tensor, mix: Tensor
 ) -> GradientPenalty:
-    """mean (||grad_z f(z)||_2 - 1)^2 at z = mix * real + (1 - mix) * fake, two-sided.
+    """(||grad_z f(z)||_2 - 1)^2 at z = mix * real + (1 - mix) * fake, two-sided.
 
     Args:
         network: its critic is f.
@@ -31,11 +34,11 @@ def gradient_penalty(
         mix: (N,) in [0, 1], one number per pair.
 
     Returns:
-        Two scalars; the penalty can be differentiated with respect to the parameters.
+        Two (N,) tensors; the penalty can be differentiated with respect to the parameters.
     """
     mix = mix.reshape(-1, 1, 1, 1)
     between = (mix * real + (1 - mix) * fake).requires_grad_()
     critic = network.judge(between).critic
     (gradient,) = torch.autograd.grad(critic.sum(), between, create_graph=True)
     norm = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-    return GradientPenalty(((norm - 1) ** 2).mean(), norm.detach().mean())
+    return GradientPenalty((norm - 1) ** 2, norm.detach())

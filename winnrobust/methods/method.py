@@ -11,21 +11,42 @@ from winnrobust.models import IntrospectiveNetwork
 
 
 class Batch(NamedTuple):
-    """One step's real images.
+    """This process's part of one step's real images: all of them, unless there are several.
 
     Attributes:
         images: (N, C, H, W) in [0, 1].
         labels: (N,) int64.
-        generator: where the step's random draws come from (CPU).
+        size: number of images in the whole batch.
+        part: which of them are here.
+        generator: where the step's random draws come from (CPU), the same in every process.
     """
 
     images: Tensor
     labels: Tensor
+    size: int
+    part: slice
     generator: torch.Generator
+
+    def uniform(self) -> Tensor:
+        """Draw a number in [0, 1) for each image here: (N,) float32.
+
+        It is drawn for the whole batch, so that several processes draw what one would.
+        """
+        numbers = torch.rand(self.size, generator=self.generator)[self.part]
+        return numbers.to(self.images.device)
+
+    def integers(self, below: int) -> Tensor:
+        """Draw a number from 0 to below - 1 for each image here: (N,) int64; as `uniform`."""
+        numbers = torch.randint(below, (self.size,), generator=self.generator)[self.part]
+        return numbers.to(self.images.device)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """This process's share of the whole batch's mean of `values` (N,); shares add up to it."""
+        return values.sum() / self.size
 
 
 class Losses(NamedTuple):
-    """The scalar to minimise, and scalars to log (averaged over the epoch)."""
+    """The scalar to minimise, and scalars to log: this process's shares, which add up."""
 
     total: Tensor
     parts: dict[str, Tensor]
@@ -60,9 +81,20 @@ class Method(Protocol):
         ...
 
     def end_epoch(
-        self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+        self,
+        network: IntrospectiveNetwork,
+        epoch: int,
+        steps: dict[str, Tensor],
+        tell: Callable[[str], None],
     ) -> EpochEnd:
-        """Do what belongs between epochs; `epoch` counts from 1, `tell` shows a few words."""
+        """Do what belongs between epochs.
+
+        Args:
+            network: as the epoch left it.
+            epoch: counted from 1.
+            steps: what `loss` logged, (steps,) per name, summed over all processes.
+            tell: shows a few words.
+        """
         ...
 
     def state(self) -> dict[str, Tensor]:

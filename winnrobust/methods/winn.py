@@ -49,7 +49,6 @@ class Winn:
             stream(config.seed, "initial distribution"),
         )
         self.pool = NegativePool(self._noise(epoch=0))
-        self.real_critic_means: list[float] = []
         self.adam_state: dict | None = None
 
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
@@ -59,39 +58,41 @@ class Winn:
         norm layers work per image, so this changes nothing but the speed.
         """
         real = 2 * batch.images - 1
-        fake = self.pool.draw(batch.labels, batch.generator)
-        mix = torch.rand(len(real), generator=batch.generator).to(self.device)
+        fake = self.pool.take(batch.labels, batch.integers(self.pool.per_class))
 
         output = network.judge(torch.cat([real, fake]))
         logits = output.logits[: len(real)]
         critic_real, critic_fake = output.critic.split([len(real), len(fake)])
-        cross_entropy = F.cross_entropy(logits, batch.labels)
-        wasserstein = wasserstein_term(critic_fake, critic_real)
-        penalty, gradient_norm = gradient_penalty(network, real, fake, mix)
+        cross_entropy = batch.mean(F.cross_entropy(logits, batch.labels, reduction="none"))
+        wasserstein = batch.mean(wasserstein_term(critic_fake, critic_real))
+        penalties = gradient_penalty(network, real, fake, mix=batch.uniform())
+        penalty = batch.mean(penalties.penalty)
         total = cross_entropy + self.config.alpha * (wasserstein + self.config.gp_weight * penalty)
-
-        self.real_critic_means.append(critic_real.mean().item())
         return Losses(
             total,
             {
                 "cross_entropy": cross_entropy,
                 "wasserstein": -wasserstein,
                 "gradient_penalty": penalty,
-                "gradient_norm": gradient_norm,
-                "train_error": (logits.argmax(1) != batch.labels).float().mean(),
+                "gradient_norm": batch.mean(penalties.gradient_norm),
+                "critic_real": batch.mean(critic_real),
+                "train_error": batch.mean((logits.argmax(1) != batch.labels).float()),
             },
         )
 
     def end_epoch(
-        self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+        self,
+        network: IntrospectiveNetwork,
+        epoch: int,
+        steps: dict[str, Tensor],
+        tell: Callable[[str], None],
     ) -> EpochEnd:
         """Synthesise new pseudo-negatives of every class and add them to the pool.
 
         Each class's threshold is drawn uniformly between the smallest and the largest batch mean
         of the critic on real images in the epoch just finished.
         """
-        low, high = min(self.real_critic_means), max(self.real_critic_means)
-        self.real_critic_means = []
+        low, high = (bound.item() for bound in torch.aminmax(steps["critic_real"]))
         draw = torch.rand(self.num_classes, generator=stream(self.config.seed, "thresholds", epoch))
         thresholds = (low + (high - low) * draw).to(self.device)
         result, adam_state = synthesise(
