@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from winnrobust.attacks import ATTACKS, Target, logits_of, loss_gradient
+from winnrobust.attacks.fgsm import fgsm
 from winnrobust.attacks.pgd import RELATIVE_STEP, STEPS, pgd
 from winnrobust.errors import InputError
 
@@ -43,8 +44,9 @@ def test_where_nothing_breaks_it_ends_in_the_corner_of_the_ball():
     model = Linear([1.0, -1.0, 1.0, 1.0], bias=-100.0)
     result = pgd(Target(model, image(0.5, 0.5, 0.0, 0.95), LABEL), [0.125])
     torch.testing.assert_close(result.adversarials[0], image(0.625, 0.375, 0.125, 1.0))
-    assert model.seen == [1] * (1 + STEPS)
-    assert result.gradients.images == STEPS
+    # FGSM's gradient and a look at its result, then the steps.
+    assert model.seen == [1] * (2 + STEPS)
+    assert result.gradients.images == 1 + STEPS
 
 
 def test_what_the_model_gets_wrong_as_it_is_stays_as_it_is():
@@ -53,33 +55,50 @@ def test_what_the_model_gets_wrong_as_it_is_stays_as_it_is():
     result = pgd(Target(model, images, LABEL), [0.1, 0.2])
     assert [torch.equal(found, images) for found in result.adversarials] == [True, True]
     assert model.seen == [1]
-    assert result.gradients.images == 0
+
+
+def test_what_falls_to_a_single_step_does_not_climb():
+    model = Linear([1.0, 1.0, 1.0, 1.0], bias=-2.5)
+    (found,) = pgd(Target(model, image(0.6, 0.6, 0.6, 0.6), LABEL), [0.1]).adversarials
+    torch.testing.assert_close(found, image(0.7, 0.7, 0.7, 0.7))
+    assert model.seen == [1, 1]
+
+
+class Peak(nn.Module):
+    """Wrong about label 0 only where the pixel of a 1x1x1 image is near 0.55."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen.append(len(images))
+        other = 0.0005 - (images.flatten(1)[:, 0] - 0.55) ** 2
+        return torch.stack([torch.zeros_like(other), other], 1)
 
 
 def test_broken_images_leave_the_batch_with_what_broke_them():
-    # The sum of the pixels must rise above 2.5: the second image starts close to it.
-    images = torch.cat([image(0.2, 0.2, 0.2, 0.2), image(0.6, 0.6, 0.6, 0.6)])
-    model = Linear([1.0, 1.0, 1.0, 1.0], bias=-2.5)
-    target = Target(model, images, torch.tensor([0, 0]))
+    # A single step of 0.1 jumps from 0.5 over the peak. From 0.1 the peak cannot be reached.
+    model = Peak()
+    target = Target(model, torch.tensor([0.1, 0.5]).reshape(2, 1, 1, 1), torch.tensor([0, 0]))
     (found,) = pgd(target, [0.1]).adversarials
-    assert (model(found).argmax(1) == torch.tensor([0, 1])).all()
-    torch.testing.assert_close(found[:1], image(0.3, 0.3, 0.3, 0.3))
-    # It stopped at once: before the corner of the ball, unless it started there.
-    assert 2.5 < found[1].sum() <= 2.5 + 4 * RELATIVE_STEP * 0.1 / STEPS + 1e-5
-    counts = model.seen[1:-1]
-    assert counts[0] == 2
+    torch.testing.assert_close(found[0].item(), 0.2)
+    assert abs(found[1].item() - 0.55) < 0.0005**0.5
+    counts = model.seen
+    assert counts[:3] == [2, 2, 2]
     assert counts[-1] == 1
     assert counts == sorted(counts, reverse=True)
+    assert len(counts) == 2 + STEPS
 
 
 def test_later_restarts_attack_what_still_stands():
-    images = torch.cat([image(0.2, 0.2, 0.2, 0.2), image(0.7, 0.7, 0.7, 0.7)])
-    model = Linear([1.0, 1.0, 1.0, 1.0], bias=-2.9)
-    pgd(Target(model, images, torch.tensor([0, 0])), [0.1], steps=10, restarts=3)
-    # Clean; the first restart shrinks to 1; then a look at its end, and 10 steps, twice.
-    assert model.seen[0] == 2
+    model = Peak()
+    target = Target(model, torch.tensor([0.1, 0.5]).reshape(2, 1, 1, 1), torch.tensor([0, 0]))
+    pgd(target, [0.1], steps=10, restarts=3)
+    # FGSM and a look; the first restart shrinks to 1; a look at its end, and 10 steps, twice.
+    assert model.seen[:2] == [2, 2]
     assert model.seen[-22:] == [1] * 22
-    assert len(model.seen) == 1 + 3 * 10 + 2
+    assert len(model.seen) == 2 + 3 * 10 + 2
 
 
 def plain_pgd(model, images, labels, epsilon, offset):
@@ -103,6 +122,8 @@ def test_leaving_early_loses_no_error(network):
     for epsilon in (0.003, 0.01):
         offset = (2 * target.uniform("pgd", 0) - 1) * epsilon
         broken = plain_pgd(network, images, labels, epsilon, offset)
+        single_step = fgsm(target, [epsilon]).adversarials[0]
+        broken |= network(single_step).logits.argmax(1) != labels
         (found,) = pgd(target, [epsilon]).adversarials
         ours = network(found).logits.argmax(1) != labels
         assert 0 < broken.sum() < 64

@@ -43,7 +43,7 @@ def state_of(model: nn.Module) -> list[object]:
         if tensor.grad is not None:
             gradient = (id(tensor.grad), tensor.grad.data_ptr(), tensor.grad.tolist())
         state.append((name, id(tensor), tensor.data_ptr(), tensor.device, tensor.requires_grad))
-        state.append((name, tensor.tolist(), gradient))
+        state.append((name, tensor.tolist(), tensor.stride(), gradient))
     return state
 
 

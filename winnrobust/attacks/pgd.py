@@ -17,6 +17,7 @@ from winnrobust.attacks.attack import (
     GradientStatistics,
     gradient_statistics,
 )
+from winnrobust.attacks.fgsm import fgsm
 from winnrobust.attacks.target import Target, logits, loss_gradient
 
 STEPS = 20
@@ -29,7 +30,8 @@ class _Ascent(NamedTuple):
 
     Attributes:
         images: (N, C, H, W), where it broke the model or stopped.
-        standing: (n,) int64, those of the N that no step was seen to break.
+        standing: (n,) int64, those of the N that broke before the last step, which is not judged,
+            left out.
         gradients: what it followed.
     """
 
@@ -43,9 +45,10 @@ def pgd(
 ) -> AttackResult:
     """Climb the loss of the true label from a random point of the ball, projecting every step.
 
-    An image leaves the batch as soon as the model gets it wrong, which most do after a few steps;
-    an image that the model gets wrong as it is stays as it is. An image that still stands is never
-    given up before the last step. So no image is counted right that the whole path would break.
+    An image that the model gets wrong as it is stays as it is. The others are first tried with a
+    single step (FGSM), which breaks many at the cost of one pass, then climb; an image leaves the
+    batch as soon as the model gets it wrong. An image that still stands is never given up before
+    the last step. So no image is counted right that the whole path would break.
 
     Args:
         target: the model, the images and their true labels.
@@ -56,13 +59,15 @@ def pgd(
     Raises:
         InputError: the model returns no logits, or its loss has no usable gradient.
     """
+    single_steps, gradients = fgsm(target, epsilons)
     right = (target.clean_logits.argmax(1) == target.labels).nonzero().flatten()
     starts = [target.uniform("pgd", restart) for restart in range(restarts)]
-    adversarials, gradients = [], NO_GRADIENTS
-    for epsilon in epsilons:
+    adversarials = []
+    for epsilon, single_step in zip(epsilons, single_steps, strict=True):
         found = target.images.clone()
-        standing = right
-        for restart, start in enumerate(starts):
+        found[right] = single_step[right]
+        standing = _still_right(target, found, right)
+        for start in starts:
             if not len(standing):
                 break
             ascent = _climb(
@@ -76,12 +81,18 @@ def pgd(
             found[standing] = ascent.images
             gradients = gradients.plus(ascent.gradients)
             standing = standing[ascent.standing]
-            if restart + 1 < restarts and len(standing):
-                # Its last step was not judged yet.
-                last = logits(target.model, found[standing]).argmax(1)
-                standing = standing[last == target.labels[standing]]
+            if start is not starts[-1]:
+                standing = _still_right(target, found, standing)
         adversarials.append(found)
     return AttackResult(adversarials, gradients)
+
+
+def _still_right(target: Target, adversarials: Tensor, among: Tensor) -> Tensor:
+    """Return those of the images numbered `among` that the model still gets right."""
+    if not len(among):
+        return among
+    predicted = logits(target.model, adversarials[among]).argmax(1)
+    return among[predicted == target.labels[among]]
 
 
 def _climb(
@@ -115,7 +126,8 @@ PGD = Attack(
     summary=(
         f"White-box, untargeted: {STEPS} steps along the sign of the gradient of the true label's"
         f" cross-entropy, each {RELATIVE_STEP} * epsilon / {STEPS}, from a random start, projected"
-        " to the ball and to [0, 1]; an image stops at its first misclassification."
+        " to the ball and to [0, 1]; for images that neither need an attack nor fall to FGSM. An"
+        " image stops at its first misclassification."
     ),
     source="Madry, Makelov, Schmidt, Tsipras, Vladu 2018, arXiv:1706.06083",
     function=pgd,

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from winnrobust.allocator import keep_freed_memory
 from winnrobust.errors import InputError
 
 COMMANDS = {
@@ -46,6 +47,7 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
+        keep_freed_memory()
         try:
             with _job():
                 return super().invoke(ctx)

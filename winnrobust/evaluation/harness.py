@@ -16,6 +16,7 @@ from winnrobust.errors import InputError
 from winnrobust.evaluation import inputs
 from winnrobust.evaluation.batch_size import fastest_batch_size
 from winnrobust.evaluation.examples import Case, Examples, combined, empty_examples, fill
+from winnrobust.evaluation.layout import use_channels_last
 from winnrobust.evaluation.metrics import (
     PairCounts,
     clean_table,
@@ -167,6 +168,8 @@ def run(
     try:
         with frozen(nets.values(), place):
             check_classes(nets, pixels[:2], truth)
+            for model in nets.values():
+                use_channels_last(model, pixels[:2], truth[:2])
             size = batch_size or distributed.from_first(fastest_batch_size(nets, pixels))
             mine = _attack_my_part(plan, pixels, truth, size, num_examples, progress)
     except torch.cuda.OutOfMemoryError:

@@ -22,8 +22,10 @@ def frozen(models: Iterable[nn.Module], device: torch.device | None) -> Iterator
         for model in models:
             stack.enter_context(_modes(model))
             stack.enter_context(_requires_grad(model))
+            stack.enter_context(_memory(model))
             if device is not None:
-                stack.enter_context(_placed(model, device))
+                with torch.inference_mode(False):
+                    model.to(device)
             model.eval()
             # Not Module.requires_grad_, which a ScriptModule refuses.
             for parameter in model.parameters():
@@ -53,8 +55,8 @@ def _requires_grad(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _placed(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Move `model` to `device`, and put its original tensors back at the end.
+def _memory(model: nn.Module) -> Iterator[None]:
+    """Put a model's original tensors back at the end.
 
     `Module.to` swaps the memory of parameters and their gradients and replaces buffers. Keeping
     the originals brings back the very same memory, whatever devices a module is spread over.
@@ -64,7 +66,6 @@ def _placed(model: nn.Module, device: torch.device) -> Iterator[None]:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     memory = [(tensor, tensor.data) for tensor in (*parameters, *gradients)]
     try:
-        model.to(device)
         yield
     finally:
         for module, name, original in attributes:

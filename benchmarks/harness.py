@@ -1,0 +1,181 @@
+"""How fast is the evaluation, against a plain loop, foolbox and torchattacks? Prints ratios.
+
+    python benchmarks/harness.py runs/my-baseline/model.safetensors
+
+All attack the same images of the same model with the same budget and count its errors on them. The
+contestants take turns, several rounds long, so that a machine that slows down slows all of them;
+the median counts.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import foolbox
+import pandas as pd
+import torch
+import torch.nn.functional as F
+import torchattacks
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from winnrobust import provenance
+from winnrobust.attacks.pgd import RELATIVE_STEP, STEPS
+from winnrobust.checkpoint import load_model
+from winnrobust.data import load_dataset, to_unit
+from winnrobust.evaluation import run
+from winnrobust.files import write_json, write_text
+
+EPSILON = 0.125
+OTHERS_BATCH = 500
+"""Images per step of the contestants that do not choose it themselves."""
+
+Contestant = Callable[[nn.Module, Tensor, Tensor], int]
+"""Attacks a model that returns bare logits and counts its errors on what came out."""
+
+
+class Logits(nn.Module):
+    """What other libraries can attack: logits alone."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images).logits
+
+
+def winnrobust_attack(name: str) -> Contestant:
+    def attack(model: nn.Module, images: Tensor, labels: Tensor) -> int:
+        found = run({"model": model}, images, labels, [name], [EPSILON], num_examples=0)
+        return int(found.table.source_errors[0])
+
+    return attack
+
+
+def batched(attack: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> Contestant:
+    def count(model: nn.Module, images: Tensor, labels: Tensor) -> int:
+        errors = 0
+        for pixels, truth in zip(
+            images.split(OTHERS_BATCH), labels.split(OTHERS_BATCH), strict=True
+        ):
+            adversarials = attack(model, pixels, truth)
+            with torch.no_grad():
+                errors += int((model(adversarials).argmax(1) != truth).sum())
+        return errors
+
+    return count
+
+
+def plain_fgsm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The least that FGSM can cost: one forward pass and one backward pass to the images."""
+    pixels = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(
+        F.cross_entropy(model(pixels), labels, reduction="sum"), pixels
+    )
+    return (images + EPSILON * gradient.sign()).clamp(0, 1)
+
+
+def foolbox_attack(attack: foolbox.Attack) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
+    def adversarials(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        victim = foolbox.PyTorchModel(model, bounds=(0, 1), device=images.device)
+        return attack(victim, images, labels, epsilons=EPSILON)[1]
+
+    return adversarials
+
+
+STEP = RELATIVE_STEP / STEPS
+FGSM = {
+    "winnrobust": winnrobust_attack("fgsm"),
+    "forward, backward, forward": batched(plain_fgsm),
+    "foolbox": batched(foolbox_attack(foolbox.attacks.FGSM())),
+    "torchattacks": batched(lambda model, x, y: torchattacks.FGSM(model, eps=EPSILON)(x, y)),
+}
+PGD = {
+    "winnrobust": winnrobust_attack("pgd"),
+    "foolbox": batched(
+        foolbox_attack(foolbox.attacks.LinfPGD(rel_stepsize=STEP, steps=STEPS, random_start=True))
+    ),
+    "torchattacks": batched(
+        lambda model, x, y: torchattacks.PGD(
+            model, eps=EPSILON, alpha=STEP * EPSILON, steps=STEPS, random_start=True
+        )(x, y)
+    ),
+}
+
+
+def race(
+    contestants: dict[str, Contestant],
+    attack: str,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    rounds: int,
+) -> pd.DataFrame:
+    """Time all contestants in turns: a row each, with the median and the ratio to the first."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    errors: dict[str, int] = {}
+    for contestant in contestants.values():  # a round that does not count: caches, lazy set-up
+        contestant(model, images[:OTHERS_BATCH], labels[:OTHERS_BATCH])
+    for _ in tqdm(range(rounds), desc=attack):
+        for name, contestant in contestants.items():
+            began = time.perf_counter()
+            errors[name] = contestant(model, images, labels)
+            seconds[name].append(time.perf_counter() - began)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    ours = next(iter(medians.values()))
+    return pd.DataFrame(
+        {
+            "attack": attack,
+            "images": len(images),
+            "by": list(contestants),
+            "seconds": [round(median, 3) for median in medians.values()],
+            "fastest": [round(min(values), 3) for values in seconds.values()],
+            "slowest": [round(max(values), 3) for values in seconds.values()],
+            "times ours": [round(median / ours, 2) for median in medians.values()],
+            "adversarial error": [errors[name] / len(images) for name in contestants],
+        }
+    )
+
+
+@click.command()
+@click.argument("model_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--dataset", default="mnist", show_default=True)
+@click.option("--fgsm-images", default=10_000, show_default=True)
+@click.option("--pgd-images", default=2_000, show_default=True)
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for results and provenance.")
+def main(
+    model_file: Path,
+    dataset: str,
+    fgsm_images: int,
+    pgd_images: int,
+    rounds: int,
+    out: Path | None,
+) -> None:
+    """Time FGSM and PGD-20 at 0.125 on the model in MODEL_FILE."""
+    network, _ = load_model(model_file)
+    model = Logits(network).eval()
+    test = load_dataset(dataset).test
+    images, labels = to_unit(test.images), test.labels
+    tables = [
+        race(contestants, name, model, images[:count], labels[:count], rounds)
+        for name, contestants, count in (
+            ("fgsm", FGSM, fgsm_images),
+            (f"pgd-{STEPS}", PGD, pgd_images),
+        )
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    text = table.to_markdown(index=False)
+    click.echo(text)
+    if out is not None:
+        write_text(out / "harness.md", text + "\n")
+        write_text(out / "harness.csv", table.to_csv(index=False))
+        libraries = {"foolbox": foolbox.__version__, "torchattacks": torchattacks.__version__}
+        write_json(out / "harness.json", provenance.describe() | {"against": libraries})
+
+
+if __name__ == "__main__":
+    main()
