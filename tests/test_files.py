@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from winnrobust.errors import InputError
-from winnrobust.files import new_folder, read_json, replacing, write_json, write_text
+from winnrobust.files import (
+    check_free,
+    new_folder,
+    read_json,
+    replacing,
+    write_json,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path):
@@ -60,20 +67,58 @@ def test_broken_json_is_named(tmp_path):
         read_json(tmp_path / "none.json")
 
 
+def make(path: Path) -> None:
+    with new_folder(path) as folder:
+        (folder / "made").write_text("new")
+
+
+def test_a_folder_appears_as_a_whole_or_not_at_all(tmp_path):
+    with new_folder(tmp_path / "a" / "b") as folder:
+        (folder / "first").write_text("1")
+        assert not (tmp_path / "a" / "b").exists()
+        (folder / "second").write_text("2")
+    assert {path.name for path in (tmp_path / "a" / "b").iterdir()} == {"first", "second"}
+
+    def interrupted() -> None:
+        with new_folder(tmp_path / "c") as folder:
+            (folder / "first").write_text("1")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_a_kill_left_does_not_stand_in_the_way(tmp_path):
+    (tmp_path / "out" / ".results-abc.partial").mkdir(parents=True)
+    check_free(tmp_path / "out")
+    make(tmp_path / "out" / "results")
+    with pytest.raises(InputError, match="already exists"):
+        check_free(tmp_path / "out")
+
+
+def test_a_new_folder_is_as_open_as_any_other(tmp_path):
+    make(tmp_path / "ours")
+    (tmp_path / "plain").mkdir()
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_an_existing_folder_is_refused_an_empty_one_used(tmp_path):
     taken, empty = tmp_path / "taken", tmp_path / "empty"
     taken.mkdir()
     (taken / "result.csv").write_text("precious")
     empty.mkdir()
     with pytest.raises(InputError, match="already exists and is left untouched"):
-        new_folder(taken)
+        make(taken)
     with pytest.raises(InputError, match="already exists"):
-        new_folder(taken / "result.csv")
-    assert new_folder(empty) == empty
+        make(taken / "result.csv")
+    make(empty)
+    assert (empty / "made").read_text() == "new"
     assert (taken / "result.csv").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "taken"]
 
 
 def test_an_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write to"):
-        new_folder(tmp_path / "file" / "below")
+        make(tmp_path / "file" / "below")

@@ -11,6 +11,9 @@ from typing import Any
 
 from winnrobust.errors import InputError
 
+LARGEST = 2**31 - 1
+"""What torch can count in everywhere."""
+
 
 def _setting(
     default: Any,
@@ -140,6 +143,8 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
 
 
 def _check_bounds(name: str, value: Any, bounds: Mapping[str, float | None]) -> None:
+    if isinstance(value, int) and value > LARGEST:
+        raise InputError(f"{option_name(name)} must be at most {LARGEST}, not {value}")
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{option_name(name)} must be a finite number, not {value}")
     checks = (

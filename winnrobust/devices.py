@@ -18,6 +18,8 @@ def resolve_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type == "meta":  # has shapes, but no numbers
+            raise RuntimeError
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", local_gpu())
         torch.empty(1, device=device)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from winnrobust.errors import InputError
+
+PARTIAL = ".partial"
+"""Ending of the names of what is still being written."""
 
 
 @contextmanager
@@ -29,9 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         # mkstemp makes files private; a result should be as readable as any other file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -64,23 +66,55 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is not valid JSON ({error}); it may be truncated") from None
 
 
-def new_folder(path: Path) -> Path:
-    """Create `path`, which must not exist yet or be empty: earlier results are never overwritten.
+def check_free(path: Path) -> None:
+    """Check that `path` does not exist yet or is an empty folder: nothing is ever overwritten.
 
     Raises:
-        InputError: it exists with something in it, or cannot be created.
+        InputError: there is something; what an interrupted `new_folder` left does not count.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.is_dir() and all(_is_partial(entry) for entry in path.iterdir()):
+        return
+    if path.exists() or path.is_symlink():
         raise InputError(
             f"{path} already exists and is left untouched; choose another --out or remove it"
         )
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` to be filled; on success it becomes `path`.
+
+    So the folder is there as a whole or not at all, whatever happens meanwhile.
+
+    Raises:
+        InputError: `path` exists with something in it, or cannot be created.
+    """
+    check_free(path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-", suffix=PARTIAL))
     except OSError as error:
         raise InputError(f"cannot write to {path}: {error.strerror or error}") from None
-    return path
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        if path.exists():
+            path.rmdir()
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _is_partial(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(PARTIAL)
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def _finite(value: Any) -> Any:

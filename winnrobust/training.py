@@ -70,19 +70,18 @@ def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: torch.d
     ):
         if name not in known:
             raise InputError(f"unknown {kind} '{name}'; known are {', '.join(known)}")
-    run = RunFolder(path)
     if distributed.is_first():
-        new_folder(path)
-        write_json(run.config, asdict(config))
-        manifest = provenance.describe(device) | {
-            "status": "training",
-            "seed": config.seed,
-            "data": _describe_data(dataset, config),
-            "resumed": [],
-        }
-        write_json(run.manifest, manifest)
+        with new_folder(path) as folder:
+            write_json(RunFolder(folder).config, asdict(config))
+            manifest = provenance.describe(device) | {
+                "status": "training",
+                "seed": config.seed,
+                "data": _describe_data(dataset, config),
+                "resumed": [],
+            }
+            write_json(RunFolder(folder).manifest, manifest)
     distributed.wait_for_all()
-    return run
+    return RunFolder(path)
 
 
 def reopen_run(path: Path) -> tuple[RunFolder, TrainConfig]:
@@ -94,8 +93,10 @@ def reopen_run(path: Path) -> tuple[RunFolder, TrainConfig]:
     run = RunFolder(path)
     if not run.config.is_file() or not run.manifest.is_file():
         raise InputError(f"{path} is not a training run (no config.json and manifest.json in it)")
-    config = make_config(read_json(run.config), str(run.config))
-    return run, config
+    stored = read_json(run.config)
+    if not isinstance(stored, dict) or not {"dataset", "arch", "method"} <= set(stored):
+        raise InputError(f"{run.config} is not the configuration of a training run")
+    return run, make_config(stored, str(run.config))
 
 
 def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:

@@ -1,9 +1,11 @@
 """What the commands do, from start to end: the layers of the package put in a row."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from winnrobust.data import Dataset, load_dataset, to_unit
 from winnrobust.errors import InputError
 from winnrobust.evaluation import Evaluation
 from winnrobust.evaluation import run as evaluate_models
-from winnrobust.files import new_folder, read_json
+from winnrobust.evaluation.inputs import checked_attacks
+from winnrobust.files import check_free, new_folder, read_json
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.progress import bar, say
 from winnrobust.reporting import load_run, training_figure, write_report, write_results
@@ -71,11 +74,14 @@ def resume_run(
                 " leave the option out, or start a new run"
             )
     config = replace(config, epochs=given.get("epochs", config.epochs))
-    manifest = read_json(run.manifest)
-    finished = manifest.get("epochs", 0) if manifest.get("status") == "complete" else 0
-    if finished >= config.epochs:
+    finished = len(load_run(path).metrics)
+    if finished >= config.epochs and read_json(run.manifest).get("status") == "complete":
         say(f"{path} is complete: {finished} epochs; a larger --epochs trains it further")
         return
+    if finished > config.epochs:
+        raise InputError(
+            f"{path} has {finished} epochs already; --epochs {config.epochs} cannot take any back"
+        )
     dataset = load_data(config.dataset, data_root)
     training.note_resumption(run, config, device)
     say(f"resuming {config.method} {config.arch} on {dataset.name} ({device}) in {path}")
@@ -101,25 +107,33 @@ def new_run_path(runs: Path, config: TrainConfig) -> Path:
     return runs / "-".join(parts)
 
 
-def find_runs(runs: Path) -> list[Path]:
-    """All run folders right under `runs`, the last started first."""
-    found = [path.parent for path in runs.glob("*/config.json")]
-    return sorted(found, key=lambda path: (path / "config.json").stat().st_mtime, reverse=True)
+def find_runs(runs: Path) -> list[tuple[Path, TrainConfig]]:
+    """All run folders right under `runs` with their configurations, the last started first.
+
+    Folders that are no runs of ours are passed over.
+    """
+    found = []
+    for file in runs.glob("*/config.json"):
+        with suppress(InputError):
+            _, config = training.reopen_run(file.parent)
+            found.append((file.stat().st_mtime, file.parent, config))
+    return [(path, config) for _, path, config in sorted(found, key=itemgetter(0), reverse=True)]
 
 
-def newest_run_like(runs: Path, config: TrainConfig) -> Path:
-    """Find the newest run with the data set, architecture, method and seed of `config`.
+def newest_run_like(runs: Path, given: dict[str, Any]) -> Path:
+    """Find the newest run with the data set, architecture, method and seed in `given`, if any.
 
     Raises:
         InputError: there is none.
     """
-    wanted = ("dataset", "arch", "method", "seed")
-    for path in find_runs(runs):
-        found = read_json(RunFolder(path).config)
-        if all(found.get(name) == getattr(config, name) for name in wanted):
+    wanted = {name: given[name] for name in ("dataset", "arch", "method", "seed") if name in given}
+    for path, config in find_runs(runs):
+        if all(getattr(config, name) == value for name, value in wanted.items()):
             return path
-    what = ", ".join(f"{name} {getattr(config, name)}" for name in wanted)
-    raise InputError(f"no run to resume under {runs} with {what}; name it with --out")
+    what = ", ".join(f"{name} {value}" for name, value in wanted.items())
+    raise InputError(
+        f"no run to resume under {runs}{' with ' + what if what else ''}; name it with --out"
+    )
 
 
 def newest_of_each_method(runs: Path, dataset: str | None, arch: str | None) -> list[Path]:
@@ -132,15 +146,12 @@ def newest_of_each_method(runs: Path, dataset: str | None, arch: str | None) -> 
         InputError: no such run.
     """
     newest: dict[str, Path] = {}
-    for path in find_runs(runs):
+    for path, config in find_runs(runs):
         if not RunFolder(path).model.exists():
             continue
-        config = read_json(RunFolder(path).config)
-        if config["dataset"] == (dataset or config["dataset"]) and config["arch"] == (
-            arch or config["arch"]
-        ):
-            dataset, arch = config["dataset"], config["arch"]
-            newest.setdefault(config["method"], path)
+        if config.dataset == (dataset or config.dataset) and config.arch == (arch or config.arch):
+            dataset, arch = config.dataset, config.arch
+            newest.setdefault(config.method, path)
     if not newest:
         wanted = " ".join(f"of {name}" for name in (dataset, arch) if name)
         raise InputError(
@@ -215,6 +226,7 @@ def attack_runs(
     Raises:
         InputError: models or data cannot be used, or `out` exists.
     """
+    checked_attacks(attacks)
     candidates = load_candidates(paths)
     trained_on = list(dict.fromkeys(candidate.info.dataset for candidate in candidates))
     if dataset_name is None and len(trained_on) > 1:
@@ -223,43 +235,47 @@ def attack_runs(
             " images to attack"
         )
     dataset = load_data(dataset_name or trained_on[0], data_root)
-    _new_folder(out)
     test = dataset.test.first(limit)
-    models = ", ".join(f"{candidate.name} ({candidate.path})" for candidate in candidates)
-    say(f"attacking {models} on {len(test)} test images of {dataset.name} ({device})")
-    with bar(len(test), "attack", unit="image") as status:
-        evaluation = evaluate_models(
-            {candidate.name: candidate.network for candidate in candidates},
-            to_unit(test.images),
-            test.labels,
-            attacks=attacks,
-            epsilons=epsilons,
-            batch_size=batch_size,
-            device=device,
-            progress=lambda done, total: status.update(done - status.n),
-        )
-    manifest = provenance.describe(device) | {
-        "data": {"name": dataset.name, "split": "test", "n": len(test), "sha256": test.sha256()},
-        "batch_size": evaluation.batch_size,
-        "models": {candidate.name: _provenance_of(candidate) for candidate in candidates},
-    }
-    if distributed.is_first():
-        write_results(
-            out,
-            evaluation,
-            [_row(candidate) for candidate in candidates],
-            manifest,
-            dataset.name,
-            limit if len(test) < len(dataset.test) else None,
-        )
-    distributed.wait_for_all()
+    with _new_folder(out) as folder:
+        models = ", ".join(f"{candidate.name} ({candidate.path})" for candidate in candidates)
+        say(f"attacking {models} on {len(test)} test images of {dataset.name} ({device})")
+        with bar(len(test), "attack", unit="image") as status:
+            evaluation = evaluate_models(
+                {candidate.name: candidate.network for candidate in candidates},
+                to_unit(test.images),
+                test.labels,
+                attacks=attacks,
+                epsilons=epsilons,
+                batch_size=batch_size,
+                device=device,
+                progress=lambda done, total: status.update(done - status.n),
+            )
+        data = {"name": dataset.name, "split": "test", "n": len(test), "sha256": test.sha256()}
+        manifest = provenance.describe(device) | {
+            "data": data,
+            "batch_size": evaluation.batch_size,
+            "models": {candidate.name: _provenance_of(candidate) for candidate in candidates},
+        }
+        if distributed.is_first():
+            write_results(
+                folder,
+                evaluation,
+                [_row(candidate) for candidate in candidates],
+                manifest,
+                dataset.name,
+                limit if len(test) < len(dataset.test) else None,
+            )
     return evaluation
 
 
-def _new_folder(path: Path) -> None:
-    """As `new_folder`, in the first process only."""
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """As `new_folder`, by the first process; the others get a path that they must not write to."""
     if distributed.is_first():
-        new_folder(path)
+        with new_folder(path) as folder:
+            yield folder
+    else:
+        yield path
     distributed.wait_for_all()
 
 
@@ -310,7 +326,8 @@ def compare(
         InputError: as training and attacking; or `out` exists, before anything is trained.
     """
     load_data(config.dataset, data_root)
-    _new_folder(out)
+    if distributed.is_first():
+        check_free(out)
     paths = []
     for method in dict.fromkeys((REFERENCE_METHOD, config.method)):
         name = f"{config.dataset}-{config.arch}-{method}-seed{config.seed}"
@@ -321,18 +338,18 @@ def compare(
         else:
             train_run(path, settings, data_root, device)
         paths.append(path)
-    results = out / "results"
-    attack_runs(
-        paths,
-        results,
-        attacks=["fgsm"],
-        epsilons=epsilons,
-        dataset_name=None,
-        data_root=data_root,
-        limit=None,
-        batch_size=None,
-        device=device,
-    )
-    if distributed.is_first():
-        write_report([results], out)
+    with _new_folder(out) as folder:
+        attack_runs(
+            paths,
+            folder / "results",
+            attacks=["fgsm"],
+            epsilons=epsilons,
+            dataset_name=None,
+            data_root=data_root,
+            limit=None,
+            batch_size=None,
+            device=device,
+        )
+        if distributed.is_first():
+            write_report([folder / "results"], folder)
     return out / "index.html"

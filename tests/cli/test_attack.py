@@ -117,6 +117,7 @@ def test_unknown_attacks_models_and_folders_end_in_one_line(runs, tmp_path):
     out = tmp_path / "out"
     where = ["--runs", runs, "--out", out]
     assert_one_line(winnrobust("attack", *where, "--attacks", "fgsn"), "fgsn", "fgsm")
+    assert not out.exists()
     assert_one_line(winnrobust("attack", "nowhere", *where), "nowhere", "does not exist")
     assert_one_line(winnrobust("attack", tmp_path, *where), "no model.safetensors")
     assert_one_line(winnrobust("attack", runs / "winn", runs / "winn", *where), "named twice")
@@ -132,6 +133,40 @@ def test_damaged_models_end_in_one_line(runs, tmp_path):
     model.write_bytes((runs / "winn" / "model.safetensors").read_bytes()[:-7])
     result = winnrobust("attack", model, "--out", tmp_path / "out")
     assert_one_line(result, "may be truncated or corrupt")
+
+
+def test_foreign_folders_among_the_runs_are_passed_over(runs, tmp_path):
+    more = tmp_path / "runs"
+    shutil.copytree(runs, more)
+    for name, text in (("a", "[]"), ("b", "{}"), ("c", "{"), ("d", '{"dataset": 7}')):
+        (more / name).mkdir()
+        (more / name / "config.json").write_text(text)
+        (more / name / "manifest.json").write_text("{}")
+        (more / name / "model.safetensors").write_text("")
+    result = winnrobust("attack", "--runs", more, "--limit", 10, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+
+
+def test_a_failed_attack_leaves_nothing_behind(runs, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("winnrobust.workflows.write_results", full)
+    result = winnrobust("attack", "--runs", runs, "--limit", 10, "--out", tmp_path / "out")
+    assert_one_line(result, "No space left on device", "what was written before is intact")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pgd_errs_no_less_than_fgsm(runs, tmp_path):
+    result = winnrobust(
+        "attack", "--runs", runs, "--attacks", "fgsm,pgd", "--limit", 100, "--out", tmp_path / "out"
+    )
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "out" / "results.csv")
+    own = table[table.source == table.target].pivot(
+        index="source", columns="attack", values="source_errors"
+    )
+    assert (own.pgd >= own.fgsm).all()
 
 
 def test_earlier_results_are_left_alone(results, runs):

@@ -72,6 +72,32 @@ def test_resume_of_a_complete_run_trains_on_only_with_more_epochs(tmp_path):
     assert "epoch   2/2" in more.output
 
 
+def test_resume_takes_the_newest_run_with_what_was_given(tmp_path):
+    runs = tmp_path / "runs"
+    for name, options in (("a", ["--seed", 1]), ("b", ["--method", "baseline"])):
+        result = winnrobust(*SMALL, *options, "--out", runs / name)
+        assert result.exit_code == 0, result.output
+    (runs / "foreign").mkdir()
+    (runs / "foreign" / "config.json").write_text("[]")
+    (runs / "foreign" / "manifest.json").write_text("{}")
+    resume = ["train", "--resume", "--runs", runs]
+    assert f"{runs / 'b'} is complete" in winnrobust(*resume).output
+    assert f"{runs / 'a'} is complete" in winnrobust(*resume, "--seed", 1).output
+    assert f"{runs / 'a'} is complete" in winnrobust(*resume, "--method", "winn").output
+    assert_one_line(winnrobust(*resume, "--dataset", "mnist"), "no run to resume", "dataset mnist")
+
+
+def test_resume_takes_no_epochs_back(tmp_path):
+    out = tmp_path / "run"
+    assert winnrobust(*SMALL, "--epochs", 3, "--method", "baseline", "--out", out).exit_code == 0
+    manifest = out / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"complete"', '"training"'))
+    before = (out / "config.json").read_bytes()
+    result = winnrobust("train", "--resume", "--out", out, "--epochs", 2)
+    assert_one_line(result, "has 3 epochs already; --epochs 2 cannot take any back")
+    assert (out / "config.json").read_bytes() == before
+
+
 def test_resume_with_other_settings_is_refused(trained):
     result = winnrobust("train", "--resume", "--out", trained, "--lr", 0.5)
     assert_one_line(result, "was started with --lr 0.001, not 0.5")
@@ -81,7 +107,7 @@ def test_resume_needs_a_run(tmp_path):
     result = winnrobust("train", "--resume", "--out", tmp_path)
     assert_one_line(result, "is not a training run")
     result = winnrobust("train", "--resume", "--runs", tmp_path)
-    assert_one_line(result, "no run to resume under", "dataset mnist")
+    assert_one_line(result, "no run to resume under")
 
 
 @pytest.mark.parametrize(
@@ -95,6 +121,9 @@ def test_resume_needs_a_run(tmp_path):
         (["--lr", "fast"], "'fast' is not a valid float"),
         (["--epochs", "0"], "--epochs must be at least 1, not 0"),
         (["--device", "quantum"], "--device quantum cannot be used here"),
+        (["--device", "meta"], "--device meta cannot be used here"),
+        (["--batch-size", "9" * 20], "--batch-size must be at most 2147483647"),
+        (["--noise-dim", "2147483647"], "not enough memory for these settings"),
         (["--config", "none.toml"], "cannot read none.toml"),
         (["--epoch", "1"], "No such option '--epoch'"),
     ],

@@ -46,6 +46,18 @@ def no_gradient(images: torch.Tensor) -> torch.Tensor:
     return images.detach().flatten(1)
 
 
+class OneWay(torch.autograd.Function):
+    """Cannot be differentiated, and says so when it is too late."""
+
+    @staticmethod
+    def forward(ctx, images):
+        return images * 1
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise RuntimeError("one way")
+
+
 MISTAKES = {
     "no models": ({"models": {}}, "no models"),
     "one bare model": ({"models": linear()}, "dict from name"),
@@ -109,11 +121,22 @@ MISTAKES = {
     "one logit": ({"models": {"net": linear(1)}}, "K >= 2 classes"),
     "no logits": ({"models": {"net": Answer(lambda x: None)}}, "'net': .* returns NoneType"),
     "tuple of logits": ({"models": {"net": Answer(lambda x: (x, x))}}, "'net': .* returns tuple"),
+    "lazy layers": ({"models": {"net": nn.LazyLinear(3)}}, "'net' has lazy layers"),
+    "no weights": ({"models": {"net": nn.Linear(4, 3, device="meta")}}, "meta device"),
+    "failing backward": (
+        {"models": {"net": Answer(lambda x: OneWay.apply(x).flatten(1))}},
+        "attack 'fgsm' on model 'net': RuntimeError: one way",
+    ),
     "no gradient": (
         {"models": {"net": Answer(no_gradient)}},
         "attack 'fgsm' on model 'net': .* no gradient to follow",
     ),
 }
+
+
+def test_numpy_integers_are_integers():
+    table = evaluate({"net": linear()}, IMAGES, LABELS, batch_size=np.int64(2))
+    assert len(table) == 1
 
 
 @pytest.mark.parametrize(("mistake", "message"), MISTAKES.values(), ids=MISTAKES.keys())

@@ -1,5 +1,6 @@
 """Modules come back exactly as they were lent."""
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -141,6 +142,34 @@ def test_the_callers_tensors_and_random_state_are_untouched():
     assert images.grad is None
     assert images.requires_grad
     assert torch.equal(labels, LABELS)
+
+
+class Counter(nn.Module):
+    """Counts its calls in a buffer and works in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.head = nn.Linear(16, 8)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.head(images.sub_(0.5).flatten(1))
+
+
+def test_a_module_that_works_in_place_changes_nothing_of_the_caller():
+    model, images = Counter(), IMAGES.clone()
+    table = run({"net": model, "again": model}, images, LABELS, ["fgsm", "pgd"]).table
+    assert torch.equal(images, IMAGES)
+    assert model.calls == 0
+    assert table.clean_errors_source.nunique() == 1
+
+
+def test_a_frozen_script_module_can_be_evaluated():
+    model = Net().eval()
+    frozen_model = torch.jit.freeze(torch.jit.script(model))
+    found = run({"net": frozen_model}, IMAGES, LABELS).table
+    pd.testing.assert_frame_equal(found, run({"net": model}, IMAGES, LABELS).table)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])

@@ -83,6 +83,34 @@ def test_killed_in_the_middle_of_a_write(tmp_path, undisturbed, write):
     assert_resumes_to_the_same_bits(out, undisturbed)
 
 
+@pytest.mark.parametrize("write", [1, 2])
+def test_killed_before_the_run_is_there_leaves_the_place_free(tmp_path, write):
+    out = tmp_path / "run"
+    result = finish([sys.executable, "-c", DIE_AT_RENAME, str(write), *TRAIN, "--out", str(out)])
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    assert not out.exists()
+    result = finish(winnrobust(*TRAIN, "--epochs", 1, "--out", out))
+    assert result.returncode == 0, result.stderr
+
+
+# The attack's writes: manifest, examples, their picture, three tables, results.csv and .json.
+@pytest.mark.parametrize("write", [1, 4, 8, 10])
+def test_a_comparison_killed_during_attack_or_report_goes_on(tmp_path, undisturbed, write):
+    runs = tmp_path / "runs"
+    for method in ("baseline", "winn"):
+        name = f"mnist5k-vanilla-{method}-seed0"
+        result = finish(winnrobust(*TRAIN, "--epochs", 1, "--method", method, "--out", runs / name))
+        assert result.returncode == 0, result.stderr
+    compare = ["compare", *TRAIN[1:], "--epochs", "1", "--runs", str(runs), "--out"]
+    out = str(tmp_path / "out")
+    result = finish([sys.executable, "-c", DIE_AT_RENAME, str(write), *compare, out])
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    result = finish(winnrobust(*compare, out))
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "index.html").exists()
+    assert (tmp_path / "out" / "results" / "results.json").exists()
+
+
 def test_interrupted_says_how_to_go_on(tmp_path, undisturbed):
     out = tmp_path / "run"
     process = subprocess.Popen(

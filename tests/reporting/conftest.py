@@ -46,6 +46,7 @@ def make_evaluation(counts=PAPER_COUNTS, clean=None, n=10_000, epsilon=0.125) ->
         gradients=gradient_table({("fgsm", name): statistics for name in names}),
         clean=clean_table(n, clean),
         examples=examples,
+        batch_size=500,
     )
 
 

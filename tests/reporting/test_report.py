@@ -11,7 +11,8 @@ from winnrobust.reporting import load_run, training_figure, write_report
 
 def build(paths, out):
     out.mkdir()
-    return write_report(paths, out).read_text()
+    write_report(paths, out)
+    return (out / "index.html").read_text()
 
 
 @pytest.fixture
@@ -122,6 +123,38 @@ def test_html_escapes_what_users_name(tmp_path):
 def test_what_is_neither_results_nor_run_is_named(tmp_path, results):
     with pytest.raises(InputError, match="neither a results folder"):
         write_report([results, tmp_path], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", "[]"),
+        ("manifest.json", '{"test": 3}'),
+        ("manifest.json", '{"best": {"epoch": 2}}'),
+        ("metrics.jsonl", "5\n"),
+        ("metrics.jsonl", '{"epoch": 1, "valid_error": "low"}\n'),
+    ],
+)
+def test_a_run_edited_by_hand_is_named(tmp_path, name, content):
+    run = make_run(tmp_path / "run")
+    (run / name).write_text(content)
+    with pytest.raises(InputError, match=f"{name} is damaged"):
+        write_report([run], tmp_path / "out")
+
+
+def test_foreign_pictures_among_the_samples_are_passed_over(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run / "samples" / "epoch-best.png").write_bytes(b"")
+    assert sorted(load_run(run).samples) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["$x_$", "a$b", "runs/模型", "<b>&", "\\frac"])
+def test_names_with_meaning_elsewhere_do_no_harm(tmp_path, name, recwarn):
+    evaluation = make_evaluation({(name, name): (2, 2, 2)}, n=20)
+    folder = make_results(tmp_path / "r", evaluation, models=[describe_model(name)])
+    build([folder], tmp_path / "report")
+    assert "<b>" not in (tmp_path / "report" / "report.md").read_text()
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
 
 
 @pytest.mark.parametrize("name", ["config.json", "metrics.jsonl"])

@@ -48,16 +48,52 @@ def test_a_missing_or_truncated_file_is_named(results, name):
     ("change", "message"),
     [
         (lambda stored: stored.update(schema=99), "not results of version 1"),
-        (lambda stored: stored.pop("rows"), "lacks or has damaged fields"),
-        (lambda stored: stored["rows"][0].pop("n"), "lacks or has damaged fields"),
-        (lambda stored: stored["models"].pop(), "do not name the same models"),
-        (lambda stored: stored["models"][0].pop("clean_error"), "lacks or has damaged fields"),
-        (lambda stored: stored["rows"][0].update(source_errors="many"), "damaged fields"),
+        (lambda stored: stored.pop("rows"), "'rows' is a required property"),
+        (lambda stored: stored["rows"][0].pop("n"), "rows[0]: 'n' is a required property"),
+        (lambda stored: stored["models"].pop(), "one row per attack, epsilon, source and target"),
+        (lambda stored: stored["rows"].pop(), "one row per attack, epsilon, source and target"),
+        (lambda stored: stored["rows"].append(stored["rows"][0]), "one row per attack"),
+        (lambda stored: stored["models"][0].pop("clean_errors"), "models[0]: 'clean_errors' is"),
+        (lambda stored: stored.update(models=None), "models: None is not of type 'array'"),
+        (lambda stored: stored["models"][0].update(method=7), "models[0].method: 7 is not of type"),
+        (lambda stored: stored["rows"][0].update(source_errors="many"), "rows[0].source_errors"),
+        (lambda stored: stored["rows"][0].update(epsilon="0.1"), "rows[0].epsilon"),
+        (lambda stored: stored["rows"][1].update(both_errors=3242), "contradict others"),
+        (lambda stored: stored["rows"][1].update(source_errors=3240), "contradict others"),
+        (lambda stored: stored["rows"][0].update(n=9), "contradict others"),
+        (lambda stored: stored.update(n=0), "at n: 0 is less than the minimum"),
+        (lambda stored: stored.update(limit="foo"), "limit: 'foo' is not of type"),
+        (lambda stored: stored["models"][0].update(clean_errors=10_001), "than there are"),
     ],
 )
 def test_damaged_fields_are_named(results, change, message):
     edit(results, change)
     assert message in refused(results)
+
+
+def test_rates_are_derived_from_the_counts_whatever_was_stored(results):
+    before = load_results(results)
+    edit(results, lambda stored: stored["rows"][0].update(adversarial_error=0.0, correction_rate=1))
+    edit(results, lambda stored: stored["models"][0].update(clean_error=0.5))
+    after = load_results(results)
+    pd.testing.assert_frame_equal(after.table, before.table)
+    assert after.models[0]["clean_error"] == before.models[0]["clean_error"] == 0.0089
+
+
+@pytest.mark.parametrize(
+    "value", [[], {"models": None}, {"machine": 3}, {"models": {"winn": {"metrics": [1]}}}]
+)
+def test_a_damaged_manifest_is_named(results, value):
+    (results / "manifest.json").write_text(json.dumps(value))
+    assert "manifest.json is damaged" in refused(results)
+
+
+@pytest.mark.parametrize("name", ["labels", "predictions", "adversarials", "images"])
+def test_examples_that_do_not_fit_together_are_refused(results, name):
+    arrays = dict(np.load(results / "examples.npz"))
+    arrays[name] = arrays[name][..., :1]
+    np.savez(results / "examples.npz", **arrays)
+    assert "examples.npz" in refused(results)
 
 
 def test_a_pickled_array_is_refused(results):

@@ -149,7 +149,7 @@ def test_names_are_escaped_in_markdown_and_latex(tmp_path):
     models = [describe_model(name)]
     folder = make_results(tmp_path / "r", make_evaluation(counts, n=20), "mnist", None, models)
     markdown = (folder / "table.md").read_text()
-    assert "a\\_b\\|\\<i\\>" in markdown
+    assert "a\\_b\\|&lt;i&gt;" in markdown
     latex = to_latex([test_error_table(load_results(folder))])
     assert "a\\_b|" in latex
     for special in ("&", "%", "$", "#", "{"):

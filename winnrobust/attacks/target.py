@@ -88,9 +88,12 @@ def logits_of(output: object) -> Tensor:
 
 
 def logits(model: nn.Module, images: Tensor) -> Tensor:
-    """Return the logits (N, K) that `model` gives to images, without a graph."""
+    """Return the logits (N, K) that `model` gives to images, without a graph.
+
+    The model gets a copy: some modules work in place.
+    """
     with torch.no_grad():
-        return logits_of(model(images))
+        return logits_of(model(images.clone()))
 
 
 def loss_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> LossGradient:
@@ -107,7 +110,7 @@ def loss_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> LossGradi
     with torch.inference_mode(False), torch.enable_grad():
         # Clones: the caller's tensors stay as they are, and may come from inference mode.
         pixels = images.detach().clone().requires_grad_(True)
-        found = logits_of(model(pixels))
+        found = logits_of(model(pixels.clone()))
         # The sum, not the mean: no image's gradient depends on how many share its batch.
         loss = F.cross_entropy(found, labels.clone(), reduction="sum")
         gradient = None

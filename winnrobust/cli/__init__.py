@@ -64,6 +64,13 @@ class Commands(click.Group):
             raise _one_line(
                 f"{error.strerror or error}{place}; what was written before is intact"
             ) from None
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and "memory" not in str(error):
+                raise
+            raise _one_line(
+                "there is not enough memory for these settings; lower --batch-size,"
+                " --negatives-per-class or --noise-dim; what was written before is intact"
+            ) from None
         except KeyboardInterrupt:
             sys.exit(130)  # what a shell calls interrupted; the run itself has said how to go on
 

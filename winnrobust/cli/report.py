@@ -27,5 +27,7 @@ def report(inputs: tuple[Path, ...], out: Path | None) -> None:
     winnrobust report results/20260101-120000
     winnrobust report runs/my-winn runs/my-baseline --out reports/training
     """
-    page = write_report(list(inputs), new_folder(out or Path("reports") / stamp()))
-    say(f"open {page}")
+    out = out or Path("reports") / stamp()
+    with new_folder(out) as folder:
+        write_report(list(inputs), folder)
+    say(f"open {out / 'index.html'}")

@@ -55,7 +55,7 @@ def train(
     config = make_config(given, str(config_file or "options"))
     where = resolve_device(device)
     if resume:
-        run = out or workflows.newest_run_like(runs, config)
+        run = out or workflows.newest_run_like(runs, given)
         workflows.resume_run(run, given, data_root, where)
     else:
         workflows.train_run(out or workflows.new_run_path(runs, config), config, data_root, where)

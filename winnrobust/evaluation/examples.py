@@ -37,6 +37,28 @@ class Examples:
     adversarials: np.ndarray
     predictions: np.ndarray
 
+    def check_shapes(self) -> None:
+        """Check that the arrays fit together, as they do unless a file was damaged.
+
+        Raises:
+            ValueError: they do not.
+        """
+        models, cases = self.models.shape, self.case_epsilons.shape
+        images = self.images.shape[:1]
+        expected = {
+            "labels": images,
+            "clean_predictions": models + images,
+            "case_attacks": cases,
+            "case_sources": cases,
+            "adversarials": cases + self.images.shape,
+            "predictions": cases + models + images,
+        }
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} has the shape {getattr(self, name).shape}, not {shape}")
+        if self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
+            raise ValueError(f"images have the shape {self.images.shape}")
+
     def case(self, attack: str, epsilon: float, source: str) -> int:
         """Return the index of a case on the R axes.
 

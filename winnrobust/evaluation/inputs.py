@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from winnrobust.attacks import ATTACKS
 from winnrobust.errors import InputError
@@ -31,6 +32,15 @@ def checked_models(models: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
             raise InputError(
                 f"model '{name}' must be a torch.nn.Module, not {type(model).__name__}"
             )
+        for tensor in (*model.parameters(), *model.buffers()):
+            if is_lazy(tensor):
+                raise InputError(
+                    f"model '{name}' has lazy layers that never saw an image; call it once first"
+                )
+            if tensor.device.type == "meta":
+                raise InputError(
+                    f"model '{name}' is on the meta device: its weights have no values"
+                )
     return dict(models)
 
 
@@ -127,7 +137,7 @@ def check_count(name: str, value: int, at_least: int) -> None:
     Raises:
         InputError: it is no integer or too small.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
         raise InputError(f"{name} must be an integer of at least {at_least}, not {value!r}")
 
 

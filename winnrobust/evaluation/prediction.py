@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import logits_of
+from winnrobust.attacks import target
 from winnrobust.errors import InputError
 
 
@@ -61,9 +61,7 @@ def logits_from(name: str, model: nn.Module, images: Tensor) -> Tensor:
             (N, K) of at least two classes.
     """
     with errors_named(name, images):
-        with torch.no_grad():
-            output = model(images.to(device_of(model)))
-        logits = logits_of(output)
+        logits = target.logits(model, images.to(device_of(model)))
     return checked_logits(name, logits, len(images))
 
 

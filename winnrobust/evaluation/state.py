@@ -26,7 +26,8 @@ def frozen(models: Iterable[nn.Module], device: torch.device | None) -> Iterator
             if device is not None:
                 with torch.inference_mode(False):
                     model.to(device)
-            model.eval()
+            if hasattr(model, "training"):
+                model.eval()
             # Not Module.requires_grad_, which a ScriptModule refuses.
             for parameter in model.parameters():
                 parameter.requires_grad_(False)
@@ -35,7 +36,8 @@ def frozen(models: Iterable[nn.Module], device: torch.device | None) -> Iterator
 
 @contextmanager
 def _modes(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
+    # A frozen ScriptModule has no mode any more.
+    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     try:
         yield
     finally:
@@ -56,7 +58,7 @@ def _requires_grad(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _memory(model: nn.Module) -> Iterator[None]:
-    """Put a model's original tensors back at the end.
+    """Put a model's original tensors back at the end, buffers with the values they had.
 
     `Module.to` swaps the memory of parameters and their gradients and replaces buffers. Keeping
     the originals brings back the very same memory, whatever devices a module is spread over.
@@ -65,6 +67,7 @@ def _memory(model: nn.Module) -> Iterator[None]:
     parameters = list(model.parameters())
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     memory = [(tensor, tensor.data) for tensor in (*parameters, *gradients)]
+    values = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
         yield
     finally:
@@ -73,6 +76,10 @@ def _memory(model: nn.Module) -> Iterator[None]:
                 setattr(module, name, original)
         for tensor, data in memory:
             tensor.data = data
+        with torch.no_grad():
+            for buffer, value in values:
+                if not buffer.is_meta and not torch.equal(buffer, value):
+                    buffer.copy_(value)
 
 
 def _own_tensors(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:

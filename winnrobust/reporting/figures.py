@@ -1,6 +1,7 @@
 """Figures, drawn with matplotlib's object interface: no window, no global state."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from winnrobust.evaluation import Examples
@@ -34,9 +36,19 @@ CURVES = (
 
 def to_png(figure: Figure) -> bytes:
     """Render a figure; the same figure gives the same bytes."""
+    numbers = {label for axes in figure.axes for label in _tick_labels(axes)}
+    for text in figure.findobj(Text):
+        if text not in numbers:
+            text.set_parse_math(False)  # a model may be called after a path with dollar signs
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as boxes; tables have them
+        figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _tick_labels(axes: Axes) -> list[Text]:
+    return [*axes.get_xticklabels(which="both"), *axes.get_yticklabels(which="both")]
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -86,9 +98,7 @@ def error_figure(results: "Results", names: Sequence[str]) -> Figure:
     """Bars of the error without attack and under each attack, with 95 % intervals."""
     groups: list[tuple[str, tuple[str, float] | None]] = [("no attack", None)]
     cases = results.table[["attack", "epsilon"]].drop_duplicates().itertuples(index=False)
-    groups += [
-        (f"{attack}\n$\\epsilon$ = {epsilon:g}", (attack, epsilon)) for attack, epsilon in cases
-    ]
+    groups += [(f"{attack}\nε = {epsilon:g}", (attack, epsilon)) for attack, epsilon in cases]
     figure = Figure(figsize=(max(4.5, 1.6 + 1.7 * len(groups)), 3.4), layout="constrained")
     axes = figure.add_subplot()
     width = 0.8 / len(names)
@@ -189,7 +199,7 @@ def examples_figure(examples: Examples, epsilon: float | None = None) -> Figure:
         grid[1 + 2 * position, 0].set_ylabel(f"perturbation\nagainst {source}", fontsize=8)
         grid[2 + 2 * position, 0].set_ylabel(f"attacked\n{source}", fontsize=8)
     figure.suptitle(
-        f"{attack}, $\\epsilon$ = {epsilon:g}: the first {count} images; wrong answers in red",
+        f"{attack}, ε = {epsilon:g}: the first {count} images; wrong answers in red",
         fontsize=9,
     )
     return figure

@@ -23,6 +23,7 @@ from winnrobust.reporting.tables import (
     Table,
     comparison_csv,
     comparison_tables,
+    markdown_text,
     ordered_models,
     share_with_interval,
     to_latex,
@@ -48,8 +49,8 @@ class Report:
     runs: list[RunRecord]
 
 
-def write_report(paths: Sequence[Path], out: Path) -> Path:
-    """Build the report of results folders and run folders in `out`; return the HTML page.
+def write_report(paths: Sequence[Path], out: Path) -> None:
+    """Build the report of results folders and run folders in `out`, index.html last.
 
     Results bring the training curves of their runs along, and the pictures of pseudo-negatives
     where the run folder is still there.
@@ -78,14 +79,17 @@ def write_report(paths: Sequence[Path], out: Path) -> Path:
         out / "manifest.json",
         provenance.describe()
         | {
-            "inputs": {str(path): _input_sha256(path) for path in paths},
+            "inputs": {
+                str(path.relative_to(out) if path.is_relative_to(out) else path): _input_sha256(
+                    path
+                )
+                for path in paths
+            },
             "results": [results.manifest for results in report.results],
             "runs": [{"config": run.config, "manifest": run.manifest} for run in report.runs],
         },
     )
-    page = out / "index.html"
-    write_text(page, _html(report, figures))
-    return page
+    write_text(out / "index.html", _html(report, figures))
 
 
 def read_report(paths: Sequence[Path]) -> Report:
@@ -263,10 +267,10 @@ def _html(report: Report, figures: dict[str, bytes]) -> str:
 
 
 def _markdown(report: Report, figures: dict[str, bytes]) -> str:
-    parts = [f"# {report.title}\n\n{_byline(report)}\n"]
+    parts = [f"# {markdown_text(report.title)}\n\n{markdown_text(_byline(report))}\n"]
     for index, results in enumerate(report.results):
         mark = "" if len(report.results) == 1 else f"-{index + 1}"
-        parts += [f"{sentence}\n" for sentence in findings(results)]
+        parts += [f"{markdown_text(sentence)}\n" for sentence in findings(results)]
         parts.append(f"![Errors with and without attack](figures/errors{mark}.png)\n")
         parts.append(to_markdown(comparison_tables(results)))
         if len(results.examples.images):

@@ -1,5 +1,6 @@
 """The results folder: an evaluation written down, and read again without any model."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,11 @@ import pandas as pd
 
 from winnrobust.errors import InputError
 from winnrobust.evaluation import Evaluation, Examples
-from winnrobust.evaluation.metrics import CLEAN_COLUMNS, GRADIENT_COLUMNS, RESULT_COLUMNS
+from winnrobust.evaluation.intervals import rate
+from winnrobust.evaluation.metrics import GRADIENT_COLUMNS, PairCounts, results_table
 from winnrobust.files import read_json, replacing, write_json, write_text
 from winnrobust.reporting.figures import examples_figure, save_figure
+from winnrobust.reporting.schema import check
 from winnrobust.reporting.tables import comparison_csv, comparison_tables, to_latex, to_markdown
 
 SCHEMA = 1
@@ -127,35 +130,63 @@ def load_results(folder: Path) -> Results:
         raise InputError(
             f"{path} is not results of version {SCHEMA}, the only one this winnrobust reads"
         )
-    try:
-        table = pd.DataFrame(stored["rows"])[list(RESULT_COLUMNS)]
-        rates = [name for name in RESULT_COLUMNS if name.startswith(("adversarial", "correction"))]
-        table = table.astype(dict.fromkeys(rates, float))  # null becomes NaN
-        gradients = pd.DataFrame(stored["gradients"], columns=list(GRADIENT_COLUMNS))
-        models = [dict(model) for model in stored["models"]]
-        for model in models:
-            for key in (*MODEL_KEYS, *(f"clean_{name}" for name in CLEAN_COLUMNS[2:])):
-                model[key]
-        counts = [name for name in RESULT_COLUMNS if name == "n" or "_errors" in name]
-        table = table.astype(dict.fromkeys(counts, int))
-        results = Results(
-            str(stored["dataset"]), str(stored["split"]), stored["limit"], int(stored["n"]),
-            models, table, gradients, _load_examples(folder / "examples.npz"),
-            read_json(folder / "manifest.json"),
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} lacks or has damaged fields ({error})") from None
-    names = {model["name"] for model in models}
-    if not names or set(table.source) | set(table.target) != names:
-        raise InputError(f"{path}: its rows and its models do not name the same models")
-    return results
+    check(stored, "results", path)
+    models = stored["models"]
+    manifest = read_json(folder / "manifest.json")
+    check(manifest, "results_manifest", folder / "manifest.json")
+    return Results(
+        dataset=stored["dataset"],
+        split=stored["split"],
+        limit=stored["limit"],
+        n=stored["n"],
+        models=[model | _clean_rates(model, stored["n"], path) for model in models],
+        table=_table(stored, path),
+        gradients=pd.DataFrame(stored["gradients"], columns=list(GRADIENT_COLUMNS)),
+        examples=_load_examples(folder / "examples.npz"),
+        manifest=manifest,
+    )
+
+
+def _clean_rates(model: dict[str, Any], n: int, path: Path) -> dict[str, float]:
+    """Derive a model's clean error and its interval from the counts."""
+    if model["n"] != n or model["clean_errors"] > n:
+        raise InputError(f"{path}: model '{model['name']}' errs on more images than there are")
+    value = rate(model["clean_errors"], n)
+    return {
+        "clean_error": value.value, "clean_error_low": value.low, "clean_error_high": value.high
+    }  # fmt: skip
+
+
+def _table(stored: dict[str, Any], path: Path) -> pd.DataFrame:
+    """Derive the tidy table from the counts; stored rates are not taken on trust."""
+    n, names = stored["n"], [model["name"] for model in stored["models"]]
+    pairs = [
+        PairCounts(**{name: row[name] for name in PairCounts._fields}) for row in stored["rows"]
+    ]
+    cases = dict.fromkeys((pair.attack, pair.epsilon) for pair in pairs)
+    wanted = {(*case, *pair) for case in cases for pair in itertools.product(names, names)}
+    found = [(pair.attack, pair.epsilon, pair.source, pair.target) for pair in pairs]
+    if len(set(names)) != len(names) or len(found) != len(wanted) or set(found) != wanted:
+        raise InputError(f"{path} must have one row per attack, epsilon, source and target")
+    own = {pair[:3]: pair.source_errors for pair in pairs if pair.source == pair.target}
+    for pair, row in zip(pairs, stored["rows"], strict=True):
+        most = min(pair.source_errors, pair.target_errors)
+        if (
+            row["n"] != n
+            or max(pair.source_errors, pair.target_errors) > n
+            or pair.both_errors > most
+            or pair.source_errors != own[pair[:3]]
+        ):
+            raise InputError(f"{path}: the counts of {', '.join(map(str, pair))} contradict others")
+    clean_errors = {model["name"]: model["clean_errors"] for model in stored["models"]}
+    return results_table(n, clean_errors, pairs)
 
 
 def _load_examples(path: Path) -> Examples:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return Examples(**arrays)
-    except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
+            examples = Examples(**arrays)
+            examples.check_shapes()
+            return examples
+    except (OSError, ValueError, TypeError, EOFError, IndexError, BadZipFile) as error:
         raise InputError(f"{path} is missing or damaged ({error})") from None

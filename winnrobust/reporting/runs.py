@@ -7,6 +7,7 @@ from typing import Any
 
 from winnrobust.errors import InputError
 from winnrobust.files import read_json
+from winnrobust.reporting.schema import check
 from winnrobust.run_folder import RunFolder
 
 
@@ -44,8 +45,8 @@ def load_run(path: Path) -> RunRecord:
         raise InputError(f"{path} is not a training run (no config.json and manifest.json in it)")
     run = RunFolder(path)
     config, manifest = read_json(run.config), read_json(run.manifest)
-    if not isinstance(config, dict) or not isinstance(manifest, dict):
-        raise InputError(f"{path}: its config.json or manifest.json is not one of ours")
+    check(config, "run_config", run.config)
+    check(manifest, "run_manifest", run.manifest)
     method = str(config.get("method", path.name))
     return RunRecord(method, config, manifest, _metrics(run.metrics), find_samples(path))
 
@@ -53,13 +54,17 @@ def load_run(path: Path) -> RunRecord:
 def find_samples(path: Path) -> dict[int, Path]:
     """Find the pictures of pseudo-negatives in a run folder, by epoch."""
     pictures = sorted(RunFolder(path).samples(0).parent.glob("epoch-*.png"))
-    return {int(picture.stem.removeprefix("epoch-")): picture for picture in pictures}
+    numbered = [(picture.stem.removeprefix("epoch-"), picture) for picture in pictures]
+    return {int(number): picture for number, picture in numbered if number.isdecimal()}
 
 
 def _metrics(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is not valid JSON lines ({error}); it may be truncated") from None
+    for row in rows:
+        check(row, "metrics", path)
+    return rows

@@ -256,10 +256,10 @@ def to_markdown(tables: list[Table]) -> str:
     """Render as GitHub Markdown."""
     parts = []
     for table in tables:
-        cells = [[_markdown_cell(cell) for cell in row] for row in (table.header, *table.rows)]
+        cells = [[markdown_text(cell) for cell in row] for row in (table.header, *table.rows)]
         body = tabulate(cells[1:], cells[0], tablefmt="pipe", disable_numparse=True)
-        note = f"\n\n{_markdown_cell(table.note)}" if table.note else ""
-        parts.append(f"### {_markdown_cell(table.title)}\n\n{body}{note}\n")
+        note = f"\n\n{markdown_text(table.note)}" if table.note else ""
+        parts.append(f"### {markdown_text(table.title)}\n\n{body}{note}\n")
     return "\n".join(parts)
 
 
@@ -376,10 +376,11 @@ def _limit_note(results: "Results") -> str:
     )
 
 
-def _markdown_cell(text: str) -> str:
-    for special in ("\\", "|", "<", ">", "*", "_", "`"):
+def markdown_text(text: str) -> str:
+    """Escape what Markdown or the HTML inside it would take for a command."""
+    for special in ("\\", "|", "*", "_", "`"):
         text = text.replace(special, "\\" + special)
-    return text
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _latex(text: str) -> str:
