@@ -92,12 +92,40 @@ def test_truncated_files_are_named(tmp_path):
         load_dataset("mnist", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (np.zeros((15_010, 28, 28)), np.arange(15_000) % 10),  # too few labels
+        (np.zeros((15_010, 28, 28)), np.arange(15_010) % 11),  # a class too many
+        (np.zeros((15_010, 14, 56)), np.arange(15_010) % 10),  # not square
+    ],
+)
+def test_whole_files_of_something_else_are_named(tmp_path, images, labels):
+    raw = tmp_path / "MNIST" / "raw"
+    for part in ("train", "t10k"):
+        write_idx(raw / f"{part}-images-idx3-ubyte", images)
+        write_idx(raw / f"{part}-labels-idx1-ubyte", labels)
+    with pytest.raises(InputError, match="not the original ones"):
+        load_dataset("mnist", tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0\x08", b"garbage" * 20])
+def test_files_that_are_not_idx_are_named(tmp_path, content):
+    raw = tmp_path / "MNIST" / "raw"
+    for part in ("train", "t10k"):
+        write_idx(raw / f"{part}-labels-idx1-ubyte", np.arange(10))
+        write_idx(raw / f"{part}-images-idx3-ubyte", np.zeros((10, 28, 28)))
+    (raw / "train-images-idx3-ubyte").write_bytes(content)
+    with pytest.raises(InputError, match=r"'mnist'.*cannot be read"):
+        load_dataset("mnist", tmp_path)
+
+
 def test_far_too_few_images_are_refused(tmp_path):
     raw = tmp_path / "MNIST" / "raw"
     for part in ("train", "t10k"):
         write_idx(raw / f"{part}-labels-idx1-ubyte", np.arange(10))
         write_idx(raw / f"{part}-images-idx3-ubyte", np.zeros((10, 28, 28)))
-    with pytest.raises(InputError, match="only 10 training and 10 test images"):
+    with pytest.raises(InputError, match="only 10 training images"):
         load_dataset("mnist", tmp_path)
 
 

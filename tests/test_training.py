@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from winnrobust import training
-from winnrobust.checkpoint import load_model, write_tensors
+from winnrobust.checkpoint import load_model, read_tensors, write_tensors
 from winnrobust.config import TrainConfig
 from winnrobust.errors import InputError
 from winnrobust.files import read_json
@@ -168,6 +168,19 @@ def test_a_state_of_another_version_is_named(tmp_path, few_digits):
     write_tensors(folder.state, {"x": torch.zeros(1)}, {"kind": "training state", "history": []})
     with pytest.raises(InputError, match="another version of winnrobust"):
         train(folder, QUICK, few_digits, CPU)
+
+
+def test_moments_and_negatives_of_another_shape_are_named(tmp_path, few_digits):
+    folder = run(tmp_path / "run", few_digits)
+    longer = replace(QUICK, epochs=4)
+    for path, name in ((folder.state, "optimizer.0.exp_avg"), (folder.negatives(2), "images")):
+        content = path.read_bytes()
+        kind = "training state" if path == folder.state else "pseudo-negatives"
+        tensors, header = read_tensors(path, kind)
+        write_tensors(path, tensors | {name: tensors[name][:1]}, header)
+        with pytest.raises(InputError, match="does not fit the run's configuration"):
+            train(folder, longer, few_digits, CPU)
+        path.write_bytes(content)
 
 
 def test_a_lost_negatives_file_is_named(tmp_path, few_digits):

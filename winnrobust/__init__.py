@@ -1,7 +1,10 @@
 """Adversarial-robustness evaluation built around Wasserstein Introspective Neural Networks."""
 
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from winnrobust.evaluation import evaluate
 
 __version__ = metadata.version("winnrobust")
 __all__ = ["__version__", "evaluate"]

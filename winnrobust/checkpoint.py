@@ -56,6 +56,9 @@ def load_model(path: Path) -> tuple[IntrospectiveNetwork, ModelInfo]:
     tensors, header = read_tensors(path, "model")
     try:
         info = ModelInfo(**{key: value for key, value in header.items() if key != "kind"})
+        texts = (info.arch, info.dataset, info.method)
+        if not all(isinstance(text, str) for text in texts):
+            raise InputError(f"{path}: its header names no architecture, data set or method")
         if info.arch not in ARCHITECTURES:
             raise InputError(
                 f"{path}: unknown architecture '{info.arch}'; known are {', '.join(ARCHITECTURES)}"

@@ -13,6 +13,8 @@ from winnrobust.errors import InputError
 
 LARGEST = 2**31 - 1
 """What torch can count in everywhere."""
+LARGEST_FLOAT = 3e38
+"""What a float32 holds."""
 
 
 def _setting(
@@ -143,8 +145,9 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
 
 
 def _check_bounds(name: str, value: Any, bounds: Mapping[str, float | None]) -> None:
-    if isinstance(value, int) and value > LARGEST:
-        raise InputError(f"{option_name(name)} must be at most {LARGEST}, not {value}")
+    largest = LARGEST_FLOAT if isinstance(value, float) else LARGEST
+    if value is not None and not isinstance(value, str) and largest < value < math.inf:
+        raise InputError(f"{option_name(name)} must be at most {largest}, not {value}")
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{option_name(name)} must be a finite number, not {value}")
     checks = (

@@ -170,20 +170,38 @@ _PLACES = {
 
 def _hold_out(name: str, train: ImageSplit, valid_size: int, test: ImageSplit) -> Dataset:
     cut = len(train) - valid_size
-    if cut < 1 or not len(test):
+    _check(name, train, "training")
+    _check(name, test, "test")
+    if cut < 1:
         raise InputError(
-            f"data set '{name}' has only {len(train)} training and {len(test)} test images;"
-            " its files are not the original ones"
+            f"data set '{name}' has only {len(train)} training images; its files are not the"
+            " original ones"
         )
     valid = ImageSplit(train.images[cut:], train.labels[cut:])
     return Dataset(name, 10, train.first(cut), valid, test)
+
+
+def _check(name: str, split: ImageSplit, part: str) -> None:
+    """Check what every loader promises, in case the files are whole but not the original ones."""
+    count, _, height, width = split.images.shape
+    labels = split.labels
+    if (
+        not count
+        or len(labels) != count
+        or height != width
+        or not 0 <= labels.min() <= labels.max() <= 9
+    ):
+        raise InputError(
+            f"data set '{name}': its {part} part has {count} images of {height}x{width} pixels and"
+            f" {len(labels)} labels; its files are not the original ones"
+        )
 
 
 def _torchvision(name: str, root: Path, load: Callable[[bool], Any]) -> Any:
     """Load from disk, else download; every failure becomes one line that says what to do."""
     try:
         return load(False)
-    except (RuntimeError, OSError, ValueError, EOFError) as error:
+    except (RuntimeError, OSError, ValueError, EOFError, AssertionError) as error:
         # "not found" is torchvision's word for files that are missing or not the original ones
         if "not found" not in str(error):
             raise InputError(

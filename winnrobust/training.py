@@ -225,8 +225,8 @@ def _train_epoch(
 
 def _diverged(what: str) -> InputError:
     return InputError(
-        f"{what}: training has diverged; lower --lr or --alpha and start anew (the run keeps its"
-        " last good epoch)"
+        f"{what}: training has diverged; lower --lr or --alpha and start anew (what earlier epochs"
+        " wrote is kept)"
     )
 
 
@@ -287,19 +287,28 @@ def _restore(
             if name.startswith(prefix)
         }
 
-    moments = tensors_to_moments(part("optimizer."))
-    negatives = [
-        read_tensors(run.negatives(epoch), "pseudo-negatives")[0]["images"]
-        for epoch in progress.negative_epochs
-    ]
     try:
         network.load_state_dict(part("network."))
+        moments = tensors_to_moments(part("optimizer."))
+        for index, parameter in enumerate(network.parameters()):
+            for name, value in moments.get(index, {}).items():
+                if name != "step" and value.shape != parameter.shape:
+                    raise ValueError(f"moment {name} of parameter {index} has another shape")
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-    except (RuntimeError, ValueError) as error:
+        negatives = [
+            read_tensors(run.negatives(epoch), "pseudo-negatives")[0]["images"]
+            for epoch in progress.negative_epochs
+        ]
+        method.restore(part("method."), negatives)
+        epochs = [row["epoch"] for row in progress.history]
+        if epochs != list(range(1, len(epochs) + 1)) or "elapsed" not in progress.history[-1]:
+            raise ValueError("its history is not one row per epoch")
+    except InputError:
+        raise
+    except (RuntimeError, ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(
             f"{run.state} does not fit the run's configuration ({str(error).splitlines()[0]})"
         ) from None
-    method.restore(part("method."), negatives)
     return progress
 
 

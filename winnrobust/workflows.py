@@ -1,7 +1,7 @@
 """What the commands do, from start to end: the layers of the package put in a row."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -93,6 +93,7 @@ def _train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.
         training.train(run, config, dataset, device)
     except KeyboardInterrupt:
         say(f"stopped; go on with: winnrobust train --resume --out {run.path}")
+        say("or, if this was quickstart or compare, with the same command again")
         raise
     if distributed.is_first():
         training_figure([load_run(run.path)], run.path / "training.png")
@@ -140,15 +141,15 @@ def newest_of_each_method(runs: Path, dataset: str | None, arch: str | None) -> 
     """Find what `attack` compares when nothing is named.
 
     Takes the data set and architecture asked for, else those of the newest run, and of each method
-    the newest run that has a model.
+    the newest complete run, or the newest with a model where none is complete.
 
     Raises:
         InputError: no such run.
     """
     newest: dict[str, Path] = {}
-    for path, config in find_runs(runs):
-        if not RunFolder(path).model.exists():
-            continue
+    found = [(path, config) for path, config in find_runs(runs) if RunFolder(path).model.exists()]
+    # Stable: complete runs before those that are still being trained or were given up.
+    for path, config in sorted(found, key=lambda item: not _is_complete(item[0])):
         if config.dataset == (dataset or config.dataset) and config.arch == (arch or config.arch):
             dataset, arch = config.dataset, config.arch
             newest.setdefault(config.method, path)
@@ -162,6 +163,35 @@ def newest_of_each_method(runs: Path, dataset: str | None, arch: str | None) -> 
 
 
 # --- attacking --------------------------------------------------------------------------------
+
+
+def _is_complete(path: Path) -> bool:
+    manifest = read_json(RunFolder(path).manifest)
+    return isinstance(manifest, dict) and manifest.get("status") == "complete"
+
+
+def say_what_differs(candidates: Sequence["Candidate"]) -> None:
+    """Say in what else than their method the models' training differs, so that nobody misses it."""
+    told = {
+        candidate.name: read_json(RunFolder(candidate.path).config)
+        | {"complete": _is_complete(candidate.path)}
+        for candidate in candidates
+        if candidate.path.is_dir()
+    }
+    for name in (
+        "dataset",
+        "arch",
+        "seed",
+        "epochs",
+        "batch_size",
+        "lr",
+        "limit_train",
+        "complete",
+    ):
+        values = {model: settings.get(name) for model, settings in told.items()}
+        if len(set(values.values())) > 1:
+            listed = ", ".join(f"{model} {value}" for model, value in values.items())
+            say(f"note: the runs differ in {name}: {listed}")
 
 
 @dataclass(frozen=True)
@@ -185,7 +215,8 @@ class Candidate:
 def load_candidates(paths: Sequence[Path]) -> list[Candidate]:
     """Load run folders or model files, the baseline first, each under a name of its own.
 
-    A model is named after its method; where a method comes more than once, after its path.
+    A model is named after its method; where a method comes more than once, after its seed too; and
+    where that is not enough, after its path.
 
     Raises:
         InputError: a path is neither a run nor a model, or given twice.
@@ -199,14 +230,23 @@ def load_candidates(paths: Sequence[Path]) -> list[Candidate]:
             )
         loaded.append((path, *load_model(model), _file_sha256(model)))
     loaded.sort(key=lambda item: item[2].method != REFERENCE_METHOD)
-    methods = [info.method for _, _, info, _ in loaded]
-    names = [
-        info.method if methods.count(info.method) == 1 else f"{info.method} ({path})"
+    names = _distinct(
+        (info.method, f"{info.method}-seed{info.seed}", f"{info.method} ({path})")
         for path, _, info, _ in loaded
-    ]
-    if len(set(names)) < len(names):
-        raise InputError("the same run or model was named twice")
+    )
     return [Candidate(name, *item) for name, item in zip(names, loaded, strict=True)]
+
+
+def _distinct(choices: Iterable[tuple[str, ...]]) -> list[str]:
+    """Take from every tuple of names the first that no other tuple has."""
+    listed = list(choices)
+    names = []
+    for own in listed:
+        free = [name for name in own if sum(name in other for other in listed) == 1]
+        if not free:
+            raise InputError("the same run or model was named twice")
+        names.append(free[0])
+    return names
 
 
 def attack_runs(
@@ -238,6 +278,7 @@ def attack_runs(
     test = dataset.test.first(limit)
     with _new_folder(out) as folder:
         models = ", ".join(f"{candidate.name} ({candidate.path})" for candidate in candidates)
+        say_what_differs(candidates)
         say(f"attacking {models} on {len(test)} test images of {dataset.name} ({device})")
         with bar(len(test), "attack", unit="image") as status:
             evaluation = evaluate_models(

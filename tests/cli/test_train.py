@@ -123,7 +123,7 @@ def test_resume_needs_a_run(tmp_path):
         (["--device", "quantum"], "--device quantum cannot be used here"),
         (["--device", "meta"], "--device meta cannot be used here"),
         (["--batch-size", "9" * 20], "--batch-size must be at most 2147483647"),
-        (["--noise-dim", "2147483647"], "not enough memory for these settings"),
+        (["--synthesis-lr", "1e300"], "--synthesis-lr must be at most 3e+38"),
         (["--config", "none.toml"], "cannot read none.toml"),
         (["--epoch", "1"], "No such option '--epoch'"),
     ],
@@ -132,6 +132,11 @@ def test_bad_input_ends_in_one_line(arguments, message, tmp_path):
     result = winnrobust("train", "--dataset", "mnist5k", "--out", tmp_path / "run", *arguments)
     assert_one_line(result, message)
     assert not (tmp_path / "run").exists()
+
+
+def test_too_little_memory_ends_in_one_line(tmp_path):
+    result = winnrobust(*SMALL, "--noise-dim", 2**31 - 1, "--out", tmp_path / "run")
+    assert_one_line(result, "not enough memory for these settings")
 
 
 def test_a_diverged_loss_ends_in_one_line(tmp_path):

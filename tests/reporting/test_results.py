@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import stat
 
 import numpy as np
 import pandas as pd
@@ -103,13 +104,23 @@ def test_a_pickled_array_is_refused(results):
     assert "examples.npz" in refused(results)
 
 
-def test_a_full_disk_leaves_no_half_written_results(tmp_path, monkeypatch):
+@pytest.mark.parametrize("writes", range(8))
+def test_a_full_disk_leaves_no_half_written_results(tmp_path, monkeypatch, writes):
     """results.json, which makes a folder results, is written last and all or nothing."""
 
-    def full(handle):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    sync, left = os.fsync, [writes]
 
-    monkeypatch.setattr(os, "fsync", full)
+    def full_after_some(handle):
+        if not stat.S_ISDIR(os.fstat(handle).st_mode):
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", full_after_some)
     with pytest.raises(OSError, match="No space left"):
         make_results(tmp_path / "results")
-    assert list((tmp_path / "results").iterdir()) == []
+    names = {path.name for path in (tmp_path / "results").iterdir()}
+    assert len(names) == writes
+    assert not any(name.startswith(".") for name in names)
+    assert "results.json" not in names

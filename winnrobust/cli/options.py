@@ -52,7 +52,7 @@ class EpsilonList(click.ParamType):
                 self.fail(f"'{part}' is not a number; write --eps 0.125 or --eps 0.0625,0.125")
             if not (math.isfinite(epsilon) and 0 <= epsilon <= 1):
                 self.fail(f"epsilon must be from 0 to 1 (pixels are in [0, 1]), not {part}")
-            epsilons.append(epsilon)
+            epsilons.append(abs(epsilon))  # -0.0 is 0
         return epsilons
 
 

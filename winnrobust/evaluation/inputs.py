@@ -105,7 +105,7 @@ def checked_attacks(attacks: Sequence[str]) -> list[str]:
     if not attacks:
         raise InputError(f"there are no attacks to run; known are {', '.join(ATTACKS)}")
     for name in attacks:
-        if name not in ATTACKS:
+        if not isinstance(name, str) or name not in ATTACKS:
             raise InputError(f"unknown attack '{name}'; known are {', '.join(ATTACKS)}")
     return list(dict.fromkeys(attacks))
 

@@ -128,9 +128,17 @@ def _runs_behind(results: Results) -> Iterable[RunRecord]:
         folder = Path(model["path"])
         manifest = told.get("manifest", {})
         # The folder may hold another run by now: its pictures count only if it is the same one.
-        same = is_run(folder) and load_run(folder).manifest == manifest
+        same = is_run(folder) and _manifest_of(folder) == manifest
         samples = find_samples(folder) if same else {}
         yield RunRecord(model["name"], told["config"], manifest, told.get("metrics", []), samples)
+
+
+def _manifest_of(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a run folder, None where something in it is damaged: results stand alone."""
+    try:
+        return load_run(folder).manifest
+    except InputError:
+        return None
 
 
 def _identity(run: RunRecord) -> str:
