@@ -45,7 +45,8 @@ def describe(device: torch.device = CPU) -> dict[str, Any]:
 
 def _command() -> str:
     program, *arguments = sys.argv
-    return " ".join([Path(program).name, *arguments])
+    name = Path(program).name
+    return " ".join(["python -m winnrobust" if name == "__main__.py" else name, *arguments])
 
 
 def _commit() -> dict[str, Any]:
