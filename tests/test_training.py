@@ -16,6 +16,7 @@ from winnrobust.run_folder import RunFolder
 from winnrobust.training import count_errors, reopen_run, start_run, train
 
 CPU = torch.device("cpu")
+TIMES = ("seconds", "cpu_seconds", "elapsed")
 QUICK = TrainConfig(
     dataset="mnist5k", epochs=3, negatives_per_class=4, synthesis_max_steps=3, limit_train=200
 )
@@ -72,6 +73,16 @@ def test_manifest_says_where_the_figures_come_from(finished, few_digits):
     assert read_json(finished.config)["gp_weight"] == 10
 
 
+def test_every_nth_epoch_is_kept_on_request(tmp_path, few_digits):
+    config = replace(QUICK, method="baseline", keep_every=2)
+    folder = run(tmp_path / "run", few_digits, config)
+    kept = sorted(folder.epoch_model(0).parent.iterdir())
+    assert kept == [folder.epoch_model(2)]
+    network, info = load_model(kept[0])
+    assert info.epoch == 2
+    assert count_errors(network, few_digits.valid, CPU) == rows(folder)[1]["valid_errors"]
+
+
 def test_kept_model_has_the_best_validation_error_and_ties_go_to_the_later(finished, few_digits):
     errors = [row["valid_error"] for row in rows(finished)]
     best = max(index for index, error in enumerate(errors) if error == min(errors)) + 1
@@ -109,7 +120,7 @@ def test_more_epochs_continue_as_if_never_stopped(tmp_path, few_digits, method):
     train(parts, config, few_digits, CPU)
     assert parts.model.read_bytes() == whole.model.read_bytes()
     without_times = [
-        [{k: v for k, v in row.items() if k not in ("seconds", "elapsed")} for row in rows(folder)]
+        [{k: v for k, v in row.items() if k not in TIMES} for row in rows(folder)]
         for folder in (whole, parts)
     ]
     assert without_times[0] == without_times[1]

@@ -81,6 +81,9 @@ class TrainConfig:
     limit_train: int | None = _setting(
         None, "Train on the first N images of the training split only.", at_least=1
     )
+    keep_every: int | None = _setting(
+        None, "Keep the weights after every Nth epoch too, under epochs/.", at_least=1
+    )
     seed: int = _setting(0, "Seed of all randomness.", at_least=0)
 
     def __post_init__(self) -> None:

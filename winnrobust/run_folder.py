@@ -30,6 +30,10 @@ class RunFolder:
         """The weights with the best validation error so far."""
         return self.path / "model.safetensors"
 
+    def epoch_model(self, epoch: int) -> Path:
+        """The weights after an epoch, where `keep_every` asks for them."""
+        return self.path / "epochs" / f"epoch-{epoch:04d}.safetensors"
+
     @property
     def state(self) -> Path:
         """What resume needs: newest weights, Adam's moments, the history."""

@@ -138,7 +138,7 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
         config.epochs * batches, f"{config.method} {config.arch}", initial=progress.epoch * batches
     ) as status:
         for epoch in range(progress.epoch + 1, config.epochs + 1):
-            epoch_began = time.monotonic()
+            epoch_began, cpu_began = time.monotonic(), time.process_time()
             row: dict[str, Any] = {"epoch": epoch}
             steps = _train_epoch(network, method, optimizer, images, labels, config, epoch, status)
             row |= {name: values.mean().item() for name, values in steps.items()}
@@ -150,6 +150,7 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
                 "valid_n": len(dataset.valid),
                 "valid_error": errors / len(dataset.valid),
                 "seconds": round(time.monotonic() - epoch_began, 3),
+                "cpu_seconds": round(time.process_time() - cpu_began, 3),
                 "elapsed": round(elapsed_before + time.monotonic() - began, 3),
             }
             progress.history.append(row)
@@ -248,19 +249,21 @@ def _save_epoch(
         )
         _save_samples(run.samples(progress.epoch), negatives)
         progress.negative_epochs.append(progress.epoch)
+    info = ModelInfo(
+        arch=config.arch,
+        in_channels=dataset.channels,
+        image_size=dataset.image_size,
+        num_classes=dataset.num_classes,
+        dataset=config.dataset,
+        method=config.method,
+        seed=config.seed,
+        epoch=progress.epoch,
+        valid_error=row["valid_error"],
+    )
+    if config.keep_every and progress.epoch % config.keep_every == 0:
+        save_model(run.epoch_model(progress.epoch), network, info)
     if row["valid_error"] <= progress.best_valid_error:  # ties go to the later epoch (A7)
         progress.best_epoch, progress.best_valid_error = progress.epoch, row["valid_error"]
-        info = ModelInfo(
-            arch=config.arch,
-            in_channels=dataset.channels,
-            image_size=dataset.image_size,
-            num_classes=dataset.num_classes,
-            dataset=config.dataset,
-            method=config.method,
-            seed=config.seed,
-            epoch=progress.epoch,
-            valid_error=row["valid_error"],
-        )
         save_model(run.model, network, info)
     write_text(run.metrics, "".join(json.dumps(row) + "\n" for row in progress.history))
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
