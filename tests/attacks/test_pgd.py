@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from winnrobust.attacks import ATTACKS, Target, logits_of, loss_gradient
+from winnrobust.attacks import ATTACKS, Budget, Target, logits_of, loss_gradient
 from winnrobust.attacks.fgsm import fgsm
 from winnrobust.attacks.pgd import RELATIVE_STEP, STEPS, pgd
 from winnrobust.errors import InputError
@@ -94,7 +94,7 @@ def test_broken_images_leave_the_batch_with_what_broke_them():
 def test_later_restarts_attack_what_still_stands():
     model = Peak()
     target = Target(model, torch.tensor([0.1, 0.5]).reshape(2, 1, 1, 1), torch.tensor([0, 0]))
-    pgd(target, [0.1], steps=10, restarts=3)
+    pgd(target, [0.1], Budget(steps=10, restarts=3))
     # FGSM and a look; the first restart shrinks to 1; a look at its end, and 10 steps, twice.
     assert model.seen[:2] == [2, 2]
     assert model.seen[-22:] == [1] * 22
@@ -133,16 +133,18 @@ def test_leaving_early_loses_no_error(network):
 @pytest.mark.parametrize("epsilon", [0.0, 0.01, 0.3, 1.0])
 def test_stays_in_the_ball(network, batch, epsilon):
     images, labels = batch
-    (found,) = pgd(Target(network, images, labels), [epsilon], steps=5).adversarials
+    (found,) = pgd(Target(network, images, labels), [epsilon], Budget(steps=5)).adversarials
     assert (found - images).abs().max() <= epsilon + 1e-6
     assert found.min() >= 0
     assert found.max() <= 1
 
 
 def test_several_epsilons_are_the_single_ones(network, batch):
-    together = pgd(Target(network, *batch), [0.02, 0.01], steps=5).adversarials
+    together = pgd(Target(network, *batch), [0.02, 0.01], Budget(steps=5)).adversarials
     for epsilon, found in zip([0.02, 0.01], together, strict=True):
-        assert torch.equal(found, pgd(Target(network, *batch), [epsilon], steps=5).adversarials[0])
+        assert torch.equal(
+            found, pgd(Target(network, *batch), [epsilon], Budget(steps=5)).adversarials[0]
+        )
 
 
 def test_a_random_start_belongs_to_the_image_not_to_the_batch(network, batch):
@@ -157,7 +159,8 @@ def test_a_random_start_belongs_to_the_image_not_to_the_batch(network, batch):
 
 def test_seeds_differ(network, batch):
     first, second = (
-        pgd(Target(network, *batch, seed=seed), [0.01], steps=1).adversarials[0] for seed in (0, 1)
+        pgd(Target(network, *batch, seed=seed), [0.01], Budget(steps=1)).adversarials[0]
+        for seed in (0, 1)
     )
     assert not torch.equal(first, second)
 
@@ -165,7 +168,7 @@ def test_seeds_differ(network, batch):
 def test_nothing_of_the_caller_is_changed(network, batch):
     images, labels = batch
     before = images.clone()
-    (found,) = pgd(Target(network, images, labels), [0.1], steps=2).adversarials
+    (found,) = pgd(Target(network, images, labels), [0.1], Budget(steps=2)).adversarials
     found.zero_()
     assert torch.equal(images, before)
     assert all(parameter.grad is None for parameter in network.parameters())

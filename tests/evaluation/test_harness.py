@@ -77,6 +77,8 @@ def test_counts_by_hand():
         "zero_entries": [5, 5],
         "images": [5, 5],
         "zero_images": [0, 0],
+        "tiny_images": [0, 0],
+        "nonfinite_images": [0, 0],
     }
 
 

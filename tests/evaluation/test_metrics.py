@@ -6,12 +6,18 @@ import pytest
 
 from winnrobust.attacks import GradientStatistics
 from winnrobust.evaluation.metrics import (
+    PAIRED_COLUMNS,
+    WORST_COLUMNS,
     PairCounts,
+    PairedCounts,
     adversarial_error,
     clean_table,
     correction_rate,
     gradient_table,
+    mcnemar,
+    paired_table,
     results_table,
+    worst_table,
 )
 
 
@@ -33,12 +39,13 @@ def test_the_papers_integers_give_the_papers_percentages():
 def test_tidy_table_by_hand():
     # On a's examples: a errs on 8 of 20, b on 5, both on 2, so b corrects 6 of 8.
     pairs = [
-        PairCounts("fgsm", 0.125, "a", "a", 8, 8, 8),
-        PairCounts("fgsm", 0.125, "a", "b", 8, 5, 2),
+        PairCounts("fgsm", "Linf", 0.125, "a", "a", 8, 8, 8),
+        PairCounts("fgsm", "Linf", 0.125, "a", "b", 8, 5, 2),
     ]
     table = results_table(20, {"a": 1, "b": 3}, pairs)
     assert list(table.columns) == [
         "attack",
+        "norm",
         "epsilon",
         "source",
         "target",
@@ -56,7 +63,7 @@ def test_tidy_table_by_hand():
         "correction_rate_high",
     ]
     same, other = (table.iloc[row] for row in range(2))
-    assert list(other[:10]) == ["fgsm", 0.125, "a", "b", 20, 1, 3, 8, 5, 2]
+    assert list(other[:11]) == ["fgsm", "Linf", 0.125, "a", "b", 20, 1, 3, 8, 5, 2]
     assert other.adversarial_error == 0.4
     assert other.correction_rate == 0.75
     # Wilson for 8 of 20 and 6 of 8.
@@ -70,7 +77,7 @@ def test_tidy_table_by_hand():
 
 
 def test_undefined_correction_is_nan_not_zero():
-    table = results_table(5, {"a": 0}, [PairCounts("fgsm", 0.0, "a", "a", 0, 0, 0)])
+    table = results_table(5, {"a": 0}, [PairCounts("fgsm", "Linf", 0.0, "a", "a", 0, 0, 0)])
     row = table.iloc[0]
     assert row.adversarial_error == 0
     for column in ("correction_rate", "correction_rate_low", "correction_rate_high"):
@@ -82,7 +89,7 @@ def test_clean_and_gradient_tables():
     clean = clean_table(20, {"a": 1, "b": 3})
     assert list(clean.columns) == ["model", "n", "errors", "error", "error_low", "error_high"]
     assert clean.error.tolist() == [0.05, 0.15]
-    gradients = gradient_table({("fgsm", "a"): GradientStatistics(80, 12, 20, 3)})
+    gradients = gradient_table({("fgsm", "a"): GradientStatistics(80, 12, 20, 3, 4, 1)})
     assert gradients.to_dict("records") == [
         {
             "attack": "fgsm",
@@ -91,5 +98,25 @@ def test_clean_and_gradient_tables():
             "zero_entries": 12,
             "images": 20,
             "zero_images": 3,
+            "tiny_images": 4,
+            "nonfinite_images": 1,
         }
     ]
+
+
+def test_mcnemar_by_hand():
+    # Ten discordant images, nine on one side: 2 * (C(10, 0) + C(10, 1)) / 2**10.
+    assert mcnemar(9, 1) == mcnemar(1, 9) == pytest.approx(22 / 1024)
+    assert mcnemar(4, 4) == 1
+    assert mcnemar(0, 0) == 1
+
+
+def test_paired_and_worst_tables():
+    paired = paired_table(20, [PairedCounts("fgsm", "Linf", 0.1, "a", "b", 9, 1)])
+    assert list(paired.columns) == list(PAIRED_COLUMNS)
+    assert paired.iloc[0].tolist() == [
+        "fgsm", "Linf", 0.1, "a", "b", 20, 9, 1, pytest.approx(22 / 1024),
+    ]  # fmt: skip
+    worst = worst_table(20, {("Linf", 0.1, "a"): 5})
+    assert list(worst.columns) == list(WORST_COLUMNS)
+    assert worst.iloc[0].tolist()[:6] == ["Linf", 0.1, "a", 20, 5, 0.25]

@@ -27,7 +27,7 @@ PAPER_COUNTS = {  # (source, target) -> (source errs, target errs, both err) of 
 def make_evaluation(counts=PAPER_COUNTS, clean=None, n=10_000, epsilon=0.125) -> Evaluation:
     names = list(dict.fromkeys(source for source, _ in counts))
     clean = clean or {name: (89 - 22 * i) * n // 10_000 for i, name in enumerate(names)}
-    pairs = [PairCounts("fgsm", epsilon, *pair, *count) for pair, count in counts.items()]
+    pairs = [PairCounts("fgsm", "Linf", epsilon, *pair, *count) for pair, count in counts.items()]
     picture = np.linspace(0, 1, 2 * 28 * 28, dtype=np.float32).reshape(2, 1, 28, 28)
     examples = Examples(
         models=np.array(names),

@@ -6,11 +6,19 @@ as the WINN authors evaluate it: true labels, one step, clipped (method.md C).
 
 from collections.abc import Sequence
 
-from winnrobust.attacks.attack import Attack, AttackResult, gradient_statistics
+from winnrobust.attacks.attack import (
+    DEFAULT_BUDGET,
+    Attack,
+    AttackResult,
+    Budget,
+    gradient_statistics,
+)
 from winnrobust.attacks.target import Target
 
 
-def fgsm(target: Target, epsilons: Sequence[float]) -> AttackResult:
+def fgsm(
+    target: Target, epsilons: Sequence[float], budget: Budget = DEFAULT_BUDGET
+) -> AttackResult:
     """Move every pixel by epsilon in the direction that raises the loss of the true label.
 
     adversarial = clip(image + epsilon * sign(gradient), 0, 1) with sign(0) = 0. One gradient
@@ -19,6 +27,7 @@ def fgsm(target: Target, epsilons: Sequence[float]) -> AttackResult:
     Args:
         target: the model, the images and their true labels.
         epsilons: L-infinity bounds in the units of the images, each in [0, 1].
+        budget: one step is one step; there is nothing to choose.
 
     Raises:
         InputError: the model returns no logits, or its loss has no usable gradient.
@@ -32,6 +41,8 @@ def fgsm(target: Target, epsilons: Sequence[float]) -> AttackResult:
 FGSM = Attack(
     name="fgsm",
     norm="Linf",
+    access="white-box",
+    cost="1 gradient",
     summary=(
         "White-box, untargeted: one step of size epsilon along the sign of the gradient of the"
         " true label's cross-entropy, clipped to [0, 1]."

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust.attacks.attack import (
+    DEFAULT_BUDGET,
     NO_GRADIENTS,
     Attack,
     AttackResult,
+    Budget,
     GradientStatistics,
     gradient_statistics,
 )
@@ -40,9 +42,7 @@ class _Ascent(NamedTuple):
     gradients: GradientStatistics
 
 
-def pgd(
-    target: Target, epsilons: Sequence[float], *, steps: int = STEPS, restarts: int = 1
-) -> AttackResult:
+def pgd(target: Target, epsilons: Sequence[float], budget: Budget = DEFAULT_BUDGET) -> AttackResult:
     """Climb the loss of the true label from a random point of the ball, projecting every step.
 
     An image that the model gets wrong as it is stays as it is. The others are first tried with a
@@ -53,13 +53,14 @@ def pgd(
     Args:
         target: the model, the images and their true labels.
         epsilons: L-infinity bounds in the units of the images, each in [0, 1].
-        steps: gradient steps of size 2.5 * epsilon / steps.
-        restarts: random starts; later ones attack what still stands.
+        budget: gradient steps (20), each of size 2.5 * epsilon / steps, and random starts (1);
+            later ones attack what still stands.
 
     Raises:
         InputError: the model returns no logits, or its loss has no usable gradient.
     """
-    single_steps, gradients = fgsm(target, epsilons)
+    steps, restarts = budget.steps or STEPS, budget.restarts or 1
+    single_steps, gradients, _ = fgsm(target, epsilons)
     right = (target.clean_logits.argmax(1) == target.labels).nonzero().flatten()
     starts = [target.uniform("pgd", restart) for restart in range(restarts)]
     adversarials = []
@@ -123,6 +124,8 @@ def _climb(
 PGD = Attack(
     name="pgd",
     norm="Linf",
+    access="white-box",
+    cost=f"{STEPS} gradients",
     summary=(
         f"White-box, untargeted: {STEPS} steps along the sign of the gradient of the true label's"
         f" cross-entropy, each {RELATIVE_STEP} * epsilon / {STEPS}, from a random start, projected"

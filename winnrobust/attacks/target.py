@@ -1,5 +1,8 @@
 """What an attack is given: a model, the images to attack it with, and their one clean pass."""
 
+import math
+import time
+from collections.abc import Mapping
 from functools import cached_property
 from typing import NamedTuple
 
@@ -33,22 +36,41 @@ class Target:
         model: anything that returns logits (N, K), or an object with `.logits`.
         images: (N, C, H, W), floating point, in [0, 1].
         labels: (N,) int64, the true classes.
+        aims: (N,) int64, the classes that a targeted attack wants to see, or None: any wrong one.
+        others: the other models of the evaluation, by name, for attacks that transfer from them.
     """
 
     def __init__(
-        self, model: nn.Module, images: Tensor, labels: Tensor, *, first: int = 0, seed: int = 0
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        first: int = 0,
+        seed: int = 0,
+        aims: Tensor | None = None,
+        others: Mapping[str, nn.Module] | None = None,
+        deadline: float = math.inf,
     ) -> None:
         """Take images and labels on the model's device; they are never changed.
 
         Args:
             first: number of the first image among all that are evaluated, for `uniform`.
             seed: of all randomness of the attacks.
+            deadline: when to stop, on the clock of `time.monotonic`.
         """
         self.model = model
         self.images = images.detach()
         self.labels = labels
         self.first = first
         self.seed = seed
+        self.aims = aims
+        self.others = dict(others or {})
+        self.deadline = deadline
+
+    def out_of_time(self) -> bool:
+        """Tell whether an attack must stop now."""
+        return time.monotonic() >= self.deadline
 
     @cached_property
     def clean(self) -> LossGradient:

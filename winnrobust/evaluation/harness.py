@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust import distributed
-from winnrobust.attacks import ATTACKS, NO_GRADIENTS, AttackResult, GradientStatistics, Target
+from winnrobust.attacks import (
+    ATTACKS,
+    DEFAULT_BUDGET,
+    NO_GRADIENTS,
+    AttackResult,
+    GradientStatistics,
+    Target,
+)
 from winnrobust.devices import resolve_device
 from winnrobust.errors import InputError
 from winnrobust.evaluation import inputs
@@ -251,7 +258,7 @@ def _judge_batch(
 
 def _attacked(attack: str, source: str, target: Target, epsilons: Sequence[float]) -> AttackResult:
     try:
-        return ATTACKS[attack].function(target, epsilons)
+        return ATTACKS[attack].function(target, epsilons, DEFAULT_BUDGET)
     except torch.cuda.OutOfMemoryError:
         raise
     except InputError as error:
@@ -278,13 +285,16 @@ def _evaluation(
     clean_errors = dict(zip(models, counts.clean.tolist(), strict=True))
     pairs = (
         PairCounts(
-            *case,
+            attack,
+            ATTACKS[attack].norm,
+            epsilon,
+            source,
             target,
             source_errors=int(counts.adversarial[row, counts.sources[row]]),
             target_errors=int(counts.adversarial[row, column]),
             both_errors=int(counts.both[row, column]),
         )
-        for row, case in enumerate(plan.cases)
+        for row, (attack, epsilon, source) in enumerate(plan.cases)
         for column, target in enumerate(models)
     )
     return Evaluation(

@@ -8,12 +8,20 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import pandas as pd
+from scipy.stats import binomtest
 
 from winnrobust.attacks import GradientStatistics
 from winnrobust.evaluation.intervals import Rate, rate
 
+NO_ATTACK = "none"
+"""Stands for the clean images where a table has a row per attack; its epsilon is 0."""
+WORST_CASE = "worst case"
+"""Stands for the union of all attacks of one norm and epsilon: an image counts as broken where any
+attack broke it."""
+
 RESULT_COLUMNS = (
     "attack",
+    "norm",
     "epsilon",
     "source",
     "target",
@@ -31,7 +39,29 @@ RESULT_COLUMNS = (
     "correction_rate_high",
 )
 CLEAN_COLUMNS = ("model", "n", "errors", "error", "error_low", "error_high")
-GRADIENT_COLUMNS = ("attack", "source", "entries", "zero_entries", "images", "zero_images")
+GRADIENT_COLUMNS = ("attack", "source", *GradientStatistics._fields)
+WORST_COLUMNS = (
+    "norm",
+    "epsilon",
+    "model",
+    "n",
+    "errors",
+    "error",
+    "error_low",
+    "error_high",
+)
+PAIRED_COLUMNS = (
+    "attack",
+    "norm",
+    "epsilon",
+    "first",
+    "second",
+    "n",
+    "first_only",
+    "second_only",
+    "p_value",
+)
+COST_COLUMNS = ("attack", "source", "seconds", "unfinished", "aim_hits")
 
 
 class PairCounts(NamedTuple):
@@ -44,6 +74,7 @@ class PairCounts(NamedTuple):
     """
 
     attack: str
+    norm: str
     epsilon: float
     source: str
     target: str
@@ -78,6 +109,7 @@ def results_table(
     rows = [
         (
             pair.attack,
+            pair.norm,
             pair.epsilon,
             pair.source,
             pair.target,
@@ -99,6 +131,46 @@ def clean_table(n: int, clean_errors: Mapping[str, int]) -> pd.DataFrame:
     """Build the table of errors without an attack: one row per model."""
     rows = [(model, n, errors, *rate(errors, n)) for model, errors in clean_errors.items()]
     return pd.DataFrame(rows, columns=list(CLEAN_COLUMNS))
+
+
+class PairedCounts(NamedTuple):
+    """Two models on the same images, each under the attacks made against itself.
+
+    Attributes:
+        attack: its name, `NO_ATTACK` or `WORST_CASE`.
+        first_only: images that only the first gets wrong.
+        second_only: images that only the second gets wrong.
+    """
+
+    attack: str
+    norm: str
+    epsilon: float
+    first: str
+    second: str
+    first_only: int
+    second_only: int
+
+
+def mcnemar(first_only: int, second_only: int) -> float:
+    """Return the two-sided p-value of McNemar's test: do both models err equally often?
+
+    Exact (binomial) for any counts; 1 where the models never differ. Source: McNemar 1947, through
+    scipy's binomial test.
+    """
+    discordant = first_only + second_only
+    return float(binomtest(first_only, discordant).pvalue) if discordant else 1.0
+
+
+def paired_table(n: int, pairs: Iterable[PairedCounts]) -> pd.DataFrame:
+    """Build the table of paired comparisons: one row per attack, epsilon and pair of models."""
+    rows = [(*pair[:5], n, pair.first_only, pair.second_only, mcnemar(*pair[5:])) for pair in pairs]
+    return pd.DataFrame(rows, columns=list(PAIRED_COLUMNS))
+
+
+def worst_table(n: int, errors: Mapping[tuple[str, float, str], int]) -> pd.DataFrame:
+    """Build the table of worst cases from (norm, epsilon, model) -> images any attack broke."""
+    rows = [(*key, n, count, *rate(count, n)) for key, count in errors.items()]
+    return pd.DataFrame(rows, columns=list(WORST_COLUMNS))
 
 
 def gradient_table(statistics: Mapping[tuple[str, str], GradientStatistics]) -> pd.DataFrame:

@@ -161,21 +161,22 @@ def _table(stored: dict[str, Any], path: Path) -> pd.DataFrame:
     """Derive the tidy table from the counts; stored rates are not taken on trust."""
     n, names = stored["n"], [model["name"] for model in stored["models"]]
     pairs = [
-        PairCounts(**{name: row[name] for name in PairCounts._fields}) for row in stored["rows"]
+        PairCounts(**{"norm": "Linf"} | {key: row[key] for key in PairCounts._fields if key in row})
+        for row in stored["rows"]
     ]
     cases = dict.fromkeys((pair.attack, pair.epsilon) for pair in pairs)
     wanted = {(*case, *pair) for case in cases for pair in itertools.product(names, names)}
     found = [(pair.attack, pair.epsilon, pair.source, pair.target) for pair in pairs]
     if len(set(names)) != len(names) or len(found) != len(wanted) or set(found) != wanted:
         raise InputError(f"{path} must have one row per attack, epsilon, source and target")
-    own = {pair[:3]: pair.source_errors for pair in pairs if pair.source == pair.target}
+    own = {pair[:4]: pair.source_errors for pair in pairs if pair.source == pair.target}
     for pair, row in zip(pairs, stored["rows"], strict=True):
         most = min(pair.source_errors, pair.target_errors)
         if (
             row["n"] != n
             or max(pair.source_errors, pair.target_errors) > n
             or pair.both_errors > most
-            or pair.source_errors != own[pair[:3]]
+            or pair.source_errors != own[pair[:4]]
         ):
             raise InputError(f"{path}: the counts of {', '.join(map(str, pair))} contradict others")
     clean_errors = {model["name"]: model["clean_errors"] for model in stored["models"]}
