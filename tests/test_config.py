@@ -1,9 +1,10 @@
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 import pytest
 
 from winnrobust.config import TrainConfig, make_config, option_name, read_toml
 from winnrobust.errors import InputError
+from winnrobust.recipes import RECIPES
 
 
 def test_defaults_are_the_papers():
@@ -77,3 +78,17 @@ def test_missing_toml_is_named(tmp_path):
 def test_every_setting_has_a_help_text():
     assert all(setting.metadata["help"].endswith(".") for setting in fields(TrainConfig))
     assert option_name("gp_weight") == "--gp-weight"
+
+
+def test_recipes_set_defaults_that_a_user_overrules():
+    assert make_config({"recipe": "paper"}, "options") == TrainConfig()
+    fast = make_config({"recipe": "fast", "batch_size": 7}, "options")
+    assert fast.batch_size == 7
+    assert {name: getattr(fast, name) for name in RECIPES["fast"] if name != "batch_size"} == {
+        name: value for name, value in RECIPES["fast"].items() if name != "batch_size"
+    }
+    # What was stored goes on as it was stored, whatever the recipe says by then.
+    stored = asdict(fast) | {"synthesis_max_steps": 3}
+    assert make_config(stored, "config.json").synthesis_max_steps == 3
+    with pytest.raises(InputError, match="unknown recipe 'faster'; known are paper, fast"):
+        make_config({"recipe": "faster"}, "options")

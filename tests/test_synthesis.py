@@ -7,6 +7,7 @@ from winnrobust.randomness import stream
 from winnrobust.synthesis import Ascent, InitialDistribution, NegativePool, synthesise
 
 ASCENT = Ascent(lr=0.02, beta1=0.9, beta2=0.9, max_steps=25, tolerance=2e-2, class_weight=0.5)
+CLASSES = torch.arange(10)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def one_class_after_the_other(network, start, thresholds, ascent):
 def test_all_classes_at_once_equal_one_after_the_other(network, start):
     reachable = network.judge(start.flatten(0, 1)).critic.reshape(10, 2).mean(1).detach()
     thresholds = reachable + torch.linspace(-0.1, 0.2, 10)
-    result, _ = synthesise(network, start, thresholds, ASCENT)
+    result, _ = synthesise(network, start, CLASSES, thresholds, ASCENT)
     images, steps = one_class_after_the_other(network, start, thresholds, ASCENT)
     assert result.steps.tolist() == steps
     assert len(set(steps)) > 2, "the classes should stop at different steps"
@@ -54,7 +55,7 @@ def test_stops_when_the_mean_critic_is_within_tolerance(network, start):
     before = network.judge(start.flatten(0, 1)).critic.reshape(10, 2).mean(1).detach()
     thresholds = before + 0.05
     thresholds[3] = 1e6  # never reached
-    result, _ = synthesise(network, start, thresholds, ASCENT)
+    result, _ = synthesise(network, start, CLASSES, thresholds, ASCENT)
     gap = network.judge(result.images.flatten(0, 1)).critic.reshape(10, 2).mean(1) - thresholds
     assert torch.equal(result.reached, gap.abs() <= ASCENT.tolerance)
     assert not result.reached[3]
@@ -66,22 +67,22 @@ def test_stops_when_the_mean_critic_is_within_tolerance(network, start):
 def test_takes_at_least_one_step(network, start):
     already = network.judge(start.flatten(0, 1)).critic.reshape(10, 2).mean(1).detach()
     loose = Ascent(0.02, 0.9, 0.9, max_steps=5, tolerance=10.0, class_weight=0.5)
-    result, _ = synthesise(network, start, already, loose)
+    result, _ = synthesise(network, start, CLASSES, already, loose)
     assert result.steps.tolist() == [1] * 10
     assert not torch.equal(result.images, start)
 
 
 def test_start_images_and_parameters_are_untouched(network, start):
     before = start.clone()
-    synthesise(network, start, torch.zeros(10), ASCENT)
+    synthesise(network, start, CLASSES, torch.zeros(10), ASCENT)
     assert torch.equal(start, before)
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
 def test_carried_moments_change_the_first_step(network, start):
     one_step = Ascent(0.02, 0.9, 0.9, max_steps=1, tolerance=0.0, class_weight=0.5)
-    fresh, state = synthesise(network, start, torch.full((10,), 5.0), one_step)
-    carried, _ = synthesise(network, start, torch.full((10,), 5.0), one_step, state)
+    fresh, state = synthesise(network, start, CLASSES, torch.full((10,), 5.0), one_step)
+    carried, _ = synthesise(network, start, CLASSES, torch.full((10,), 5.0), one_step, state)
     assert not torch.equal(fresh.images, carried.images)
 
 
@@ -121,6 +122,24 @@ def test_pool_takes_the_numbered_image_of_the_asked_class():
     pool = NegativePool(values.reshape(10, 3, 1, 1, 1))
     taken = pool.take(torch.tensor([7, 0, 7]), torch.tensor([2, 1, 0])).flatten()
     torch.testing.assert_close(taken, torch.tensor([7.2, 0.1, 7.0]))
+
+
+def test_groups_may_share_a_class_or_leave_one_out(network, start):
+    """Ten groups of two images of the classes 3 and 7 alone."""
+    classes = torch.tensor([3, 7] * 5)
+    towards = Ascent(0.05, 0.9, 0.9, max_steps=40, tolerance=0.0, class_weight=5.0)
+    result, _ = synthesise(network, start, classes, torch.zeros(10), towards)
+    seen = network.judge(result.images.flatten(0, 1)).logits.argmax(1)
+    assert torch.equal(seen, classes.repeat_interleave(2))
+
+
+def test_pool_draws_every_image_equally_often():
+    values = torch.arange(2.0)[:, None] * 10 + torch.arange(4)
+    drawn = NegativePool(values.reshape(2, 4, 1, 1, 1)).draw(2000, stream(0, "draw"))
+    assert drawn.shape == (2, 2000, 1, 1, 1)
+    for label, images in enumerate(drawn.flatten(1).long() - torch.tensor([[0], [10]])):
+        shares = torch.bincount(images, minlength=4) / 2000
+        assert (shares - 0.25).abs().max() < 0.05, label
 
 
 def test_pool_keeps_the_old():

@@ -106,6 +106,20 @@ def test_selection_never_sees_the_test_images(tmp_path, few_digits, monkeypatch,
     assert load_model(folder.model)[1].epoch == best
 
 
+def test_averaged_weights_are_kept_and_validated(tmp_path, few_digits):
+    config = replace(QUICK, method="baseline", epochs=1, batch_size=50)
+    plain = run(tmp_path / "plain", few_digits, config)
+    averaged = run(tmp_path / "averaged", few_digits, replace(config, average_decay=0.9))
+    networks = [load_model(folder.model)[0] for folder in (plain, averaged)]
+    assert not torch.equal(networks[0].classifier.weight, networks[1].classifier.weight)
+    errors = count_errors(networks[1], few_digits.valid, CPU)
+    assert errors == rows(averaged)[0]["valid_errors"]
+    # Both trained the same weights: the average only watches.
+    states = [read_tensors(folder.state, "training state")[0] for folder in (plain, averaged)]
+    name = "network.classifier.weight"
+    assert torch.equal(states[0][name], states[1][name])
+
+
 def test_baseline_rows_have_no_critic_figures(tmp_path, few_digits):
     folder = run(tmp_path / "run", few_digits, replace(QUICK, method="baseline", epochs=1))
     assert "wasserstein" not in rows(folder)[0]
@@ -114,7 +128,10 @@ def test_baseline_rows_have_no_critic_figures(tmp_path, few_digits):
 
 @pytest.mark.parametrize("method", ["winn", "baseline"])
 def test_more_epochs_continue_as_if_never_stopped(tmp_path, few_digits, method):
-    config = replace(QUICK, method=method, synthesis_carry_adam=True)
+    config = replace(
+        QUICK, method=method, synthesis_carry_adam=True, average_decay=0.9, batch_size=50,
+        synthesis_every=3,
+    )  # fmt: skip
     whole = run(tmp_path / "whole", few_digits, config)
     parts = run(tmp_path / "parts", few_digits, replace(config, epochs=1))
     train(parts, config, few_digits, CPU)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from winnrobust.errors import InputError
+from winnrobust.recipes import RECIPES
 
 LARGEST = 2**31 - 1
 """What torch can count in everywhere."""
@@ -23,9 +24,10 @@ def _setting(
     *,
     at_least: float | None = None,
     above: float | None = None,
+    at_most: float | None = None,
     below: float | None = None,
 ) -> Any:
-    bounds = {"at_least": at_least, "above": above, "below": below}
+    bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
     return field(default=default, metadata={"help": help, "bounds": bounds})
 
 
@@ -40,6 +42,7 @@ class TrainConfig:
     dataset: str = _setting("mnist", "Data set.")
     arch: str = _setting("vanilla", "Architecture.")
     method: str = _setting("winn", "Training method.")
+    recipe: str = _setting("paper", "Defaults of all other settings (see recipes.py).")
     epochs: int = _setting(200, "Passes over the training images.", at_least=1)
     batch_size: int = _setting(
         100, "Real images per step, with as many pseudo-negatives.", at_least=1
@@ -52,8 +55,32 @@ class TrainConfig:
     gp_weight: float = _setting(
         10.0, "Weight of the gradient penalty inside the alpha term.", at_least=0
     )
+    gp_share: float = _setting(
+        1.0, "Share of a batch's pairs that the gradient penalty looks at.", above=0, at_most=1
+    )
+    negatives_share: float = _setting(
+        1.0, "Share of a batch's images that get a pseudo-negative.", above=0, at_most=1
+    )
+    average_decay: float = _setting(
+        0.0,
+        "Decay per step of the average of the weights that is validated and kept; 0: none.",
+        at_least=0,
+        below=1,
+    )
     negatives_per_class: int = _setting(
-        100, "Pseudo-negatives per class at the start and added after every epoch.", at_least=1
+        100, "Pseudo-negatives per class at the start and added by every synthesis.", at_least=1
+    )
+    synthesis_every: int | None = _setting(
+        None, "Synthesise after every N steps too, not only at the end of an epoch.", at_least=1
+    )
+    synthesis_pool_share: float = _setting(
+        0.0,
+        "Share of the ascents that start from the pool, not noise.",
+        at_least=0,
+        at_most=1,
+    )
+    synthesis_per_image: bool = _setting(
+        False, "A threshold and a stop for every image instead of every class's mean."
     )
     synthesis_lr: float = _setting(0.02, "Adam's step on the pixels (in [-1, 1]).", above=0)
     synthesis_beta1: float = _setting(
@@ -122,8 +149,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 def make_config(values: Mapping[str, Any], source: str) -> TrainConfig:
     """Build a configuration from `values`; `source` says in messages where they come from.
 
+    What is not among the values comes from the recipe among them, else from the paper.
+
     Raises:
-        InputError: an unknown setting, a wrong type or a value out of range.
+        InputError: an unknown setting or recipe, a wrong type or a value out of range.
     """
     known = {setting.name for setting in fields(TrainConfig)}
     unknown = sorted(set(values) - known)
@@ -131,7 +160,10 @@ def make_config(values: Mapping[str, Any], source: str) -> TrainConfig:
         raise InputError(
             f"{source}: unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}"
         )
-    return TrainConfig(**values)
+    recipe = values.get("recipe", "paper")
+    if recipe not in RECIPES:
+        raise InputError(f"{source}: unknown recipe {recipe!r}; known are {', '.join(RECIPES)}")
+    return TrainConfig(**{**RECIPES[recipe], **values})
 
 
 def _converted(name: str, value: Any, hint: Any) -> Any:
@@ -156,6 +188,7 @@ def _check_bounds(name: str, value: Any, bounds: Mapping[str, float | None]) -> 
     checks = (
         ("at_least", "at least", lambda bound: value >= bound),
         ("above", "above", lambda bound: value > bound),
+        ("at_most", "at most", lambda bound: value <= bound),
         ("below", "below", lambda bound: value < bound),
     )
     for key, words, holds in checks:

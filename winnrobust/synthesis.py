@@ -81,6 +81,13 @@ class NegativePool:
         """Append `images` (num_classes, n, C, H, W) in [-1, 1]."""
         self.images = torch.cat([self.images, images], dim=1)
 
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw `count` images of every class, with replacement: (num_classes, count, C, H, W)."""
+        numbers = torch.randint(self.per_class, (len(self.images), count), generator=generator)
+        return torch.stack(
+            [images[chosen] for images, chosen in zip(self.images, numbers, strict=True)]
+        )
+
     def take(self, labels: Tensor, numbers: Tensor) -> Tensor:
         """Return the images (N, C, H, W) of these classes with these numbers within their class.
 
@@ -103,7 +110,7 @@ class Ascent:
     class_weight: float
 
     def optimizer(self, pixels: list[Tensor]) -> torch.optim.Adam:
-        """Make Adam for one pixel tensor per class, with fresh moments."""
+        """Make Adam for one pixel tensor per group, with fresh moments."""
         return torch.optim.Adam(pixels, lr=self.lr, betas=(self.beta1, self.beta2), eps=1e-8)
 
 
@@ -112,9 +119,9 @@ class Synthesis:
     """What an ascent gave.
 
     Attributes:
-        images: (num_classes, n, C, H, W) in [-1, 1].
-        steps: (num_classes,) int64, steps until each class stopped.
-        reached: (num_classes,) bool, False where the step limit ended it.
+        images: (G, n, C, H, W) in [-1, 1].
+        steps: (G,) int64, steps until each group stopped.
+        reached: (G,) bool, False where the step limit ended it.
     """
 
     images: Tensor
@@ -125,24 +132,27 @@ class Synthesis:
 def synthesise(
     network: IntrospectiveNetwork,
     start: Tensor,
+    classes: Tensor,
     thresholds: Tensor,
     ascent: Ascent,
     optimizer_state: dict | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> tuple[Synthesis, dict]:
-    """Move images until the critic takes them for real images of their class.
+    """Move groups of images until the critic takes them for real images of their class.
 
-    For class k it minimises |mean f - threshold_k| + class_weight * mean cross-entropy to k by
-    Adam on the pixels, clips to [-1, 1] after every step, and stops at the first step after which
-    |mean f - threshold_k| <= tolerance (method.md A6). All classes share one forward pass: the
-    norm layers work per image and each class has its own mean, threshold, stop and Adam moments,
-    so the result is that of one class after the other. The stop test reuses the next step's
-    forward pass. Where several processes work together, each takes some of the classes.
+    For group g it minimises |mean f - thresholds_g| + class_weight * mean cross-entropy to
+    classes_g by Adam on the pixels, clips to [-1, 1] after every step, and stops at the first step
+    after which |mean f - thresholds_g| <= tolerance (method.md A6, where a group is all images of a
+    class). All groups share one forward pass: the norm layers work per image and each group has its
+    own mean, threshold, stop and Adam moments, so the result is that of one group after the other.
+    The stop test reuses the next step's forward pass. Where several processes work together, each
+    takes some of the groups.
 
     Args:
         network: judged as it is; no parameter and no parameter gradient changes.
-        start: (num_classes, n, C, H, W) in [-1, 1]; class k's images at index k.
-        thresholds: (num_classes,) critic values to reach.
+        start: (G, n, C, H, W) in [-1, 1].
+        classes: (G,) int64.
+        thresholds: (G,) critic values to reach.
         ascent: the settings.
         optimizer_state: moments of an earlier call to go on with; None for fresh ones.
         tell: called in every step with a few words on how far it is.
@@ -150,21 +160,21 @@ def synthesise(
     Returns:
         The synthesis and Adam's state after it.
     """
-    num_classes, count = start.shape[:2]
+    groups, count = start.shape[:2]
     pixels = [images.clone().requires_grad_() for images in start]
     optimizer = ascent.optimizer(pixels)
     if optimizer_state is not None:
         optimizer.load_state_dict(optimizer_state)
-    steps = torch.zeros(num_classes, dtype=torch.int64)
-    reached = torch.zeros(num_classes, dtype=torch.bool)
-    mine = list(range(num_classes))[distributed.share(num_classes)]
+    steps = torch.zeros(groups, dtype=torch.int64)
+    reached = torch.zeros(groups, dtype=torch.bool)
+    mine = list(range(groups))[distributed.share(groups)]
     active = mine
 
     for step in range(ascent.max_steps + 1):
         if not active:
             break
-        tell(f"synthesis step {step}, {len(active)} of {num_classes} classes to go")
-        output = network.judge(torch.cat([pixels[k] for k in active]))
+        tell(f"synthesis step {step}, {len(active)} of {groups} groups to go")
+        output = network.judge(torch.cat([pixels[g] for g in active]))
         mean_critic = output.critic.reshape(len(active), count).mean(1)
         gap = (mean_critic - thresholds[active]).abs()
         if step > 0:
@@ -174,27 +184,27 @@ def synthesise(
         if step == ascent.max_steps or not unfinished.any():
             break
 
-        wanted = torch.tensor(active, device=start.device).repeat_interleave(count)
+        wanted = classes[active].repeat_interleave(count)
         class_loss = F.cross_entropy(output.logits, wanted, reduction="none")
         objective = gap + ascent.class_weight * class_loss.reshape(len(active), count).mean(1)
-        active = [k for k, go_on in zip(active, unfinished.tolist(), strict=True) if go_on]
+        active = [g for g, go_on in zip(active, unfinished.tolist(), strict=True) if go_on]
         gradients = torch.autograd.grad(
-            objective[unfinished.to(objective.device)].sum(), [pixels[k] for k in active]
+            objective[unfinished.to(objective.device)].sum(), [pixels[g] for g in active]
         )
         for images in pixels:
-            images.grad = None  # Adam leaves alone what has no gradient: finished classes
-        for k, gradient in zip(active, gradients, strict=True):
-            pixels[k].grad = gradient
+            images.grad = None  # Adam leaves alone what has no gradient: finished groups
+        for g, gradient in zip(active, gradients, strict=True):
+            pixels[g].grad = gradient
         optimizer.step()
         with torch.no_grad():
-            for k in active:
-                pixels[k].clamp_(-1, 1)
+            for g in active:
+                pixels[g].clamp_(-1, 1)
 
     images = torch.stack([images.detach() for images in pixels])
     state = optimizer.state_dict()
-    made = {k: (images[k], steps[k], reached[k], state["state"][k]) for k in mine}
+    made = {g: (images[g], steps[g], reached[g], state["state"][g]) for g in mine}
     for part in distributed.gather(made):
-        for k, (image, step_count, was_reached, moments) in part.items():
-            images[k], steps[k], reached[k] = image, step_count, was_reached
-            state["state"][k] = moments
+        for g, (image, step_count, was_reached, moments) in part.items():
+            images[g], steps[g], reached[g] = image, step_count, was_reached
+            state["state"][g] = moments
     return Synthesis(images, steps, reached), state

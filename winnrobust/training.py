@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from winnrobust import distributed, provenance
 from winnrobust.adam_state import moments_to_tensors, tensors_to_moments
+from winnrobust.averaging import WeightAverage
 from winnrobust.checkpoint import ModelInfo, load_model, read_tensors, save_model, write_tensors
 from winnrobust.config import TrainConfig, make_config
 from winnrobust.data import Dataset, ImageSplit, to_unit
@@ -125,10 +126,11 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
         betas=(config.adam_beta1, config.adam_beta2),
         eps=config.adam_eps,
     )
+    average = WeightAverage(network, config.average_decay)
     progress = Progress()
     if run.state.exists():
         _check_same_data(run, dataset, config)
-        progress = _restore(run, network, optimizer, method)
+        progress = _restore(run, network, average, optimizer, method)
         say(f"going on after epoch {progress.epoch} of {config.epochs}")
     elapsed_before = progress.history[-1]["elapsed"] if progress.history else 0.0
 
@@ -140,11 +142,12 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
         for epoch in range(progress.epoch + 1, config.epochs + 1):
             epoch_began, cpu_began = time.monotonic(), time.process_time()
             row: dict[str, Any] = {"epoch": epoch}
-            steps = _train_epoch(network, method, optimizer, images, labels, config, epoch, status)
-            row |= {name: values.mean().item() for name, values in steps.items()}
+            row |= _train_epoch(
+                network, average, method, optimizer, images, labels, config, epoch, status
+            )
             # Before the synthesis, which changes no weight, to notice at once what has diverged.
-            errors = count_errors(network, dataset.valid, device)
-            end = method.end_epoch(network, epoch, steps, status.set_postfix_str)
+            errors = count_errors(average.module, dataset.valid, device)
+            end = method.end_epoch(network, epoch, status.set_postfix_str)
             row |= end.metrics | {
                 "valid_errors": errors,
                 "valid_n": len(dataset.valid),
@@ -156,8 +159,9 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
             progress.history.append(row)
             if distributed.is_first():
                 _save_epoch(
-                    run, config, dataset, network, optimizer, method, progress, end.negatives
-                )
+                    run, config, dataset, network, average, optimizer, method, progress,
+                    end.negatives,
+                )  # fmt: skip
             say(_epoch_line(row, config.epochs))
     _finish(run, dataset, progress, device)
 
@@ -186,6 +190,7 @@ def count_errors(network: IntrospectiveNetwork, split: ImageSplit, device: torch
 
 def _train_epoch(
     network: IntrospectiveNetwork,
+    average: WeightAverage,
     method: Method,
     optimizer: torch.optim.Optimizer,
     images: Tensor,
@@ -193,8 +198,8 @@ def _train_epoch(
     config: TrainConfig,
     epoch: int,
     status: tqdm,
-) -> dict[str, Tensor]:
-    """One pass over the training images; returns what was logged, a value per step.
+) -> dict[str, float]:
+    """One pass over the training images; returns the means of what was logged.
 
     Raises:
         InputError: the loss is not finite.
@@ -203,7 +208,7 @@ def _train_epoch(
     order = torch.randperm(len(labels), generator=stream(config.seed, "batches", epoch))
     generator = stream(config.seed, "steps", epoch)
     steps: dict[str, list[Tensor]] = {}
-    for chosen in order.to(labels.device).split(config.batch_size):
+    for step, chosen in enumerate(order.to(labels.device).split(config.batch_size), start=1):
         # Every process takes its part of the batch; the parts' gradients add up to the batch's.
         mine = distributed.share(len(chosen))
         batch = Batch(
@@ -214,6 +219,7 @@ def _train_epoch(
         losses.total.backward()
         distributed.sum_gradients(network.parameters())
         optimizer.step()
+        average.update_parameters(network)
         loss = losses.total.item() * len(chosen) / max(len(batch.labels), 1)
         if not math.isfinite(loss):
             raise _diverged(f"the loss became {loss} in epoch {epoch}")
@@ -221,7 +227,11 @@ def _train_epoch(
             steps.setdefault(name, []).append(value.detach())
         status.set_postfix_str(f"epoch {epoch}/{config.epochs}, loss {loss:.4f}", refresh=False)
         status.update()
-    return {name: distributed.sum_up(torch.stack(values)) for name, values in steps.items()}
+        method.after_step(network, epoch, step, status.set_postfix_str)
+    return {
+        name: distributed.sum_up(torch.stack(values)).mean().item()
+        for name, values in steps.items()
+    }
 
 
 def _diverged(what: str) -> InputError:
@@ -236,6 +246,7 @@ def _save_epoch(
     config: TrainConfig,
     dataset: Dataset,
     network: IntrospectiveNetwork,
+    average: WeightAverage,
     optimizer: torch.optim.Optimizer,
     method: Method,
     progress: Progress,
@@ -261,12 +272,13 @@ def _save_epoch(
         valid_error=row["valid_error"],
     )
     if config.keep_every and progress.epoch % config.keep_every == 0:
-        save_model(run.epoch_model(progress.epoch), network, info)
+        save_model(run.epoch_model(progress.epoch), average.module, info)
     if row["valid_error"] <= progress.best_valid_error:  # ties go to the later epoch (A7)
         progress.best_epoch, progress.best_valid_error = progress.epoch, row["valid_error"]
-        save_model(run.model, network, info)
+        save_model(run.model, average.module, info)
     write_text(run.metrics, "".join(json.dumps(row) + "\n" for row in progress.history))
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     moments = moments_to_tensors(optimizer.state_dict())
     tensors |= {f"optimizer.{name}": value for name, value in moments.items()}
     tensors |= {f"method.{name}": value for name, value in method.state().items()}
@@ -274,9 +286,13 @@ def _save_epoch(
 
 
 def _restore(
-    run: RunFolder, network: IntrospectiveNetwork, optimizer: torch.optim.Optimizer, method: Method
+    run: RunFolder,
+    network: IntrospectiveNetwork,
+    average: WeightAverage,
+    optimizer: torch.optim.Optimizer,
+    method: Method,
 ) -> Progress:
-    """Load the state of the last finished epoch into network, optimiser and method."""
+    """Load the state of the last finished epoch into networks, optimiser and method."""
     tensors, header = read_tensors(run.state, "training state")
     del header["kind"]
     if set(header) != {item.name for item in fields(Progress)}:
@@ -292,6 +308,7 @@ def _restore(
 
     try:
         network.load_state_dict(part("network."))
+        average.load_state_dict(part("average."))
         moments = tensors_to_moments(part("optimizer."))
         for index, parameter in enumerate(network.parameters()):
             for name, value in moments.get(index, {}).items():
@@ -394,7 +411,7 @@ def _epoch_line(row: dict[str, Any], epochs: int) -> str:
             f"Wasserstein {row['wasserstein']:.3f}",
             f"gradient norm {row['gradient_norm']:.3f}",
             f"synthesis {row['synthesis_steps']:.0f} steps"
-            f" ({row['synthesis_reached']:.0%} of classes stopped early)",
+            f" ({row['synthesis_reached']:.0%} stopped early)",
         ]
     parts += [f"validation error {row['valid_error']:.2%}", f"{row['seconds']:.1f} s"]
     return "  ".join(parts)

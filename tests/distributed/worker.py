@@ -51,7 +51,7 @@ def synthesis() -> dict:
     before = network.judge(start.flatten(0, 1)).critic.reshape(10, 2).mean(1).detach()
     thresholds = before + torch.linspace(-0.1, 0.2, 10)
     ascent = Ascent(0.02, 0.9, 0.9, max_steps=25, tolerance=2e-2, class_weight=0.5)
-    result, adam = synthesise(network, start, thresholds, ascent)
+    result, adam = synthesise(network, start, torch.arange(10), thresholds, ascent)
     return {"result": result, "adam": adam["state"]}
 
 

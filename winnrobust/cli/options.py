@@ -14,8 +14,14 @@ from winnrobust.config import TrainConfig, option_name, read_toml
 from winnrobust.data import DATASETS
 from winnrobust.methods import METHODS
 from winnrobust.models import ARCHITECTURES
+from winnrobust.recipes import RECIPES
 
-CHOICES = {"dataset": list(DATASETS), "arch": list(ARCHITECTURES), "method": list(METHODS)}
+CHOICES = {
+    "dataset": list(DATASETS),
+    "arch": list(ARCHITECTURES),
+    "method": list(METHODS),
+    "recipe": list(RECIPES),
+}
 
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ... or auto."

@@ -1,6 +1,6 @@
-"""The critic's loss terms, on images in [-1, 1] (paper Eq. 5; method.md A2).
+"""The gradient penalty, on images in [-1, 1] (paper Eq. 5; method.md A2).
 
-They are given per pair of a real image and its pseudo-negative; the loss is their batch mean.
+It is given per pair of a real image and its pseudo-negative; the loss takes the mean.
 """
 
 from typing import NamedTuple
@@ -9,11 +9,6 @@ import torch
 from torch import Tensor
 
 from winnrobust.models import IntrospectiveNetwork
-
-
-def wasserstein_term(critic_fake: Tensor, critic_real: Tensor) -> Tensor:
-    """f(pseudo-negative) - f(real), (N,): minus the Wasserstein estimate in the mean."""
-    return critic_fake - critic_real
 
 
 class GradientPenalty(NamedTuple):

@@ -1,7 +1,7 @@
 """What a training method is: the loss of a batch, and what happens between epochs."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,6 +44,19 @@ class Batch(NamedTuple):
         """This process's share of the whole batch's mean of `values` (N,); shares add up to it."""
         return values.sum() / self.size
 
+    def leading(self, share: float) -> "Batch":
+        """This process's part of the first `share` of the batch's images, at least one of them.
+
+        The order of the images is random already. Draw numbers from the whole batch, not from it.
+        """
+        size = max(1, round(share * self.size))
+        start, stop, _ = self.part.indices(self.size)
+        count = max(0, min(size, stop) - start)
+        part = slice(start, start + count)
+        return self._replace(
+            images=self.images[:count], labels=self.labels[:count], size=size, part=part
+        )
+
 
 class Losses(NamedTuple):
     """The scalar to minimise, and scalars to log: this process's shares, which add up."""
@@ -64,8 +77,11 @@ class EpochEnd(NamedTuple):
     negatives: Tensor | None
 
 
-class Method(Protocol):
-    """How to train; one file per method implements it."""
+class Method:
+    """How to train; one file per method derives from it, and says what it does otherwise.
+
+    As it is, nothing happens between the steps and nothing needs to be kept.
+    """
 
     def __init__(
         self,
@@ -74,33 +90,36 @@ class Method(Protocol):
         image_size: int,
         num_classes: int,
         device: torch.device,
-    ) -> None: ...
+    ) -> None:
+        self.config = config
+        self.num_classes = num_classes
+        self.device = device
 
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
         """Compute the loss of one batch."""
-        ...
+        raise NotImplementedError
 
-    def end_epoch(
-        self,
-        network: IntrospectiveNetwork,
-        epoch: int,
-        steps: dict[str, Tensor],
-        tell: Callable[[str], None],
-    ) -> EpochEnd:
-        """Do what belongs between epochs.
+    def after_step(
+        self, network: IntrospectiveNetwork, epoch: int, step: int, tell: Callable[[str], None]
+    ) -> None:
+        """Do what belongs between the steps of an epoch.
 
         Args:
-            network: as the epoch left it.
+            network: as the step left it.
             epoch: counted from 1.
-            steps: what `loss` logged, (steps,) per name, summed over all processes.
+            step: of this epoch, counted from 1.
             tell: shows a few words.
         """
-        ...
+
+    def end_epoch(
+        self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+    ) -> EpochEnd:
+        """Do what belongs between epochs; arguments as `after_step`."""
+        return EpochEnd({}, None)
 
     def state(self) -> dict[str, Tensor]:
         """Return what a resumed run needs besides the negatives of every epoch."""
-        ...
+        return {}
 
     def restore(self, state: dict[str, Tensor], negatives: list[Tensor]) -> None:
         """Go back to a saved state; `negatives` holds what each finished epoch returned."""
-        ...
