@@ -61,7 +61,18 @@ PAIRED_COLUMNS = (
     "second_only",
     "p_value",
 )
-COST_COLUMNS = ("attack", "source", "seconds", "unfinished", "aim_hits")
+COST_COLUMNS = ("attack", "source", "seconds", "unfinished")
+AIM_COLUMNS = (
+    "attack",
+    "norm",
+    "epsilon",
+    "source",
+    "n",
+    "hits",
+    "hit_rate",
+    "hit_rate_low",
+    "hit_rate_high",
+)
 
 
 class PairCounts(NamedTuple):
@@ -171,6 +182,18 @@ def worst_table(n: int, errors: Mapping[tuple[str, float, str], int]) -> pd.Data
     """Build the table of worst cases from (norm, epsilon, model) -> images any attack broke."""
     rows = [(*key, n, count, *rate(count, n)) for key, count in errors.items()]
     return pd.DataFrame(rows, columns=list(WORST_COLUMNS))
+
+
+def cost_table(costs: Mapping[tuple[str, str], tuple[float, int]]) -> pd.DataFrame:
+    """Build the table of costs from (attack, source) -> seconds and unfinished images."""
+    rows = [(*key, seconds, unfinished) for key, (seconds, unfinished) in costs.items()]
+    return pd.DataFrame(rows, columns=list(COST_COLUMNS))
+
+
+def aim_table(n: int, hits: Mapping[tuple[str, str, float, str], int]) -> pd.DataFrame:
+    """Build the table of aims from (attack, norm, epsilon, source) -> images that hit theirs."""
+    rows = [(*key, n, count, *rate(count, n)) for key, count in hits.items()]
+    return pd.DataFrame(rows, columns=list(AIM_COLUMNS))
 
 
 def gradient_table(statistics: Mapping[tuple[str, str], GradientStatistics]) -> pd.DataFrame:
