@@ -1,6 +1,7 @@
 """Where tensors live."""
 
 import torch
+from torch import nn
 
 from winnrobust.distributed import local_gpu
 from winnrobust.errors import InputError
@@ -29,3 +30,10 @@ def resolve_device(name: str) -> torch.device:
             + (" or 'cuda'" if torch.cuda.is_available() else " (no CUDA device was found)")
         ) from None
     return device
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return where a module expects its images: beside its first parameter or buffer."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return torch.device("cpu")

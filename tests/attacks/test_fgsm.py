@@ -144,7 +144,7 @@ class Returns(nn.Module):
     ids=["detached", "constant"],
 )
 def test_logits_without_gradient_are_an_error(answer):
-    with pytest.raises(InputError, match="no gradient to follow"):
+    with pytest.raises(InputError, match=r"no gradient to follow.*square"):
         fgsm(Target(Returns(answer), image(0.1, 0.2, 0.3, 0.4), torch.tensor([0])), [0.1])
 
 
@@ -155,11 +155,19 @@ def test_logits_that_depend_on_parameters_only_are_an_error():
         fgsm(Target(constant, image(0.1, 0.2, 0.3, 0.4), torch.tensor([0])), [0.1])
 
 
-def test_nan_gradient_is_an_error():
+def test_gradients_that_are_no_numbers_are_counted_and_followed_nowhere():
     # The root's slope at 0 is infinite, and 0 times it is NaN, though every logit is finite.
-    model = Returns(lambda images: (images * 0).sqrt().flatten(1))
-    with pytest.raises(InputError, match="NaN"):
-        fgsm(Target(model, image(0.1, 0.2, 0.3, 0.4), torch.tensor([0])), [0.1])
+    def answer(images):
+        pixels = images.flatten(1)
+        other = pixels[:, 1] + (pixels[:, 0] * 0).sqrt() + (pixels[:, 2] - 0.5).clamp(min=0).sqrt()
+        return torch.stack([torch.zeros_like(other), other], 1)
+
+    images = torch.cat([image(0.1, 0.2, 0.6, 0.4), image(0.1, 0.2, 0.5, 0.4)])
+    result = fgsm(Target(Returns(answer), images, torch.tensor([0, 0])), [0.1])
+    assert result.gradients.nonfinite_images == 2
+    assert result.gradients.zero_images == 0
+    torch.testing.assert_close(result.adversarials[0][0], image(0.1, 0.3, 0.7, 0.4)[0])
+    torch.testing.assert_close(result.adversarials[0][1, 0, 0], torch.tensor([0.1, 0.3]))
 
 
 def test_logits_of_tensor_and_of_output_with_logits():

@@ -106,9 +106,9 @@ def plain_pgd(model, images, labels, epsilon, offset):
     points = (images + offset).clamp(0, 1)
     broken = logits_of(model(images)).argmax(1) != labels
     for _ in range(STEPS):
-        logits, gradient = loss_gradient(model, points, labels)
-        broken |= logits.argmax(1) != labels
-        points = points + RELATIVE_STEP * epsilon / STEPS * gradient.sign()
+        seen = loss_gradient(model, points, labels)
+        broken |= seen.logits.argmax(1) != labels
+        points = points + RELATIVE_STEP * epsilon / STEPS * seen.gradient.sign()
         points = torch.clamp(points, images - epsilon, images + epsilon).clamp(0, 1)
     return broken | (logits_of(model(points)).argmax(1) != labels)
 

@@ -2,26 +2,59 @@
 
 from winnrobust.attacks.attack import (
     DEFAULT_BUDGET,
-    NO_GRADIENTS,
     Access,
     Attack,
     AttackFunction,
     AttackResult,
     Budget,
-    GradientStatistics,
     Norm,
 )
+from winnrobust.attacks.checks import check_adversarials
 from winnrobust.attacks.fgsm import FGSM
-from winnrobust.attacks.pgd import PGD
-from winnrobust.attacks.target import LossGradient, Target, logits_of, loss_gradient
+from winnrobust.attacks.mifgsm import MIFGSM
+from winnrobust.attacks.noise import NOISE_GAUSSIAN, NOISE_UNIFORM
+from winnrobust.attacks.passes import (
+    NO_GRADIENTS,
+    GradientStatistics,
+    LossGradient,
+    logits,
+    logits_of,
+    loss_gradient,
+)
+from winnrobust.attacks.pgd import BIM, PGD, PGD_L2
+from winnrobust.attacks.rfgsm import RFGSM
+from winnrobust.attacks.target import Target
+from winnrobust.attacks.transfer import PREFIX, transfer_from
+from winnrobust.errors import InputError
 
-ATTACKS: dict[str, Attack] = {attack.name: attack for attack in (FGSM, PGD)}
-"""Name -> attack."""
+ATTACKS: dict[str, Attack] = {
+    attack.name: attack
+    for attack in (NOISE_UNIFORM, NOISE_GAUSSIAN, FGSM, RFGSM, BIM, MIFGSM, PGD, PGD_L2)
+}
+"""Name -> attack; `transfer:NAME` is made by `find`."""
+
+
+def find(name: str) -> Attack:
+    """Return the attack called `name`: a name in `ATTACKS`, or `transfer:` and a model's name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name in ATTACKS:
+        return ATTACKS[name]
+    source = name.removeprefix(PREFIX)
+    if source and source != name:
+        return transfer_from(source)
+    raise InputError(
+        f"unknown attack '{name}'; known are {', '.join(ATTACKS)}, {PREFIX}NAME of a model"
+    )
+
 
 __all__ = [
     "ATTACKS",
     "DEFAULT_BUDGET",
     "NO_GRADIENTS",
+    "PREFIX",
     "Access",
     "Attack",
     "AttackFunction",
@@ -31,6 +64,9 @@ __all__ = [
     "LossGradient",
     "Norm",
     "Target",
+    "check_adversarials",
+    "find",
+    "logits",
     "logits_of",
     "loss_gradient",
 ]

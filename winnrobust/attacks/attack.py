@@ -6,42 +6,8 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
+from winnrobust.attacks.passes import GradientStatistics
 from winnrobust.attacks.target import Target
-
-TINY = 1e-10
-"""A gradient whose largest entry is at most this is drowned by float32 rounding."""
-
-
-class GradientStatistics(NamedTuple):
-    """How much of the gradients that an attack followed was exactly zero.
-
-    A softmax that is saturated in float32 has a gradient of exact zeros. The attack then stands
-    still and the model only looks robust, so these counts belong beside every adversarial error.
-
-    Attributes:
-        entries: number of gradient entries (pixels times channels) computed.
-        zero_entries: how many of them were exactly 0.
-        images: number of image gradients computed.
-        zero_images: how many of them were 0 in every entry.
-        tiny_images: how many had no entry above `TINY`, the zero ones among them.
-        nonfinite_images: how many had a NaN or an infinity among their entries.
-    """
-
-    entries: int
-    zero_entries: int
-    images: int
-    zero_images: int
-    tiny_images: int = 0
-    nonfinite_images: int = 0
-
-    def plus(self, other: "GradientStatistics") -> "GradientStatistics":
-        """Return the statistics of both together."""
-        return GradientStatistics(
-            *(mine + theirs for mine, theirs in zip(self, other, strict=True))
-        )
-
-
-NO_GRADIENTS = GradientStatistics(0, 0, 0, 0)
 
 
 class AttackResult(NamedTuple):
@@ -118,16 +84,3 @@ class Attack:
     uses_clean_gradient: bool = False
     minimum_norm: bool = False
     can_aim: bool = False
-
-
-def gradient_statistics(gradient: Tensor) -> GradientStatistics:
-    """Count the exact zeros in the gradient (N, C, H, W) of a batch."""
-    largest = gradient.abs().flatten(1).amax(1)
-    return GradientStatistics(
-        entries=gradient.numel(),
-        zero_entries=int((gradient == 0).sum()),
-        images=len(gradient),
-        zero_images=int((largest == 0).sum()),
-        tiny_images=int((largest <= TINY).sum()),
-        nonfinite_images=int((~largest.isfinite()).sum()),
-    )

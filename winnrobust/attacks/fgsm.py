@@ -6,13 +6,7 @@ as the WINN authors evaluate it: true labels, one step, clipped (method.md C).
 
 from collections.abc import Sequence
 
-from winnrobust.attacks.attack import (
-    DEFAULT_BUDGET,
-    Attack,
-    AttackResult,
-    Budget,
-    gradient_statistics,
-)
+from winnrobust.attacks.attack import DEFAULT_BUDGET, Attack, AttackResult, Budget
 from winnrobust.attacks.target import Target
 
 
@@ -22,20 +16,20 @@ def fgsm(
     """Move every pixel by epsilon in the direction that raises the loss of the true label.
 
     adversarial = clip(image + epsilon * sign(gradient), 0, 1) with sign(0) = 0. One gradient
-    serves all epsilons.
+    serves all epsilons. Where there are aims, the loss of the aim is lowered instead.
 
     Args:
         target: the model, the images and their true labels.
         epsilons: L-infinity bounds in the units of the images, each in [0, 1].
-        budget: one step is one step; there is nothing to choose.
+        budget: gradients averaged (1) for the one step.
 
     Raises:
-        InputError: the model returns no logits, or its loss has no usable gradient.
+        InputError: the model returns no logits, or its loss has no gradient.
     """
-    gradient = target.clean.gradient
-    direction = gradient.sign()
+    seen = target.clean_gradient(budget.eot)
+    direction = seen.gradient.sign()
     adversarials = [(target.images + epsilon * direction).clamp_(0, 1) for epsilon in epsilons]
-    return AttackResult(adversarials, gradient_statistics(gradient))
+    return AttackResult(adversarials, seen.statistics)
 
 
 FGSM = Attack(
@@ -50,4 +44,5 @@ FGSM = Attack(
     source="Goodfellow, Shlens, Szegedy 2015, arXiv:1412.6572",
     function=fgsm,
     uses_clean_gradient=True,
+    can_aim=True,
 )

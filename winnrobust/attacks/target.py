@@ -2,28 +2,18 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from winnrobust.errors import InputError
-from winnrobust.randomness import uniform
+from winnrobust import randomness
+from winnrobust.attacks.passes import LossGradient, gradient_of, logits, loss_gradient
 
-
-class LossGradient(NamedTuple):
-    """A forward and a backward pass.
-
-    Attributes:
-        logits: (N, K), without a graph.
-        gradient: (N, C, H, W), d cross-entropy / d images.
-    """
-
-    logits: Tensor
-    gradient: Tensor
+Objective = Callable[[Tensor, Tensor], Tensor]
+"""From the logits (n, K) of the images with the numbers (n,) to what an attack raises, (n,)."""
 
 
 class Target:
@@ -37,7 +27,7 @@ class Target:
         images: (N, C, H, W), floating point, in [0, 1].
         labels: (N,) int64, the true classes.
         aims: (N,) int64, the classes that a targeted attack wants to see, or None: any wrong one.
-        others: the other models of the evaluation, by name, for attacks that transfer from them.
+        others: the models of the evaluation by name, this one included, for attacks that transfer.
     """
 
     def __init__(
@@ -84,66 +74,70 @@ class Target:
             return self.clean.logits
         return logits(self.model, self.images)
 
+    @cached_property
+    def standing(self) -> Tensor:
+        """Numbers (n,) int64 of the images that an attack has to do with: those not `reached`."""
+        everyone = torch.arange(len(self.images), device=self.images.device)
+        return everyone[~self.reached(self.clean_logits, everyone)]
+
+    def reached(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """Tell for which of the images numbered `rows` logits (n, K) are what the attack wants.
+
+        That is a wrong class or, where there are aims, the image's aim.
+        """
+        predicted = logits.argmax(1)
+        if self.aims is None:
+            return predicted != self.labels[rows]
+        return predicted == self.aims[rows]
+
+    def still_standing(self, points: Tensor, rows: Tensor, draws: int = 1) -> Tensor:
+        """Return those of the numbers `rows` that the points (n, C, H, W) do not reach."""
+        return rows[~self.reached(logits(self.model, points, draws), rows)] if len(rows) else rows
+
+    def cross_entropy(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """What most attacks raise: the loss of the true label, or the negative one of the aim."""
+        if self.aims is None:
+            return F.cross_entropy(logits, self.labels[rows], reduction="none")
+        return -F.cross_entropy(logits, self.aims[rows], reduction="none")
+
+    def gradient(
+        self, objective: Objective, points: Tensor, rows: Tensor, draws: int = 1
+    ) -> LossGradient:
+        """Return d objective / d points, of the images numbered `rows`, averaged over `draws`.
+
+        Raises:
+            InputError: as `passes.loss_gradient`.
+        """
+        return gradient_of(lambda found: objective(found, rows), self.model, points, draws)
+
+    def clean_gradient(self, draws: int = 1) -> LossGradient:
+        """Return the gradient of `cross_entropy` at the images as they are: `clean`, if it is that.
+
+        Raises:
+            InputError: as `passes.loss_gradient`.
+        """
+        if self.aims is None and draws == 1:
+            return self.clean
+        rows = torch.arange(len(self.images), device=self.images.device)
+        return self.gradient(self.cross_entropy, self.images, rows, draws)
+
     def uniform(self, *names: str | int) -> Tensor:
         """Draw numbers in [0, 1) of the images' shape.
 
         An image's numbers depend on the seed, the names and its place among all images, not on the
         batch that it is in, nor on the process that attacks it.
         """
-        numbers = uniform(self.seed, *names, first=self.first, shape=tuple(self.images.shape))
-        return numbers.to(self.images.device, self.images.dtype)
+        return self._numbers(names, tuple(self.images.shape))
 
+    def normal(self, *names: str | int) -> Tensor:
+        """Draw normal numbers of the images' shape, which depend on what `uniform`'s depend on."""
+        # Half a step away from 0, where the normal quantile is infinite.
+        return torch.special.ndtri(self.uniform(*names).double() + 2**-25).to(self.images.dtype)
 
-def logits_of(output: object) -> Tensor:
-    """Return the logits in a model's answer: a tensor itself, or an object with `.logits`.
+    def numbers(self, count: int, *names: str | int) -> Tensor:
+        """Draw numbers (N, count) in [0, 1), which depend on what `uniform`'s depend on."""
+        return self._numbers(names, (len(self.images), count))
 
-    Raises:
-        InputError: it is neither.
-    """
-    found = output if isinstance(output, Tensor) else getattr(output, "logits", None)
-    if not isinstance(found, Tensor):
-        raise InputError(
-            f"the model returns {type(output).__name__}; it must return a tensor of logits or an"
-            " object whose .logits is one"
-        )
-    return found
-
-
-def logits(model: nn.Module, images: Tensor) -> Tensor:
-    """Return the logits (N, K) that `model` gives to images, without a graph.
-
-    The model gets a copy: some modules work in place.
-    """
-    with torch.no_grad():
-        return logits_of(model(images.clone()))
-
-
-def loss_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> LossGradient:
-    """Return the logits and d cross-entropy / d images, whatever gradient mode the caller is in.
-
-    Args:
-        model: anything that returns logits (N, K), or an object with `.logits`.
-        images: (N, C, H, W), floating point, in [0, 1].
-        labels: (N,) int64.
-
-    Raises:
-        InputError: the model returns no logits, or its loss has no usable gradient.
-    """
-    with torch.inference_mode(False), torch.enable_grad():
-        # Clones: the caller's tensors stay as they are, and may come from inference mode.
-        pixels = images.detach().clone().requires_grad_(True)
-        found = logits_of(model(pixels.clone()))
-        # The sum, not the mean: no image's gradient depends on how many share its batch.
-        loss = F.cross_entropy(found, labels.clone(), reduction="sum")
-        gradient = None
-        if loss.requires_grad:
-            # Not backward(): the gradients of the parameters are none of our business.
-            (gradient,) = torch.autograd.grad(loss, pixels, allow_unused=True)
-    if gradient is None:
-        raise InputError(
-            "its logits do not depend on the images through differentiable operations"
-            " (no_grad, detach or argmax inside?), so there is no gradient to follow"
-        )
-    if gradient.isnan().any():
-        raise InputError("the gradient of its loss is NaN at some pixels; check the model's maths")
-    return LossGradient(found.detach(), gradient)
+    def _numbers(self, names: tuple[str | int, ...], shape: tuple[int, ...]) -> Tensor:
+        drawn = randomness.uniform(self.seed, *names, first=self.first, shape=shape)
+        return drawn.to(self.images.device, self.images.dtype)

@@ -16,6 +16,7 @@ COMMANDS = {
     "quickstart": "Train, attack and compare on the embedded digits, in minutes.",
     "train": "Train a WINN or a baseline.",
     "attack": "Attack trained models and cross-check them.",
+    "attacks": "List the attacks: threat model, cost, source.",
     "compare": "Train both methods, attack both, write the report.",
     "report": "Build tables and one HTML page from stored results.",
 }

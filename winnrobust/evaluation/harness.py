@@ -18,7 +18,7 @@ from winnrobust.attacks import (
     GradientStatistics,
     Target,
 )
-from winnrobust.devices import resolve_device
+from winnrobust.devices import device_of, resolve_device
 from winnrobust.errors import InputError
 from winnrobust.evaluation import inputs
 from winnrobust.evaluation.batch_size import fastest_batch_size
@@ -33,7 +33,6 @@ from winnrobust.evaluation.metrics import (
 from winnrobust.evaluation.prediction import (
     check_classes,
     checked_logits,
-    device_of,
     errors_named,
     prediction,
 )

@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import loss_gradient
-from winnrobust.attacks.target import logits
-from winnrobust.evaluation.prediction import device_of
+from winnrobust.attacks import logits, loss_gradient
+from winnrobust.devices import device_of
 
 TOLERANCE = 1e-3
 """How far logits may move, relative to their size; float32 sums in another order."""

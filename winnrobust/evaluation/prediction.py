@@ -6,15 +6,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import target
+from winnrobust.attacks import passes
+from winnrobust.devices import device_of
 from winnrobust.errors import InputError
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Return where a module expects its images: beside its first parameter or buffer."""
-    for tensor in (*model.parameters(), *model.buffers()):
-        return tensor.device
-    return torch.device("cpu")
 
 
 @contextmanager
@@ -61,7 +55,7 @@ def logits_from(name: str, model: nn.Module, images: Tensor) -> Tensor:
             (N, K) of at least two classes.
     """
     with errors_named(name, images):
-        logits = target.logits(model, images.to(device_of(model)))
+        logits = passes.logits(model, images.to(device_of(model)))
     return checked_logits(name, logits, len(images))
 
 
