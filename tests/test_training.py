@@ -12,6 +12,7 @@ from winnrobust.checkpoint import load_model, read_tensors, write_tensors
 from winnrobust.config import TrainConfig
 from winnrobust.errors import InputError
 from winnrobust.files import read_json
+from winnrobust.methods import METHODS
 from winnrobust.run_folder import RunFolder
 from winnrobust.training import count_errors, reopen_run, start_run, train
 
@@ -126,11 +127,11 @@ def test_baseline_rows_have_no_critic_figures(tmp_path, few_digits):
     assert not folder.samples(1).exists()
 
 
-@pytest.mark.parametrize("method", ["winn", "baseline"])
+@pytest.mark.parametrize("method", list(METHODS))
 def test_more_epochs_continue_as_if_never_stopped(tmp_path, few_digits, method):
     config = replace(
         QUICK, method=method, synthesis_carry_adam=True, average_decay=0.9, batch_size=50,
-        synthesis_every=3,
+        synthesis_every=3, at_steps=2,
     )  # fmt: skip
     whole = run(tmp_path / "whole", few_digits, config)
     parts = run(tmp_path / "parts", few_digits, replace(config, epochs=1))

@@ -105,6 +105,32 @@ class TrainConfig:
     noise_weight_std: float = _setting(
         0.1, "Standard deviation of the random generator's weights.", above=0
     )
+    at_epsilon: float = _setting(
+        0.125,
+        "L-infinity ball of pgd-at and trades, in [0, 1] pixel units: what this project attacks"
+        " MNIST with first, so that the yardstick is trained for the ball it is measured in (the"
+        " papers' own for MNIST is 0.3).",
+        at_least=0,
+        at_most=1,
+    )
+    at_steps: int = _setting(
+        7,
+        "Steps of the inner maximisation of pgd-at and trades: Madry et al.'s for CIFAR-10 (the"
+        " papers' for MNIST: 40).",
+        at_least=1,
+    )
+    at_step_size: float | None = _setting(
+        None,
+        "Size of such a step, in [0, 1] pixel units; if not given, 2.5 * at-epsilon / at-steps (the"
+        " papers' for MNIST: 0.01).",
+        above=0,
+    )
+    trades_beta: float = _setting(
+        1.0,
+        "Weight of the divergence term of trades, the authors' 1 / lambda (1 in their code for"
+        " MNIST).",
+        at_least=0,
+    )
     limit_train: int | None = _setting(
         None, "Train on the first N images of the training split only.", at_least=1
     )

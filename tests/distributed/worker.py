@@ -22,7 +22,7 @@ def gradients(method_name: str) -> dict[str, torch.Tensor]:
     """One training step's loss and parameter gradients, in float64."""
     digits = load_dataset("mnist5k").train.first(BATCH)
     network = build("vanilla", 1, 28, 10, stream(0, "weights")).double()
-    config = TrainConfig(method=method_name, negatives_per_class=3, alpha=1.0)
+    config = TrainConfig(method=method_name, negatives_per_class=3, alpha=1.0, at_steps=2)
     method = METHODS[method_name](config, 1, 28, 10, CPU)
     if method_name == "winn":
         method.pool.images = method.pool.images.double()
@@ -80,8 +80,7 @@ def main() -> None:
     with distributed.job():
         found = {
             "size": distributed.size(),
-            "winn": gradients("winn"),
-            "baseline": gradients("baseline"),
+            **{name: gradients(name) for name in METHODS},
             "synthesis": synthesis(),
             "evaluation": evaluation(),
         }

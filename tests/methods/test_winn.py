@@ -196,7 +196,7 @@ def test_parts_of_a_batch_draw_what_the_whole_would(images):
         Batch(images[part], LABELS[part], len(LABELS), part, stream(0, "step"))
         for part in (slice(0, 4), slice(4, 6))
     ]
-    for draw in (lambda batch: batch.uniform(), lambda batch: batch.integers(100)):
+    for draw in (Batch.uniform, Batch.noise, lambda batch: batch.integers(100)):
         assert torch.equal(torch.cat([draw(part) for part in parts]), draw(whole))
     shares = [part.mean(part.labels.float()) for part in parts]
     torch.testing.assert_close(sum(shares), LABELS.float().mean())
@@ -206,3 +206,8 @@ def test_draws_are_uniform():
     batch = Batch(torch.zeros(1), torch.zeros(1), 4000, slice(None), stream(0, "step"))
     assert torch.bincount(batch.integers(4)).div(4000).sub(0.25).abs().max() < 0.03
     assert batch.uniform().mean().item() == pytest.approx(0.5, abs=0.03)
+    noise = batch._replace(images=torch.zeros(1, 1, 2, 2)).noise()
+    assert noise.shape == (4000, 1, 2, 2)
+    assert noise.aminmax().min.item() == pytest.approx(-1, abs=1e-3)
+    assert noise.aminmax().max.item() == pytest.approx(1, abs=1e-3)
+    assert noise.mean((0, 1)).abs().max() < 0.03

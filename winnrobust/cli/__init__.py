@@ -14,7 +14,7 @@ from winnrobust.errors import InputError
 
 COMMANDS = {
     "quickstart": "Train, attack and compare on the embedded digits, in minutes.",
-    "train": "Train a WINN or a baseline.",
+    "train": "Train a WINN, a baseline, or by adversarial training.",
     "attack": "Attack trained models and cross-check them.",
     "attacks": "List the attacks: threat model, cost, source.",
     "compare": "Train both methods, attack both, write the report.",

@@ -44,11 +44,16 @@ def train(
     device: str,
     **settings: Any,
 ) -> None:
-    """Train a WINN or a baseline; keep the model with the best validation error.
+    """Train a WINN or what it is compared with; keep the model with the best validation error.
+
+    Methods: winn; baseline, the same network by cross-entropy alone; pgd-at, by cross-entropy on
+    PGD examples of the images (Madry et al. 2018); trades, by cross-entropy plus the divergence
+    between images and adversarial examples (Zhang et al. 2019). Validation images are not attacked.
 
     \b
     winnrobust train --dataset mnist --arch resnet32
     winnrobust train --dataset mnist --arch resnet32 --method baseline
+    winnrobust train --dataset mnist --arch resnet32 --method pgd-at
     winnrobust train --resume --out runs/my-run
     """
     given = given_settings(config_file, settings)

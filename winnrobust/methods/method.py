@@ -40,6 +40,11 @@ class Batch(NamedTuple):
         numbers = torch.randint(below, (self.size,), generator=self.generator)[self.part]
         return numbers.to(self.images.device)
 
+    def noise(self) -> Tensor:
+        """Draw a number in [-1, 1) for each pixel here: (N, C, H, W); as `uniform`."""
+        shape = (self.size, *self.images.shape[1:])
+        return 2 * torch.rand(shape, generator=self.generator)[self.part].to(self.images) - 1
+
     def mean(self, values: Tensor) -> Tensor:
         """This process's share of the whole batch's mean of `values` (N,); shares add up to it."""
         return values.sum() / self.size

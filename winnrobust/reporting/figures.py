@@ -26,6 +26,7 @@ RIGHT, WRONG = "#222222", "#c1121f"
 
 CURVES = (
     ("valid_error", "validation error", True),
+    ("adversarial_train_error", "adversarial train error", True),
     ("cross_entropy", "cross-entropy (training)", True),
     ("wasserstein", "Wasserstein estimate", False),
     ("gradient_norm", "gradient norm of the critic", False),
@@ -81,10 +82,10 @@ def training_curves(runs: Sequence[RunRecord]) -> Figure:
                 axes.plot(best, dict(points)[best], "D", color=colour, markersize=6)
         if logarithmic and all(np.min(line.get_ydata()) > 0 for line in axes.lines):
             axes.set_yscale("log")
-            if metric == "valid_error":
+            if metric.endswith("_error"):
                 axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
                 axes.yaxis.set_minor_locator(NullLocator())
-        if metric == "valid_error":
+        if metric.endswith("_error"):
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
