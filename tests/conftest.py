@@ -1,9 +1,12 @@
-"""What many tests share: tiny data, a tiny network, real digits."""
+"""What many tests share: tiny data, real digits, a really trained network."""
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from winnrobust.data import Dataset, ImageSplit, load_dataset
+from winnrobust.data import Dataset, ImageSplit, load_dataset, to_unit
+from winnrobust.models import build
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +21,21 @@ def few_digits(digits: Dataset) -> Dataset:
     return Dataset(
         "mnist5k", 10, digits.train.first(200), digits.valid.first(100), digits.test.first(100)
     )
+
+
+@pytest.fixture(scope="session")
+def trained(digits: Dataset) -> tuple[nn.Module, Tensor, Tensor]:
+    """A vanilla CNN after one pass over 3,500 real digits, with 1,000 others to attack."""
+    images, labels = to_unit(digits.train.images), digits.train.labels
+    generator = torch.Generator().manual_seed(0)
+    model = build("vanilla", 1, 28, 10, generator)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for chosen in torch.randperm(len(labels), generator=generator).split(50):
+        loss = F.cross_entropy(model(images[chosen]).logits, labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.eval(), to_unit(digits.test.images), digits.test.labels
 
 
 @pytest.fixture

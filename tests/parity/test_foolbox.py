@@ -3,31 +3,13 @@
 import foolbox
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from winnrobust.attacks import Target, logits_of
 from winnrobust.attacks.fgsm import fgsm
-from winnrobust.data import Dataset, to_unit
 from winnrobust.evaluation import evaluate
-from winnrobust.models import build
 
 EPSILON = 0.125
-
-
-@pytest.fixture(scope="session")
-def trained(digits: Dataset) -> tuple[nn.Module, Tensor, Tensor]:
-    """A vanilla CNN after one pass over 3,500 real digits, with 1,000 others to attack."""
-    images, labels = to_unit(digits.train.images), digits.train.labels
-    generator = torch.Generator().manual_seed(0)
-    model = build("vanilla", 1, 28, 10, generator)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    for chosen in torch.randperm(len(labels), generator=generator).split(50):
-        loss = F.cross_entropy(model(images[chosen]).logits, labels[chosen])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return model.eval(), to_unit(digits.test.images), digits.test.labels
 
 
 @pytest.fixture(scope="session")
