@@ -14,7 +14,7 @@ from winnrobust.checkpoint import load_model
 from winnrobust.data import load_dataset, to_unit
 
 COLUMNS = (
-    "attack,epsilon,source,target,n,clean_errors_source,clean_errors_target,source_errors,"
+    "attack,norm,epsilon,source,target,n,clean_errors_source,clean_errors_target,source_errors,"
     "target_errors,both_errors,adversarial_error,adversarial_error_low,adversarial_error_high,"
     "correction_rate,correction_rate_low,correction_rate_high"
 )
@@ -151,7 +151,7 @@ def test_a_failed_attack_leaves_nothing_behind(runs, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("winnrobust.workflows.write_results", full)
+    monkeypatch.setattr("winnrobust.workflows.attacking.write_results", full)
     result = winnrobust("attack", "--runs", runs, "--limit", 10, "--out", tmp_path / "out")
     assert_one_line(result, "No space left on device", "what was written before is intact")
     assert list(tmp_path.iterdir()) == []

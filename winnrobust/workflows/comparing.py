@@ -1,0 +1,60 @@
+"""`winnrobust compare` and `quickstart`: train both methods, attack both, write the report."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from winnrobust import distributed
+from winnrobust.config import TrainConfig
+from winnrobust.files import check_free
+from winnrobust.reporting import write_report
+from winnrobust.workflows.attacking import attack_runs
+from winnrobust.workflows.shared import REFERENCE_METHOD, load_data, results_folder
+from winnrobust.workflows.training import resume_run, train_run
+
+
+def compare(
+    config: TrainConfig,
+    runs: Path,
+    out: Path,
+    *,
+    epsilons: Sequence[float],
+    data_root: Path | None,
+    device: torch.device,
+) -> Path:
+    """Train the baseline and `config.method` (what is there already is resumed or kept), attack
+    both on the whole test set, write results and report, and return the HTML page.
+
+    Raises:
+        InputError: as training and attacking; or `out` exists, before anything is trained.
+    """
+    load_data(config.dataset, data_root)
+    if distributed.is_first():
+        check_free(out)
+    paths = []
+    for method in dict.fromkeys((REFERENCE_METHOD, config.method)):
+        name = f"{config.dataset}-{config.arch}-{method}-seed{config.seed}"
+        path = runs / name
+        settings = replace(config, method=method)
+        if distributed.from_first(path.exists()):
+            resume_run(path, asdict(settings), data_root, device)
+        else:
+            train_run(path, settings, data_root, device)
+        paths.append(path)
+    with results_folder(out) as folder:
+        attack_runs(
+            paths,
+            folder / "results",
+            attacks=["fgsm"],
+            epsilons=epsilons,
+            dataset_name=None,
+            data_root=data_root,
+            limit=None,
+            batch_size=None,
+            device=device,
+        )
+        if distributed.is_first():
+            write_report([folder / "results"], folder)
+    return out / "index.html"

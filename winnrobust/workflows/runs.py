@@ -1,0 +1,79 @@
+"""Which runs there are, and how far they got."""
+
+from contextlib import suppress
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from winnrobust import training
+from winnrobust.config import TrainConfig
+from winnrobust.errors import InputError
+from winnrobust.files import read_json
+from winnrobust.run_folder import RunFolder
+from winnrobust.workflows.shared import stamp
+
+
+def new_run_path(runs: Path, config: TrainConfig) -> Path:
+    """Name a new run after its time and what it trains."""
+    parts = (stamp(), config.dataset, config.arch, config.method, f"seed{config.seed}")
+    return runs / "-".join(parts)
+
+
+def find_runs(runs: Path) -> list[tuple[Path, TrainConfig]]:
+    """All run folders right under `runs` with their configurations, the last started first.
+
+    Folders that are no runs of ours are passed over.
+    """
+    found = []
+    for file in runs.glob("*/config.json"):
+        with suppress(InputError):
+            _, config = training.reopen_run(file.parent)
+            found.append((file.stat().st_mtime, file.parent, config))
+    return [(path, config) for _, path, config in sorted(found, key=itemgetter(0), reverse=True)]
+
+
+def newest_run_like(runs: Path, given: dict[str, Any]) -> Path:
+    """Find the newest run with the data set, architecture, method and seed in `given`, if any.
+
+    Raises:
+        InputError: there is none.
+    """
+    wanted = {name: given[name] for name in ("dataset", "arch", "method", "seed") if name in given}
+    for path, config in find_runs(runs):
+        if all(getattr(config, name) == value for name, value in wanted.items()):
+            return path
+    what = ", ".join(f"{name} {value}" for name, value in wanted.items())
+    raise InputError(
+        f"no run to resume under {runs}{' with ' + what if what else ''}; name it with --out"
+    )
+
+
+def newest_of_each_method(runs: Path, dataset: str | None, arch: str | None) -> list[Path]:
+    """Find what `attack` compares when nothing is named.
+
+    Takes the data set and architecture asked for, else those of the newest run, and of each method
+    the newest complete run, or the newest with a model where none is complete.
+
+    Raises:
+        InputError: no such run.
+    """
+    newest: dict[str, Path] = {}
+    found = [(path, config) for path, config in find_runs(runs) if RunFolder(path).model.exists()]
+    # Stable: complete runs before those that are still being trained or were given up.
+    for path, config in sorted(found, key=lambda item: not is_complete(item[0])):
+        if config.dataset == (dataset or config.dataset) and config.arch == (arch or config.arch):
+            dataset, arch = config.dataset, config.arch
+            newest.setdefault(config.method, path)
+    if not newest:
+        wanted = " ".join(f"of {name}" for name in (dataset, arch) if name)
+        raise InputError(
+            f"no trained run {wanted + ' ' if wanted else ''}under {runs}; train one with"
+            " 'winnrobust train', or name runs or .safetensors files"
+        )
+    return list(newest.values())
+
+
+def is_complete(path: Path) -> bool:
+    """Tell whether the run in a folder was trained to its end."""
+    manifest = read_json(RunFolder(path).manifest)
+    return isinstance(manifest, dict) and manifest.get("status") == "complete"

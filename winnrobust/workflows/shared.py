@@ -1,0 +1,40 @@
+"""What several commands need: names, data, and a folder that is there as a whole or not at all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from winnrobust import distributed
+from winnrobust.data import Dataset, load_dataset
+from winnrobust.files import new_folder
+
+REFERENCE_METHOD = "baseline"
+"""The method that the others are compared with, named first."""
+
+
+def stamp() -> str:
+    """The local time, for the names of folders; the same in all processes of a job."""
+    return distributed.from_first(datetime.now().strftime("%Y%m%d-%H%M%S"))
+
+
+def load_data(name: str, root: Path | None) -> Dataset:
+    """As `load_dataset`; of several processes the first goes ahead and downloads."""
+    if distributed.is_first():
+        dataset = load_dataset(name, root)
+        distributed.wait_for_all()
+    else:
+        distributed.wait_for_all()
+        dataset = load_dataset(name, root)
+    return dataset
+
+
+@contextmanager
+def results_folder(path: Path) -> Iterator[Path]:
+    """As `new_folder`, by the first process; the others get a path that they must not write to."""
+    if distributed.is_first():
+        with new_folder(path) as folder:
+            yield folder
+    else:
+        yield path
+    distributed.wait_for_all()

@@ -1,0 +1,68 @@
+"""`winnrobust train`: a run from its start, or from where it was stopped."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from winnrobust import distributed, training
+from winnrobust.config import TrainConfig, option_name
+from winnrobust.data import Dataset
+from winnrobust.errors import InputError
+from winnrobust.files import read_json
+from winnrobust.progress import say
+from winnrobust.reporting import load_run, training_figure
+from winnrobust.run_folder import RunFolder
+from winnrobust.workflows.shared import load_data
+
+
+def train_run(
+    path: Path, config: TrainConfig, data_root: Path | None, device: torch.device
+) -> None:
+    """Train a new run in the folder `path`, which must not hold anything yet."""
+    dataset = load_data(config.dataset, data_root)
+    run = training.start_run(path, config, dataset, device)
+    say(f"training {config.method} {config.arch} on {dataset.name} ({device}) in {path}")
+    _train(run, config, dataset, device)
+
+
+def resume_run(
+    path: Path, given: dict[str, Any], data_root: Path | None, device: torch.device
+) -> None:
+    """Go on with the run in `path`; `given` are settings that the user asked for again.
+
+    Raises:
+        InputError: no such run, or `given` contradicts its configuration (but for more epochs).
+    """
+    run, config = training.reopen_run(path)
+    for name, value in given.items():
+        if name != "epochs" and value != getattr(config, name):
+            raise InputError(
+                f"{path} was started with {option_name(name)} {getattr(config, name)}, not {value};"
+                " leave the option out, or start a new run"
+            )
+    config = replace(config, epochs=given.get("epochs", config.epochs))
+    finished = len(load_run(path).metrics)
+    if finished >= config.epochs and read_json(run.manifest).get("status") == "complete":
+        say(f"{path} is complete: {finished} epochs; a larger --epochs trains it further")
+        return
+    if finished > config.epochs:
+        raise InputError(
+            f"{path} has {finished} epochs already; --epochs {config.epochs} cannot take any back"
+        )
+    dataset = load_data(config.dataset, data_root)
+    training.note_resumption(run, config, device)
+    say(f"resuming {config.method} {config.arch} on {dataset.name} ({device}) in {path}")
+    _train(run, config, dataset, device)
+
+
+def _train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
+    try:
+        training.train(run, config, dataset, device)
+    except KeyboardInterrupt:
+        say(f"stopped; go on with: winnrobust train --resume --out {run.path}")
+        say("or, if this was quickstart or compare, with the same command again")
+        raise
+    if distributed.is_first():
+        training_figure([load_run(run.path)], run.path / "training.png")
