@@ -7,6 +7,7 @@ import pytest
 from tests.reporting.conftest import describe_model, make_evaluation, make_results, make_run
 from winnrobust.errors import InputError
 from winnrobust.reporting import load_run, training_figure, write_report
+from winnrobust.reporting.figures import training_curves
 
 
 def build(paths, out):
@@ -164,6 +165,20 @@ def test_a_damaged_run_is_named(tmp_path, name):
     path.write_text(path.read_text()[:-10])
     with pytest.raises(InputError, match=name):
         write_report([run], tmp_path / "out")
+
+
+def test_curves_show_what_any_of_the_runs_measured(tmp_path):
+    plain = load_run(make_run(tmp_path / "baseline", "baseline"))
+    hardened = load_run(make_run(tmp_path / "trades", "trades"))
+    for row in hardened.metrics:
+        row["adversarial_train_error"] = 0.2 / row["epoch"]
+    panels = {axes.get_title(): axes for axes in training_curves([plain, hardened]).axes}
+    assert list(panels) == [
+        "validation error", "adversarial train error", "cross-entropy (training)",
+    ]  # fmt: skip
+    assert [line.get_label() for line in panels["adversarial train error"].lines] == ["trades"]
+    percent = panels["adversarial train error"].yaxis.get_major_formatter()
+    assert percent(0.05) == "5 %"
 
 
 def test_training_figure_is_written_for_one_run(tmp_path):
