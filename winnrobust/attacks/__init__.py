@@ -1,5 +1,6 @@
 """Attacks by name. A new one is one file with an `Attack`, named here."""
 
+from winnrobust.attacks.apgd import APGD_CE, APGD_T
 from winnrobust.attacks.attack import (
     DEFAULT_BUDGET,
     Access,
@@ -9,8 +10,12 @@ from winnrobust.attacks.attack import (
     Budget,
     Norm,
 )
+from winnrobust.attacks.autoattack import AUTOATTACK
 from winnrobust.attacks.checks import check_adversarials
+from winnrobust.attacks.fab import FAB
 from winnrobust.attacks.fgsm import FGSM
+from winnrobust.attacks.hopskipjump import HOPSKIPJUMP
+from winnrobust.attacks.libraries import CW_L2, DDN, DEEPFOOL, FMN
 from winnrobust.attacks.mifgsm import MIFGSM
 from winnrobust.attacks.noise import NOISE_GAUSSIAN, NOISE_UNIFORM
 from winnrobust.attacks.passes import (
@@ -23,13 +28,33 @@ from winnrobust.attacks.passes import (
 )
 from winnrobust.attacks.pgd import BIM, PGD, PGD_L2
 from winnrobust.attacks.rfgsm import RFGSM
+from winnrobust.attacks.square import SQUARE
 from winnrobust.attacks.target import Target
 from winnrobust.attacks.transfer import PREFIX, transfer_from
 from winnrobust.errors import InputError
 
 ATTACKS: dict[str, Attack] = {
     attack.name: attack
-    for attack in (NOISE_UNIFORM, NOISE_GAUSSIAN, FGSM, RFGSM, BIM, MIFGSM, PGD, PGD_L2)
+    for attack in (
+        NOISE_UNIFORM,
+        NOISE_GAUSSIAN,
+        FGSM,
+        RFGSM,
+        BIM,
+        MIFGSM,
+        PGD,
+        PGD_L2,
+        APGD_CE,
+        APGD_T,
+        FAB,
+        SQUARE,
+        AUTOATTACK,
+        DEEPFOOL,
+        CW_L2,
+        DDN,
+        FMN,
+        HOPSKIPJUMP,
+    )
 }
 """Name -> attack; `transfer:NAME` is made by `find`."""
 
