@@ -70,6 +70,11 @@ class TrainConfig:
     negatives_per_class: int = _setting(
         100, "Pseudo-negatives per class at the start and added by every synthesis.", at_least=1
     )
+    pool_limit: int | None = _setting(
+        None,
+        "Newest pseudo-negatives of every class that are kept in play.  [default: all]",
+        at_least=1,
+    )
     synthesis_every: int | None = _setting(
         None, "Synthesise after every N steps too, not only at the end of an epoch.", at_least=1
     )

@@ -64,11 +64,16 @@ class InitialDistribution:
 
 
 class NegativePool:
-    """All pseudo-negatives made so far, by class; it only grows (method.md A4)."""
+    """The pseudo-negatives made so far, by class: all of them (method.md A4), or the newest."""
 
-    def __init__(self, images: Tensor) -> None:
-        """Start with `images` (num_classes, n, C, H, W) in [-1, 1]."""
+    def __init__(self, images: Tensor, limit: int | None = None) -> None:
+        """Start with `images` (num_classes, n, C, H, W) in [-1, 1].
+
+        Args:
+            limit: how many of every class to keep, the newest ones; None keeps all.
+        """
         self.images = images
+        self.limit = limit
 
     def __len__(self) -> int:
         return self.images.shape[0] * self.images.shape[1]
@@ -78,8 +83,9 @@ class NegativePool:
         return self.images.shape[1]
 
     def add(self, images: Tensor) -> None:
-        """Append `images` (num_classes, n, C, H, W) in [-1, 1]."""
-        self.images = torch.cat([self.images, images], dim=1)
+        """Append `images` (num_classes, n, C, H, W) in [-1, 1]; drop the oldest over the limit."""
+        images = torch.cat([self.images, images], dim=1)
+        self.images = images if self.limit is None else images[:, -self.limit :]
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw `count` images of every class, with replacement: (num_classes, count, C, H, W)."""

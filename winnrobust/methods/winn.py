@@ -48,7 +48,8 @@ class Winn(Method):
             config.noise_weight_std,
             stream(config.seed, "initial distribution"),
         )
-        self.pool = NegativePool(self._noise(config.negatives_per_class, epoch=0, turn=0))
+        noise = self._noise(config.negatives_per_class, epoch=0, turn=0)
+        self.pool = NegativePool(noise, config.pool_limit)
         self.adam_state: dict | None = None
         self.critic_means: list[Tensor] = []  # of the real batches since the last synthesis
         self.turns: list[dict[str, float]] = []  # what each synthesis of this epoch measured

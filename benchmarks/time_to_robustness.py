@@ -1,0 +1,181 @@
+"""Error over training time: how long does a recipe take to a given robustness?
+
+    winnrobust train --recipe paper --dataset mnist --keep-every 1 --seed 0 --out runs/paper-0
+    winnrobust train --recipe fast --dataset mnist --keep-every 1 --seed 0 --out runs/fast-0
+    python benchmarks/time_to_robustness.py runs/paper-0 runs/fast-0 --out reports/performance
+
+Attacks the kept epochs of every run on validation images for the curves, and the model that the
+validation error chose on the test images, once, for the table. Time is the processor time of the
+training process, validation included: with one thread it is what a wall clock shows on a machine
+that does nothing else, and it does not suffer where runs share one.
+"""
+
+import json
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from winnrobust import provenance
+from winnrobust.allocator import keep_freed_memory
+from winnrobust.checkpoint import load_model
+from winnrobust.data import Dataset, ImageSplit, load_dataset, to_unit
+from winnrobust.evaluation import run as evaluate
+from winnrobust.files import write_json, write_text
+from winnrobust.reporting.figures import COLOURS, save_figure
+from winnrobust.reporting.runs import load_run
+from winnrobust.run_folder import RunFolder
+
+EPSILON = 0.125
+MEASURES = ("clean", "fgsm", "pgd")
+TITLES = {"clean": "no attack", "fgsm": f"FGSM at {EPSILON}", "pgd": f"PGD-20 at {EPSILON}"}
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A training run with its time line.
+
+    Attributes:
+        label: recipe, or what the run changes in it.
+        curve: a row per kept epoch: epoch, seconds, and the errors on validation images.
+        chosen: the epoch that the validation error chose, its time, and the errors on test images.
+    """
+
+    label: str
+    seed: int
+    curve: list[dict[str, float]]
+    chosen: dict[str, Any]
+
+
+def errors(model: Path, split: ImageSplit) -> dict[str, float]:
+    network, _ = load_model(model)
+    found = evaluate(
+        {"model": network}, to_unit(split.images), split.labels, ["fgsm", "pgd"], [EPSILON],
+        num_examples=0,
+    )  # fmt: skip
+    attacked = found.table.set_index("attack").adversarial_error
+    return {"clean": found.clean.error[0], "fgsm": attacked["fgsm"], "pgd": attacked["pgd"]}
+
+
+def timed(path: Path, label: str, dataset: Dataset, images: int) -> Timed:
+    folder, record = RunFolder(path), load_run(path)
+    curve, seconds, at = [], 0.0, {}
+    for row in record.metrics:
+        seconds += row["cpu_seconds"]
+        at[row["epoch"]] = seconds
+        model = folder.epoch_model(row["epoch"])
+        if model.exists():
+            found = errors(model, dataset.valid.first(images))
+            curve.append({"epoch": row["epoch"], "seconds": seconds} | found)
+    _, info = load_model(folder.model)
+    chosen = {"epoch": info.epoch, "seconds": seconds, "chosen at": at[info.epoch]}
+    return Timed(label, info.seed, curve, chosen | errors(folder.model, dataset.test))
+
+
+def label_of(path: Path) -> str:
+    config = json.loads(RunFolder(path).config.read_text())
+    return str(config.get("recipe", "paper"))
+
+
+def table_of(runs: list[Timed]) -> pd.DataFrame:
+    """A row per label: what its runs came to, mean and range over seeds, in percent."""
+    rows = []
+    for label in dict.fromkeys(run.label for run in runs):
+        of_label = [run for run in runs if run.label == label]
+        row: dict[str, Any] = {
+            "recipe": label,
+            "seeds": len(of_label),
+            "epochs": "/".join(str(run.curve[-1]["epoch"]) for run in of_label if run.curve),
+            "minutes": round(statistics.mean(run.chosen["seconds"] for run in of_label) / 60, 1),
+        }
+        for measure in MEASURES:
+            values = [100 * run.chosen[measure] for run in of_label]
+            row[f"{TITLES[measure]}, %"] = (
+                f"{statistics.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+            )
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    table.insert(4, "of the first's time", (table.minutes / table.minutes[0]).map("{:.0%}".format))
+    return table
+
+
+def figure_of(runs: list[Timed]) -> Figure:
+    """A panel per measure, a line per run, a colour per label."""
+    labels = list(dict.fromkeys(run.label for run in runs))
+    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    for axes, measure in zip(figure.subplots(1, 3), MEASURES, strict=True):
+        for run in runs:
+            axes.plot(
+                [row["seconds"] / 60 for row in run.curve],
+                [100 * row[measure] for row in run.curve],
+                "o-", markersize=3, color=COLOURS[labels.index(run.label) % len(COLOURS)],
+                label=run.label if run is next(r for r in runs if r.label == run.label) else None,
+            )  # fmt: skip
+        axes.set_title(TITLES[measure], fontsize=10)
+        axes.set_xlabel("training, minutes of one core")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("{x:g}")
+            axis.set_tick_params(which="both", labelsize=7)
+        axes.set_ylabel("error on validation images, %")
+        axes.grid(color="#dddddd", linewidth=0.6, which="both")
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--label", "labels", multiple=True, help="A name for each run.  [default: recipe]")
+@click.option("--dataset", default="mnist", show_default=True)
+@click.option("--images", default=2_000, show_default=True, help="Validation images for curves.")
+@click.option("--name", default="time-to-robustness", show_default=True, help="Of the files.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for results and provenance.")
+def main(
+    runs: tuple[Path, ...],
+    labels: tuple[str, ...],
+    dataset: str,
+    images: int,
+    name: str,
+    out: Path | None,
+) -> None:
+    """Attack the kept epochs of RUNS; the first is what the others' time is compared with."""
+    keep_freed_memory()
+    data = load_dataset(dataset)
+    names = labels or tuple(label_of(path) for path in runs)
+    lines = [
+        timed(path, label, data, images)
+        for path, label in tqdm(list(zip(runs, names, strict=True)), desc="runs")
+    ]
+    text = table_of(lines).to_markdown(index=False)
+    click.echo(text)
+    if out is not None:
+        curves = pd.DataFrame(
+            [{"label": run.label, "seed": run.seed} | row for run in lines for row in run.curve]
+        )
+        write_text(out / f"{name}.md", text + "\n")
+        write_text(out / f"{name}.csv", curves.to_csv(index=False))
+        if len(curves):
+            save_figure(figure_of(lines), out / f"{name}.png")
+        write_json(
+            out / f"{name}.json",
+            provenance.describe()
+            | {
+                "dataset": {"name": dataset, "test": data.test.sha256()},
+                "chosen": [{"label": run.label, "seed": run.seed} | run.chosen for run in lines],
+                "runs": [
+                    {"config": record.config, "manifest": record.manifest}
+                    for record in map(load_run, runs)
+                ],
+            },
+        )
+
+
+if __name__ == "__main__":
+    main()
