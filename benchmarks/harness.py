@@ -21,12 +21,10 @@ import torchattacks
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from winnrobust import provenance
 from winnrobust.attacks.pgd import RELATIVE_STEP, STEPS
 from winnrobust.checkpoint import load_model
 from winnrobust.data import load_dataset, to_unit
 from winnrobust.evaluation import run
-from winnrobust.files import write_json, write_text
 
 EPSILON = 0.125
 OTHERS_BATCH = 500
@@ -140,41 +138,34 @@ def race(
     )
 
 
-@click.command()
-@click.argument("model_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--dataset", default="mnist", show_default=True)
-@click.option("--fgsm-images", default=10_000, show_default=True)
-@click.option("--pgd-images", default=2_000, show_default=True)
-@click.option("--rounds", default=5, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for results and provenance.")
-def main(
-    model_file: Path,
-    dataset: str,
-    fgsm_images: int,
-    pgd_images: int,
-    rounds: int,
-    out: Path | None,
-) -> None:
-    """Time FGSM and PGD-20 at 0.125 on the model in MODEL_FILE."""
+def compare(model_file: Path, dataset: str, fgsm: int, pgd: int, rounds: int) -> pd.DataFrame:
+    """Race all contestants on the model in a file, on the first test images of a data set."""
     network, _ = load_model(model_file)
     model = Logits(network).eval()
     test = load_dataset(dataset).test
     images, labels = to_unit(test.images), test.labels
     tables = [
         race(contestants, name, model, images[:count], labels[:count], rounds)
-        for name, contestants, count in (
-            ("fgsm", FGSM, fgsm_images),
-            (f"pgd-{STEPS}", PGD, pgd_images),
-        )
+        for name, contestants, count in (("fgsm", FGSM, fgsm), (f"pgd-{STEPS}", PGD, pgd))
     ]
-    table = pd.concat(tables, ignore_index=True)
-    text = table.to_markdown(index=False)
-    click.echo(text)
-    if out is not None:
-        write_text(out / "harness.md", text + "\n")
-        write_text(out / "harness.csv", table.to_csv(index=False))
-        libraries = {"foolbox": foolbox.__version__, "torchattacks": torchattacks.__version__}
-        write_json(out / "harness.json", provenance.describe() | {"against": libraries})
+    return pd.concat(tables, ignore_index=True)
+
+
+def versions() -> dict[str, str]:
+    """The versions of the libraries compared with."""
+    return {"foolbox": foolbox.__version__, "torchattacks": torchattacks.__version__}
+
+
+@click.command()
+@click.argument("model_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--dataset", default="mnist", show_default=True)
+@click.option("--fgsm-images", default=10_000, show_default=True)
+@click.option("--pgd-images", default=2_000, show_default=True)
+@click.option("--rounds", default=5, show_default=True)
+def main(model_file: Path, dataset: str, fgsm_images: int, pgd_images: int, rounds: int) -> None:
+    """Time FGSM and PGD-20 at 0.125 on the model in MODEL_FILE."""
+    table = compare(model_file, dataset, fgsm_images, pgd_images, rounds)
+    click.echo(table.to_markdown(index=False))
 
 
 if __name__ == "__main__":

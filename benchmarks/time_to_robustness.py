@@ -2,7 +2,7 @@
 
     winnrobust train --recipe paper --dataset mnist --keep-every 1 --seed 0 --out runs/paper-0
     winnrobust train --recipe fast --dataset mnist --keep-every 1 --seed 0 --out runs/fast-0
-    python benchmarks/time_to_robustness.py runs/paper-0 runs/fast-0 --out reports/performance
+    python benchmarks/time_to_robustness.py runs/paper-0 runs/fast-0 --figure curves.png
 
 Attacks the kept epochs of every run on validation images for the curves, and the model that the
 validation error chose on the test images, once, for the table. Time is the processor time of the
@@ -12,6 +12,7 @@ that does nothing else, and it does not suffer where runs share one.
 
 import json
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from winnrobust import provenance
 from winnrobust.allocator import keep_freed_memory
 from winnrobust.checkpoint import load_model
 from winnrobust.data import Dataset, ImageSplit, load_dataset, to_unit
 from winnrobust.evaluation import run as evaluate
-from winnrobust.files import write_json, write_text
 from winnrobust.reporting.figures import COLOURS, save_figure
 from winnrobust.reporting.runs import load_run
 from winnrobust.run_folder import RunFolder
@@ -130,51 +129,31 @@ def figure_of(runs: list[Timed]) -> Figure:
     return figure
 
 
+def measure(paths: Sequence[Path], labels: Sequence[str], images: int) -> list[Timed]:
+    """Attack the kept epochs of runs on `images` validation images, and what they chose on all
+    test images.
+
+    Args:
+        labels: a name for each run; runs of one name differ in their seed.
+    """
+    datasets = {load_run(path).config["dataset"] for path in paths}
+    (name,) = datasets  # one data set, or the errors could not be compared
+    data = load_dataset(name)
+    pairs = list(zip(paths, labels, strict=True))
+    return [timed(path, label, data, images) for path, label in tqdm(pairs, desc="runs")]
+
+
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--label", "labels", multiple=True, help="A name for each run.  [default: recipe]")
-@click.option("--dataset", default="mnist", show_default=True)
 @click.option("--images", default=2_000, show_default=True, help="Validation images for curves.")
-@click.option("--name", default="time-to-robustness", show_default=True, help="Of the files.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for results and provenance.")
-def main(
-    runs: tuple[Path, ...],
-    labels: tuple[str, ...],
-    dataset: str,
-    images: int,
-    name: str,
-    out: Path | None,
-) -> None:
+@click.option("--figure", type=click.Path(path_type=Path), help="File for the curves (.png).")
+def main(runs: tuple[Path, ...], images: int, figure: Path | None) -> None:
     """Attack the kept epochs of RUNS; the first is what the others' time is compared with."""
     keep_freed_memory()
-    data = load_dataset(dataset)
-    names = labels or tuple(label_of(path) for path in runs)
-    lines = [
-        timed(path, label, data, images)
-        for path, label in tqdm(list(zip(runs, names, strict=True)), desc="runs")
-    ]
-    text = table_of(lines).to_markdown(index=False)
-    click.echo(text)
-    if out is not None:
-        curves = pd.DataFrame(
-            [{"label": run.label, "seed": run.seed} | row for run in lines for row in run.curve]
-        )
-        write_text(out / f"{name}.md", text + "\n")
-        write_text(out / f"{name}.csv", curves.to_csv(index=False))
-        if len(curves):
-            save_figure(figure_of(lines), out / f"{name}.png")
-        write_json(
-            out / f"{name}.json",
-            provenance.describe()
-            | {
-                "dataset": {"name": dataset, "test": data.test.sha256()},
-                "chosen": [{"label": run.label, "seed": run.seed} | run.chosen for run in lines],
-                "runs": [
-                    {"config": record.config, "manifest": record.manifest}
-                    for record in map(load_run, runs)
-                ],
-            },
-        )
+    lines = measure(runs, [label_of(path) for path in runs], images)
+    click.echo(table_of(lines).to_markdown(index=False))
+    if figure is not None:
+        save_figure(figure_of(lines), figure)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import click
 import pandas as pd
@@ -27,11 +26,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from tqdm import tqdm
 
-from winnrobust import provenance
 from winnrobust.allocator import keep_freed_memory
 from winnrobust.config import TrainConfig, make_config
 from winnrobust.data import load_dataset, to_unit
-from winnrobust.files import write_json, write_text
 from winnrobust.methods import Batch
 from winnrobust.methods.winn import Winn
 from winnrobust.models import IntrospectiveNetwork, build
@@ -213,27 +210,28 @@ def table_of(rounds: list[dict[str, dict[str, float]]], peak: float, arch: str) 
     return table
 
 
-@click.command()
-@click.option("--arch", default="vanilla", show_default=True)
-@click.option("--rounds", default=3, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for results and provenance.")
-@click.option("--measure", "name", type=click.Choice(list(CONTESTANTS)), hidden=True)
-def main(arch: str, rounds: int, out: Path | None, name: str | None) -> None:
-    """Time a training step, an ascent step and an epoch of every recipe on this machine's CPU."""
-    if name is not None:
-        click.echo(json.dumps(measure(name, arch)))
-        return
+def compare(arch: str, rounds: int) -> tuple[pd.DataFrame, float]:
+    """Measure all contestants in turns; returns the table, and the peak in operations a second."""
     peaks, found = [], []
     for _ in tqdm(range(rounds), desc="training"):
         peaks.append(peak_rate())
         found.append({name: in_own_process(name, arch) for name in CONTESTANTS})
     peak = statistics.median(peaks)
-    text = table_of(found, peak, arch).to_markdown(index=False)
-    text += f"\n\nMatrix product ({MATRIX} x {MATRIX}, float32): {peak / 1e9:.0f} GFLOP/s."
-    click.echo(text)
-    if out is not None:
-        write_text(out / "training.md", text + "\n")
-        write_json(out / "training.json", provenance.describe() | {"peak": peaks, "rounds": found})
+    return table_of(found, peak, arch), peak
+
+
+@click.command()
+@click.option("--arch", default="vanilla", show_default=True)
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--measure", "name", type=click.Choice(list(CONTESTANTS)), hidden=True)
+def main(arch: str, rounds: int, name: str | None) -> None:
+    """Time a training step, an ascent step and an epoch of every recipe on this machine's CPU."""
+    if name is not None:
+        click.echo(json.dumps(measure(name, arch)))
+        return
+    table, peak = compare(arch, rounds)
+    click.echo(table.to_markdown(index=False))
+    click.echo(f"Product of two {MATRIX} x {MATRIX} float32 matrices: {peak / 1e9:.0f} GFLOP/s.")
 
 
 if __name__ == "__main__":
