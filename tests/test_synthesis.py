@@ -142,6 +142,14 @@ def test_pool_draws_every_image_equally_often():
         assert (shares - 0.25).abs().max() < 0.05, label
 
 
+def test_limited_pool_keeps_the_newest():
+    pool = NegativePool(torch.zeros(2, 2, 1, 1, 1), limit=3)
+    for value in (1, 2):
+        pool.add(torch.full((2, 2, 1, 1, 1), float(value)))
+    assert pool.images[0].flatten().tolist() == [1, 2, 2]
+    assert (len(pool), pool.per_class) == (6, 3)
+
+
 def test_pool_keeps_the_old():
     pool = NegativePool(torch.zeros(2, 1, 1, 1, 1))
     pool.add(torch.ones(2, 3, 1, 1, 1))
