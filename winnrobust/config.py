@@ -72,7 +72,7 @@ class TrainConfig:
     )
     pool_limit: int | None = _setting(
         None,
-        "Newest pseudo-negatives of every class that are kept in play.  [default: all]",
+        "How many of every class, the newest, are kept in play; all if not given.",
         at_least=1,
     )
     synthesis_every: int | None = _setting(
