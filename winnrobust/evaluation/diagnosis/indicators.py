@@ -1,0 +1,336 @@
+"""What is concluded from the measurements: one function for each sign of false robustness.
+
+A verdict is `ok`: no such sign; `suspicious`: a sign that chance does not explain, so stronger
+attacks are due before the model is called robust; `broken`: the attacks do not work on this model,
+so its error under attack says nothing; `not tested`: the sign cannot be looked for.
+
+Two attacks are compared on the same images by McNemar's exact test, and a share of images counts
+with the lower end of its 95 % interval: a handful of images decides nothing.
+"""
+
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+
+from winnrobust.attacks.passes import TINY, GradientStatistics
+from winnrobust.evaluation.diagnosis.measurements import Measurements
+from winnrobust.evaluation.diagnosis.probes import (
+    HALF,
+    PATIENT,
+    QUERIES,
+    SAME,
+    USUAL,
+    Attacked,
+)
+from winnrobust.evaluation.intervals import rate
+from winnrobust.evaluation.metrics import mcnemar
+
+Verdict = Literal["ok", "suspicious", "broken", "not tested"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+# Carlini et al. and Pintor et al. name the comparisons; what counts as a difference is our choice.
+ALPHA = 0.01
+"""Two attacks differ where McNemar's test says so at this level."""
+MATTERS = 0.02
+"""A rival attack that breaks at most this share of the images more is no sign."""
+RUINS = 0.1
+"""An attack that breaks this share of the images less than its rival does not work."""
+SOME, MOST = 0.05, 0.5
+"""A defect of more than these shares of the images is suspicious, and broken."""
+NEARLY_ALL = 0.99
+"""What the interval of "about 100 %" must reach."""
+FEWEST = 30
+"""Images that a model must get right before attacks can show anything."""
+
+USUAL_PGD = f"PGD ({USUAL.steps} steps)"
+PATIENT_PGD = f"PGD ({PATIENT.steps} steps, {PATIENT.restarts} restarts)"
+SQUARE = f"Square ({QUERIES.queries} queries)"
+
+
+class Finding(NamedTuple):
+    """A verdict, and the measured numbers that it rests on in a sentence."""
+
+    verdict: Verdict
+    evidence: str
+
+
+def conclude(measured: Measurements) -> dict[str, Finding]:
+    """Return indicator -> what it says of the model."""
+    found = {name: indicator(measured) for name, indicator in OF_ANSWERS.items()}
+    right = int((~measured.answers.wrong).sum())
+    for name, of_attack in OF_ATTACKS.items():
+        if measured.attacked is None:
+            found[name] = Finding("not tested", "a white-box attack has no gradient to follow")
+        elif right < FEWEST:
+            found[name] = Finding(
+                "not tested", f"only {right} images are classified right; it takes {FEWEST}"
+            )
+        else:
+            found[name] = of_attack(measured, measured.attacked)
+    return found
+
+
+# --- signs in the model's answers -------------------------------------------------------------
+
+
+def train_mode(measured: Measurements) -> Finding:
+    """A model handed over in train mode (dropout, batch norm) is not the one attacked here.
+
+    Modes are looked at as they came; every attack of ours holds models in eval mode.
+    """
+    mode = measured.mode
+    if not mode.training:
+        return Finding("ok", "handed over in eval mode")
+    if mode.failure:
+        return Finding(
+            "suspicious", f"handed over in train mode, where it does not answer: {mode.failure}"
+        )
+    if not mode.moved:
+        return Finding("ok", "handed over in train mode, where it answers as in eval mode")
+    if measured.answers.moved.any():
+        return Finding("not tested", "handed over in train mode, but random in eval mode as well")
+    return Finding(
+        "suspicious",
+        f"handed over in train mode ({mode.training} modules), where {mode.moved} of {mode.images}"
+        f" images get other logits and {mode.flipped} another class than in eval mode, in which it"
+        " is attacked here",
+    )
+
+
+def random_answers(measured: Measurements) -> Finding:
+    """A model that answers at random needs attacks that average over its randomness.
+
+    Carlini et al.; Pintor et al., unstable predictions.
+    """
+    answers = measured.answers
+    n, moved, flipped = len(answers.moved), answers.moved.sum(), answers.flipped.sum()
+    if not moved:
+        return Finding("ok", f"a second pass gives all {n} images the same logits")
+    return Finding(
+        "suspicious",
+        f"a second pass gives {moved} of {n} images other logits and {flipped} another class;"
+        " average gradients over its randomness (EOT)",
+    )
+
+
+def gradients(measured: Measurements) -> Finding:
+    """Gradients that are missing, zero or not finite leave nothing to follow.
+
+    A tiny one is no sign by itself, because attacks take its direction; that rounding has turned
+    the direction is one, though iterative attacks may get over it. Carlini et al.; Pintor et al.,
+    unavailable gradients.
+    """
+    if measured.attacked is None:
+        return Finding(
+            "broken" if measured.differentiable else "not tested",
+            measured.obstacle,
+        )
+    of = GradientStatistics(*measured.attacked.gradients.sum(0).tolist())
+    astray = int(measured.attacked.astray.sum())
+    verdict = _defect(of.zero_images + of.nonfinite_images, of.images)
+    if verdict == "ok" and _defect(astray, of.images) != "ok":
+        verdict = "suspicious"
+    return Finding(
+        verdict,
+        f"of {of.images} images, {of.zero_images} have a gradient of exact zeros,"
+        f" {of.nonfinite_images} one that is not finite, and {astray} one that points elsewhere"
+        f" than a second one in double precision; {of.tiny_images} have none above {TINY:g}",
+    )
+
+
+# --- signs in what the attacks achieve --------------------------------------------------------
+
+
+def loss_along_the_attack(measured: Measurements, attacked: Attacked) -> Finding:
+    """A loss that ends no higher than it began means that the gradient does not point uphill.
+
+    Pintor et al., incomplete optimisation.
+    """
+    right = ~measured.answers.wrong
+    stuck = int((attacked.path_loss[right, -1] <= attacked.path_loss[right, 0]).sum())
+    return Finding(
+        _defect(stuck, int(right.sum())),
+        f"the loss is no higher after {USUAL.steps} steps than at the start for {stuck} of the"
+        f" {right.sum()} images that the model gets right",
+    )
+
+
+def iterative_vs_single_step(measured: Measurements, attacked: Attacked) -> Finding:
+    """Many small steps that do no better than a single one follow gradients that mislead.
+
+    On a linear model they do equally well, so equal losses are a sign only where not even the
+    single step raises the loss. Carlini et al., sanity tests.
+    """
+    beaten = _rivals(USUAL_PGD, attacked.path, "FGSM", attacked.single_step)
+    if beaten.verdict != "ok":
+        return beaten
+    right = ~measured.answers.wrong
+    ends, single_step = attacked.path_loss[right, -1], attacked.single_step_loss[right]
+    differ = ~np.isclose(ends, single_step, rtol=SAME, atol=0)
+    higher = int((differ & (ends > single_step)).sum())
+    lower = int((differ & (ends < single_step)).sum())
+    if mcnemar(higher, lower) < ALPHA:
+        good = higher > lower
+    else:
+        good = (single_step > attacked.clean_loss[right]).mean() > MOST
+    return Finding(
+        "ok" if good else "suspicious",
+        f"{beaten.evidence}; the loss ends above FGSM's for {higher} images that it"
+        f" gets right, below for {lower}",
+    )
+
+
+def noise_vs_attack(measured: Measurements, attacked: Attacked) -> Finding:
+    """An attack that breaks no more images than random noise does not attack.
+
+    Carlini et al., brute force.
+    """
+    contests = {
+        epsilon: (attacked.usual[:, column], attacked.noise[:, column])
+        for column, epsilon in enumerate(measured.epsilons)
+        if epsilon >= measured.epsilon
+    }
+    attack, noise = contests[measured.epsilon]
+    beaten = _rivals(USUAL_PGD, attack, "uniform noise", noise)
+    if beaten.verdict != "ok" or _wins(attack, noise) or _is_nearly_all(attack):
+        return beaten
+    larger = [epsilon for epsilon, contest in contests.items() if _wins(*contest)]
+    if larger:
+        return Finding(
+            "not tested",
+            f"{beaten.evidence}; too small an epsilon to tell them apart, as {larger[0]:g} does",
+        )
+    return Finding(
+        "suspicious", f"{beaten.evidence}; nor do they differ up to epsilon {max(contests):g}"
+    )
+
+
+def steps_and_restarts(measured: Measurements, attacked: Attacked) -> Finding:
+    """An attack that more steps or restarts still strengthen was stopped too early.
+
+    Carlini et al.; Pintor et al., incomplete optimisation.
+    """
+    usual = attacked.usual[:, measured.epsilons.index(measured.epsilon)]
+    return _rivals(USUAL_PGD, usual, PATIENT_PGD, attacked.patient)
+
+
+def error_over_epsilon(measured: Measurements, attacked: Attacked) -> Finding:
+    """A larger ball holds all examples of a smaller one, so the error cannot fall.
+
+    Carlini et al., sanity tests.
+    """
+    attacks = list(zip(measured.epsilons, attacked.usual.T, strict=True))
+    worst = _worst(
+        _rivals(f"epsilon {larger:g}", broken, f"epsilon {smaller:g}", broken_before)
+        for (smaller, broken_before), (larger, broken) in pairwise(attacks)
+    )
+    errors = ", ".join(f"{100 * broken.mean():.1f} % at {epsilon:g}" for epsilon, broken in attacks)
+    evidence = f"{USUAL_PGD}, error over epsilon: {errors}"
+    return Finding(
+        worst.verdict, evidence if worst.verdict == "ok" else f"{evidence}; {worst.evidence}"
+    )
+
+
+def error_at_half(measured: Measurements, attacked: Attacked) -> Finding:
+    """At epsilon 0.5 every image can be painted mid-grey, so an attack must break about all.
+
+    One that breaks fewer than the grey paint does not work. Carlini et al., sanity tests; Pintor et
+    al., unconstrained attack failure.
+    """
+    half = attacked.usual[:, measured.epsilons.index(HALF)]
+    evidence = f"{USUAL_PGD} at epsilon {HALF:g}: {_errors(half)}"
+    if _wins(attacked.grey, half):
+        return Finding("broken", f"{evidence}, which mid-grey beats: {_errors(attacked.grey)}")
+    return Finding("ok" if _is_nearly_all(half) else "suspicious", evidence)
+
+
+def black_box_vs_white_box(measured: Measurements, attacked: Attacked) -> Finding:
+    """An attack that sees only answers cannot beat one that sees gradients, unless these mislead.
+
+    Carlini et al.
+    """
+    return _rivals(PATIENT_PGD, attacked.patient, SQUARE, attacked.black_box)
+
+
+def transfer_vs_white_box(measured: Measurements, attacked: Attacked) -> Finding:
+    """Examples made on another model cannot beat those made on the model, unless these fail.
+
+    Carlini et al.; Pintor et al., transfer failure.
+    """
+    if not measured.transferred:
+        return Finding("not tested", "no other model has gradients")
+    return _worst(
+        _rivals(PATIENT_PGD, attacked.patient, f"transfer from {source}", broken)
+        for source, broken in measured.transferred.items()
+    )
+
+
+OF_ANSWERS: dict[str, Callable[[Measurements], Finding]] = {
+    "train mode": train_mode,
+    "random answers": random_answers,
+    "gradients": gradients,
+}
+"""Name -> indicator, of any model."""
+
+OF_ATTACKS: dict[str, Callable[[Measurements, Attacked], Finding]] = {
+    "loss along the attack": loss_along_the_attack,
+    "iterative vs single step": iterative_vs_single_step,
+    "noise vs attack": noise_vs_attack,
+    "steps and restarts": steps_and_restarts,
+    "error over epsilon": error_over_epsilon,
+    "error at epsilon 0.5": error_at_half,
+    "black box vs white box": black_box_vs_white_box,
+    "transfer vs white box": transfer_vs_white_box,
+}
+"""Name -> indicator, of a model with gradients."""
+
+
+# --- the statistics ---------------------------------------------------------------------------
+
+
+def _rivals(attack: str, broken: np.ndarray, rival: str, rival_broken: np.ndarray) -> Finding:
+    """Judge an attack by whether a rival that should not be stronger is so on the same images.
+
+    Args:
+        attack, rival: what they are called.
+        broken, rival_broken: (N,) bool, where the model is wrong after each.
+    """
+    n = len(broken)
+    only, rival_only = int((broken & ~rival_broken).sum()), int((rival_broken & ~broken).sum())
+    p_value, gap = mcnemar(only, rival_only), (rival_only - only) / n
+    verdict: Verdict = "ok"
+    if p_value < ALPHA and gap > MATTERS:
+        verdict = "broken" if gap > RUINS else "suspicious"
+    return Finding(
+        verdict,
+        f"{attack}: {_errors(broken)}; {rival}: {_errors(rival_broken)}; {only} only by the first,"
+        f" {rival_only} only by the second (p = {p_value:.2g})",
+    )
+
+
+def _wins(attack: np.ndarray, other: np.ndarray) -> bool:
+    """Tell whether an attack breaks more of the same images than another one, beyond chance."""
+    only, other_only = int((attack & ~other).sum()), int((other & ~attack).sum())
+    return only > other_only and mcnemar(only, other_only) < ALPHA
+
+
+def _is_nearly_all(broken: np.ndarray) -> bool:
+    return rate(int(broken.sum()), len(broken)).high >= NEARLY_ALL
+
+
+def _defect(count: int, total: int) -> Verdict:
+    """Judge a defect that `count` of `total` images have."""
+    low = rate(count, total).low
+    return "broken" if low > MOST else "suspicious" if low > SOME else "ok"
+
+
+def _worst(findings: Iterable[Finding]) -> Finding:
+    return max(findings, key=lambda finding: VERDICTS.index(finding.verdict))
+
+
+def _errors(broken: np.ndarray) -> str:
+    count, n = int(broken.sum()), len(broken)
+    share, low, high = (100 * value for value in rate(count, n))
+    return f"{count} of {n} wrong ({share:.1f} % [{low:.1f}, {high:.1f}])"
