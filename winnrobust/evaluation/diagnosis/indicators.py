@@ -260,7 +260,7 @@ def transfer_vs_white_box(measured: Measurements, attacked: Attacked) -> Finding
     Carlini et al.; Pintor et al., transfer failure.
     """
     if not measured.transferred:
-        return Finding("not tested", "no other model has gradients")
+        return Finding("not tested", "no other model with gradients to transfer from")
     return _worst(
         _rivals(PATIENT_PGD, attacked.patient, f"transfer from {source}", broken)
         for source, broken in measured.transferred.items()
