@@ -65,13 +65,24 @@ def test_synthesis_is_that_of_one_process(together):
         torch.testing.assert_close(found["adam"][label]["step"], moments["step"])
 
 
-def test_evaluation_is_that_of_one_process(together):
-    alone = worker.evaluation()
-    for name in ("table", "gradients", "clean"):
-        pd.testing.assert_frame_equal(
-            pd.DataFrame(together["evaluation"][name]), pd.DataFrame(alone[name])
-        )
-    assert together["evaluation"]["examples"] == alone["examples"]
+@pytest.mark.parametrize(
+    ("name", "compute"),
+    [
+        ("evaluation", worker.evaluation),
+        ("aimed", lambda: worker.evaluation("random")),
+        ("distances", worker.distances),
+    ],
+)
+def test_evaluation_is_that_of_one_process(together, name, compute):
+    alone = compute()
+    assert set(together[name]) == set(alone)
+    for part, expected in alone.items():
+        if part in worker.TABLES:  # which may hold NaN
+            pd.testing.assert_frame_equal(
+                pd.DataFrame(together[name][part]), pd.DataFrame(expected)
+            )
+        else:
+            assert together[name][part] == expected
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,23 @@
 """What every process of the tests' jobs computes; the first writes it to the file named."""
 
 import sys
+from unittest.mock import patch
 
 import torch
 
+from tests.evaluation.tiny import IMAGES, LABELS, MODELS, NEAREST
 from winnrobust import distributed
+from winnrobust.attacks import ATTACKS, Budget
 from winnrobust.config import TrainConfig
 from winnrobust.data import load_dataset, to_unit
-from winnrobust.evaluation import run
+from winnrobust.evaluation import Evaluation, run
 from winnrobust.methods import METHODS, Batch
 from winnrobust.models import build
 from winnrobust.randomness import stream
 from winnrobust.synthesis import Ascent, synthesise
 
 CPU = torch.device("cpu")
+TABLES = ("table", "gradients", "clean", "worst", "paired", "aimed")
 BATCH = 7
 """Odd, so that two processes get unequal parts."""
 
@@ -55,23 +59,36 @@ def synthesis() -> dict:
     return {"result": result, "adam": adam["state"]}
 
 
-def evaluation() -> dict:
-    """A small evaluation of two networks under both attacks, in uneven batches."""
-    digits = load_dataset("mnist5k").test.first(50)
+def evaluation(aim: str | None = None) -> dict:
+    """A small evaluation of two networks under attacks of both norms, in uneven batches."""
+    digits = load_dataset("mnist5k").test.first(30)
     models = {name: build("vanilla", 1, 28, 10, stream(0, name)) for name in ("first", "second")}
     found = run(
         models,
         to_unit(digits.images),
         digits.labels,
-        attacks=["fgsm", "pgd"],
+        attacks=["fgsm", "pgd", "pgd-l2"],
         epsilons=[0.05, 0.125],
         batch_size=8,
         num_examples=12,
+        budget=Budget(steps=4),
+        aim=aim,
     )
-    return {
-        "table": found.table.to_dict(),
-        "gradients": found.gradients.to_dict(),
-        "clean": found.clean.to_dict(),
+    return told(found)
+
+
+def distances() -> dict:
+    """An evaluation with a minimum-norm attack, in batches smaller than what a process gets."""
+    with patch.dict(ATTACKS, {"nearest": NEAREST}):
+        return told(run(MODELS, IMAGES, LABELS, ["nearest"], epsilons_l2=[0.2], batch_size=1))
+
+
+def told(found: Evaluation) -> dict:
+    """All of an evaluation but how long it took, in plain values."""
+    return {name: getattr(found, name).to_dict() for name in TABLES} | {
+        "unfinished": found.costs.drop(columns="seconds").to_dict(),
+        "timed": bool((found.costs.seconds > 0).all()),
+        "distances": {key: value.tolist() for key, value in found.distances.items()},
         "examples": {name: value.tolist() for name, value in vars(found.examples).items()},
     }
 
@@ -83,6 +100,8 @@ def main() -> None:
             **{name: gradients(name) for name in METHODS},
             "synthesis": synthesis(),
             "evaluation": evaluation(),
+            "aimed": evaluation("random"),
+            "distances": distances(),
         }
         if distributed.is_first():
             torch.save(found, sys.argv[1])

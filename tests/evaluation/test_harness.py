@@ -9,33 +9,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 import winnrobust.evaluation
+from tests.evaluation.problems import problems
+from tests.evaluation.tiny import IMAGES, LABELS, MODELS, Threshold
 from winnrobust.errors import InputError
 from winnrobust.evaluation import evaluate, run
 from winnrobust.evaluation.batch_size import fastest_batch_size
-
-
-class Threshold(nn.Module):
-    """Says 1 where a pixel of a 1x1x2 image is above its threshold, else 0."""
-
-    def __init__(self, pixel: int, threshold: float, steepness: float = 1.0) -> None:
-        super().__init__()
-        self.pixel = pixel
-        self.threshold = threshold
-        self.steepness = steepness
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logit = self.steepness * (images.flatten(1)[:, self.pixel] - self.threshold)
-        return torch.stack([torch.zeros_like(logit), logit], 1)
-
-
-def pixels(*pairs: tuple[float, float]) -> torch.Tensor:
-    return torch.tensor(pairs).reshape(-1, 1, 1, 2)
-
-
-# "left" looks at the first pixel, "right" at the second. An attack on one moves only its pixel.
-MODELS = {"left": Threshold(0, 0.5), "right": Threshold(1, 0.5)}
-IMAGES = pixels((0.9, 0.9), (0.6, 0.9), (0.6, 0.4), (0.1, 0.6), (0.4, 0.1))
-LABELS = torch.tensor([1, 1, 1, 0, 0])
 
 
 def rows(table: pd.DataFrame) -> dict[tuple[float, str, str], pd.Series]:
@@ -239,29 +217,6 @@ def test_randomly_behaving_layers_are_held_in_eval_mode():
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.Linear(2, 2))
     first = evaluate({"net": model}, IMAGES, LABELS)
     assert evaluate({"net": model}, IMAGES, LABELS).equals(first)
-
-
-@st.composite
-def problems(draw, max_classes=3):
-    """Small linear models with weights -1, 0, 1, and images on a grid.
-
-    Logits are exact in float32 and no softmax saturates. With two classes, rounding cannot turn the
-    sign of a gradient that matters, so results can be compared exactly across batches.
-    """
-    whole = st.integers(-1, 1)
-    count = draw(st.integers(1, 12))
-    classes = draw(st.integers(2, max_classes))
-    models = {}
-    for name in draw(st.sampled_from([("a",), ("a", "b"), ("a", "b", "c")])):
-        layer = nn.Linear(4, classes)
-        with torch.no_grad():
-            for parameter in layer.parameters():
-                values = [draw(whole) for _ in range(parameter.numel())]
-                parameter.copy_(torch.tensor(values, dtype=torch.float32).view_as(parameter))
-        models[name] = nn.Sequential(nn.Flatten(), layer)
-    grid = [draw(st.integers(0, 4)) / 4 for _ in range(4 * count)]
-    labels = [draw(st.integers(0, classes - 1)) for _ in range(count)]
-    return models, torch.tensor(grid).reshape(count, 1, 2, 2), torch.tensor(labels)
 
 
 few = settings(max_examples=60, deadline=None)

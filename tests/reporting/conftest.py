@@ -10,9 +10,13 @@ from winnrobust.attacks import GradientStatistics
 from winnrobust.evaluation import Evaluation, Examples
 from winnrobust.evaluation.metrics import (
     PairCounts,
+    aim_table,
     clean_table,
+    cost_table,
     gradient_table,
+    paired_table,
     results_table,
+    worst_table,
 )
 from winnrobust.reporting import write_results
 
@@ -45,6 +49,11 @@ def make_evaluation(counts=PAPER_COUNTS, clean=None, n=10_000, epsilon=0.125) ->
         table=results_table(n, clean, pairs),
         gradients=gradient_table({("fgsm", name): statistics for name in names}),
         clean=clean_table(n, clean),
+        worst=worst_table(n, {("Linf", epsilon, name): counts[name, name][0] for name in names}),
+        paired=paired_table(n, []),
+        costs=cost_table({("fgsm", name): (1.5, 0) for name in names}),
+        aimed=aim_table(n, {}),
+        distances={},
         examples=examples,
         batch_size=500,
     )

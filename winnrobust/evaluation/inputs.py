@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from winnrobust.attacks import ATTACKS
+from winnrobust.attacks import ATTACKS, Attack, Budget, find
 from winnrobust.errors import InputError
+from winnrobust.evaluation.aims import AIMS
 
 
 def checked_models(models: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
@@ -94,41 +95,89 @@ def checked_labels(labels: Tensor | np.ndarray, count: int) -> Tensor:
     return tensor
 
 
-def checked_attacks(attacks: Sequence[str]) -> list[str]:
-    """Return the names of the attacks, each once.
+def checked_attacks(attacks: Sequence[str], aim: str | None = None) -> list[Attack]:
+    """Return the attacks with these names, each once.
+
+    Args:
+        aim: how the classes that they aim at are chosen, if they shall aim.
 
     Raises:
-        InputError: an unknown name, or none.
+        InputError: an unknown name, or none; an unknown aim, or an attack that cannot take one.
     """
     if isinstance(attacks, str) or not isinstance(attacks, Sequence):
         raise InputError(f"attacks must be a list of names such as ['fgsm'], not {attacks!r}")
     if not attacks:
         raise InputError(f"there are no attacks to run; known are {', '.join(ATTACKS)}")
-    for name in attacks:
-        if not isinstance(name, str) or name not in ATTACKS:
-            raise InputError(f"unknown attack '{name}'; known are {', '.join(ATTACKS)}")
-    return list(dict.fromkeys(attacks))
+    found = [find(str(name)) for name in attacks]
+    if aim is not None:
+        _check_aim(aim, found)
+    return list({attack.name: attack for attack in found}.values())
 
 
-def checked_epsilons(epsilons: Sequence[float]) -> list[float]:
+def _check_aim(aim: str, attacks: Sequence[Attack]) -> None:
+    if aim not in AIMS:
+        raise InputError(f"unknown aim {aim!r}; known are {', '.join(AIMS)}")
+    unable = [attack.name for attack in attacks if not attack.can_aim]
+    if unable:
+        raise InputError(
+            f"{', '.join(unable)} cannot aim at a class; leave out the aim or"
+            f" {'this attack' if len(unable) == 1 else 'these attacks'}"
+        )
+
+
+def checked_epsilons(
+    name: str, epsilons: Sequence[float], at_most: float = math.inf
+) -> list[float]:
     """Return the perturbation bounds, each once, in the order given.
 
+    Args:
+        name: what the argument is called.
+        at_most: the largest that makes sense.
+
     Raises:
-        InputError: none, or one that is not a number in [0, 1].
+        InputError: none, or one that is not a finite number from 0 to `at_most`.
     """
     try:
         values = list(epsilons)
     except TypeError:
         values = []
     if isinstance(epsilons, str) or not values:
-        raise InputError(f"epsilons must be a list of numbers such as [0.125], not {epsilons!r}")
+        raise InputError(f"{name} must be a list of numbers such as [0.125], not {epsilons!r}")
     for value in values:
         # The comparison also refuses NaN.
-        if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value <= 1:
+        if not _is_real(value) or not 0 <= value <= at_most or math.isinf(value):
+            limits = "of at least 0" if at_most == math.inf else f"from 0 to {at_most:g}"
             raise InputError(
-                f"epsilon must be a number from 0 to 1 in the units of [0, 1] images, not {value!r}"
+                f"{name} must be numbers {limits}, in the units of [0, 1] images, not {value!r}"
             )
     return list(dict.fromkeys(float(value) for value in values))
+
+
+def checked_budget(budget: Budget) -> Budget:
+    """Return the budget.
+
+    Raises:
+        InputError: it is none, or something in it is no integer of at least 1.
+    """
+    if not isinstance(budget, Budget):
+        raise InputError(f"budget must be a winnrobust.attacks.Budget, not {type(budget).__name__}")
+    for name, value in budget._asdict().items():
+        if value is not None or name == "eot":
+            check_count(f"budget.{name}", value, at_least=1)
+    return budget
+
+
+def checked_seconds(seconds: float | None) -> float:
+    """Return the time that an attack has; infinite where none was given.
+
+    Raises:
+        InputError: it is not a number above 0.
+    """
+    if seconds is None:
+        return math.inf
+    if not _is_real(seconds) or not seconds > 0:
+        raise InputError(f"seconds must be a number above 0, not {seconds!r}")
+    return float(seconds)
 
 
 def check_count(name: str, value: int, at_least: int) -> None:
@@ -139,6 +188,10 @@ def check_count(name: str, value: int, at_least: int) -> None:
     """
     if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
         raise InputError(f"{name} must be an integer of at least {at_least}, not {value!r}")
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _as_tensor(name: str, value: Tensor | np.ndarray) -> Tensor:
