@@ -103,8 +103,8 @@ def run(
         models=nets,
         attacks=inputs.checked_attacks(attacks, aim),
         epsilons={
-            "Linf": inputs.checked_epsilons("epsilons", epsilons, at_most=1),
-            "L2": inputs.checked_epsilons("epsilons_l2", epsilons_l2),
+            "Linf": inputs.checked_epsilons(epsilons),
+            "L2": inputs.checked_epsilons(epsilons_l2, "epsilons_l2", at_most=math.inf),
         },
         budget=inputs.checked_budget(budget),
         aim=aim,

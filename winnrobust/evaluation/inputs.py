@@ -126,13 +126,13 @@ def _check_aim(aim: str, attacks: Sequence[Attack]) -> None:
 
 
 def checked_epsilons(
-    name: str, epsilons: Sequence[float], at_most: float = math.inf
+    epsilons: Sequence[float], name: str = "epsilons", at_most: float = 1
 ) -> list[float]:
     """Return the perturbation bounds, each once, in the order given.
 
     Args:
         name: what the argument is called.
-        at_most: the largest that makes sense.
+        at_most: the largest that makes sense in its norm.
 
     Raises:
         InputError: none, or one that is not a finite number from 0 to `at_most`.
