@@ -1,5 +1,6 @@
 """What a model answers: logits, and the gradient of a loss with respect to the images."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -115,6 +116,23 @@ def logits(model: nn.Module, images: Tensor, draws: int = 1) -> Tensor:
         return total if draws == 1 else total / draws
 
 
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy (N,) in a form whose gradient survives a confident model.
+
+    It is log(1 + sum over the other classes of exp(their logit - the label's)). The usual form's
+    gradient for the label is p - 1, which float32 rounds to 0 as soon as p > 1 - 6e-8: the others'
+    gradients remain, and point astray.
+
+    Args:
+        logits: (N, K).
+        labels: (N,) int64.
+    """
+    column = labels.unsqueeze(1)
+    label = logits.gather(1, column).squeeze(1)
+    others = logits.scatter(1, column, -math.inf).logsumexp(1)
+    return F.softplus(others - label)
+
+
 def loss_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> LossGradient:
     """Return the logits and d cross-entropy / d images, whatever gradient mode the caller is in.
 
@@ -127,10 +145,7 @@ def loss_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> LossGradi
         InputError: the model returns no logits, or they do not depend on the images differentiably.
     """
 
-    def cross_entropy(found: Tensor) -> Tensor:
-        return F.cross_entropy(found, labels.clone(), reduction="none")
-
-    return gradient_of(cross_entropy, model, images)
+    return gradient_of(lambda found: cross_entropy(found, labels.clone()), model, images)
 
 
 def gradient_of(loss: Loss, model: nn.Module, images: Tensor, draws: int = 1) -> LossGradient:

@@ -6,11 +6,16 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from winnrobust import randomness
-from winnrobust.attacks.passes import LossGradient, gradient_of, logits, loss_gradient
+from winnrobust.attacks.passes import (
+    LossGradient,
+    cross_entropy,
+    gradient_of,
+    logits,
+    loss_gradient,
+)
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 """From the logits (n, K) of the images with the numbers (n,) to what an attack raises, (n,)."""
@@ -97,8 +102,8 @@ class Target:
     def cross_entropy(self, logits: Tensor, rows: Tensor) -> Tensor:
         """What most attacks raise: the loss of the true label, or the negative one of the aim."""
         if self.aims is None:
-            return F.cross_entropy(logits, self.labels[rows], reduction="none")
-        return -F.cross_entropy(logits, self.aims[rows], reduction="none")
+            return cross_entropy(logits, self.labels[rows])
+        return -cross_entropy(logits, self.aims[rows])
 
     def gradient(
         self, objective: Objective, points: Tensor, rows: Tensor, draws: int = 1
