@@ -234,7 +234,9 @@ def test_the_offset_to_the_boundary_is_the_smallest(seed, value):
         assert abs(reached) == pytest.approx(abs(value) - corner.sum().item())
     else:
         assert reached == pytest.approx(0, abs=1e-9)
-        assert found.abs().max().item() == pytest.approx(optimum, abs=1e-9)
+        assert found.abs().max().item() == pytest.approx(
+            optimum, abs=1e-6
+        )  # the solver's own tolerance
 
 
 def test_fab_finds_the_distance_to_a_plane():
