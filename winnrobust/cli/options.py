@@ -41,9 +41,14 @@ runs_option = click.option(
 
 
 class EpsilonList(click.ParamType):
-    """One or several budgets: `0.125`, or `0.0625,0.125`."""
+    """One or several bounds: `0.125`, or `0.0625,0.125`."""
 
     name = "eps[,eps...]"
+
+    def __init__(self, flag: str, at_most: float) -> None:
+        """Take the option's name, for messages, and the largest bound that makes sense."""
+        self.flag = flag
+        self.at_most = at_most
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -55,9 +60,12 @@ class EpsilonList(click.ParamType):
             try:
                 epsilon = float(part)
             except ValueError:
-                self.fail(f"'{part}' is not a number; write --eps 0.125 or --eps 0.0625,0.125")
-            if not (math.isfinite(epsilon) and 0 <= epsilon <= 1):
-                self.fail(f"epsilon must be from 0 to 1 (pixels are in [0, 1]), not {part}")
+                self.fail(
+                    f"'{part}' is not a number; write {self.flag} 0.125 or {self.flag} 0.0625,0.125"
+                )
+            if not (math.isfinite(epsilon) and 0 <= epsilon <= self.at_most):
+                limits = "0 or more" if self.at_most == math.inf else f"from 0 to {self.at_most:g}"
+                self.fail(f"epsilon must be {limits} (pixels are in [0, 1]), not {part}")
             epsilons.append(abs(epsilon))  # -0.0 is 0
         return epsilons
 
@@ -65,16 +73,23 @@ class EpsilonList(click.ParamType):
 eps_option = click.option(
     "--eps",
     "epsilons",
-    type=EpsilonList(),
+    type=EpsilonList("--eps", 1),
     multiple=True,
     help="L-infinity budget in [0, 1] pixel units; several with commas or by repeating the option."
     "  [default: 0.125]",
 )
+eps_l2_option = click.option(
+    "--eps-l2",
+    "epsilons_l2",
+    type=EpsilonList("--eps-l2", math.inf),
+    multiple=True,
+    help="The same for L2 attacks: the length of the change of a whole image.  [default: 1.5]",
+)
 
 
-def flatten_epsilons(given: tuple[list[float], ...]) -> list[float]:
-    """All epsilons given, in order and without repeats; the paper's 0.125 if none."""
-    return list(dict.fromkeys(epsilon for group in given for epsilon in group)) or [0.125]
+def flatten_epsilons(given: tuple[list[float], ...], default: float = 0.125) -> list[float]:
+    """All epsilons given, in order and without repeats; the default (the paper's) if none."""
+    return list(dict.fromkeys(epsilon for group in given for epsilon in group)) or [default]
 
 
 config_file_option = click.option(

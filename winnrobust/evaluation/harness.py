@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -77,7 +78,8 @@ def run(
         num_examples: how many of the first images to keep whole in the result.
         seed: of the attacks' random starts and random aims; those of an image do not depend on its
             batch.
-        progress: called after each batch with (images done, images in all).
+        progress: called after each attack on each model on each batch with (done, total), where an
+            image counts once for every attack on every model.
         epsilons_l2: bounds of the L2 attacks, as `epsilons`, but with no upper limit.
         budget: what each attack may spend on a batch, and over how many answers of a random model
             it averages.
@@ -145,17 +147,18 @@ def _attack_my_part(
     examples = empty_examples(
         list(plan.models), plan.cases, pixels[:num_examples], truth[:num_examples]
     )
+    tell = _counting(plan, len(pixels), progress)
     planned, done = size, 0
     for start in range(0, len(pixels), planned)[distributed.rank() :: distributed.size()]:
         stop = min(start + planned, len(pixels))
-        done += stop - start
         while start < stop:
             batch = slice(start, min(start + size, stop))
             room = max(num_examples - start, 0)
             try:
                 judged, kept = _judge_batch(
-                    plan, pixels[batch], truth[batch], start, room, counts.efforts
-                )
+                    plan, pixels[batch], truth[batch], start, room, counts.efforts,
+                    partial(tell, done),
+                )  # fmt: skip
             except torch.cuda.OutOfMemoryError:
                 if size == 1:
                     raise
@@ -163,10 +166,23 @@ def _attack_my_part(
                 continue
             counts.add(judged, truth[batch], start)
             _keep(judged, kept, start, examples)
+            done += batch.stop - start
             start = batch.stop
-        if progress is not None:
-            progress(min(done * distributed.size(), len(pixels)), len(pixels))
     return counts, examples, size
+
+
+def _counting(
+    plan: Plan, n: int, progress: Callable[[int, int], None] | None
+) -> Callable[[int, int, int], None]:
+    """Return what turns (images done before a batch, its images, attacks on it) into progress."""
+    rounds = len(plan.attacks) * len(plan.models)
+
+    def tell(before: int, batch: int, attacks: int) -> None:
+        if progress is not None:
+            done = (before * rounds + batch * attacks) * distributed.size()
+            progress(min(done, n * rounds), n * rounds)
+
+    return tell
 
 
 def _judge_batch(
@@ -176,11 +192,13 @@ def _judge_batch(
     start: int,
     room: int,
     before: Mapping[AttackOnModel, Effort],
+    tell: Callable[[int, int], None],
 ) -> tuple[Judged, list[Tensor]]:
     """Attack all models with one batch, which begins at image `start` of all, and judge it.
 
     Args:
         before: what the attacks took so far.
+        tell: called after each attack with (images of the batch, attacks on it so far).
 
     Returns:
         The judgement and, for each case, the first `room` adversarial examples.
@@ -203,6 +221,7 @@ def _judge_batch(
                 predictions[case] = torch.stack(
                     [prediction(name, judge, adversarials) for name, judge in plan.models.items()]
                 )
+            tell(len(images), len(efforts))
         # Last, because an attack may have made this pass already.
         clean.append(_clean_logits(source, target).argmax(1).cpu())
     judged = Judged(

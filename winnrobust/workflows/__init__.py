@@ -1,12 +1,15 @@
 """What the commands do, from start to end: the layers of the package put in a row."""
 
-from winnrobust.workflows.attacking import attack_runs
+from winnrobust.workflows.attacking import AttackSettings, attack_runs
+from winnrobust.workflows.candidates import ForeignModel
 from winnrobust.workflows.comparing import compare
 from winnrobust.workflows.runs import new_run_path, newest_of_each_method, newest_run_like
 from winnrobust.workflows.shared import stamp
 from winnrobust.workflows.training import resume_run, train_run
 
 __all__ = [
+    "AttackSettings",
+    "ForeignModel",
     "attack_runs",
     "compare",
     "new_run_path",

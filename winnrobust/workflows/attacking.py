@@ -1,77 +1,227 @@
 """`winnrobust attack`: models and images in, a results folder out."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from winnrobust import distributed, provenance
-from winnrobust.data import to_unit
+from winnrobust.attacks import DEFAULT_BUDGET, Budget
+from winnrobust.data import ImageSplit, to_unit
 from winnrobust.errors import InputError
 from winnrobust.evaluation import Evaluation
 from winnrobust.evaluation import run as evaluate_models
+from winnrobust.evaluation.diagnosis import diagnose
 from winnrobust.evaluation.inputs import checked_attacks
-from winnrobust.progress import bar, say
+from winnrobust.files import check_free
+from winnrobust.progress import counted, say
 from winnrobust.reporting import write_results
-from winnrobust.workflows.candidates import load_candidates, provenance_of, row, say_what_differs
+from winnrobust.user_data import load_user_data
+from winnrobust.workflows.candidates import (
+    Candidate,
+    ForeignModel,
+    load_candidates,
+    say_what_differs,
+)
+from winnrobust.workflows.preflight import check_fit, check_sources
 from winnrobust.workflows.shared import load_data, results_folder
+
+DIAGNOSED = 256
+"""False robustness is looked for on the first so many images."""
+
+DIAGNOSED_EPSILON = 0.125
+"""Where it is looked for if the attacks have no L-infinity bound above 0."""
+
+
+@dataclass(frozen=True)
+class AttackSettings:
+    """What is done to the models; see `winnrobust.evaluation.run`.
+
+    Attributes:
+        diagnose: whether false robustness is looked for, too.
+    """
+
+    attacks: Sequence[str] = ("fgsm",)
+    epsilons: Sequence[float] = (0.125,)
+    epsilons_l2: Sequence[float] = (1.5,)
+    budget: Budget = DEFAULT_BUDGET
+    aim: str | None = None
+    seconds: float | None = None
+    seed: int = 0
+    batch_size: int | None = None
+    diagnose: bool = True
+
+
+@dataclass(frozen=True)
+class Images:
+    """What the models are attacked on.
+
+    Attributes:
+        name: what results call the data.
+        split: the images.
+        whole: whether these are all that there are.
+        origin: what the manifest says besides.
+    """
+
+    name: str
+    split: ImageSplit
+    whole: bool
+    origin: dict[str, Any]
 
 
 def attack_runs(
     paths: Sequence[Path],
     out: Path,
-    *,
-    attacks: Sequence[str],
-    epsilons: Sequence[float],
-    dataset_name: str | None,
-    data_root: Path | None,
-    limit: int | None,
-    batch_size: int | None,
+    settings: AttackSettings,
     device: torch.device,
+    *,
+    foreign: Sequence[ForeignModel] = (),
+    dataset: str | None = None,
+    data: Path | None = None,
+    data_root: Path | None = None,
+    limit: int | None = None,
 ) -> Evaluation:
-    """Attack the models at `paths` with each other as judges and write the results to `out`.
+    """Attack models with each other as judges and write the results to `out`.
+
+    Args:
+        paths: run folders or model files of ours.
+        foreign: models from elsewhere.
+        dataset: name of a data set whose test images are attacked; None for that trained on.
+        data: a folder or file with images of the user's own instead.
+        limit: how many of the first images; None for all.
 
     Raises:
-        InputError: models or data cannot be used, or `out` exists.
+        InputError: models or data cannot be used, or `out` exists; before any long work.
     """
-    checked_attacks(attacks)
-    candidates = load_candidates(paths)
-    trained_on = list(dict.fromkeys(candidate.info.dataset for candidate in candidates))
-    if dataset_name is None and len(trained_on) > 1:
-        raise InputError(
-            f"the models were trained on {' and '.join(trained_on)}; say with --dataset which test"
-            " images to attack"
-        )
-    dataset = load_data(dataset_name or trained_on[0], data_root)
-    test = dataset.test.first(limit)
+    attacks = checked_attacks(settings.attacks, settings.aim)
+    if distributed.is_first():
+        check_free(out)
+    candidates = load_candidates(paths, foreign)
+    check_sources(attacks, [candidate.name for candidate in candidates])
+    test = _test_images(candidates, dataset, data, data_root, limit)
+    say_what_differs(candidates)
+    check_fit(candidates, attacks, test.split, device)
     with results_folder(out) as folder:
-        models = ", ".join(f"{candidate.name} ({candidate.path})" for candidate in candidates)
-        say_what_differs(candidates)
-        say(f"attacking {models} on {len(test)} test images of {dataset.name} ({device})")
-        with bar(len(test), "attack", unit="image") as status:
+        told = ", ".join(f"{candidate.name} ({candidate.path})" for candidate in candidates)
+        say(f"attacking {told} on {len(test.split)} test images of {test.name} ({device})")
+        modules = {candidate.name: candidate.module for candidate in candidates}
+        images, labels = to_unit(test.split.images), test.split.labels
+        diagnosis = None
+        if settings.diagnose:
+            with counted("diagnose", "image") as progress:
+                diagnosis = diagnose(
+                    modules,
+                    images[:DIAGNOSED],
+                    labels[:DIAGNOSED],
+                    epsilon=max(settings.epsilons) or DIAGNOSED_EPSILON,
+                    seed=settings.seed,
+                    batch_size=settings.batch_size,
+                    device=device,
+                    progress=progress,
+                )
+        with counted("attack", "image") as progress:
             evaluation = evaluate_models(
-                {candidate.name: candidate.network for candidate in candidates},
-                to_unit(test.images),
-                test.labels,
-                attacks=attacks,
-                epsilons=epsilons,
-                batch_size=batch_size,
+                modules,
+                images,
+                labels,
+                attacks=settings.attacks,
+                epsilons=settings.epsilons,
+                batch_size=settings.batch_size,
                 device=device,
-                progress=lambda done, total: status.update(done - status.n),
+                seed=settings.seed,
+                progress=progress,
+                epsilons_l2=settings.epsilons_l2,
+                budget=settings.budget,
+                aim=settings.aim,
+                seconds=settings.seconds,
             )
-        data = {"name": dataset.name, "split": "test", "n": len(test), "sha256": test.sha256()}
-        manifest = provenance.describe(device) | {
-            "data": data,
-            "batch_size": evaluation.batch_size,
-            "models": {candidate.name: provenance_of(candidate) for candidate in candidates},
-        }
         if distributed.is_first():
             write_results(
                 folder,
                 evaluation,
-                [row(candidate) for candidate in candidates],
-                manifest,
-                dataset.name,
-                limit if len(test) < len(dataset.test) else None,
+                [candidate.told for candidate in candidates],
+                _manifest(candidates, test, evaluation, device)
+                | {
+                    "settings": _told(settings),
+                    "diagnosis": None if diagnosis is None else diagnosis.to_dict("records"),
+                },
+                test.name,
+                None if test.whole else limit,
             )
     return evaluation
+
+
+def _test_images(
+    candidates: Sequence[Candidate],
+    dataset: str | None,
+    data: Path | None,
+    data_root: Path | None,
+    limit: int | None,
+) -> Images:
+    """Load what the models are to be attacked on.
+
+    Raises:
+        InputError: nobody knows what that is, or it cannot be used.
+    """
+    if data is not None:
+        return _user_images(data, limit)
+    trained_on = list(dict.fromkeys(filter(None, (each.dataset for each in candidates))))
+    if dataset is None and len(trained_on) != 1:
+        known = (
+            f"the models were trained on {' and '.join(trained_on)}"
+            if trained_on
+            else ("nobody knows what these models were trained on")
+        )
+        raise InputError(
+            f"{known}; say with --dataset which test images to attack, or give your own with --data"
+        )
+    loaded = load_data(dataset or trained_on[0], data_root)
+    split = loaded.test.first(limit)
+    return Images(loaded.name, split, len(split) == len(loaded.test), {})
+
+
+def _user_images(path: Path, limit: int | None) -> Images:
+    given = load_user_data(path, limit)
+    found = len(given.images.labels.unique())
+    if given.classes:
+        say(f"note: classes are numbered by name: {_numbered(given.classes)}")
+    elif found == 1:
+        say(f"note: these {len(given.images)} images of {path} are all of the same class")
+    origin = {"path": str(path), "classes": given.classes}
+    return Images(path.resolve().stem, given.images, len(given.images) == given.total, origin)
+
+
+def _numbered(classes: Sequence[str]) -> str:
+    shown = ", ".join(f"{number} {name}" for number, name in enumerate(classes[:12]))
+    return shown + (", ..." if len(classes) > 12 else "")
+
+
+def _manifest(
+    candidates: Sequence[Candidate], test: Images, evaluation: Evaluation, device: torch.device
+) -> dict[str, Any]:
+    data = {
+        "name": test.name,
+        "split": "test",
+        "n": len(test.split),
+        "sha256": test.split.sha256(),
+        **test.origin,
+    }
+    return provenance.describe(device) | {
+        "data": data,
+        "batch_size": evaluation.batch_size,
+        "models": {candidate.name: candidate.provenance for candidate in candidates},
+    }
+
+
+def _told(settings: AttackSettings) -> dict[str, Any]:
+    """What results say of the settings, as schema.json has it."""
+    return {
+        "epsilons": list(settings.epsilons),
+        "epsilons_l2": list(settings.epsilons_l2),
+        "budget": settings.budget._asdict(),
+        "aim": settings.aim,
+        "seconds": settings.seconds,
+        "seed": settings.seed,
+    }

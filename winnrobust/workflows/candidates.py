@@ -2,48 +2,81 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from winnrobust.checkpoint import ModelInfo, load_model
+from torch import nn
+
+from winnrobust.checkpoint import load_model
 from winnrobust.errors import InputError
-from winnrobust.files import read_json
-from winnrobust.models import IntrospectiveNetwork
+from winnrobust.foreign import Preprocessing, files_of, load_module
 from winnrobust.progress import say
 from winnrobust.reporting import load_run
 from winnrobust.run_folder import RunFolder
-from winnrobust.workflows.runs import is_complete
 from winnrobust.workflows.shared import REFERENCE_METHOD
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A trained model to be attacked.
+class ForeignModel:
+    """A model from elsewhere, as a user names it.
 
     Attributes:
         name: what tables call it.
-        path: its run folder, or its model file if that was named.
-        network, info: the model.
-        sha256: hash of its file.
+        spec: `package.module:factory`, or a file.
+        weights: a safetensors file for what the factory makes.
+        preprocessing: what is done to images in [0, 1] before it sees them.
     """
 
     name: str
-    path: Path
-    network: IntrospectiveNetwork
-    info: ModelInfo
-    sha256: str
+    spec: str
+    weights: Path | None = None
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
 
-def load_candidates(paths: Sequence[Path]) -> list[Candidate]:
-    """Load run folders or model files, the baseline first, each under a name of its own.
+@dataclass(frozen=True)
+class Candidate:
+    """A model to be attacked.
 
-    A model is named after its method; where a method comes more than once, after its seed too; and
-    where that is not enough, after its path.
+    Attributes:
+        name: what tables call it.
+        path: the run folder, the file or the `package.module:factory` that it comes from.
+        module: what takes images in [0, 1] and returns logits.
+        told: what results say of it besides its errors: `reporting.results.MODEL_KEYS`.
+        provenance: what the manifest says of it.
+        dataset: what it was trained on; None if nobody knows.
+        foreign: how it was named, and the module without its preprocessing, if from elsewhere.
+    """
+
+    name: str
+    path: str
+    module: nn.Module
+    told: dict[str, Any]
+    provenance: dict[str, Any]
+    dataset: str | None = None
+    foreign: tuple[ForeignModel, nn.Module] | None = None
+
+
+def load_candidates(paths: Sequence[Path], foreign: Sequence[ForeignModel] = ()) -> list[Candidate]:
+    """Load runs and models from elsewhere, the baseline first, each under a name of its own.
+
+    Args:
+        paths: run folders or model files of ours. A model is named after its method; where a method
+            comes more than once, after its seed too; and where that is not enough, after its path.
+        foreign: they come last.
 
     Raises:
-        InputError: a path is neither a run nor a model, or given twice.
+        InputError: one cannot be loaded, or a name or path is given twice.
     """
+    candidates = [*_load_runs(paths), *map(_load_foreign, foreign)]
+    names = [candidate.name for candidate in candidates]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two models are called '{name}'; give the --model another name")
+    return candidates
+
+
+def _load_runs(paths: Sequence[Path]) -> list[Candidate]:
     loaded = []
     for path in paths:
         model = RunFolder(path).model if path.is_dir() else path
@@ -51,13 +84,64 @@ def load_candidates(paths: Sequence[Path]) -> list[Candidate]:
             raise InputError(
                 f"{path} holds no model.safetensors; it is no run, or has no epoch yet"
             )
-        loaded.append((path, *load_model(model), _file_sha256(model)))
-    loaded.sort(key=lambda item: item[2].method != REFERENCE_METHOD)
+        loaded.append((path, model, *load_model(model)))
+    loaded.sort(key=lambda item: item[3].method != REFERENCE_METHOD)
     names = _distinct(
         (info.method, f"{info.method}-seed{info.seed}", f"{info.method} ({path})")
-        for path, _, info, _ in loaded
+        for path, _, _, info in loaded
     )
-    return [Candidate(name, *item) for name, item in zip(names, loaded, strict=True)]
+    several_archs = len({info.arch for *_, info in loaded}) > 1
+    candidates = []
+    for name, (path, model, network, info) in zip(names, loaded, strict=True):
+        told = {
+            "name": name,
+            "group": f"{info.method} {info.arch}" if several_archs else info.method,
+            "method": info.method,
+            "arch": info.arch,
+            "path": str(path),
+            "parameters": _parameters(network),
+            "epoch": info.epoch,
+            "seed": info.seed,
+            "weights_sha256": _file_sha256(model),
+        }
+        provenance: dict[str, Any] = {"header": asdict(info)}
+        if path.is_dir():
+            run = load_run(path)
+            provenance |= {"config": run.config, "manifest": run.manifest, "metrics": run.metrics}
+        candidates.append(Candidate(name, str(path), network, told, provenance, info.dataset))
+    return candidates
+
+
+def _load_foreign(foreign: ForeignModel) -> Candidate:
+    try:
+        module = load_module(foreign.spec, foreign.weights)
+    except InputError as error:
+        raise InputError(f"model '{foreign.name}': {error}") from error
+    files = files_of(foreign.spec, foreign.weights)
+    hashes = {str(file): _file_sha256(file) for file in files}
+    told = {
+        "name": foreign.name,
+        "group": foreign.name,
+        "method": None,
+        "arch": None,
+        "path": foreign.spec,
+        "parameters": _parameters(module) or None,  # an ONNX file keeps its own to itself
+        "epoch": None,
+        "seed": None,
+        "weights_sha256": hashes.get(str(foreign.weights or foreign.spec)),
+    }
+    provenance = {
+        "loaded": {
+            "model": foreign.spec,
+            "weights": None if foreign.weights is None else str(foreign.weights),
+            "files_sha256": hashes,
+            "preprocessing": asdict(foreign.preprocessing),
+        }
+    }
+    around = foreign.preprocessing.around(module)
+    return Candidate(
+        foreign.name, foreign.spec, around, told, provenance, foreign=(foreign, module)
+    )
 
 
 def _distinct(choices: Iterable[tuple[str, ...]]) -> list[str]:
@@ -72,41 +156,22 @@ def _distinct(choices: Iterable[tuple[str, ...]]) -> list[str]:
     return names
 
 
-def row(candidate: Candidate) -> dict[str, Any]:
-    """What results say of a model besides its errors."""
-    parameters = sum(parameter.numel() for parameter in candidate.network.parameters())
-    return {
-        "name": candidate.name,
-        "method": candidate.info.method,
-        "arch": candidate.info.arch,
-        "path": str(candidate.path),
-        "parameters": parameters,
-        "epoch": candidate.info.epoch,
-        "seed": candidate.info.seed,
-        "weights_sha256": candidate.sha256,
-    }
-
-
-def provenance_of(candidate: Candidate) -> dict[str, Any]:
-    """A model's own header, and its run's settings, manifest and metrics where there is a run."""
-    told: dict[str, Any] = {"header": asdict(candidate.info)}
-    if candidate.path.is_dir():
-        run = load_run(candidate.path)
-        told |= {"config": run.config, "manifest": run.manifest, "metrics": run.metrics}
-    return told
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _file_sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def say_what_differs(candidates: Sequence[Candidate]) -> None:
-    """Say in what else than their method the models' training differs, so that nobody misses it."""
+    """Say in what else than their method the runs' training differs, so that nobody misses it."""
     told = {
-        candidate.name: read_json(RunFolder(candidate.path).config)
-        | {"complete": is_complete(candidate.path)}
+        candidate.name: candidate.provenance["config"]
+        | {"complete": candidate.provenance["manifest"].get("status") == "complete"}
         for candidate in candidates
-        if candidate.path.is_dir()
+        if "config" in candidate.provenance
     }
     for name in (
         "dataset",

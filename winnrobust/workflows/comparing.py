@@ -10,7 +10,7 @@ from winnrobust import distributed
 from winnrobust.config import TrainConfig
 from winnrobust.files import check_free
 from winnrobust.reporting import write_report
-from winnrobust.workflows.attacking import attack_runs
+from winnrobust.workflows.attacking import AttackSettings, attack_runs
 from winnrobust.workflows.shared import REFERENCE_METHOD, load_data, results_folder
 from winnrobust.workflows.training import resume_run, train_run
 
@@ -47,13 +47,9 @@ def compare(
         attack_runs(
             paths,
             folder / "results",
-            attacks=["fgsm"],
-            epsilons=epsilons,
-            dataset_name=None,
+            AttackSettings(epsilons=epsilons, diagnose=False),
+            device,
             data_root=data_root,
-            limit=None,
-            batch_size=None,
-            device=device,
         )
         if distributed.is_first():
             write_report([folder / "results"], folder)

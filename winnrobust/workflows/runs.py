@@ -60,7 +60,7 @@ def newest_of_each_method(runs: Path, dataset: str | None, arch: str | None) -> 
     newest: dict[str, Path] = {}
     found = [(path, config) for path, config in find_runs(runs) if RunFolder(path).model.exists()]
     # Stable: complete runs before those that are still being trained or were given up.
-    for path, config in sorted(found, key=lambda item: not is_complete(item[0])):
+    for path, config in sorted(found, key=lambda item: not _is_complete(item[0])):
         if config.dataset == (dataset or config.dataset) and config.arch == (arch or config.arch):
             dataset, arch = config.dataset, config.arch
             newest.setdefault(config.method, path)
@@ -73,7 +73,6 @@ def newest_of_each_method(runs: Path, dataset: str | None, arch: str | None) -> 
     return list(newest.values())
 
 
-def is_complete(path: Path) -> bool:
-    """Tell whether the run in a folder was trained to its end."""
+def _is_complete(path: Path) -> bool:
     manifest = read_json(RunFolder(path).manifest)
     return isinstance(manifest, dict) and manifest.get("status") == "complete"

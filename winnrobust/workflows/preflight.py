@@ -1,0 +1,92 @@
+"""What is checked, and said, before an evaluation starts its long work."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from winnrobust.attacks import ATTACKS, PREFIX, Attack, loss_gradient
+from winnrobust.data import ImageSplit, to_unit
+from winnrobust.devices import device_of
+from winnrobust.errors import InputError
+from winnrobust.evaluation.prediction import check_classes, errors_named
+from winnrobust.evaluation.state import frozen
+from winnrobust.foreign.conventions import check_shape_taken, doubts
+from winnrobust.progress import say
+from winnrobust.workflows.candidates import Candidate
+
+FEW = 256
+"""Images that the clean error is judged by."""
+
+
+def check_sources(attacks: Sequence[Attack], names: Sequence[str]) -> None:
+    """Check that the models that `transfer:NAME` attacks come from take part.
+
+    Raises:
+        InputError: one does not.
+    """
+    for attack in attacks:
+        if _source(attack) not in (None, *names):
+            raise InputError(
+                f"{attack.name}: there is no model '{_source(attack)}'; there are"
+                f" {', '.join(names)}"
+            )
+
+
+def check_fit(
+    candidates: Sequence[Candidate],
+    attacks: Sequence[Attack],
+    test: ImageSplit,
+    device: torch.device,
+) -> None:
+    """Check that the models take the images, know their classes, and can be attacked as asked.
+
+    Says what is doubtful about the way in which models from elsewhere are used.
+
+    Raises:
+        InputError: one does not, or has no gradient for an attack that needs it.
+    """
+    few = to_unit(test.images[:FEW])
+    modules = {candidate.name: candidate.module for candidate in candidates}
+    with frozen(modules.values(), device):
+        for name, module in modules.items():
+            check_shape_taken(name, module, few[:2])
+        check_classes(modules, few[:2], test.labels)
+        for name, module in modules.items():
+            needing = [attack.name for attack in attacks if _needs_gradient(attack, name)]
+            if needing:
+                _check_gradient(name, module, few[:2], test.labels[:2], needing)
+        for candidate in candidates:
+            if candidate.foreign is not None:
+                foreign, module = candidate.foreign
+                labels = test.labels[:FEW]
+                for doubt in doubts(foreign.name, module, foreign.preprocessing, few, labels):
+                    say(f"note: {doubt}")
+
+
+def _source(attack: Attack) -> str | None:
+    """Name the model that an attack transfers from, if it does."""
+    return attack.name.removeprefix(PREFIX) if attack.access == "transfer" else None
+
+
+def _needs_gradient(attack: Attack, name: str) -> bool:
+    return attack.access == "white-box" or _source(attack) == name
+
+
+def _check_gradient(
+    name: str,
+    module: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    needing: Sequence[str],
+) -> None:
+    place = device_of(module)
+    with errors_named(name, images):
+        try:
+            loss_gradient(module, images.to(place), labels.to(place))
+        except InputError:
+            without = [each.name for each in ATTACKS.values() if each.access != "white-box"]
+            raise InputError(
+                f"it has no gradient, which {', '.join(needing)} would follow; attacks that need"
+                f" none: {', '.join([*without, PREFIX])}OTHER-MODEL"
+            ) from None
