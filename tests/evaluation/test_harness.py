@@ -10,7 +10,8 @@ from torch import nn
 
 import winnrobust.evaluation
 from tests.evaluation.problems import problems
-from tests.evaluation.tiny import IMAGES, LABELS, MODELS, Threshold
+from tests.evaluation.tiny import IMAGES, LABELS, MODELS, NEAREST, Threshold
+from winnrobust.attacks import ATTACKS
 from winnrobust.errors import InputError
 from winnrobust.evaluation import evaluate, run
 from winnrobust.evaluation.batch_size import fastest_batch_size
@@ -122,13 +123,19 @@ class SmallMemory(Threshold):
         return super().forward(images)
 
 
-@pytest.mark.parametrize("attack", ["fgsm", "pgd"])
-def test_short_memory_halves_the_batch_and_changes_nothing(attack):
-    model = SmallMemory(room=2)
-    found = run({"net": model}, IMAGES, LABELS, [attack], [0.2], batch_size=5)
-    expected = run({"net": Threshold(0, 0.5)}, IMAGES, LABELS, [attack], [0.2], batch_size=5)
-    assert found.table.equals(expected.table)
-    assert found.gradients.equals(expected.gradients)
+@pytest.mark.parametrize("attack", ["fgsm", "pgd", "nearest"])
+def test_short_memory_halves_the_batch_and_changes_nothing(attack, monkeypatch):
+    monkeypatch.setitem(ATTACKS, "nearest", NEAREST)
+    models = {"net": SmallMemory(room=2), "other": Threshold(1, 0.5)}
+    found = run(models, IMAGES, LABELS, [attack], [0.2], batch_size=5)
+    roomy = models | {"net": Threshold(0, 0.5)}
+    expected = run(roomy, IMAGES, LABELS, [attack], [0.2], batch_size=5)
+    for table in ("table", "gradients", "clean", "worst", "paired", "aimed"):
+        assert getattr(found, table).equals(getattr(expected, table))
+    assert found.costs.unfinished.equals(expected.costs.unfinished)
+    assert set(found.distances) == set(expected.distances)
+    for key, distances in expected.distances.items():
+        np.testing.assert_array_equal(found.distances[key], distances)
     assert found.batch_size == 2
     assert expected.batch_size == 5
 

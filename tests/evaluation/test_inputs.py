@@ -90,6 +90,10 @@ MISTAKES = {
         {"attacks": ["fgsm", "magic"]},
         "unknown attack 'magic'; known are noise-uniform",
     ),
+    "transfer from nowhere": (
+        {"attacks": ["fgsm", "transfer:neat"]},
+        "'transfer:neat' transfers from a model that is not there; the models are net",
+    ),
     "attack as string": ({"attacks": "fgsm"}, "list of names"),
     "attack no name": ({"attacks": [3]}, "unknown attack '3'"),
     "no attacks": ({"attacks": []}, "no attacks to run; known are noise-uniform"),

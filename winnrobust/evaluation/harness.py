@@ -113,6 +113,7 @@ def run(
         seconds=inputs.checked_seconds(seconds),
         seed=seed,
     )
+    inputs.check_sources(plan.attacks, nets)
     try:
         with frozen(nets.values(), place):
             check_classes(nets, pixels[:2], truth)
@@ -287,8 +288,8 @@ def _unattacked(attack: Attack, target: Target, epsilons: Sequence[float]) -> At
     """Return the images as they are."""
     distances = None
     if attack.minimum_norm:
-        wrong = target.clean_logits.argmax(1) != target.labels
-        distances = torch.where(wrong, 0.0, math.inf)
+        distances = target.images.new_zeros(len(target.images))
+        distances[target.standing] = math.inf
     return AttackResult([target.images for _ in epsilons], NO_GRADIENTS, distances)
 
 

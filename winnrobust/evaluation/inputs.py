@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from winnrobust.attacks import ATTACKS, Attack, Budget, find
+from winnrobust.attacks import ATTACKS, PREFIX, Attack, Budget, find
 from winnrobust.errors import InputError
 from winnrobust.evaluation.aims import AIMS
 
@@ -112,6 +112,20 @@ def checked_attacks(attacks: Sequence[str], aim: str | None = None) -> list[Atta
     if aim is not None:
         _check_aim(aim, found)
     return list({attack.name: attack for attack in found}.values())
+
+
+def check_sources(attacks: Sequence[Attack], models: Mapping[str, nn.Module]) -> None:
+    """Check, before hours of other attacks, that those that transfer have a model to do it from.
+
+    Raises:
+        InputError: it is not among `models`.
+    """
+    for attack in attacks:
+        if attack.access == "transfer" and attack.name.removeprefix(PREFIX) not in models:
+            raise InputError(
+                f"'{attack.name}' transfers from a model that is not there; the models are"
+                f" {', '.join(models)}"
+            )
 
 
 def _check_aim(aim: str, attacks: Sequence[Attack]) -> None:
