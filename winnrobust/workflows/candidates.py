@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from winnrobust.checkpoint import load_model
+from winnrobust.config import TrainConfig
 from winnrobust.errors import InputError
 from winnrobust.foreign import Preprocessing, files_of, load_module
 from winnrobust.progress import say
@@ -173,17 +174,21 @@ def say_what_differs(candidates: Sequence[Candidate]) -> None:
         for candidate in candidates
         if "config" in candidate.provenance
     }
+    defaults = asdict(TrainConfig())
     for name in (
         "dataset",
         "arch",
         "seed",
+        "recipe",
         "epochs",
         "batch_size",
         "lr",
+        "average_decay",
         "limit_train",
         "complete",
     ):
-        values = {model: settings.get(name) for model, settings in told.items()}
+        # A run of an older version lacks the settings that came later: it had their defaults.
+        values = {model: settings.get(name, defaults.get(name)) for model, settings in told.items()}
         if len(set(values.values())) > 1:
             listed = ", ".join(f"{model} {value}" for model, value in values.items())
             say(f"note: the runs differ in {name}: {listed}")
