@@ -3,9 +3,11 @@
 import math
 from typing import NamedTuple
 
-from scipy.stats import binomtest
+from scipy.stats import norm
 
 CONFIDENCE = 0.95
+QUANTILE = float(norm.ppf((1 + CONFIDENCE) / 2))
+"""Standard deviations from the middle of a normal distribution to the end of the interval."""
 
 
 class Rate(NamedTuple):
@@ -24,9 +26,13 @@ class Rate(NamedTuple):
 def rate(count: int, total: int) -> Rate:
     """Return `count` / `total` with its interval; a share of nothing is undefined (NaN), not 0.
 
-    Source of the interval: E. B. Wilson 1927, through scipy.
+    Source of the interval: E. B. Wilson 1927. scipy has it too, behind a binomial test that takes
+    a hundred times as long, and ten models under many attacks have thousands of rates.
     """
     if total == 0:
         return Rate(math.nan, math.nan, math.nan)
-    interval = binomtest(count, total).proportion_ci(CONFIDENCE, method="wilson")
-    return Rate(count / total, float(interval.low), float(interval.high))
+    share, spread = count / total, QUANTILE**2 / total
+    centre = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread)
+    # An interval that ends at 0 or 1 does so exactly, whatever the rounding.
+    return Rate(share, max(min(centre - half, share), 0.0), min(max(centre + half, share), 1.0))

@@ -5,6 +5,7 @@ nobody is dropped for being wrong before the attack.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import NamedTuple
 
 import pandas as pd
@@ -162,6 +163,7 @@ class PairedCounts(NamedTuple):
     second_only: int
 
 
+@cache
 def mcnemar(first_only: int, second_only: int) -> float:
     """Return the two-sided p-value of McNemar's test: do both models err equally often?
 

@@ -28,7 +28,7 @@ LITERAL_READING = 0.5
 class PaperRow:
     """A method's row of Table 3 or 4, in percent; None where the paper has a dash."""
 
-    adversarial_error: float
+    adversarial_error: float | None
     correction_rate_by_method: float | None
     correction_rate_by_baseline: float | None
 

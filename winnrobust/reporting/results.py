@@ -1,28 +1,48 @@
-"""The results folder: an evaluation written down, and read again without any model."""
+"""An evaluation as reports see it, and where to find what in it."""
 
-import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from winnrobust.errors import InputError
-from winnrobust.evaluation import Evaluation, Examples
-from winnrobust.evaluation.intervals import rate
-from winnrobust.evaluation.metrics import GRADIENT_COLUMNS, PairCounts, results_table
-from winnrobust.files import read_json, replacing, write_json, write_text
-from winnrobust.reporting.figures import examples_figure, save_figure
-from winnrobust.reporting.schema import check
-from winnrobust.reporting.tables import comparison_csv, comparison_tables, to_latex, to_markdown
+from winnrobust.evaluation import Examples
+from winnrobust.evaluation.intervals import Rate, rate
+from winnrobust.evaluation.metrics import NO_ATTACK
+from winnrobust.evaluation.seeds import differences, own_errors
 
-SCHEMA = 1
-"""Version of results.json."""
+MODEL_KEYS = (
+    "name",
+    "group",
+    "method",
+    "arch",
+    "path",
+    "parameters",
+    "epoch",
+    "seed",
+    "weights_sha256",
+)
 
-MODEL_KEYS = ("name", "method", "arch", "path", "parameters", "epoch", "seed", "weights_sha256")
+
+class Case(NamedTuple):
+    """An attack at an epsilon, which is in its norm."""
+
+    attack: str
+    norm: str
+    epsilon: float
+
+
+CLEAN = Case(NO_ATTACK, "", 0.0)
+"""No attack at all."""
+
+
+class Level(NamedTuple):
+    """What an attacker may do to an image: all attacks of a norm and an epsilon share it."""
+
+    norm: str
+    epsilon: float
 
 
 @dataclass(frozen=True)
@@ -34,7 +54,14 @@ class Results:
         n: number of images.
         models: one row per model, `MODEL_KEYS` and its clean errors, in the order of the tables.
         table: the tidy table, columns as `evaluation.metrics.RESULT_COLUMNS`.
-        gradients: zero gradients, columns as `evaluation.metrics.GRADIENT_COLUMNS`.
+        worst: worst cases, columns as `WORST_COLUMNS`; none where they are not known.
+        paired: paired comparisons, columns as `PAIRED_COLUMNS`; none where they are not known.
+        aimed: how often targeted attacks hit their aim, columns as `AIM_COLUMNS`.
+        gradients: zero gradients, columns as `GRADIENT_COLUMNS`; NaN where it is not known.
+        costs: what the attacks took, columns as `COST_COLUMNS`.
+        distances: (attack, model) -> (n,) float32, infinite where no adversarial was found.
+        diagnosis: as `evaluation.diagnosis.diagnose` returns it; None if nobody asked.
+        settings: what the attacks were given (see `settings` in schema.json).
         examples: the images that were kept.
         manifest: provenance.
     """
@@ -45,149 +72,91 @@ class Results:
     n: int
     models: list[dict[str, Any]]
     table: pd.DataFrame
+    worst: pd.DataFrame
+    paired: pd.DataFrame
+    aimed: pd.DataFrame
     gradients: pd.DataFrame
+    costs: pd.DataFrame
     examples: Examples
     manifest: dict[str, Any]
+    distances: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    diagnosis: pd.DataFrame | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
-
-def write_results(
-    folder: Path,
-    evaluation: Evaluation,
-    models: Sequence[Mapping[str, Any]],
-    manifest: dict[str, Any],
-    dataset: str,
-    limit: int | None,
-    split: str = "test",
-) -> Results:
-    """Write an evaluation with its tables, its figure of examples and its provenance.
-
-    Args:
-        folder: where to; it exists.
-        evaluation: what was found.
-        models: one mapping per model with `MODEL_KEYS`; the reference comes first.
-        manifest: provenance, stored as it is.
-        dataset, limit, split: what was attacked; limit is None for the whole split.
-    """
-    clean = evaluation.clean.set_index("model")
-    rows = []
-    for model in models:
-        errors = {
-            "n": int(clean.n[model["name"]]),
-            "clean_errors": int(clean.errors[model["name"]]),
-            "clean_error": float(clean.error[model["name"]]),
-            "clean_error_low": float(clean.error_low[model["name"]]),
-            "clean_error_high": float(clean.error_high[model["name"]]),
-        }
-        rows.append(dict(model) | errors)
-    results = Results(
-        dataset, split, limit, rows[0]["n"], rows, evaluation.table, evaluation.gradients,
-        evaluation.examples, manifest,
-    )  # fmt: skip
-    write_json(folder / "manifest.json", manifest)
-    with replacing(folder / "examples.npz") as temporary:
-        np.savez_compressed(temporary, **vars(evaluation.examples))
-    save_figure(examples_figure(results.examples), folder / "examples.png")
-    write_tables(results, folder)
-    write_text(folder / "results.csv", results.table.to_csv(index=False))
-    write_json(
-        folder / "results.json",
-        {
-            "schema": SCHEMA,
-            "dataset": dataset,
-            "split": split,
-            "n": results.n,
-            "limit": limit,
-            "models": rows,
-            "gradients": results.gradients.to_dict("records"),
-            "rows": results.table.to_dict("records"),
-        },
-    )
-    return results
-
-
-def write_tables(results: Results, folder: Path) -> None:
-    """Write the paper-like tables as table.md, table.tex and table.csv."""
-    tables = comparison_tables(results)
-    write_text(folder / "table.md", to_markdown(tables))
-    write_text(folder / "table.tex", to_latex(tables))
-    write_text(folder / "table.csv", comparison_csv(results))
-
-
-def is_results(path: Path) -> bool:
-    """Tell whether a folder holds results."""
-    return (path / "results.json").is_file()
-
-
-def load_results(folder: Path) -> Results:
-    """Read a results folder.
-
-    Raises:
-        InputError: it is none, one of its files is missing or damaged, or of another version.
-    """
-    path = folder / "results.json"
-    stored = read_json(path)
-    if not isinstance(stored, dict) or stored.get("schema") != SCHEMA:
-        raise InputError(
-            f"{path} is not results of version {SCHEMA}, the only one this winnrobust reads"
+    @cached_property
+    def reference(self) -> dict[str, Any]:
+        """The model that the others are compared with: the baseline, else the first."""
+        return next(
+            (model for model in self.models if model["method"] == "baseline"), self.models[0]
         )
-    check(stored, "results", path)
-    models = stored["models"]
-    manifest = read_json(folder / "manifest.json")
-    check(manifest, "results_manifest", folder / "manifest.json")
-    return Results(
-        dataset=stored["dataset"],
-        split=stored["split"],
-        limit=stored["limit"],
-        n=stored["n"],
-        models=[model | _clean_rates(model, stored["n"], path) for model in models],
-        table=_table(stored, path),
-        gradients=pd.DataFrame(stored["gradients"], columns=list(GRADIENT_COLUMNS)),
-        examples=_load_examples(folder / "examples.npz"),
-        manifest=manifest,
-    )
+
+    @cached_property
+    def ordered(self) -> list[dict[str, Any]]:
+        """The models: the reference first, then the others as they come."""
+        return [self.reference, *(model for model in self.models if model is not self.reference)]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The names of the models, the reference first."""
+        return [model["name"] for model in self.ordered]
+
+    @cached_property
+    def groups(self) -> dict[str, list[str]]:
+        """Group -> its models; more than one where a method was trained with several seeds."""
+        groups: dict[str, list[str]] = {}
+        for model in self.ordered:
+            groups.setdefault(model["group"], []).append(model["name"])
+        return groups
+
+    @cached_property
+    def cases(self) -> list[Case]:
+        """All attacks at all epsilons, in the order of the table."""
+        keys = _keys(self.table, ("attack", "norm", "epsilon"))
+        return list(dict.fromkeys(Case(*key) for key in keys))
+
+    @cached_property
+    def levels(self) -> list[Level]:
+        """All norms and epsilons, in the order of the table."""
+        return list(dict.fromkeys(Level(case.norm, case.epsilon) for case in self.cases))
+
+    def cases_at(self, level: Level) -> list[Case]:
+        """The attacks of a norm and an epsilon."""
+        return [case for case in self.cases if case[1:] == level]
+
+    @cached_property
+    def rows(self) -> dict[tuple[str, float, str, str], Any]:
+        """(attack, epsilon, source, target) -> its row of the tidy table."""
+        keys = _keys(self.table, ("attack", "epsilon", "source", "target"))
+        return dict(zip(keys, self.table.itertuples(index=False), strict=True))
+
+    @cached_property
+    def errors(self) -> pd.DataFrame:
+        """Every model's own errors in every case, columns as `evaluation.seeds.ERROR_COLUMNS`."""
+        clean = [
+            (model["name"], self.n, model["clean_errors"], model["clean_error"])
+            for model in self.ordered
+        ]
+        columns = ["model", "n", "errors", "error"]
+        return own_errors(pd.DataFrame(clean, columns=columns), self.table, self.worst)
+
+    @cached_property
+    def rates(self) -> dict[tuple[Case, str], Rate]:
+        """(case, model) -> its error there with the interval; `CLEAN` and worst cases included."""
+        return {
+            (Case(row.attack, row.norm, row.epsilon), row.model): rate(row.errors, row.n)
+            for row in self.errors.itertuples()
+        }
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """Every two groups in every case, columns as `evaluation.seeds.DIFFERENCE_COLUMNS`."""
+        groups = {model["name"]: model["group"] for model in self.models}
+        return differences(self.errors, self.paired, groups)
+
+    def strongest(self, cases: Sequence[Case]) -> Case:
+        """The case that breaks most images of all models together, the first of equals."""
+        return max(cases, key=lambda case: sum(self.rates[case, name].value for name in self.names))
 
 
-def _clean_rates(model: dict[str, Any], n: int, path: Path) -> dict[str, float]:
-    """Derive a model's clean error and its interval from the counts."""
-    if model["n"] != n or model["clean_errors"] > n:
-        raise InputError(f"{path}: model '{model['name']}' errs on more images than there are")
-    value = rate(model["clean_errors"], n)
-    return {
-        "clean_error": value.value, "clean_error_low": value.low, "clean_error_high": value.high
-    }  # fmt: skip
-
-
-def _table(stored: dict[str, Any], path: Path) -> pd.DataFrame:
-    """Derive the tidy table from the counts; stored rates are not taken on trust."""
-    n, names = stored["n"], [model["name"] for model in stored["models"]]
-    pairs = [
-        PairCounts(**{"norm": "Linf"} | {key: row[key] for key in PairCounts._fields if key in row})
-        for row in stored["rows"]
-    ]
-    cases = dict.fromkeys((pair.attack, pair.epsilon) for pair in pairs)
-    wanted = {(*case, *pair) for case in cases for pair in itertools.product(names, names)}
-    found = [(pair.attack, pair.epsilon, pair.source, pair.target) for pair in pairs]
-    if len(set(names)) != len(names) or len(found) != len(wanted) or set(found) != wanted:
-        raise InputError(f"{path} must have one row per attack, epsilon, source and target")
-    own = {pair[:4]: pair.source_errors for pair in pairs if pair.source == pair.target}
-    for pair, row in zip(pairs, stored["rows"], strict=True):
-        most = min(pair.source_errors, pair.target_errors)
-        if (
-            row["n"] != n
-            or max(pair.source_errors, pair.target_errors) > n
-            or pair.both_errors > most
-            or pair.source_errors != own[pair[:4]]
-        ):
-            raise InputError(f"{path}: the counts of {', '.join(map(str, pair))} contradict others")
-    clean_errors = {model["name"]: model["clean_errors"] for model in stored["models"]}
-    return results_table(n, clean_errors, pairs)
-
-
-def _load_examples(path: Path) -> Examples:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            examples = Examples(**arrays)
-            examples.check_shapes()
-            return examples
-    except (OSError, ValueError, TypeError, EOFError, IndexError, BadZipFile) as error:
-        raise InputError(f"{path} is missing or damaged ({error})") from None
+def _keys(table: pd.DataFrame, columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+    return zip(*(table[name] for name in columns), strict=True)
