@@ -24,10 +24,15 @@ FILES = {
 }  # fmt: skip
 
 
+def attack(*arguments):
+    """As typed, but for the diagnosis, which takes longer than all else here."""
+    return winnrobust("attack", "--no-diagnose", *arguments)
+
+
 @pytest.fixture(scope="module")
 def results(runs, tmp_path_factory):
     out = tmp_path_factory.mktemp("attack") / "results"
-    result = winnrobust("attack", "--runs", runs, "--eps", "0.0625,0.125", "--out", out)
+    result = attack("--runs", runs, "--eps", "0.0625,0.125", "--out", out)
     assert result.exit_code == 0, result.output
     return out
 
@@ -64,15 +69,14 @@ def test_manifest_accounts_for_models_and_data(results, runs):
 
 
 def test_prints_errors_rates_and_where_the_results_are(runs, tmp_path):
-    result = winnrobust("attack", "--runs", runs, "--limit", 50, "--out", tmp_path / "out")
+    result = attack("--runs", runs, "--limit", 50, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     for part in ("baseline", "winn", "0.125", "50", str(tmp_path / "out")):
         assert part in result.output
 
 
 def test_named_checkpoints_may_be_run_folders_or_files(runs, tmp_path):
-    result = winnrobust(
-        "attack", runs / "winn", runs / "baseline" / "model.safetensors", "--limit", 20,
+    result = attack(runs / "winn", runs / "baseline" / "model.safetensors", "--limit", 20,
         "--out", tmp_path / "out",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -86,13 +90,13 @@ def test_the_newest_run_of_each_method_is_taken(runs, tmp_path):
     shutil.copytree(runs, more)
     result = winnrobust(*SMALL, "--method", "baseline", "--seed", 7, "--out", more / "newer")
     assert result.exit_code == 0, result.output
-    winnrobust("attack", "--runs", more, "--limit", 10, "--out", tmp_path / "out")
+    attack("--runs", more, "--limit", 10, "--out", tmp_path / "out")
     models = json.loads((tmp_path / "out" / "results.json").read_text())["models"]
     assert {model["name"]: model["seed"] for model in models} == {"baseline": 7, "winn": 0}
 
 
 def test_one_model_alone_gets_its_error(runs, tmp_path):
-    result = winnrobust("attack", runs / "winn", "--limit", 20, "--out", tmp_path / "out")
+    result = attack(runs / "winn", "--limit", 20, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert len(pd.read_csv(tmp_path / "out" / "results.csv")) == 1
 
@@ -108,7 +112,7 @@ def test_one_model_alone_gets_its_error(runs, tmp_path):
     ],
 )
 def test_a_bad_epsilon_ends_in_one_line(runs, tmp_path, eps, message):
-    result = winnrobust("attack", "--runs", runs, f"--eps={eps}", "--out", tmp_path / "out")
+    result = attack("--runs", runs, f"--eps={eps}", "--out", tmp_path / "out")
     assert_one_line(result, message)
     assert not (tmp_path / "out").exists()
 
@@ -116,22 +120,22 @@ def test_a_bad_epsilon_ends_in_one_line(runs, tmp_path, eps, message):
 def test_unknown_attacks_models_and_folders_end_in_one_line(runs, tmp_path):
     out = tmp_path / "out"
     where = ["--runs", runs, "--out", out]
-    assert_one_line(winnrobust("attack", *where, "--attacks", "fgsn"), "fgsn", "fgsm")
+    assert_one_line(attack(*where, "--attacks", "fgsn"), "fgsn", "fgsm")
     assert not out.exists()
-    assert_one_line(winnrobust("attack", "nowhere", *where), "nowhere", "does not exist")
-    assert_one_line(winnrobust("attack", tmp_path, *where), "no model.safetensors")
-    assert_one_line(winnrobust("attack", runs / "winn", runs / "winn", *where), "named twice")
-    assert_one_line(winnrobust("attack", *where, "--limit", 0), "--limit")
-    empty = winnrobust("attack", "--runs", tmp_path / "none", "--out", out)
+    assert_one_line(attack("nowhere", *where), "nowhere", "does not exist")
+    assert_one_line(attack(tmp_path, *where), "no model.safetensors")
+    assert_one_line(attack(runs / "winn", runs / "winn", *where), "named twice")
+    assert_one_line(attack(*where, "--limit", 0), "--limit")
+    empty = attack("--runs", tmp_path / "none", "--out", out)
     assert_one_line(empty, "no trained run", "winnrobust train")
-    wanted = winnrobust("attack", *where, "--dataset", "mnist")
+    wanted = attack(*where, "--dataset", "mnist")
     assert_one_line(wanted, "no trained run of mnist")
 
 
 def test_damaged_models_end_in_one_line(runs, tmp_path):
     model = tmp_path / "model.safetensors"
     model.write_bytes((runs / "winn" / "model.safetensors").read_bytes()[:-7])
-    result = winnrobust("attack", model, "--out", tmp_path / "out")
+    result = attack(model, "--out", tmp_path / "out")
     assert_one_line(result, "may be truncated or corrupt")
 
 
@@ -143,7 +147,7 @@ def test_foreign_folders_among_the_runs_are_passed_over(runs, tmp_path):
         (more / name / "config.json").write_text(text)
         (more / name / "manifest.json").write_text("{}")
         (more / name / "model.safetensors").write_text("")
-    result = winnrobust("attack", "--runs", more, "--limit", 10, "--out", tmp_path / "out")
+    result = attack("--runs", more, "--limit", 10, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
 
 
@@ -152,14 +156,14 @@ def test_a_failed_attack_leaves_nothing_behind(runs, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("winnrobust.workflows.attacking.write_results", full)
-    result = winnrobust("attack", "--runs", runs, "--limit", 10, "--out", tmp_path / "out")
+    result = attack("--runs", runs, "--limit", 10, "--out", tmp_path / "out")
     assert_one_line(result, "No space left on device", "what was written before is intact")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_pgd_errs_no_less_than_fgsm(runs, tmp_path):
-    result = winnrobust(
-        "attack", "--runs", runs, "--attacks", "fgsm,pgd", "--limit", 100, "--out", tmp_path / "out"
+    result = attack(
+        "--runs", runs, "--attacks", "fgsm,pgd", "--limit", 100, "--out", tmp_path / "out"
     )
     assert result.exit_code == 0, result.output
     table = pd.read_csv(tmp_path / "out" / "results.csv")
@@ -171,7 +175,7 @@ def test_pgd_errs_no_less_than_fgsm(runs, tmp_path):
 
 def test_earlier_results_are_left_alone(results, runs):
     before = {path.name: path.read_bytes() for path in results.iterdir()}
-    result = winnrobust("attack", "--runs", runs, "--limit", 10, "--out", results)
+    result = attack("--runs", runs, "--limit", 10, "--out", results)
     assert_one_line(result, "already exists and is left untouched")
     assert {path.name: path.read_bytes() for path in results.iterdir()} == before
 
@@ -184,10 +188,9 @@ def test_models_of_different_data_need_a_word(runs, tmp_path, digits):
 
     other = tmp_path / "mnist.safetensors"
     save_model(other, network, replace(info, dataset="mnist", method="baseline"))
-    result = winnrobust("attack", runs / "winn", other, "--out", tmp_path / "out")
+    result = attack(runs / "winn", other, "--out", tmp_path / "out")
     assert_one_line(result, "trained on mnist and mnist5k; say with --dataset")
-    result = winnrobust(
-        "attack", runs / "winn", other, "--dataset", "mnist5k", "--limit", 9, "--out",
+    result = attack(runs / "winn", other, "--dataset", "mnist5k", "--limit", 9, "--out",
         tmp_path / "out",
     )  # fmt: skip
     assert result.exit_code == 0, result.output

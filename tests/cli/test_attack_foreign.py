@@ -237,7 +237,10 @@ def test_models_are_diagnosed_unless_one_asks_not_to(folder):
     [
         ([*MINE, "--no-diagnose"], "nobody knows what these models were trained on; say with --d"),
         ([*MINE, "--attacks", "fgsn", *DIGITS], "unknown attack 'fgsn'"),
-        ([*MINE, "--attacks", "transfer:his", *DIGITS], "there is no model 'his'; there are mine"),
+        (
+            [*MINE, "--attacks", "transfer:his", *DIGITS],
+            "'transfer:his' transfers from a model that is not there",
+        ),
         ([*MINE, *MINE[:2], *DIGITS], "--model is given twice for mine"),
         ([*MINE, "--mean", "his=0.5", *DIGITS], "--mean names 'his', but no --model has that nam"),
         ([*MINE, "--std", "0", *DIGITS], "--std must be above 0"),

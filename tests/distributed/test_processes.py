@@ -109,7 +109,17 @@ def test_training_ends_near_the_run_of_one_process(runs):
 
 def test_attack_counts_are_those_of_one_process(runs, tmp_path):
     models = [runs / "alone", runs / "together" / "model.safetensors"]
-    options = ["--attacks", "fgsm,pgd", "--limit", "300", "--batch-size", "64", "--device", "cpu"]
+    options = [
+        "--attacks",
+        "fgsm,pgd",
+        "--limit",
+        "300",
+        "--batch-size",
+        "64",
+        "--device",
+        "cpu",
+        "--no-diagnose",
+    ]
     command = ["-m", "winnrobust", "attack", *map(str, models), *options, "--out"]
     run([sys.executable, *command, str(tmp_path / "alone")])
     said = run(torchrun(*command, tmp_path / "together"))

@@ -14,7 +14,7 @@ from winnrobust.errors import InputError
 from winnrobust.evaluation import Evaluation
 from winnrobust.evaluation import run as evaluate_models
 from winnrobust.evaluation.diagnosis import diagnose
-from winnrobust.evaluation.inputs import checked_attacks
+from winnrobust.evaluation.inputs import check_sources, checked_attacks
 from winnrobust.files import check_free
 from winnrobust.progress import counted, say
 from winnrobust.reporting import write_results
@@ -25,7 +25,7 @@ from winnrobust.workflows.candidates import (
     load_candidates,
     say_what_differs,
 )
-from winnrobust.workflows.preflight import check_fit, check_sources
+from winnrobust.workflows.preflight import check_fit
 from winnrobust.workflows.shared import load_data, results_folder
 
 DIAGNOSED = 256
@@ -99,17 +99,21 @@ def attack_runs(
     if distributed.is_first():
         check_free(out)
     candidates = load_candidates(paths, foreign)
-    check_sources(attacks, [candidate.name for candidate in candidates])
+    modules = {candidate.name: candidate.module for candidate in candidates}
+    check_sources(attacks, modules)
     test = _test_images(candidates, dataset, data, data_root, limit)
     say_what_differs(candidates)
     check_fit(candidates, attacks, test.split, device)
     with results_folder(out) as folder:
         told = ", ".join(f"{candidate.name} ({candidate.path})" for candidate in candidates)
         say(f"attacking {told} on {len(test.split)} test images of {test.name} ({device})")
-        modules = {candidate.name: candidate.module for candidate in candidates}
         images, labels = to_unit(test.split.images), test.split.labels
         diagnosis = None
         if settings.diagnose:
+            say(
+                f"looking for false robustness on {len(labels[:DIAGNOSED])} of them (--no-diagnose"
+                " leaves that out)"
+            )
             with counted("diagnose", "image") as progress:
                 diagnosis = diagnose(
                     modules,

@@ -19,20 +19,6 @@ FEW = 256
 """Images that the clean error is judged by."""
 
 
-def check_sources(attacks: Sequence[Attack], names: Sequence[str]) -> None:
-    """Check that the models that `transfer:NAME` attacks come from take part.
-
-    Raises:
-        InputError: one does not.
-    """
-    for attack in attacks:
-        if _source(attack) not in (None, *names):
-            raise InputError(
-                f"{attack.name}: there is no model '{_source(attack)}'; there are"
-                f" {', '.join(names)}"
-            )
-
-
 def check_fit(
     candidates: Sequence[Candidate],
     attacks: Sequence[Attack],
@@ -64,13 +50,8 @@ def check_fit(
                     say(f"note: {doubt}")
 
 
-def _source(attack: Attack) -> str | None:
-    """Name the model that an attack transfers from, if it does."""
-    return attack.name.removeprefix(PREFIX) if attack.access == "transfer" else None
-
-
 def _needs_gradient(attack: Attack, name: str) -> bool:
-    return attack.access == "white-box" or _source(attack) == name
+    return attack.access == "white-box" or attack.name == f"{PREFIX}{name}"
 
 
 def _check_gradient(
