@@ -201,8 +201,8 @@ def test_the_time_budget_ends_an_attack_and_the_rest_is_counted(folder):
     typed = ["attack", *MINE, "--attacks", "pgd,noise-uniform", "--time-budget", "0.000001"]
     result = winnrobust(*typed, "--batch-size", 5, *DIGITS)
     assert result.exit_code == 0, result.output
-    _, manifest = stored(folder)
-    assert manifest["settings"]["seconds"] == 0.000001
+    results, _ = stored(folder)
+    assert results["settings"]["seconds"] == 0.000001
 
 
 def test_what_the_attacks_were_given_is_stored(folder):
@@ -210,8 +210,8 @@ def test_what_the_attacks_were_given_is_stored(folder):
     more = ["--restarts", 2, "--queries", 9, "--eot", 2, "--aim", "random", "--seed", 4]
     result = winnrobust("attack", *MINE, *typed, *more, *DIGITS)
     assert result.exit_code == 0, result.output
-    _, manifest = stored(folder)
-    assert manifest["settings"] == {
+    results, _ = stored(folder)
+    assert results["settings"] == {
         "epsilons": [0.1], "epsilons_l2": [0.5, 1],
         "budget": {"steps": 2, "restarts": 2, "queries": 9, "eot": 2},
         "aim": "random", "seconds": None, "seed": 4,
@@ -223,13 +223,19 @@ def test_models_are_diagnosed_unless_one_asks_not_to(folder):
         "attack", *MINE, "--dataset", "mnist5k", "--limit", 16, "--device", "cpu", "--out", "out"
     )
     assert result.exit_code == 0, result.output
-    _, manifest = stored(folder)
-    assert {row["model"] for row in manifest["diagnosis"]} == {"mine"}
-    assert {row["verdict"] for row in manifest["diagnosis"]} <= {
+    results, _ = stored(folder)
+    assert {row["model"] for row in results["diagnosis"]} == {"mine"}
+    assert {row["verdict"] for row in results["diagnosis"]} <= {
         "ok", "suspicious", "broken", "not tested",
     }  # fmt: skip
-    assert winnrobust("attack", *MINE, *DIGITS[:-1], "quiet").exit_code == 0
-    assert json.loads((folder / "quiet" / "manifest.json").read_text())["diagnosis"] is None
+    assert "Diagnosis of false robustness" in result.output
+    report = winnrobust("report", "out", "--out", "page")
+    assert report.exit_code == 0, report.output
+    assert "Evidence of the diagnosis" in (folder / "page" / "index.html").read_text()
+    quiet = winnrobust("attack", *MINE, *DIGITS[:-1], "quiet")
+    assert quiet.exit_code == 0, quiet.output
+    assert json.loads((folder / "quiet" / "results.json").read_text())["diagnosis"] is None
+    assert "False robustness was not looked for" in " ".join(quiet.output.split())
 
 
 @pytest.mark.parametrize(

@@ -146,13 +146,11 @@ def attack_runs(
                 folder,
                 evaluation,
                 [candidate.told for candidate in candidates],
-                _manifest(candidates, test, evaluation, device)
-                | {
-                    "settings": _told(settings),
-                    "diagnosis": None if diagnosis is None else diagnosis.to_dict("records"),
-                },
+                _manifest(candidates, test, evaluation, device),
                 test.name,
                 None if test.whole else limit,
+                diagnosis=diagnosis,
+                settings=_told(settings),
             )
     return evaluation
 
