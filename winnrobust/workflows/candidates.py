@@ -1,6 +1,7 @@
 """The models that are attacked: where they come from and what results say of them."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,14 +9,18 @@ from typing import Any
 
 from torch import nn
 
-from winnrobust.checkpoint import load_model
+from winnrobust.checkpoint import ModelInfo, load_model
 from winnrobust.config import TrainConfig
 from winnrobust.errors import InputError
 from winnrobust.foreign import Preprocessing, files_of, load_module
 from winnrobust.progress import say
-from winnrobust.reporting import load_run
+from winnrobust.reporting import RunRecord, load_run
 from winnrobust.run_folder import RunFolder
 from winnrobust.workflows.shared import REFERENCE_METHOD
+
+NOT_OF_A_METHOD = ("seed", "recipe", "keep_every")
+"""Settings that runs of one method may differ in: a recipe only names the defaults of the others.
+"""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ def load_candidates(paths: Sequence[Path], foreign: Sequence[ForeignModel] = ())
 
     Args:
         paths: run folders or model files of ours. A model is named after its method; where a method
-            comes more than once, after its seed too; and where that is not enough, after its path.
+            comes more than once, after its seed, architecture or recipe too; and where that is not
+            enough, after its path. Those that differ in nothing but their seeds form a group.
         foreign: they come last.
 
     Raises:
@@ -85,18 +91,17 @@ def _load_runs(paths: Sequence[Path]) -> list[Candidate]:
             raise InputError(
                 f"{path} holds no model.safetensors; it is no run, or has no epoch yet"
             )
-        loaded.append((path, model, *load_model(model)))
-    loaded.sort(key=lambda item: item[3].method != REFERENCE_METHOD)
-    names = _distinct(
-        (info.method, f"{info.method}-seed{info.seed}", f"{info.method} ({path})")
-        for path, _, _, info in loaded
-    )
-    several_archs = len({info.arch for *_, info in loaded}) > 1
+        run = load_run(path) if path.is_dir() else None
+        loaded.append((path, model, run, *load_model(model)))
+    loaded.sort(key=lambda item: item[-1].method != REFERENCE_METHOD)
+    names = _distinct(_possible_names(path, run, info) for path, _, run, _, info in loaded)
+    trained = [_trained_alike(run, info) for _, _, run, _, info in loaded]
+    groups = _groups(names, [info for *_, info in loaded], trained)
     candidates = []
-    for name, (path, model, network, info) in zip(names, loaded, strict=True):
+    for name, group, (path, model, run, network, info) in zip(names, groups, loaded, strict=True):
         told = {
             "name": name,
-            "group": f"{info.method} {info.arch}" if several_archs else info.method,
+            "group": group,
             "method": info.method,
             "arch": info.arch,
             "path": str(path),
@@ -106,11 +111,53 @@ def _load_runs(paths: Sequence[Path]) -> list[Candidate]:
             "weights_sha256": _file_sha256(model),
         }
         provenance: dict[str, Any] = {"header": asdict(info)}
-        if path.is_dir():
-            run = load_run(path)
+        if run:
             provenance |= {"config": run.config, "manifest": run.manifest, "metrics": run.metrics}
         candidates.append(Candidate(name, str(path), network, told, provenance, info.dataset))
     return candidates
+
+
+def _possible_names(path: Path, run: RunRecord | None, info: ModelInfo) -> tuple[str, ...]:
+    method, seed = info.method, f"seed{info.seed}"
+    recipe = _settings(run).get("recipe") or "file"
+    return (
+        method,
+        f"{method}-{seed}",
+        f"{method}-{info.arch}",
+        f"{method}-{recipe}",
+        f"{method}-{recipe}-{seed}",
+        f"{method} ({path})",
+    )
+
+
+def _trained_alike(run: RunRecord | None, info: ModelInfo) -> str:
+    """What seeds of one method have in common: every setting but the seed, as far as known."""
+    settings = {
+        name: value for name, value in _settings(run).items() if name not in NOT_OF_A_METHOD
+    }
+    return json.dumps([info.dataset, info.arch, info.method, settings], sort_keys=True)
+
+
+def _settings(run: RunRecord | None) -> dict[str, Any]:
+    """All settings of a run: one of an older version had the defaults of those that came later."""
+    return {} if run is None else asdict(TrainConfig()) | run.config
+
+
+def _groups(
+    names: Sequence[str], infos: Sequence[ModelInfo], trained: Sequence[str]
+) -> Iterable[str]:
+    """Name what each model is a seed of: itself, unless others differ from it in the seed alone."""
+    for name, info, alike in zip(names, infos, trained, strict=True):
+        members = [index for index, other in enumerate(trained) if other == alike]
+        seeds = {infos[index].seed for index in members}
+        of_method = {
+            other for own, other in zip(infos, trained, strict=True) if own.method == info.method
+        }
+        if len(seeds) == 1 or len(seeds) < len(members):
+            yield name
+        else:
+            first = names[members[0]]
+            yield info.method if len(of_method) == 1 else f"{first} and other seeds"
 
 
 def _load_foreign(foreign: ForeignModel) -> Candidate:
