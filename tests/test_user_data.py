@@ -119,9 +119,33 @@ def test_arrays_that_cannot_be_used_end_in_one_line(tmp_path, arrays, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("before", "skipped", "byte"),
+    [
+        (b"images.npy", 20, b"\xff"),  # the first block of the deflated array is of no known type
+        (b"PK\x01\x02", 4, b"\x01"),  # the member is said to be encrypted
+    ],
+)
+def test_a_damaged_archive_ends_in_one_line(tmp_path, before, skipped, byte):
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, images=np.zeros((2, 4, 4), np.uint8), labels=np.array([0, 1]))
+    content = path.read_bytes()
+    place = content.index(before) + len(before) + skipped
+    path.write_bytes(content[:place] + byte + content[place + 1 :])
+    with pytest.raises(InputError, match=r"cannot be read as \.npz"):
+        load_user_data(path)
+
+
+def test_a_single_array_is_no_archive(tmp_path):
+    with (tmp_path / "data.npz").open("wb") as file:
+        np.save(file, np.zeros((2, 4, 4), np.uint8))
+    with pytest.raises(InputError, match=r"not a whole \.npz file"):
+        load_user_data(tmp_path / "data.npz")
+
+
 def test_what_is_neither_is_refused(tmp_path):
     (tmp_path / "data.npz").write_bytes(b"PK broken")
-    with pytest.raises(InputError, match=r"cannot be read as \.npz"):
+    with pytest.raises(InputError, match=r"not a whole \.npz file"):
         load_user_data(tmp_path / "data.npz")
     for path in (tmp_path / "none", tmp_path / "data.csv"):
         with pytest.raises(InputError, match="is neither a folder"):

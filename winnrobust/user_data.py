@@ -1,8 +1,9 @@
 """Anyone's images: a folder with a folder for each class, or a file of arrays."""
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import torch
@@ -112,6 +113,8 @@ def _pixels(file: Path, mode: str) -> np.ndarray:
 
 
 def _load_arrays(path: Path) -> ImageSplit:
+    if not is_zipfile(path):  # numpy would take a single array, too
+        raise InputError(f"{path} is not a whole .npz file, as numpy.savez writes it")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             missing = {"images", "labels"} - set(arrays.files)
@@ -123,7 +126,7 @@ def _load_arrays(path: Path) -> ImageSplit:
             images, labels = arrays["images"], arrays["labels"]
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error, RuntimeError) as error:
         raise InputError(f"{path} cannot be read as .npz ({brief(error)})") from None
     return ImageSplit(_as_images(images, path), _as_labels(labels, len(images), path))
 

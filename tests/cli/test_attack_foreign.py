@@ -272,6 +272,7 @@ def test_models_are_diagnosed_unless_one_asks_not_to(folder):
         ([*MINE, "--data", "nowhere", *QUICK], "nowhere is neither a folder"),
         ([*MINE, "--data", "x.npz", *DIGITS], "--dataset and --data exclude each other"),
         ([*MINE, "--time-budget", "0", *DIGITS], "'--time-budget'"),
+        ([*MINE, "--time-budget", "nan", *DIGITS], "seconds must be a number above 0, not nan"),
         ([*MINE, "--eps-l2", "-1", *DIGITS], "epsilon must be 0 or more"),
         ([*MINE, "--aim", "random", "--attacks", "deepfool", *DIGITS], "cannot aim"),
     ],

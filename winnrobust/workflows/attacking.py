@@ -14,7 +14,7 @@ from winnrobust.errors import InputError
 from winnrobust.evaluation import Evaluation
 from winnrobust.evaluation import run as evaluate_models
 from winnrobust.evaluation.diagnosis import diagnose
-from winnrobust.evaluation.inputs import check_sources, checked_attacks
+from winnrobust.evaluation.inputs import check_sources, checked_attacks, checked_seconds
 from winnrobust.files import check_free
 from winnrobust.progress import counted, say
 from winnrobust.reporting import write_results
@@ -96,6 +96,7 @@ def attack_runs(
         InputError: models or data cannot be used, or `out` exists; before any long work.
     """
     attacks = checked_attacks(settings.attacks, settings.aim)
+    checked_seconds(settings.seconds)
     if distributed.is_first():
         check_free(out)
     candidates = load_candidates(paths, foreign)
