@@ -93,3 +93,18 @@ def test_hopskipjump_finds_nothing_where_no_random_image_is_wrong():
     assert result.distances.tolist() == [float("inf")]
     assert torch.equal(result.adversarials[0], image(*[0.5] * 4))
     assert len(model.seen) == 1 + 50
+
+
+def test_an_image_that_cw_cannot_move_does_not_end_the_search_for_others():
+    # Above 0.6 the first pixel hides the gradient, with a lead that drowns the other image's loss.
+    def answer(images):
+        usual = Linear(LEANING, BIAS)(images)
+        stuck = torch.tensor([1e7, 0.0, 0.0]) + 0 * usual
+        return torch.where(images[:, 0, 0, :1] > 0.6, stuck, usual)
+
+    moved, stuck = image(0.5, 0.375, 0.5, 0.5), image(1.0, 0.5, 0.5, 0.5)
+    alone = attack("cw-l2", Target(Answers(answer), moved, LABEL), [1.0], steps=50)
+    images, labels = torch.cat([moved, stuck]), LABEL.repeat(2)
+    beside = attack("cw-l2", Target(Answers(answer), images, labels), [1.0], steps=50)
+    assert beside.distances[0].item() == pytest.approx(alone.distances.item())
+    assert beside.distances[1] == torch.inf

@@ -164,7 +164,7 @@ CW_L2 = Attack(
     name="cw-l2",
     norm="L2",
     access="white-box",
-    cost=f"up to {CW_SEARCHES} x {CW_STEPS} gradients",
+    cost=f"{CW_SEARCHES} x {CW_STEPS} gradients",
     summary=(
         "White-box, minimum norm: Adam on the perturbation's length plus a constant times the"
         f" label's lead, {CW_STEPS} steps for each of {CW_SEARCHES} constants found by bisection;"
@@ -176,7 +176,10 @@ CW_L2 = Attack(
         "cw-l2",
         "L2",
         lambda attacks, budget: attacks.L2CarliniWagnerAttack(
-            binary_search_steps=CW_SEARCHES, steps=budget.steps or CW_STEPS, stepsize=CW_STEP
+            binary_search_steps=CW_SEARCHES,
+            steps=budget.steps or CW_STEPS,
+            stepsize=CW_STEP,
+            abort_early=False,  # it would give up a whole batch when the sum of its losses stalls
         ),
     ),
     minimum_norm=True,
