@@ -183,6 +183,10 @@ def test_without_a_diagnosis_nothing_is_said_about_masking():
         (["fgsm"], "Only single-step attacks were tried (fgsm)."),
         (["fgsm", "rfgsm"], "Only single-step attacks were tried (fgsm, rfgsm)."),
         (["transfer:other"], NO_WHITE_BOX),
+        (
+            ["fgsm", "square"],
+            "Of the attacks that use a model's own gradients only single-step ones were tried",
+        ),
         (["noise-uniform"], None),
         (["fgsm", "pgd"], None),
         (["of-another-version"], None),
@@ -212,6 +216,47 @@ def test_clean_errors_are_compared_too():
     )
 
 
+def test_equals_are_not_ranked():
+    evaluation = make_attacked(
+        {("pgd", "Linf", 0.1): {"a": 900, "b": 400, "c": 400}}, {"a": 20, "b": 20, "c": 20}
+    )
+    assert verdict(results_of(evaluation)).claims[0] == (
+        "Of 3 models b and c err least, and equally often at epsilon 0.1 under pgd, the only attack"
+        " tried: 40.0 % [37.0, 43.1]. a errs most, 90.0 % [88.0, 91.7]."
+    )
+    even = make_attacked(
+        {("pgd", "Linf", 0.1): dict.fromkeys("abc", 400)}, dict.fromkeys("abc", 20)
+    )
+    assert verdict(results_of(even)).claims[0] == (
+        "All 3 models err equally often at epsilon 0.1 under pgd, the only attack tried: 40.0 %"
+        " [37.0, 43.1]."
+    )
+
+
+def test_a_ranking_names_the_attacks_of_its_own_norm():
+    evaluation = make_attacked(
+        {
+            ("pgd", "Linf", 0.1): {"a": 900, "b": 405, "c": 300},
+            ("pgd-l2", "L2", 1.5): {"a": 500, "b": 480, "c": 485},
+        },
+        {"a": 20, "b": 20, "c": 20},
+    )
+    assert "pgd-l2" not in verdict(results_of(evaluation)).claims[0]
+
+
+def test_limits_set_by_the_user_are_told_with_the_verdict():
+    results = results_of(make_attacked({("pgd", "Linf", 0.1): CLEAN}, CLEAN))
+    (told,) = set(verdict(replace(results, settings={"budget": {"steps": 3}})).notes) - set(
+        verdict(results).notes
+    )
+    assert told == "Set for all attacks that have such a limit: 3 steps."
+
+
+def test_a_transfer_from_a_model_of_the_evaluation_is_no_fair_contest_with_it():
+    notes = attacked(("transfer:winn", 0.125, 100, 800), ("pgd", 0.125, 500, 500)).notes
+    assert any(note.startswith("transfer:winn attacks winn itself") for note in notes)
+
+
 def test_of_three_the_best_is_named_with_its_distance_to_the_next():
     evaluation = make_attacked(
         {
@@ -238,7 +283,7 @@ def test_a_broken_best_is_not_praised():
     )
     diagnosis = diagnosis_of({"c": {"gradients": "broken"}})
     told = verdict(results_of(evaluation, diagnosis=diagnosis))
-    assert "10.0 % [8.3, 12.0], but its diagnosis is broken. Next" in told.claims[0]
+    assert "10.0 % [8.3, 12.0], but the diagnosis of c is broken. Next" in told.claims[0]
 
 
 def test_two_norms_are_told_apart():

@@ -70,7 +70,7 @@ def threat_model(results: Results) -> list[str]:
         *(f"{text}: {listed(of)}." for text, of in _by_access(names)),
         _aim(results),
         *_bounds(results),
-        *_budgets(results),
+        budgets(results) or "Every attack had its own default budget.",
         *(_attack_sentence(name) for name in names),
         "A correction rate judges examples made against one model by another, which is a transfer"
         " to it.",
@@ -117,8 +117,8 @@ def _bounds(results: Results) -> list[str]:
     return sentences
 
 
-def _budgets(results: Results) -> list[str]:
-    """What was set besides the attacks' own defaults."""
+def budgets(results: Results) -> str:
+    """What was set in place of the attacks' own defaults; empty if nothing was."""
     budget = results.settings.get("budget") or {}
     seconds = results.settings.get("seconds")
     told = [
@@ -136,9 +136,7 @@ def _budgets(results: Results) -> list[str]:
         )
     if seconds is not None:
         told.append(f"{seconds:g} seconds per attack and model")
-    if told:
-        return [f"Set for all attacks that have such a limit: {listed(told)}."]
-    return ["Every attack had its own default budget."]
+    return f"Set for all attacks that have such a limit: {listed(told)}." if told else ""
 
 
 def _attack_sentence(name: str) -> str:

@@ -8,11 +8,12 @@ intersection-union test).
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from winnrobust.attacks import PREFIX
 from winnrobust.evaluation.metrics import WORST_CASE
 from winnrobust.reporting.comparison import Outcome, compare, error_text, mean_error, span
 from winnrobust.reporting.results import CLEAN, Case, Level, Results
 from winnrobust.reporting.table import listed
-from winnrobust.reporting.threat import SINGLE_STEP, access_of, is_attack, levels_text
+from winnrobust.reporting.threat import SINGLE_STEP, access_of, budgets, is_attack, levels_text
 from winnrobust.reporting.trust import VERBS, trust, unmasked, untested, warnings
 
 NO_WHITE_BOX = (
@@ -236,14 +237,29 @@ def _ranking(results: Results, tried: Tried, outcomes: dict[tuple[Case, str, str
     where = f" at {levels_text([level])}"
     if len(deciding) > 1:
         where += ", where they differ most,"
-    flag = trust(results, best)
-    but = f", but its diagnosis is {flag}" if flag in VERBS else ""
-    noise = "" if sign else "no difference beyond noise, "
+    where += f" {_under({level: tried[level]}, {level: case})}"
     least, more, most = (error_text(results, case, group) for group in (best, second, last))
+    lowest = mean_error(results, case, best)
+    equals = [group for group in results.groups if mean_error(results, case, group) == lowest]
+    if len(equals) == len(results.groups):
+        return f"All {len(equals)} models err equally often{where}: {least}."
+    if len(equals) > 1:
+        return (
+            f"Of {len(results.groups)} models {listed(equals)} err least, and equally often{where}:"
+            f" {least}{_but(results, equals)}. {last} errs most, {most}."
+        )
+    noise = "" if sign else "no difference beyond noise, "
     return (
-        f"Of {len(results.groups)} models {best} errs least{where} {_under(tried, deciding)}:"
-        f" {least}{but}. Next is {second} with {more} ({noise}{reason}); {last} errs most, {most}."
+        f"Of {len(results.groups)} models {best} errs least{where}: {least}{_but(results, [best])}."
+        f" Next is {second} with {more} ({noise}{reason}); {last} errs most, {most}."
     )
+
+
+def _but(results: Results, groups: Sequence[str]) -> str:
+    """Take back what the diagnosis does not let be believed."""
+    flags = [(group, trust(results, group)) for group in groups]
+    told = [f"the diagnosis of {group} is {flag}" for group, flag in flags if flag in VERBS]
+    return f", but {listed(told)}" if told else ""
 
 
 def _clean_errors(results: Results, outcomes: dict[tuple[Case, str, str], Outcome]) -> str:
@@ -267,8 +283,25 @@ def _notes(results: Results, tried: Tried) -> list[str]:
             f"Only single-step attacks were tried ({', '.join(attacks)}). A model can look robust"
             " to them and fall to an iterative one, so this is no proof of robustness."
         )
-    elif attacks and not {"white-box", None} & {access_of(name) for name in attacks}:
-        notes.append(NO_WHITE_BOX)
+    else:
+        with_gradients = [name for name in attacks if access_of(name) in ("white-box", None)]
+        if attacks and not with_gradients:
+            notes.append(NO_WHITE_BOX)
+        elif attacks and set(with_gradients) <= set(SINGLE_STEP):
+            notes.append(
+                "Of the attacks that use a model's own gradients only single-step ones were tried"
+                f" ({', '.join(with_gradients)}); iterative ones may find many more errors."
+            )
+    limits = budgets(results)
+    if limits:
+        notes.append(limits)
+    sources = [name.removeprefix(PREFIX) for name in attacks if name.startswith(PREFIX)]
+    for name in sources:
+        if name in results.names and len(results.names) > 1:
+            notes.append(
+                f"{PREFIX}{name} attacks {name} itself with its own gradients and the others"
+                f" without theirs, so it does not tell whether {name} is more robust than they are."
+            )
     unfinished = [
         f"{row.attack} on {row.source} ({row.unfinished} of {results.n} images)"
         for row in results.costs.itertuples()
