@@ -294,3 +294,16 @@ def test_results_that_are_there_are_noticed_before_models_are_loaded(folder):
     (folder / "out" / "notes.txt").write_text("mine")
     result = winnrobust("attack", "--model", "mine=nobodys:net", *DIGITS)
     assert_one_line(result, "already exists and is left untouched")
+
+
+def test_an_interrupted_attack_says_so_and_leaves_nothing_behind(folder, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("winnrobust.workflows.attacking.evaluate_models", interrupt)
+    before = sorted(folder.iterdir())
+    result = winnrobust("attack", *MINE, *DIGITS)
+    assert result.exit_code == 130
+    assert "stopped; nothing was written to out" in result.output
+    left = [path for path in sorted(folder.iterdir()) if path.name != "__pycache__"]
+    assert left == before

@@ -46,8 +46,9 @@ AUTOATTACK = Attack(
     access="white-box",
     cost="up to 1900 gradients, 5900 queries",
     summary=(
-        "White-box, untargeted, and black-box: the standard version of AutoAttack, apgd-ce, apgd-t,"
-        " fab and square in sequence, each on the images that are still classified right."
+        "White-box, untargeted, and black-box: apgd-ce, apgd-t, fab and square in sequence, each on"
+        " the images that are still classified right; with its default budget the standard version"
+        " of AutoAttack."
     ),
     source="Croce, Hein 2020, arXiv:2003.01690",
     function=autoattack,

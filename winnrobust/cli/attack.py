@@ -150,16 +150,20 @@ def attack(
         batch_size=batch_size,
         diagnose=diagnose,
     )
-    workflows.attack_runs(
-        paths,
-        out,
-        settings,
-        where,
-        foreign=foreign,
-        dataset=dataset,
-        data=data,
-        data_root=data_root,
-        limit=limit,
-    )
+    try:
+        workflows.attack_runs(
+            paths,
+            out,
+            settings,
+            where,
+            foreign=foreign,
+            dataset=dataset,
+            data=data,
+            data_root=data_root,
+            limit=limit,
+        )
+    except KeyboardInterrupt:
+        say(f"stopped; nothing was written to {out}")
+        raise
     say(terminal_tables(out))
     say(f"results are in {out}; for a page to read and send: winnrobust report {out}")
