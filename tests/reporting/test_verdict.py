@@ -15,6 +15,7 @@ from tests.reporting.conftest import (
 )
 from winnrobust.evaluation.metrics import cost_table
 from winnrobust.reporting.results import Results
+from winnrobust.reporting.threat import threat_model
 from winnrobust.reporting.trust import NOT_DIAGNOSED
 from winnrobust.reporting.verdict import NO_WHITE_BOX, ONE_SEED, verdict
 
@@ -250,6 +251,8 @@ def test_limits_set_by_the_user_are_told_with_the_verdict():
         verdict(results).notes
     )
     assert told == "Set for all attacks that have such a limit: 3 steps."
+    (of_pgd,) = [text for text in threat_model(results) if text.startswith("pgd (")]
+    assert of_pgd.startswith("pgd (Linf, by default ")
 
 
 def test_a_transfer_from_a_model_of_the_evaluation_is_no_fair_contest_with_it():

@@ -376,7 +376,9 @@ def diagnosis_overview(results: Results) -> Table:
         ["indicator", *names],
         rows,
         "Signs that a model's errors are low only because the attacks failed. ok: no sign;"
-        " suspicious: look closer before believing the errors; broken: do not believe them.",
+        " suspicious: look closer before believing the errors; broken: do not believe them; not"
+        " tested: nobody knows. The evidence says on how many images; the probes have budgets of"
+        " their own.",
         _verdict_styles(rows),
     )
 

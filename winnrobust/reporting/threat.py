@@ -125,7 +125,7 @@ def budgets(results: Results) -> str:
         f"{budget[name]} {what}"
         for name, what in (
             ("steps", "steps"),
-            ("restarts", "random starts"),
+            ("restarts", "random starts or draws"),
             ("queries", "queries per image"),
         )
         if budget.get(name) is not None
@@ -143,4 +143,7 @@ def _attack_sentence(name: str) -> str:
     attack = _known(name)
     if attack is None:
         return f"{name}: not an attack of this winnrobust."
-    return f"{name} ({attack.norm}, {attack.cost} per image): {attack.summary} ({attack.source})"
+    return (
+        f"{name} ({attack.norm}, by default {attack.cost} per image): {attack.summary}"
+        f" ({attack.source})"
+    )
