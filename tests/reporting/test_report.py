@@ -310,7 +310,7 @@ def test_the_threat_model_tells_access_budget_aim_and_norms(large_report):
         "black box): square",
         "Every pixel may change by at most epsilon = 0.125",
         "Euclidean (L2) length of the change of a whole image is at most epsilon = 1.5",
-        "40 steps, 5 random starts and 90 seconds per attack and model",
+        "40 steps, 5 random starts or draws and 90 seconds per attack and model",
         "attacks that can aim want a wrong class drawn at random for each image (targeted)",
     ):
         assert part in text, part
