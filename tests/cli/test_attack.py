@@ -108,6 +108,8 @@ def test_one_model_alone_gets_its_error(runs, tmp_path):
         ("nan", "epsilon must be from 0 to 1"),
         ("32", "epsilon must be from 0 to 1"),
         ("0.1,big", "'big' is not a number"),
+        ("8/0", "'8/0' is not a number"),
+        ("300/255", "from 0 to 1"),
         ("", "'' is not a number"),
     ],
 )

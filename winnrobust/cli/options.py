@@ -5,6 +5,7 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import Field, fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ runs_option = click.option(
 
 
 class EpsilonList(click.ParamType):
-    """One or several bounds: `0.125`, or `0.0625,0.125`."""
+    """One or several bounds: `0.125`, `8/255`, or `0.0625,0.125`."""
 
     name = "eps[,eps...]"
 
@@ -58,10 +59,12 @@ class EpsilonList(click.ParamType):
         epsilons = []
         for part in str(value).split(","):
             try:
-                epsilon = float(part)
-            except ValueError:
+                # Only "a/b" is for Fraction: float takes what it does not, such as inf.
+                epsilon = float(Fraction(part) if "/" in part else part)
+            except (ValueError, ZeroDivisionError):
                 self.fail(
-                    f"'{part}' is not a number; write {self.flag} 0.125 or {self.flag} 0.0625,0.125"
+                    f"'{part}' is not a number; write {self.flag} 0.125, {self.flag} 8/255 or"
+                    f" {self.flag} 0.0625,0.125"
                 )
             if not (math.isfinite(epsilon) and 0 <= epsilon <= self.at_most):
                 limits = "0 or more" if self.at_most == math.inf else f"from 0 to {self.at_most:g}"
@@ -75,7 +78,8 @@ eps_option = click.option(
     "epsilons",
     type=EpsilonList("--eps", 1),
     multiple=True,
-    help="L-infinity budget in [0, 1] pixel units; several with commas or by repeating the option."
+    help="L-infinity budget in [0, 1] pixel units, such as 0.125 or 8/255; several with commas or by"
+    " repeating the option."
     "  [default: 0.125]",
 )
 eps_l2_option = click.option(
