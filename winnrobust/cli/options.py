@@ -78,8 +78,8 @@ eps_option = click.option(
     "epsilons",
     type=EpsilonList("--eps", 1),
     multiple=True,
-    help="L-infinity budget in [0, 1] pixel units, such as 0.125 or 8/255; several with commas or by"
-    " repeating the option."
+    help="L-infinity budget in [0, 1] pixel units, such as 0.125 or 8/255; several with commas or"
+    " by repeating the option."
     "  [default: 0.125]",
 )
 eps_l2_option = click.option(
