@@ -104,20 +104,48 @@ def test_what_depends_on_epsilon_says_where():
         ("pgd", 0.03, 400, 100), ("pgd", 0.06, 700, 350), ("pgd", 0.25, 1000, 1000),
         ("pgd", 0.125, 800, 900),
     )  # fmt: skip
+    assert told.claims[:2] == [
+        "Whether winn is more robust than baseline depends on epsilon: under pgd, the only attack"
+        " tried, it is more robust at epsilon 0.03 and 0.06; no difference beyond noise at epsilon"
+        " 0.25; it is less robust at epsilon 0.125.",
+        "winn against baseline: pgd error 35.0 % [32.1, 38.0] against 70.0 % [67.1, 72.8] at"
+        " epsilon 0.06; pgd error 100.0 % [99.6, 100.0] against 100.0 % [99.6, 100.0] at epsilon"
+        " 0.25; pgd error 90.0 % [88.0, 91.7] against 80.0 % [77.4, 82.4] at epsilon 0.125.",
+    ]
+
+
+def test_single_attacks_that_say_something_else_are_told_after_what_depends_on_epsilon():
+    told = attacked(
+        ("fgsm", 0.1, 300, 100), ("pgd", 0.1, 400, 200), ("fgsm", 0.2, 500, 300),
+        ("pgd", 0.2, 900, 900), diagnosis=diagnosis_of(OK),
+    )  # fmt: skip
     assert told.claims[0] == (
-        "It depends on epsilon. Under pgd, the only attack tried, winn is more robust than baseline"
-        " at epsilon 0.03 and 0.06 (pgd error 35.0 % [32.1, 38.0] against 70.0 % [67.1, 72.8] at"
-        " epsilon 0.06); there is no difference beyond noise between winn and baseline at epsilon"
-        " 0.25 (pgd error 100.0 % [99.6, 100.0] against 100.0 % [99.6, 100.0] at epsilon 0.25);"
-        " winn is less robust than baseline at epsilon 0.125 (pgd error 90.0 % [88.0, 91.7] against"
-        " 80.0 % [77.4, 82.4] at epsilon 0.125)."
+        "Whether winn is more robust than baseline depends on epsilon: in the worst case over the"
+        " attacks tried (fgsm, pgd), it is more robust at epsilon 0.1; no difference beyond noise"
+        " at epsilon 0.2."
     )
+    assert told.claims[2:4] == [
+        "Single attacks say something else: winn errs less under fgsm at epsilon 0.2.",
+        "There is no sign of gradient masking.",
+    ]
+
+
+def test_a_transfer_from_one_of_the_compared_is_not_compared():
+    """To itself it is a white box, so that the other one looks better than it is."""
+    told = attacked(("transfer:baseline", 0.1, 900, 20), ("pgd", 0.1, 410, 411))
+    assert told.claims[0].startswith(
+        "There is no difference beyond noise between winn and baseline under pgd, the only attack"
+    )
+    told = attacked(("transfer:baseline", 0.1, 900, 20))
+    assert told.claims[0] == "winn and baseline were attacked by transfer from one of them alone."
+    told = attacked(("transfer:other", 0.1, 900, 20))
+    assert told.claims[0].startswith("winn is more robust than baseline under transfer:other")
 
 
 def test_a_winner_that_falls_is_said_to_fall():
     told = attacked(("pgd", 0.125, 990, 700))
-    assert told.claims[0].endswith("Even so winn errs on most images at epsilon 0.125.")
-    assert "Even so" not in attacked(("pgd", 0.125, 990, 400)).claims[0]
+    assert told.claims[1] == "Even so winn errs on most images at epsilon 0.125."
+    assert "Even so" not in " ".join(attacked(("pgd", 0.125, 990, 400)).claims)
 
 
 def test_broken_comes_first_and_takes_the_claim_back():
@@ -298,7 +326,7 @@ def test_two_norms_are_told_apart():
         CLEAN,
     )
     assert verdict(results_of(evaluation)).claims[0] == (
-        "winn is more robust than baseline under every attack tried (pgd, pgd-l2) at epsilon 0.125"
+        "winn is more robust than baseline under every attack tried (pgd, pgd-l2) at epsilon 0.125,"
         " and L2 epsilon 1.5: pgd error 40.0 % [37.0, 43.1] against 80.0 % [77.4, 82.4] at epsilon"
         " 0.125, pgd-l2 error 30.0 % [27.2, 32.9] against 70.0 % [67.1, 72.8] at L2 epsilon 1.5."
     )

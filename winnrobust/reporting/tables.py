@@ -428,7 +428,7 @@ def gradient_table(results: Results) -> Table:
         rows,
         "Counted over all gradients that an attack followed. A softmax that is saturated in float32"
         " has no gradient, so an attack stands still and the model only looks robust. Near 0 % this"
-        " did not happen. Attacks without gradients, or of other libraries, are not listed.",
+        " did not happen. Attacks without gradients are not listed.",
     )
 
 

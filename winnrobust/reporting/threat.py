@@ -48,12 +48,12 @@ def is_attack(case: Case) -> bool:
 
 
 def levels_text(levels: Sequence[Level]) -> str:
-    """`epsilon 0.03 and 0.125 and L2 epsilon 1.5`: epsilon alone is L-infinity."""
+    """`epsilon 0.03 and 0.125, and L2 epsilon 1.5`: epsilon alone is L-infinity."""
     parts = []
     for norm in dict.fromkeys(level.norm for level in levels):
         values = listed([f"{level.epsilon:g}" for level in levels if level.norm == norm])
         parts.append(f"{'' if norm == 'Linf' else f'{norm} '}epsilon {values}")
-    return " and ".join(parts)
+    return ", and ".join(parts)
 
 
 def case_text(case: Case) -> str:

@@ -28,13 +28,13 @@ def trust(results: Results, group: str) -> str:
 
 
 def unmasked(results: Results, *groups: str) -> str:
-    """Say that the diagnosis found nothing, if it did look and did find nothing."""
+    """`no sign of gradient masking`, if the diagnosis did look and did find none; else nothing."""
     if results.diagnosis is None or any(trust(results, group) != "ok" for group in groups):
         return ""
     members = [name for group in groups for name in results.groups[group]]
     verdicts = results.diagnosis[results.diagnosis.model.isin(members)].verdict
     untested = " in what could be tested" if "not tested" in set(verdicts) else ""
-    return f"; no sign of gradient masking{untested}"
+    return f"no sign of gradient masking{untested}"
 
 
 def untested(results: Results) -> list[str]:

@@ -53,7 +53,8 @@ def verdict(results: Results) -> Verdict:
     else:
         if len(others) > 1:
             claims.append(_ranking(results, tried, outcomes))
-        claims += [_comparison(results, model, reference, tried, outcomes) for model in others]
+        pairs = [_comparison(results, model, reference, tried, outcomes) for model in others]
+        claims += pairs[0] if len(pairs) == 1 else [" ".join(pair) for pair in pairs]
     claims.append(_clean_errors(results, outcomes))
     return Verdict(warnings(results), claims, _notes(results, tried))
 
@@ -85,54 +86,73 @@ def _comparison(
     reference: str,
     tried: Tried,
     outcomes: dict[tuple[Case, str, str], Outcome],
-) -> str:
+) -> list[str]:
     """Compare with the reference: in what sums the attacks up, then where single ones disagree."""
+    fair = _fair(tried, [*results.groups[model], *results.groups[reference]])
+    if not fair:
+        return [f"{model} and {reference} were attacked by transfer from one of them alone."]
     named = len(results.groups) == 2  # among more, the ranking has named the attacks
-    deciding = _deciding(results, tried)
+    deciding = _deciding(results, fair)
     signs = {level: outcomes[case, model, reference].sign for level, case in deciding.items()}
+    exceptions = _exceptions(model, reference, fair, signs, outcomes)
+    clean = unmasked(results, model, reference)
     levels_of = {
-        sign: [level for level in tried if signs[level] == sign]
+        sign: [level for level in fair if signs[level] == sign]
         for sign in (1, 0, -1)
         if sign in signs.values()
     }
-    exceptions = _exceptions(model, reference, tried, signs, outcomes)
     figures = {
         sign: _figures(results, model, reference, _last_of_each_norm(levels), deciding)
         for sign, levels in levels_of.items()
     }
     if len(levels_of) > 1:
         clauses = [
-            f"{_says(results, sign, model, reference)} at {levels_text(levels)} ({figures[sign]})"
+            f"{_says(results, sign, 'it', model, reference)} at {levels_text(levels)}"
             for sign, levels in levels_of.items()
         ]
-        under = _upper(_under(tried, deciding, named))
-        told = f"It depends on epsilon. {under}, {'; '.join(clauses)}."
-        return told + (f" Single attacks disagree: {exceptions}." if exceptions else "")
-    sign = signs[next(iter(tried))]
-    under = _under(tried, deciding, named) if exceptions else _under_all(tried, sign, named)
-    told = f"{_upper(_says(results, sign, model, reference))} {under} at {levels_text(list(tried))}"
-    told += f": {figures[sign]}"
-    if sign == 0:
-        last = _last_of_each_norm(list(tried))
-        reasons = [outcomes[deciding[level], model, reference].reason for level in last]
-        told += f" ({', '.join(reasons)})"
-    told += f"; but {exceptions}." if exceptions else f"{unmasked(results, model, reference)}."
+        return [
+            f"Whether {model} is more robust than {reference} depends on epsilon:"
+            f" {_under(fair, deciding, named)}, {'; '.join(clauses)}.",
+            f"{model} against {reference}: {'; '.join(figures.values())}.",
+            *([f"Single attacks say something else: {exceptions}."] if exceptions else []),
+            *([f"There is {clean}."] if clean else []),
+        ]
+    (sign,) = levels_of
+    says = _says(results, sign, model, model, reference)
+    compared = f"than {reference}" if sign else f"between {model} and {reference}"
+    under = _under(fair, deciding, named) if exceptions else _under_all(fair, sign, named)
+    last = _last_of_each_norm(list(fair))
+    reasons = [outcomes[deciding[level], model, reference].reason for level in last]
+    because = "" if sign else f" ({', '.join(reasons)})"
+    but = f"; but {exceptions}" if exceptions else ""
+    masking = f"; {clean}" if clean else ""
+    told = [
+        f"{says} {compared} {under} at {levels_text(list(fair))}: {figures[sign]}{because}{but}"
+        f"{masking}."
+    ]
     winner = {1: model, -1: reference}.get(sign)
     fallen = [
-        level
-        for level in _last_of_each_norm(list(tried))
-        if winner and span(results, deciding[level], winner).low > 0.5
+        level for level in last if winner and span(results, deciding[level], winner).low > 0.5
     ]
     if fallen:
-        told += f" Even so {winner} errs on most images at {levels_text(fallen)}."
+        told.append(f"Even so {winner} errs on most images at {levels_text(fallen)}.")
     return told
 
 
-def _says(results: Results, sign: int, model: str, reference: str) -> str:
+def _fair(tried: Tried, compared: Sequence[str]) -> Tried:
+    """Leave out transfers from a compared model: to itself it is no transfer but a white box."""
+    own = {PREFIX + name for name in compared}
+    fair = {
+        level: [case for case in cases if case.attack not in own] for level, cases in tried.items()
+    }
+    return {level: cases for level, cases in fair.items() if cases}
+
+
+def _says(results: Results, sign: int, subject: str, model: str, reference: str) -> str:
     if sign == 0:
-        return f"there is no difference beyond noise between {model} and {reference}"
+        return f"{'There is ' if subject == model else ''}no difference beyond noise"
     verb = VERBS.get(trust(results, model if sign > 0 else reference), "is")
-    return f"{model} {verb} {'more' if sign > 0 else 'less'} robust than {reference}"
+    return f"{subject} {verb} {'more' if sign > 0 else 'less'} robust"
 
 
 def _exceptions(
@@ -205,11 +225,6 @@ def _names(attacks: Sequence[str], named: bool) -> str:
 
 def _attacks(tried: Tried) -> list[str]:
     return list(dict.fromkeys(case.attack for cases in tried.values() for case in cases))
-
-
-def _upper(text: str) -> str:
-    """Begin a sentence, but leave a name as it is."""
-    return text[0].upper() + text[1:] if text.startswith(("there", "under", "in the")) else text
 
 
 def _errors_of_one(results: Results, model: str, tried: Tried) -> str:
