@@ -202,20 +202,24 @@ def test_the_time_budget_ends_an_attack_and_the_rest_is_counted(folder):
     result = winnrobust(*typed, "--batch-size", 5, *DIGITS)
     assert result.exit_code == 0, result.output
     results, _ = stored(folder)
+    assert {cost["unfinished"] for cost in results["costs"]} == {20}
     assert results["settings"]["seconds"] == 0.000001
 
 
 def test_what_the_attacks_were_given_is_stored(folder):
-    typed = ["--attacks", "pgd,pgd-l2", "--eps", "0.1", "--eps-l2", "0.5,1", "--steps", 2]
+    typed = ["--attacks", "pgd,pgd-l2", "--eps", "0.1", "--eps-l2", "0.5,2", "--steps", 2]
     more = ["--restarts", 2, "--queries", 9, "--eot", 2, "--aim", "random", "--seed", 4]
     result = winnrobust("attack", *MINE, *typed, *more, *DIGITS)
     assert result.exit_code == 0, result.output
     results, _ = stored(folder)
     assert results["settings"] == {
-        "epsilons": [0.1], "epsilons_l2": [0.5, 1],
+        "epsilons": [0.1], "epsilons_l2": [0.5, 2],
         "budget": {"steps": 2, "restarts": 2, "queries": 9, "eot": 2},
         "aim": "random", "seconds": None, "seed": 4,
     }  # fmt: skip
+    assert [(row["norm"], row["epsilon"]) for row in results["worst"]] == [
+        ("Linf", 0.1), ("L2", 0.5), ("L2", 2),
+    ]  # fmt: skip
 
 
 def test_models_are_diagnosed_unless_one_asks_not_to(folder):
