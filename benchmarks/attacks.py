@@ -247,11 +247,7 @@ def pyautoattack_contestants(task: Task) -> Iterator[tuple[str, Contestant]]:
                 m, eps=epsilon, n_restarts=1, n_iter=steps, targeted=True, seed=SEED
             ).perturb
         ),
-        "square": lambda m: (
-            SquareAttack(
-                m, eps=epsilon, n_queries=task.queries, resc_schedule=False, seed=SEED
-            ).perturb
-        ),
+        "square": lambda m: SquareAttack(m, eps=epsilon, n_queries=task.queries, seed=SEED).perturb,
         "autoattack": lambda m: (
             lambda x, y: AutoAttack(m, eps=epsilon, seed=SEED).run_standard_evaluation(
                 x, y, batch_size=len(x)

@@ -153,11 +153,20 @@ def test_apgd_halves_its_step_until_it_meets_a_narrow_peak():
 # Square
 
 
-def test_squares_shrink_as_in_autoattack():
-    # The share 0.8 of 28 x 28 pixels, halved after 10, 50, 200, 500, ... squares.
-    sides = [side_of_square(query, 28, 28) for query in (1, 11, 12, 51, 52, 201, 202, 9000)]
+def test_squares_shrink_as_the_paper_says():
+    # The share 0.8 of 28 x 28 pixels, halved after 10, 50, 200, 500, ... of 10,000 squares.
+    queries = (1, 11, 12, 51, 52, 201, 202, 9000)
+    sides = [side_of_square(query, 10_000, 28, 28) for query in queries]
     assert sides == [25, 25, 18, 18, 13, 13, 9, 1]
-    assert side_of_square(1, 10, 40) == 10  # no higher than the image
+    # In proportion where there are fewer: after 1, 5, 20, ... of 1,000.
+    assert [side_of_square(query, 1000, 28, 28) for query in (1, 2, 3, 6, 7)] == [
+        25,
+        25,
+        18,
+        18,
+        13,
+    ]
+    assert side_of_square(1, 10_000, 10, 40) == 10  # no higher than the image
 
 
 @given(st.integers(1, 3000), st.integers(0, 1000))
@@ -165,8 +174,8 @@ def test_squares_shrink_as_in_autoattack():
 def test_a_query_changes_one_square_inside_the_image(query, seed):
     images = torch.zeros(8, 3, 9, 12)
     target = Target(torch.nn.Identity(), images, torch.zeros(8), seed=seed)
-    inside, upwards = _patch(target, 0, query, torch.arange(8))
-    side = side_of_square(query, 9, 12)
+    inside, upwards = _patch(target, 0, query, 5000, torch.arange(8))
+    side = side_of_square(query, 5000, 9, 12)
     assert inside.shape == (8, 1, 9, 12)
     assert upwards.shape == (8, 3, 1, 1)
     assert inside.any(3).sum((1, 2)).tolist() == [side] * 8
@@ -260,16 +269,24 @@ def test_fab_aims_at_the_farther_class():
 # AutoAttack
 
 
-def test_autoattack_breaks_what_any_of_the_four_breaks(double):
-    target = Target(*double)
-    budget = {"steps": 2, "queries": 6}
-    broken = {
-        name: logits(target.model, attack(name, target, [0.003], **budget).adversarials[0]).argmax(
-            1
-        )
-        != target.labels
-        for name in ("apgd-ce", "apgd-t", "fab", "square", "autoattack")
-    }
+def test_autoattack_breaks_what_any_of_its_parts_breaks(double):
+    target, broken = Target(*double), {}
+    for name in ("apgd-ce", "apgd-t", "fab", "autoattack"):
+        (found,) = attack(name, target, [0.003], steps=2, queries=6).adversarials
+        broken[name] = target.reached(logits(target.model, found), torch.arange(16))
     together = broken.pop("autoattack")
     assert 0 < broken["apgd-ce"].sum() < together.sum() < 16
-    assert torch.equal(together, torch.stack(list(broken.values())).any(0))
+    assert (together | ~torch.stack(list(broken.values())).any(0)).all()
+
+
+def test_autoattack_breaks_with_squares_what_has_no_gradient():
+    # Gradients of exact zeros everywhere, and an answer that changes by steps.
+    def flat(images):
+        pixels = images.flatten(1).sum(1)
+        other = (pixels * 50).floor() / 50 - 2.3 + 0 * pixels
+        return torch.stack([torch.zeros_like(other), other], 1)
+
+    target = Target(Answers(flat), image(*[0.5] * 4), LABEL)
+    for name, stands in (("apgd-ce", [0]), ("apgd-t", [0]), ("fab", [0]), ("autoattack", [])):
+        (found,) = attack(name, target, [0.1], steps=5, queries=60).adversarials
+        assert target.still_standing(found, torch.tensor([0])).tolist() == stands

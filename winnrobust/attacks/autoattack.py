@@ -2,7 +2,7 @@
 
 Croce, Hein: Reliable evaluation of adversarial robustness with an ensemble of diverse
 parameter-free attacks, ICML 2020: APGD on the cross-entropy, APGD on the targeted
-difference-of-logits ratio, targeted FAB, Square Attack with 5000 queries.
+difference-of-logits ratio, targeted FAB, Square Attack with the first 5000 queries of its schedule.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from winnrobust.attacks.apgd import cross_entropy_starts, targeted_starts
 from winnrobust.attacks.ascent import Try, in_turn
 from winnrobust.attacks.attack import DEFAULT_BUDGET, Attack, AttackResult, Budget
 from winnrobust.attacks.fab import walks_within
-from winnrobust.attacks.square import random_squares
+from winnrobust.attacks.square import FULL_SCHEDULE, random_squares
 from winnrobust.attacks.target import Target
 
 
@@ -34,7 +34,7 @@ def autoattack(
             *cross_entropy_starts(target, epsilon, budget),
             *targeted_starts(target, epsilon, budget),
             *walks_within(target, epsilon, budget),
-            *random_squares(target, epsilon, budget),
+            *random_squares(target, epsilon, budget, FULL_SCHEDULE),
         ]
 
     return in_turn(target, epsilons, budget.eot, attempts)

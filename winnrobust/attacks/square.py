@@ -1,8 +1,8 @@
 """The Square Attack: random squares, kept when they help. It sees the model's logits, nothing else.
 
 Andriushchenko, Croce, Flammarion, Hein: Square Attack: a query-efficient black-box adversarial
-attack via random search, ECCV 2020, section 3 and algorithm 2, with AutoAttack's settings. Unlike
-in the authors' code every image has its own squares, whatever batch it is in.
+attack via random search, ECCV 2020, section 3 and algorithm 2. Unlike in the authors' code every
+image has its own squares, whatever batch it is in.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,9 @@ QUERIES = 5000
 FIRST_SHARE = 0.8
 """The share of the image that the first squares cover; the paper's p."""
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-"""The share is halved after this many squares."""
+"""The share is halved after this many squares of `FULL_SCHEDULE`."""
+FULL_SCHEDULE = 10_000
+"""With fewer queries the squares shrink sooner, in proportion."""
 
 
 def square(
@@ -42,19 +44,25 @@ def square(
         target,
         epsilons,
         budget.eot,
-        lambda which, epsilon: random_squares(target, epsilon, budget),
+        lambda which, epsilon: random_squares(target, epsilon, budget, budget.queries or QUERIES),
     )
 
 
-def random_squares(target: Target, epsilon: float, budget: Budget) -> list[Try]:
-    """Return random searches, one for each restart of the budget."""
+def random_squares(target: Target, epsilon: float, budget: Budget, schedule: int) -> list[Try]:
+    """Return random searches, one for each restart of the budget.
+
+    Args:
+        schedule: the number of queries in which the squares become smallest.
+    """
     return [
-        partial(_search, target, epsilon, budget, restart)
+        partial(_search, target, epsilon, budget, schedule, restart)
         for restart in range(budget.restarts or 1)
     ]
 
 
-def _search(target: Target, epsilon: float, budget: Budget, restart: int, rows: Tensor) -> Attempt:
+def _search(
+    target: Target, epsilon: float, budget: Budget, schedule: int, restart: int, rows: Tensor
+) -> Attempt:
     """Start from vertical stripes, then try one square with every query."""
     images = target.images[rows]
     low, high = (images - epsilon).clamp_(min=0), (images + epsilon).clamp_(max=1)
@@ -64,7 +72,7 @@ def _search(target: Target, epsilon: float, budget: Budget, restart: int, rows: 
     for query in range(budget.queries or QUERIES):
         if target.out_of_time():
             break
-        chosen, upwards = _patch(target, restart, query, rows[place])
+        chosen, upwards = _patch(target, restart, query, schedule, rows[place])
         tried = torch.where(chosen, torch.where(upwards, high, low), best)
         answers = logits(target.model, tried, budget.eot)
         distance = _distance(target, answers, rows[place])
@@ -82,7 +90,9 @@ def _search(target: Target, epsilon: float, budget: Budget, restart: int, rows: 
     return Attempt(ended, rows[place], NO_GRADIENTS)
 
 
-def _patch(target: Target, restart: int, query: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+def _patch(
+    target: Target, restart: int, query: int, schedule: int, rows: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return where a query changes the images, and where it does so upwards: two masks.
 
     The first query changes every column of every channel, the others a square with one sign for
@@ -93,7 +103,7 @@ def _patch(target: Target, restart: int, query: int, rows: Tensor) -> tuple[Tens
     if query == 0:
         columns = target.numbers(channels * width, *names)[rows].reshape(-1, channels, 1, width)
         return torch.ones_like(columns, dtype=torch.bool), columns < 0.5
-    side = side_of_square(query, height, width)
+    side = side_of_square(query, schedule, height, width)
     numbers = target.numbers(2 + channels, *names)[rows]
     top = per_image((numbers[:, 0] * (height - side + 1)).floor())
     left = per_image((numbers[:, 1] * (width - side + 1)).floor())
@@ -103,9 +113,10 @@ def _patch(target: Target, restart: int, query: int, rows: Tensor) -> tuple[Tens
     return inside, numbers[:, 2:].reshape(-1, channels, 1, 1) < 0.5
 
 
-def side_of_square(query: int, height: int, width: int) -> int:
-    """Return the side in pixels of the square that a query (1, 2, ...) tries."""
-    halvings = sum(query - 1 > bound for bound in HALVED_AFTER)
+def side_of_square(query: int, schedule: int, height: int, width: int) -> int:
+    """Return the side in pixels of the square that a query (1, 2, ...) of a schedule tries."""
+    place = (query - 1) * FULL_SCHEDULE / schedule
+    halvings = sum(place > bound for bound in HALVED_AFTER)
     side = round((FIRST_SHARE / 2**halvings * height * width) ** 0.5)
     return min(max(side, 1), height, width)
 
