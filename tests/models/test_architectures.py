@@ -1,7 +1,9 @@
 import pytest
 import torch
 
+from winnrobust.methods.losses import gradient_penalty
 from winnrobust.models import ARCHITECTURES, build
+from winnrobust.models.densenet import DenseLayer
 from winnrobust.randomness import stream
 
 
@@ -19,6 +21,65 @@ def network(arch: str, channels: int = 1, size: int = 28, seed: int = 0):
 )
 def test_parameter_counts_are_the_papers(arch, channels, size, parameters):
     assert sum(p.numel() for p in network(arch, channels, size).parameters()) == parameters
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
+@pytest.mark.parametrize(("arch", "blocks"), [("resnet13", 2), ("resnet20", 3)])
+def test_parameter_counts_of_smaller_resnets(arch, blocks, channels, size):
+    """By hand: convolutions, norms (scale and shift), 64 -> 10 with bias, the critic's 11."""
+    kernels = 9 * (
+        channels * 16
+        + 2 * blocks * 16 * 16
+        + 16 * 32 + (2 * blocks - 1) * 32 * 32
+        + 32 * 64 + (2 * blocks - 1) * 64 * 64
+    )  # fmt: skip
+    norms = 16 + 16 + (blocks - 1) * 32 + 16 + 32 + (blocks - 1) * 64
+    norms += 32 + 64 + (blocks - 1) * 128 + 64
+    found = sum(p.numel() for p in network(arch, channels, size).parameters())
+    assert found == kernels + 2 * norms + 650 + 11
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
+def test_parameter_count_of_densenet(channels, size):
+    """Every layer sees all channels before it and adds 12; transitions keep them all."""
+    inputs = [*range(16, 76, 12)], [*range(76, 136, 12)], [*range(136, 208, 12)]
+    layers = sum(2 * n + 9 * 12 * n for n in [*inputs[0], *inputs[1], *inputs[2]])
+    transitions = sum(2 * n + n * n for n in (76, 136))
+    expected = 9 * 16 * channels + layers + transitions + 2 * 208 + (208 * 10 + 10) + 11
+    assert sum(p.numel() for p in network("densenet20", channels, size).parameters()) == expected
+
+
+@pytest.mark.parametrize(
+    ("arch", "layers"),
+    [("resnet13", 13 + 1), ("resnet20", 20), ("resnet32", 32), ("densenet20", 20)],
+)
+def test_layers_are_what_the_name_counts(arch, layers):
+    """Convolutions and the classifier; ResNet-13 counts its convolutions alone."""
+    model = network(arch)
+    kernels = [m for m in model.features.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(kernels) + 1 == layers
+
+
+def test_a_dense_layer_keeps_what_it_got_and_adds_its_growth():
+    x = torch.rand(2, 7, 5, 5)
+    out = DenseLayer(7)(x)
+    assert out.shape == (2, 19, 5, 5)
+    assert torch.equal(out[:, :7], x)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
+def test_the_gradient_penalty_reaches_every_weight_before_the_critics_bias(arch, channels, size):
+    """All but the last biases, which do not change the slope of f."""
+    model = network(arch, channels, size)
+    real, fake = (torch.rand(2, channels, size, size) * 2 - 1 for _ in range(2))
+    gradient_penalty(model, real, fake, torch.rand(2)).penalty.mean().backward()
+    for name, parameter in model.named_parameters():
+        if name in ("critic.bias", "classifier.bias"):
+            assert parameter.grad is None or not parameter.grad.any()
+        else:
+            assert parameter.grad.isfinite().all(), name
+            assert parameter.grad.any(), name
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

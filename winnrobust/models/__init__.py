@@ -4,14 +4,18 @@ from collections.abc import Callable
 
 import torch
 
+from winnrobust.models.densenet import densenet20
 from winnrobust.models.initialisation import initialise
 from winnrobust.models.network import ClassifierOutput, IntrospectiveNetwork
-from winnrobust.models.resnet import resnet32
+from winnrobust.models.resnet import resnet13, resnet20, resnet32
 from winnrobust.models.vanilla import vanilla
 
 ARCHITECTURES: dict[str, Callable[[int, int, int], IntrospectiveNetwork]] = {
     "vanilla": vanilla,
     "resnet32": resnet32,
+    "resnet20": resnet20,
+    "resnet13": resnet13,
+    "densenet20": densenet20,
 }
 """Name -> builder taking (in_channels, image_size, num_classes)."""
 
