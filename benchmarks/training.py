@@ -59,8 +59,8 @@ def our_ascent(network: IntrospectiveNetwork, winn: Winn, start: Tensor, steps: 
     group = 1 if winn.config.synthesis_per_image else count
     groups = start.reshape(-1, group, *start.shape[2:])
     classes = torch.arange(10).repeat_interleave(count // group)
-    goal = torch.full((len(groups),), 1e6)
-    synthesise(network, groups, classes, goal, replace(winn.ascent, max_steps=steps))
+    goal = winn.goal(winn.config, classes, torch.full((len(groups),), 1e6))
+    synthesise(network, groups, goal, replace(winn.ascent, max_steps=steps))
 
 
 def plain_step(network: IntrospectiveNetwork, winn: Winn, images: Tensor, labels: Tensor) -> None:

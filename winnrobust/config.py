@@ -110,6 +110,11 @@ class TrainConfig:
     noise_weight_std: float = _setting(
         0.1, "Standard deviation of the random generator's weights.", above=0
     )
+    initial: str = _setting(
+        "projected",
+        "What the first images are drawn from: a random network behind a random projection (the"
+        " supervised code's), the random network of the paper's Appendix D, or gaussian pixels.",
+    )
     at_epsilon: float = _setting(
         0.125,
         "L-infinity ball of pgd-at and trades, in [0, 1] pixel units: what this project attacks"

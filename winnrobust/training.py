@@ -26,7 +26,7 @@ from winnrobust.data import Dataset, ImageSplit, to_unit
 from winnrobust.errors import InputError
 from winnrobust.evaluation.intervals import rate
 from winnrobust.files import new_folder, read_json, replacing, write_json, write_text
-from winnrobust.methods import METHODS, Batch, Method
+from winnrobust.methods import INITIAL, METHODS, Batch, Method
 from winnrobust.models import ARCHITECTURES, IntrospectiveNetwork, build
 from winnrobust.progress import bar, say
 from winnrobust.randomness import stream
@@ -63,11 +63,12 @@ def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: torch.d
     Where several processes work together, the first writes and the others wait for it.
 
     Raises:
-        InputError: unknown architecture or method, or the folder exists.
+        InputError: unknown architecture, method or initial distribution, or the folder exists.
     """
     for kind, name, known in (
         ("architecture", config.arch, ARCHITECTURES),
         ("method", config.method, METHODS),
+        ("initial distribution", config.initial, INITIAL),
     ):
         if name not in known:
             raise InputError(f"unknown {kind} '{name}'; known are {', '.join(known)}")

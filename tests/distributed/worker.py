@@ -14,7 +14,7 @@ from winnrobust.evaluation import Evaluation, run
 from winnrobust.methods import METHODS, Batch
 from winnrobust.models import build
 from winnrobust.randomness import stream
-from winnrobust.synthesis import Ascent, synthesise
+from winnrobust.synthesis import Ascent, near, synthesise
 
 CPU = torch.device("cpu")
 TABLES = ("table", "gradients", "clean", "worst", "paired", "aimed")
@@ -54,8 +54,8 @@ def synthesis() -> dict:
     start = torch.rand(10, 2, 1, 28, 28, generator=stream(0, "start")) * 2 - 1
     before = network.judge(start.flatten(0, 1)).critic.reshape(10, 2).mean(1).detach()
     thresholds = before + torch.linspace(-0.1, 0.2, 10)
-    ascent = Ascent(0.02, 0.9, 0.9, max_steps=25, tolerance=2e-2, class_weight=0.5)
-    result, adam = synthesise(network, start, torch.arange(10), thresholds, ascent)
+    goal = near(torch.arange(10), thresholds, tolerance=2e-2, class_weight=0.5)
+    result, adam = synthesise(network, start, goal, Ascent(0.02, 0.9, 0.9, max_steps=25))
     return {"result": result, "adam": adam["state"]}
 
 

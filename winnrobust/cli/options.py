@@ -13,7 +13,7 @@ import click
 
 from winnrobust.config import TrainConfig, option_name, read_toml
 from winnrobust.data import DATASETS
-from winnrobust.methods import METHODS
+from winnrobust.methods import INITIAL, METHODS
 from winnrobust.models import ARCHITECTURES
 from winnrobust.recipes import RECIPES
 
@@ -22,6 +22,7 @@ CHOICES = {
     "arch": list(ARCHITECTURES),
     "method": list(METHODS),
     "recipe": list(RECIPES),
+    "initial": list(INITIAL),
 }
 
 device_option = click.option(

@@ -1,6 +1,7 @@
 """Training methods by name. A new one is one file, named here."""
 
 from winnrobust.methods.baseline import Baseline
+from winnrobust.methods.from_config import INITIAL, ascent_of, initial_of
 from winnrobust.methods.method import Batch, EpochEnd, Losses, Method
 from winnrobust.methods.pgd_at import PgdAdversarialTraining
 from winnrobust.methods.trades import Trades
@@ -13,4 +14,13 @@ METHODS: dict[str, type[Method]] = {
     "trades": Trades,
 }
 
-__all__ = ["METHODS", "Batch", "EpochEnd", "Losses", "Method"]
+__all__ = [
+    "INITIAL",
+    "METHODS",
+    "Batch",
+    "EpochEnd",
+    "Losses",
+    "Method",
+    "ascent_of",
+    "initial_of",
+]

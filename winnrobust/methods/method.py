@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from winnrobust.config import TrainConfig
+from winnrobust.errors import InputError
 from winnrobust.models import IntrospectiveNetwork
+from winnrobust.synthesis import Goal
 
 
 class Batch(NamedTuple):
@@ -99,6 +101,19 @@ class Method:
         self.config = config
         self.num_classes = num_classes
         self.device = device
+
+    @staticmethod
+    def goal(config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
+        """Say what an ascent to new images of these classes is after.
+
+        Args:
+            classes: (G,) int64, of each group.
+            thresholds: (G,) critic values, drawn from what the critic gave to real images.
+
+        Raises:
+            InputError: such a network is no generator.
+        """
+        raise InputError(f"method {config.method} trains no generator; method winn does")
 
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
         """Compute the loss of one batch."""

@@ -9,11 +9,12 @@ from torch import Tensor
 from winnrobust import distributed
 from winnrobust.adam_state import moments_to_tensors, tensors_to_moments
 from winnrobust.config import TrainConfig
+from winnrobust.methods.from_config import ascent_of, initial_of
 from winnrobust.methods.losses import gradient_penalty
 from winnrobust.methods.method import Batch, EpochEnd, Losses, Method
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.randomness import stream
-from winnrobust.synthesis import Ascent, InitialDistribution, NegativePool, synthesise
+from winnrobust.synthesis import Goal, NegativePool, near, synthesise
 
 
 class Winn(Method):
@@ -33,27 +34,19 @@ class Winn(Method):
         device: torch.device,
     ) -> None:
         super().__init__(config, channels, image_size, num_classes, device)
-        self.ascent = Ascent(
-            lr=config.synthesis_lr,
-            beta1=config.synthesis_beta1,
-            beta2=config.synthesis_beta2,
-            max_steps=config.synthesis_max_steps,
-            tolerance=config.synthesis_tolerance,
-            class_weight=config.synthesis_class_weight,
-        )
-        self.initial = InitialDistribution(
-            channels,
-            image_size,
-            config.noise_dim,
-            config.noise_weight_std,
-            stream(config.seed, "initial distribution"),
-        )
+        self.ascent = ascent_of(config)
+        self.initial = initial_of(config, channels, image_size)
         noise = self._noise(config.negatives_per_class, epoch=0, turn=0)
         self.pool = NegativePool(noise, config.pool_limit)
         self.adam_state: dict | None = None
         self.critic_means: list[Tensor] = []  # of the real batches since the last synthesis
         self.turns: list[dict[str, float]] = []  # what each synthesis of this epoch measured
         self.made: list[Tensor] = []  # what each synthesis of this epoch made
+
+    @staticmethod
+    def goal(config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
+        """Images of their class, with a mean critic value close to a threshold."""
+        return near(classes, thresholds, config.synthesis_tolerance, config.synthesis_class_weight)
 
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
         """Cross-entropy of the real images plus alpha times the critic's loss (all batch means).
@@ -133,8 +126,11 @@ class Winn(Method):
         result, adam_state = synthesise(
             network,
             start.reshape(len(classes), group, *start.shape[2:]),
-            classes.to(self.device),
-            (low + (high - low) * draw).to(self.device),
+            self.goal(
+                self.config,
+                classes.to(self.device),
+                (low + (high - low) * draw).to(self.device),
+            ),
             self.ascent,
             self.adam_state,
             tell,

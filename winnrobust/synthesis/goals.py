@@ -1,0 +1,77 @@
+"""What an ascent is after: the objective of every group of images, and when it has got there."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from winnrobust.models import ClassifierOutput
+
+
+class Pursuit(NamedTuple):
+    """How far groups of images are.
+
+    Attributes:
+        objective: (g,) what the ascent makes smaller.
+        reached: (g,) bool, where it may stop.
+    """
+
+    objective: Tensor
+    reached: Tensor
+
+
+Goal = Callable[[ClassifierOutput, Sequence[int]], Pursuit]
+"""From what the network says of g groups of n images, one after the other, and the groups' numbers.
+"""
+
+
+def near(classes: Tensor, thresholds: Tensor, tolerance: float, class_weight: float) -> Goal:
+    """The supervised WINN's: images of their class with a mean critic value close to a threshold.
+
+    Minimises |mean f - threshold| + class_weight * mean cross-entropy to the class; stops where the
+    first term is at most `tolerance` (method.md A6).
+
+    Args:
+        classes: (G,) int64.
+        thresholds: (G,) critic values.
+    """
+
+    def pursue(output: ClassifierOutput, groups: Sequence[int]) -> Pursuit:
+        critic = output.critic.reshape(len(groups), -1)
+        gap = (critic.mean(1) - thresholds[groups]).abs()
+        wanted = classes[groups].repeat_interleave(critic.shape[1])
+        class_loss = F.cross_entropy(output.logits, wanted, reduction="none")
+        return Pursuit(
+            gap + class_weight * class_loss.reshape(critic.shape).mean(1), gap <= tolerance
+        )
+
+    return pursue
+
+
+def above(thresholds: Tensor) -> Goal:
+    """The unsupervised WINN's: raise the mean critic value to a threshold (method.md E1).
+
+    Args:
+        thresholds: (G,) critic values; a group may stop at or above its own.
+    """
+
+    def pursue(output: ClassifierOutput, groups: Sequence[int]) -> Pursuit:
+        mean = output.critic.reshape(len(groups), -1).mean(1)
+        return Pursuit(-mean, mean >= thresholds[groups])
+
+    return pursue
+
+
+def believed() -> Goal:
+    """INN's: images that a classifier with sigmoid(f) takes for real as often as not.
+
+    Minimises the mean of -log sigmoid(f); stops at log 2 or below (method.md F).
+    """
+
+    def pursue(output: ClassifierOutput, groups: Sequence[int]) -> Pursuit:
+        loss = F.softplus(-output.critic).reshape(len(groups), -1).mean(1)
+        return Pursuit(loss, loss <= math.log(2))
+
+    return pursue
