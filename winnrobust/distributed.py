@@ -41,8 +41,8 @@ def job() -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:120]
         raise InputError(
-            f"another process of this job ended ({reason}); mend its cause, then go on from the"
-            " last finished epoch with: train --resume"
+            f"another process of this job ended ({reason}); mend its cause, then go on with the"
+            " same command and the same --out; train needs --resume, too"
         ) from None
     finally:
         dist.destroy_process_group()

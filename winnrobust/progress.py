@@ -31,9 +31,13 @@ def bar(total: int, description: str, *, initial: int = 0, unit: str = "batch") 
 
 
 @contextmanager
-def counted(description: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar for a `with` block; yields what is to be called with (done, total)."""
-    with bar(0, description, unit=unit) as status:
+def counted(description: str, unit: str, initial: int = 0) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar for a `with` block; yields what is to be called with (done, total).
+
+    Args:
+        initial: how much was done before.
+    """
+    with bar(0, description, initial=initial, unit=unit) as status:
 
         def update(done: int, total: int) -> None:
             status.total = total

@@ -12,6 +12,7 @@ import winnrobust as package
 from tests.cli.conftest import SMALL, assert_one_line, winnrobust
 from winnrobust.checkpoint import load_model
 from winnrobust.data import load_dataset, to_unit
+from winnrobust.evaluation import harness
 
 COLUMNS = (
     "attack,norm,epsilon,source,target,n,clean_errors_source,clean_errors_target,source_errors,"
@@ -153,13 +154,55 @@ def test_foreign_folders_among_the_runs_are_passed_over(runs, tmp_path):
     assert result.exit_code == 0, result.output
 
 
-def test_a_failed_attack_leaves_nothing_behind(runs, tmp_path, monkeypatch):
+def test_what_could_not_be_written_is_not_attacked_again(runs, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("winnrobust.workflows.attacking.write_results", full)
     result = attack("--runs", runs, "--limit", 10, "--out", tmp_path / "out")
     assert_one_line(result, "No space left on device", "what was written before is intact")
+    assert [path.name for path in tmp_path.iterdir()] == [".out.unfinished"]
+    assert "10 images are done: the same command with --out" in result.stdout
+
+
+def test_an_interrupted_attack_goes_on_with_the_same_command(results, runs, tmp_path, monkeypatch):
+    out = tmp_path / "results"
+    arguments = ("--runs", runs, "--eps", "0.0625,0.125", "--batch-size", 400, "--out", out)
+    batches = []
+
+    def interrupted(*batch):
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        batches.append(batch)
+        return judge(*batch)
+
+    judge = harness._judge_batch
+    with monkeypatch.context() as patched:
+        patched.setattr(harness, "_judge_batch", interrupted)
+        result = attack(*arguments)
+    assert result.exit_code == 130
+    assert f"800 images are done: the same command with --out {out} goes on" in result.stdout
+    assert not out.exists()
+
+    other = attack(*arguments, "--seed", 1)
+    assert_one_line(other, "an interrupted evaluation with other settings", "remove the folder")
+    result = attack(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "going on after 800 of them" in result.output
+    assert (out / "results.csv").read_bytes() == (results / "results.csv").read_bytes()
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert len(manifest["resumed"]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+def test_an_attack_interrupted_at_once_leaves_nothing_behind(runs, tmp_path, monkeypatch):
+    def failing(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(harness, "_judge_batch", failing)
+    result = attack("--runs", runs, "--limit", 10, "--out", tmp_path / "out")
+    assert result.exit_code == 130
+    assert "stopped; nothing was written to" in result.stdout
     assert list(tmp_path.iterdir()) == []
 
 

@@ -36,7 +36,11 @@ from winnrobust.reporting import terminal_tables
 @eps_l2_option
 @click.option("--steps", type=click.IntRange(1), help="Steps of iterative attacks.")
 @click.option("--restarts", type=click.IntRange(1), help="Random starts of attacks that have them.")
-@click.option("--queries", type=click.IntRange(1), help="Queries per image of black-box attacks.")
+@click.option(
+    "--queries",
+    type=click.IntRange(1),
+    help="Queries of black-box attacks for each image, in each restart.",
+)
 @click.option(
     "--eot",
     type=click.IntRange(1),
@@ -124,7 +128,8 @@ def attack(
 
     Without MODELS and --model: the newest run of each method under --runs, for one data set and
     architecture. Prints and stores clean error, adversarial error, worst case and correction rates,
-    with 95 % intervals, and what speaks against a model's robustness being real.
+    with 95 % intervals, and what speaks against a model's robustness being real. Interrupted, it
+    goes on when it is called again with the same --out.
 
     \b
     winnrobust attack --eps 0.125
@@ -150,20 +155,16 @@ def attack(
         batch_size=batch_size,
         diagnose=diagnose,
     )
-    try:
-        workflows.attack_runs(
-            paths,
-            out,
-            settings,
-            where,
-            foreign=foreign,
-            dataset=dataset,
-            data=data,
-            data_root=data_root,
-            limit=limit,
-        )
-    except KeyboardInterrupt:
-        say(f"stopped; nothing was written to {out}")
-        raise
+    workflows.attack_runs(
+        paths,
+        out,
+        settings,
+        where,
+        foreign=foreign,
+        dataset=dataset,
+        data=data,
+        data_root=data_root,
+        limit=limit,
+    )
     say(terminal_tables(out))
     say(f"results are in {out}; for a page to read and send: winnrobust report {out}")

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from winnrobust.attacks import (
 )
 from winnrobust.devices import device_of, resolve_device
 from winnrobust.errors import InputError
-from winnrobust.evaluation import inputs
+from winnrobust.evaluation import inputs, journal
 from winnrobust.evaluation.aims import AIMS
 from winnrobust.evaluation.batch_size import fastest_batch_size
 from winnrobust.evaluation.counts import AttackOnModel, Counts, Effort, Judged
@@ -53,6 +54,7 @@ def run(
     budget: Budget = DEFAULT_BUDGET,
     aim: str | None = None,
     seconds: float | None = None,
+    unfinished: Path | None = None,
 ) -> Evaluation:
     """Attack every model and let every model judge every adversarial example.
 
@@ -88,6 +90,9 @@ def run(
             logit. An error is still whatever is not the true class.
         seconds: time for each attack on each model, over all batches (of a process). When it is
             spent, the images that are left stay as they are; `Evaluation.costs` counts them.
+        unfinished: a folder that gets every batch when it is done. The batches that are there
+            already are taken as they are: they must come from a call with the same models, images
+            and settings (but for `batch_size`, `device`, `progress` and the number of processes).
 
     Raises:
         InputError: an argument or a model cannot be used, or an attack left the ball; the message
@@ -120,7 +125,7 @@ def run(
             for model in nets.values():
                 use_channels_last(model, pixels[:2], truth[:2])
             size = batch_size or distributed.from_first(fastest_batch_size(nets, pixels))
-            mine = _attack_my_part(plan, pixels, truth, size, num_examples, progress)
+            mine = _attack_my_part(plan, pixels, truth, size, num_examples, progress, unfinished)
     except torch.cuda.OutOfMemoryError:
         raise InputError(
             "the GPU has not enough memory for the models and a single image; use --device cpu"
@@ -139,21 +144,31 @@ def _attack_my_part(
     size: int,
     num_examples: int,
     progress: Callable[[int, int], None] | None,
+    unfinished: Path | None,
 ) -> tuple[Counts, Examples, int]:
     """Attack this process's share of the batches; returns the batch size it ended with.
 
-    Every process cuts the images at the same places, so the counts are those of one process.
+    Every process cuts the images at the same places, so the counts are those of one process. The
+    first also counts the batches that an interrupted call finished.
     """
     counts = Counts(plan, len(pixels))
     examples = empty_examples(
         list(plan.models), plan.cases, pixels[:num_examples], truth[:num_examples]
     )
-    tell = _counting(plan, len(pixels), progress)
-    planned, done = size, 0
-    for start in range(0, len(pixels), planned)[distributed.rank() :: distributed.size()]:
-        stop = min(start + planned, len(pixels))
-        while start < stop:
-            batch = slice(start, min(start + size, stop))
+    finished = [] if unfinished is None else distributed.from_first(journal.finished(unfinished))
+    if unfinished is not None and distributed.is_first():
+        for part in finished:
+            judged, kept = journal.read_batch(unfinished, part, plan)
+            counts.add(judged, truth[part.start : part.stop], part.start)
+            _keep(judged, kept, part.start, examples)
+    before = sum(map(len, finished))
+    tell = _counting(plan, len(pixels), before, progress)
+    done = 0
+    parts = journal.missing(len(pixels), size, finished)
+    for part in parts[distributed.rank() :: distributed.size()]:
+        start = part.start
+        while start < part.stop:
+            batch = slice(start, min(start + size, part.stop))
             room = max(num_examples - start, 0)
             try:
                 judged, kept = _judge_batch(
@@ -165,6 +180,8 @@ def _attack_my_part(
                     raise
                 size //= 2
                 continue
+            if unfinished is not None:
+                journal.write_batch(unfinished, start, judged, kept)
             counts.add(judged, truth[batch], start)
             _keep(judged, kept, start, examples)
             done += batch.stop - start
@@ -173,15 +190,19 @@ def _attack_my_part(
 
 
 def _counting(
-    plan: Plan, n: int, progress: Callable[[int, int], None] | None
+    plan: Plan, n: int, finished: int, progress: Callable[[int, int], None] | None
 ) -> Callable[[int, int, int], None]:
-    """Return what turns (images done before a batch, its images, attacks on it) into progress."""
+    """Return what turns (images done before a batch, its images, attacks on it) into progress.
+
+    Args:
+        finished: how many of the `n` images were done by an interrupted call.
+    """
     rounds = len(plan.attacks) * len(plan.models)
 
     def tell(before: int, batch: int, attacks: int) -> None:
         if progress is not None:
             done = (before * rounds + batch * attacks) * distributed.size()
-            progress(min(done, n * rounds), n * rounds)
+            progress(min(finished * rounds + done, n * rounds), n * rounds)
 
     return tell
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
+from torch import Tensor, nn
 
-from winnrobust import distributed, provenance
+from winnrobust import distributed
 from winnrobust.attacks import DEFAULT_BUDGET, Budget
 from winnrobust.data import ImageSplit, to_unit
 from winnrobust.errors import InputError
@@ -27,6 +29,7 @@ from winnrobust.workflows.candidates import (
 )
 from winnrobust.workflows.preflight import check_fit
 from winnrobust.workflows.shared import load_data, results_folder
+from winnrobust.workflows.unfinished import Unfinished, resumable
 
 DIAGNOSED = 256
 """False robustness is looked for on the first so many images."""
@@ -85,6 +88,8 @@ def attack_runs(
 ) -> Evaluation:
     """Attack models with each other as judges and write the results to `out`.
 
+    What an interrupted call finished is kept beside `out`; the same call goes on from there.
+
     Args:
         paths: run folders or model files of ours.
         foreign: models from elsewhere.
@@ -105,28 +110,20 @@ def attack_runs(
     test = _test_images(candidates, dataset, data, data_root, limit)
     say_what_differs(candidates)
     check_fit(candidates, attacks, test.split, device)
-    with results_folder(out) as folder:
+    what = _what(candidates, test, settings)
+    with resumable(out, what, device) as unfinished, results_folder(out) as folder:
         told = ", ".join(f"{candidate.name} ({candidate.path})" for candidate in candidates)
         say(f"attacking {told} on {len(test.split)} test images of {test.name} ({device})")
+        done = distributed.from_first(unfinished.images())
+        if done:
+            say(f"going on after {done} of them")
         images, labels = to_unit(test.split.images), test.split.labels
-        diagnosis = None
-        if settings.diagnose:
-            say(
-                f"looking for false robustness on {len(labels[:DIAGNOSED])} of them (--no-diagnose"
-                " leaves that out)"
-            )
-            with counted("diagnose", "image") as progress:
-                diagnosis = diagnose(
-                    modules,
-                    images[:DIAGNOSED],
-                    labels[:DIAGNOSED],
-                    epsilon=max(settings.epsilons) or DIAGNOSED_EPSILON,
-                    seed=settings.seed,
-                    batch_size=settings.batch_size,
-                    device=device,
-                    progress=progress,
-                )
-        with counted("attack", "image") as progress:
+        diagnosis = (
+            _diagnosis(modules, images, labels, settings, device, unfinished)
+            if settings.diagnose
+            else None
+        )
+        with counted("attack", "image", done * len(attacks) * len(modules)) as progress:
             evaluation = evaluate_models(
                 modules,
                 images,
@@ -141,19 +138,51 @@ def attack_runs(
                 budget=settings.budget,
                 aim=settings.aim,
                 seconds=settings.seconds,
+                unfinished=unfinished.folder,
             )
         if distributed.is_first():
             write_results(
                 folder,
                 evaluation,
                 [candidate.told for candidate in candidates],
-                _manifest(candidates, test, evaluation, device),
+                _manifest(candidates, test, evaluation, unfinished.sessions),
                 test.name,
                 None if test.whole else limit,
                 diagnosis=diagnosis,
                 settings=_told(settings),
             )
     return evaluation
+
+
+def _diagnosis(
+    modules: dict[str, nn.Module],
+    images: Tensor,
+    labels: Tensor,
+    settings: AttackSettings,
+    device: torch.device,
+    unfinished: Unfinished,
+) -> pd.DataFrame:
+    """Look for false robustness, unless an interrupted evaluation did."""
+    diagnosis = unfinished.load_diagnosis()
+    if diagnosis is not None:
+        return diagnosis
+    say(
+        f"looking for false robustness on {len(labels[:DIAGNOSED])} of them (--no-diagnose"
+        " leaves that out)"
+    )
+    with counted("diagnose", "image") as progress:
+        diagnosis = diagnose(
+            modules,
+            images[:DIAGNOSED],
+            labels[:DIAGNOSED],
+            epsilon=max(settings.epsilons) or DIAGNOSED_EPSILON,
+            seed=settings.seed,
+            batch_size=settings.batch_size,
+            device=device,
+            progress=progress,
+        )
+    unfinished.save_diagnosis(diagnosis)
+    return diagnosis
 
 
 def _test_images(
@@ -202,19 +231,42 @@ def _numbered(classes: Sequence[str]) -> str:
 
 
 def _manifest(
-    candidates: Sequence[Candidate], test: Images, evaluation: Evaluation, device: torch.device
+    candidates: Sequence[Candidate],
+    test: Images,
+    evaluation: Evaluation,
+    sessions: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
-    data = {
+    return sessions[0] | {
+        "resumed": list(sessions[1:]),
+        "data": _data(test),
+        "batch_size": evaluation.batch_size,
+        "models": {candidate.name: candidate.provenance for candidate in candidates},
+    }
+
+
+def _data(test: Images) -> dict[str, Any]:
+    return {
         "name": test.name,
         "split": "test",
         "n": len(test.split),
         "sha256": test.split.sha256(),
         **test.origin,
     }
-    return provenance.describe(device) | {
-        "data": data,
-        "batch_size": evaluation.batch_size,
-        "models": {candidate.name: candidate.provenance for candidate in candidates},
+
+
+def _what(
+    candidates: Sequence[Candidate], test: Images, settings: AttackSettings
+) -> dict[str, Any]:
+    """All that decides the results: an interrupted evaluation goes on only if it is the same."""
+    models = {
+        candidate.name: [candidate.told["weights_sha256"], candidate.provenance.get("loaded")]
+        for candidate in candidates
+    }
+    return {
+        "models": models,
+        "data": _data(test),
+        "attacks": list(settings.attacks),
+        "settings": _told(settings),
     }
 
 

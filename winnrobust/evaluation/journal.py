@@ -1,0 +1,110 @@
+"""Judged batches in a folder, one file each, so that an interrupted evaluation goes on."""
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from winnrobust.attacks import GradientStatistics
+from winnrobust.errors import InputError
+from winnrobust.evaluation.counts import Effort, Judged
+from winnrobust.evaluation.plan import Plan
+from winnrobust.files import replacing
+
+
+def finished(folder: Path) -> list[range]:
+    """Return the numbers of the images of every batch in `folder`, in their order."""
+    batches = []
+    for file in folder.glob("[0-9]*-[0-9]*.npz"):
+        start, stop = file.stem.split("-")
+        batches.append(range(int(start), int(stop)))
+    return sorted(batches, key=lambda batch: batch.start)
+
+
+def missing(n: int, size: int, done: Iterable[range]) -> list[range]:
+    """Cut what of `n` images is in no batch of `done` into batches of at most `size`.
+
+    Args:
+        done: batches that do not overlap, in their order.
+    """
+    batches, start = [], 0
+    for batch in [*done, range(n, n)]:
+        batches += [
+            range(first, min(first + size, batch.start))
+            for first in range(start, batch.start, size)
+        ]
+        start = batch.stop
+    return batches
+
+
+def write_batch(folder: Path, start: int, judged: Judged, kept: Sequence[Tensor]) -> None:
+    """Write a batch that begins at image `start`, all or nothing.
+
+    Args:
+        kept: for each case, the first adversarial examples that are kept whole.
+    """
+    efforts = [
+        [attack, source, *effort.gradients, effort.seconds, effort.unfinished]
+        for (attack, source), effort in judged.efforts.items()
+    ]
+    arrays: dict[str, Any] = {
+        "clean": judged.clean.numpy(),
+        "predictions": judged.predictions.numpy(),
+        "kept": torch.stack(list(kept)).numpy(),
+        "efforts": np.array(json.dumps(efforts)),
+        "measured": np.array(json.dumps(list(judged.distances))),
+    }
+    if judged.aims is not None:
+        arrays["aims"] = judged.aims.numpy()
+    if judged.distances:
+        arrays["distances"] = torch.stack(list(judged.distances.values())).numpy()
+    stop = start + judged.clean.shape[1]
+    with replacing(folder / f"{start:07d}-{stop:07d}.npz") as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def read_batch(folder: Path, batch: range, plan: Plan) -> tuple[Judged, list[Tensor]]:
+    """Read what `write_batch` wrote.
+
+    Raises:
+        InputError: the file is damaged, or not of an evaluation with this plan.
+    """
+    path = folder / f"{batch.start:07d}-{batch.stop:07d}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: torch.from_numpy(arrays[name]) for name in arrays if arrays[name].ndim}
+            efforts = json.loads(str(arrays["efforts"]))
+            measured = json.loads(str(arrays["measured"]))
+        judged = Judged(
+            clean=found["clean"],
+            predictions=found["predictions"],
+            aims=found.get("aims"),
+            efforts={
+                (attack, source): Effort(GradientStatistics(*numbers), seconds, unfinished)
+                for attack, source, *numbers, seconds, unfinished in efforts
+            },
+            distances={
+                (attack, source): distances
+                for (attack, source), distances in zip(
+                    measured, found.get("distances", ()), strict=True
+                )
+            },
+        )
+        models, cases = len(plan.models), len(plan.cases)
+        if (
+            judged.clean.shape != (models, len(batch))
+            or judged.predictions.shape != (cases, models, len(batch))
+            or len(found["kept"]) != cases
+        ):
+            raise ValueError("it is of other models or attacks")
+    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{path} is damaged ({error}); remove it, and its images are attacked again"
+        ) from None
+    return judged, list(found["kept"])

@@ -1,0 +1,104 @@
+"""What an interrupted evaluation leaves beside the place of its results, to go on from."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from winnrobust import distributed, provenance
+from winnrobust.errors import InputError
+from winnrobust.evaluation import journal
+from winnrobust.evaluation.diagnosis import DIAGNOSIS_COLUMNS
+from winnrobust.files import read_json, write_json
+from winnrobust.progress import say
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A folder for what is done of an evaluation.
+
+    Attributes:
+        folder: holds the judged batches (see `evaluation.journal`) and the files below.
+        sessions: provenance of the processes that worked on it, this one last.
+    """
+
+    folder: Path
+    sessions: list[dict[str, Any]]
+
+    def save_diagnosis(self, diagnosis: pd.DataFrame) -> None:
+        """Keep a finished diagnosis; only the first of several processes writes."""
+        if distributed.is_first():
+            write_json(_diagnosis(self.folder), diagnosis.to_dict("records"))
+
+    def load_diagnosis(self) -> pd.DataFrame | None:
+        """Return the diagnosis that an earlier session finished, if one did."""
+        file = _diagnosis(self.folder)
+        if not distributed.from_first(file.exists()):
+            return None
+        return pd.DataFrame(read_json(file), columns=list(DIAGNOSIS_COLUMNS))
+
+    def images(self) -> int:
+        """Return how many images are done."""
+        return sum(map(len, journal.finished(self.folder)))
+
+
+@contextmanager
+def resumable(out: Path, what: dict[str, Any], device: torch.device) -> Iterator[Unfinished]:
+    """Yield a place for what is done of an evaluation whose results shall be in `out`.
+
+    It holds what an interrupted evaluation of the same has left, and is removed at the end of the
+    block, but for what is done if that is interrupted.
+
+    Args:
+        what: is evaluated, and how: all that decides the results.
+
+    Raises:
+        InputError: an evaluation of something else was interrupted there.
+    """
+    unfinished = _open(out, what, device)
+    try:
+        yield unfinished
+    except BaseException as error:
+        if images := unfinished.images():
+            say(f"{images} images are done: the same command with --out {out} goes on from there")
+        elif isinstance(error, KeyboardInterrupt):
+            say(f"stopped; nothing was written to {out}")
+        if distributed.is_first() and not images and not _diagnosis(unfinished.folder).exists():
+            shutil.rmtree(unfinished.folder)
+        raise
+    if distributed.is_first():
+        shutil.rmtree(unfinished.folder)
+
+
+def _open(out: Path, what: dict[str, Any], device: torch.device) -> Unfinished:
+    folder = out.with_name(f".{out.name}.unfinished")
+    file = folder / "evaluation.json"
+    if not distributed.is_first():
+        distributed.wait_for_all()
+        return Unfinished(folder, read_json(file)["sessions"])
+    what = json.loads(json.dumps(what))
+    sessions = []
+    if file.exists():
+        stored = read_json(file)
+        differing = [name for name in what if stored["what"].get(name) != what[name]]
+        if differing:
+            raise InputError(
+                f"{folder} holds an interrupted evaluation with other {' and '.join(differing)}, of"
+                f" '{stored['sessions'][0]['command']}'; finish it with that command, remove the"
+                " folder, or choose another --out"
+            )
+        sessions = stored["sessions"]
+    sessions.append(provenance.describe(device))
+    write_json(file, {"what": what, "sessions": sessions})
+    distributed.wait_for_all()
+    return Unfinished(folder, sessions)
+
+
+def _diagnosis(folder: Path) -> Path:
+    return folder / "diagnosis.json"
