@@ -274,7 +274,7 @@ def test_report_refuses_what_is_neither_and_what_exists(results, tmp_path):
 
 
 def test_compare_trains_attacks_reports_and_goes_on_where_it_was(tmp_path):
-    options = [*SMALL[1:], "--runs", tmp_path / "runs"]
+    options = [*SMALL[1:], "--no-diagnose", "--runs", tmp_path / "runs"]
     first = winnrobust("compare", *options, "--out", tmp_path / "first")
     assert first.exit_code == 0, first.output
     weights = tmp_path / "runs" / "mnist5k-vanilla-winn-seed0" / "model.safetensors"
@@ -289,6 +289,8 @@ def test_compare_trains_attacks_reports_and_goes_on_where_it_was(tmp_path):
     assert first_table == second_table
     taken = winnrobust("compare", *options, "--out", tmp_path / "first")
     assert_one_line(taken, "already exists")
+    unknown = winnrobust("compare", *options, "--attacks", "nonsense", "--out", tmp_path / "third")
+    assert_one_line(unknown, "unknown attack 'nonsense'")
 
 
 def test_python_evaluate_takes_anybodys_module(digits):

@@ -107,7 +107,16 @@ def trained(tmp_path_factory):
 # three tables, results.csv and .json.
 @pytest.mark.parametrize("write", [1, 7, 11])
 def test_a_comparison_killed_during_attack_or_report_goes_on(tmp_path, trained, write):
-    compare = ["compare", *TRAIN[1:], "--epochs", "1", "--runs", str(trained), "--out"]
+    compare = [
+        "compare",
+        *TRAIN[1:],
+        "--no-diagnose",
+        "--epochs",
+        "1",
+        "--runs",
+        str(trained),
+        "--out",
+    ]
     out = str(tmp_path / "out")
     result = finish([sys.executable, "-c", DIE_AT_RENAME, str(write), *compare, out])
     assert result.returncode == -signal.SIGKILL, result.stderr

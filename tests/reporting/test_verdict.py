@@ -171,6 +171,33 @@ def test_suspicious_is_a_caution():
     assert told.claims[0].startswith("winn looks more robust than baseline")
 
 
+def test_an_attack_without_gradients_that_beats_all_with_them_is_a_sign():
+    told = attacked(
+        ("pgd", 0.125, 800, 100), ("square", 0.125, 700, 300), diagnosis=diagnosis_of(OK)
+    )
+    assert told.warnings == [
+        "Take the robustness of winn with caution: square 0.125, which does not see its gradients,"
+        " breaks 30.0 % of the images, and pgd 0.125, the strongest attack that does, 10.0 %."
+    ]
+    assert told.claims[0].startswith("winn looks more robust than baseline")
+    assert "no sign of gradient masking" not in told.claims[0]
+
+
+@pytest.mark.parametrize(
+    "rival",
+    [
+        ("square", 0.125, 790, 120),  # within noise
+        ("square", 0.25, 790, 300),  # with another budget
+        ("autoattack", 0.125, 790, 300),  # sees gradients too
+        ("transfer:winn", 0.125, 790, 300),  # is no transfer to winn
+        ("noise-uniform", 0.125, 790, 300),  # a control: the diagnosis compares with it
+    ],
+)
+def test_what_is_no_rival_without_gradients(rival):
+    told = attacked(("pgd", 0.125, 800, 100), rival, diagnosis=diagnosis_of(OK))
+    assert told.warnings == []
+
+
 def test_a_broken_loser_does_not_make_the_winner_doubtful():
     """Its real errors can only be more."""
     diagnosis = diagnosis_of({"baseline": {"gradients": "broken"}, "winn": {"gradients": "ok"}})

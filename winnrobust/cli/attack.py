@@ -10,11 +10,14 @@ from winnrobust.attacks import Budget
 from winnrobust.cli.foreign import foreign_models, foreign_options
 from winnrobust.cli.options import (
     CHOICES,
+    attacks_option,
     data_root_option,
     device_option,
+    diagnose_option,
     eps_l2_option,
     eps_option,
     flatten_epsilons,
+    names_in,
     runs_option,
 )
 from winnrobust.devices import resolve_device
@@ -26,12 +29,7 @@ from winnrobust.reporting import terminal_tables
 @click.command()
 @click.argument("models", nargs=-1, type=click.Path(path_type=Path))
 @foreign_options
-@click.option(
-    "--attacks",
-    default="fgsm",
-    show_default=True,
-    help="Attacks, separated by commas; 'winnrobust attacks' lists them.",
-)
+@attacks_option
 @eps_option
 @eps_l2_option
 @click.option("--steps", type=click.IntRange(1), help="Steps of iterative attacks.")
@@ -59,12 +57,7 @@ from winnrobust.reporting import terminal_tables
     type=click.FloatRange(0, min_open=True),
     help="Seconds for each attack on each model; images left then stay clean, and are counted.",
 )
-@click.option(
-    "--diagnose/--no-diagnose",
-    default=True,
-    show_default=True,
-    help="Look for false robustness, too.",
-)
+@diagnose_option
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the attacks."
 )
@@ -145,7 +138,7 @@ def attack(
         paths = workflows.newest_of_each_method(runs, dataset, arch)
     out = out or Path("results") / workflows.stamp()
     settings = workflows.AttackSettings(
-        attacks=[name.strip() for name in attacks.split(",")],
+        attacks=names_in(attacks),
         epsilons=flatten_epsilons(epsilons),
         epsilons_l2=flatten_epsilons(epsilons_l2, 1.5),
         budget=Budget(steps, restarts, queries, eot),

@@ -7,13 +7,16 @@ import click
 
 from winnrobust import workflows
 from winnrobust.cli.options import (
+    attacks_option,
     config_file_option,
     config_options,
     data_root_option,
     device_option,
+    diagnose_option,
     eps_option,
     flatten_epsilons,
     given_settings,
+    names_in,
     runs_option,
 )
 from winnrobust.config import make_config
@@ -25,7 +28,9 @@ from winnrobust.reporting import terminal_tables
 @click.command()
 @config_options
 @config_file_option
+@attacks_option
 @eps_option
+@diagnose_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -36,14 +41,16 @@ from winnrobust.reporting import terminal_tables
 @device_option
 def compare(
     config_file: Path | None,
+    attacks: str,
     epsilons: tuple[list[float], ...],
+    diagnose: bool,
     out: Path | None,
     runs: Path,
     data_root: Path | None,
     device: str,
     **settings: Any,
 ) -> None:
-    """Train the baseline and --method with the same settings, attack both by FGSM, write a report.
+    """Train the baseline and --method with the same settings, attack both, and write a report.
 
     Runs are kept as DATASET-ARCH-METHOD-seedN under --runs; one that is there is resumed, or used
     as it is when complete. So a comparison that was stopped goes on when called again.
@@ -58,7 +65,9 @@ def compare(
         config,
         runs,
         out,
-        epsilons=flatten_epsilons(epsilons),
+        workflows.AttackSettings(
+            attacks=names_in(attacks), epsilons=flatten_epsilons(epsilons), diagnose=diagnose
+        ),
         data_root=data_root,
         device=resolve_device(device),
     )

@@ -40,6 +40,18 @@ runs_option = click.option(
     show_default=True,
     help="Folder that holds the training runs.",
 )
+attacks_option = click.option(
+    "--attacks",
+    default="fgsm",
+    show_default=True,
+    help="Attacks, separated by commas; 'winnrobust attacks' lists them.",
+)
+diagnose_option = click.option(
+    "--diagnose/--no-diagnose",
+    default=True,
+    show_default=True,
+    help="Look for false robustness, too.",
+)
 
 
 class EpsilonList(click.ParamType):
@@ -90,6 +102,11 @@ eps_l2_option = click.option(
     multiple=True,
     help="The same for L2 attacks: the length of the change of a whole image.  [default: 1.5]",
 )
+
+
+def names_in(attacks: str) -> list[str]:
+    """The names in a list with commas."""
+    return [name.strip() for name in attacks.split(",")]
 
 
 def flatten_epsilons(given: tuple[list[float], ...], default: float = 0.125) -> list[float]:

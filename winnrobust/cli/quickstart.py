@@ -44,7 +44,7 @@ def quickstart(seed: int, out: Path, device: str) -> None:
         replace(QUICK, seed=seed),
         out / "runs",
         out / "report",
-        epsilons=[0.125],
+        workflows.AttackSettings(diagnose=False),
         data_root=None,
         device=resolve_device(device),
     )

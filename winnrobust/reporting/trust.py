@@ -1,7 +1,9 @@
 """Whether the diagnosis lets a model's robustness be believed, in words."""
 
+from winnrobust.attacks import PREFIX
 from winnrobust.evaluation.diagnosis import overall
-from winnrobust.reporting.results import Results
+from winnrobust.reporting.results import Case, Results
+from winnrobust.reporting.threat import access_of, case_text
 
 NOT_DIAGNOSED = (
     "False robustness was not looked for: nothing here says whether a model only hides its"
@@ -18,13 +20,12 @@ EVIDENCE_SHOWN = 2
 
 
 def trust(results: Results, group: str) -> str:
-    """The worst verdict of the diagnosis on any model of a group."""
-    if results.diagnosis is None:
-        return "not tested"
-    found = overall(results.diagnosis)
-    return max(
-        (found.get(name, "not tested") for name in results.groups[group]), key=SEVERITY.index
-    )
+    """The worst verdict on any model of a group: the diagnosis's, or the evaluation's own."""
+    found = {} if results.diagnosis is None else overall(results.diagnosis)
+    verdicts = [found.get(name, "not tested") for name in results.groups[group]]
+    if any(_outdone(results, name) for name in results.groups[group]):
+        verdicts.append("suspicious")
+    return max(verdicts, key=SEVERITY.index)
 
 
 def unmasked(results: Results, *groups: str) -> str:
@@ -50,14 +51,47 @@ def untested(results: Results) -> list[str]:
 
 
 def warnings(results: Results) -> list[str]:
-    """One sentence per model that is not to be trusted, the worst first."""
-    if results.diagnosis is None:
-        return []
-    flagged = {name: found for name, found in overall(results.diagnosis).items() if found in VERBS}
-    return [
+    """One sentence per model and reason not to trust it, the worst of the diagnosis first."""
+    found = {} if results.diagnosis is None else overall(results.diagnosis)
+    flagged = {name: verdict for name, verdict in found.items() if verdict in VERBS}
+    told = [
         _warning(results, name, flagged[name])
         for name in sorted(flagged, key=lambda name: -SEVERITY.index(flagged[name]))
     ]
+    for name in results.names:
+        for blind, sighted in _outdone(results, name):
+            more, less = (100 * results.rates[case, name].value for case in (blind, sighted))
+            told.append(
+                f"Take the robustness of {name} with caution: {case_text(blind)}, which does not"
+                f" see its gradients, breaks {more:.1f} % of the images, and {case_text(sighted)},"
+                f" the strongest attack that does, {less:.1f} %."
+            )
+    return told
+
+
+def _outdone(results: Results, name: str) -> list[tuple[Case, Case]]:
+    """Attacks without a model's gradients that beat all with them, and the best of the latter.
+
+    Gradients that do not help hide something (Carlini et al. 2019). Only intervals that do not
+    overlap count.
+    """
+    found = []
+    for level in results.levels:
+        sighted, blind = [], []
+        for case in results.cases_at(level):
+            access = access_of(case.attack)
+            if access == "white-box" or case.attack == PREFIX + name:
+                sighted.append(case)
+            elif access in ("black-box", "transfer"):
+                blind.append(case)
+        if sighted and blind:
+            best, rival = (
+                max(cases, key=lambda case: results.rates[case, name].value)
+                for cases in (sighted, blind)
+            )
+            if results.rates[rival, name].low > results.rates[best, name].high:
+                found.append((rival, best))
+    return found
 
 
 def _warning(results: Results, name: str, found: str) -> str:

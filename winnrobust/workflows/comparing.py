@@ -1,6 +1,5 @@
 """`winnrobust compare` and `quickstart`: train both methods, attack both, write the report."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import torch
 
 from winnrobust import distributed
 from winnrobust.config import TrainConfig
+from winnrobust.evaluation.inputs import checked_attacks
 from winnrobust.files import check_free
 from winnrobust.reporting import write_report
 from winnrobust.workflows.attacking import AttackSettings, attack_runs
@@ -19,8 +19,8 @@ def compare(
     config: TrainConfig,
     runs: Path,
     out: Path,
+    settings: AttackSettings,
     *,
-    epsilons: Sequence[float],
     data_root: Path | None,
     device: torch.device,
 ) -> Path:
@@ -33,21 +33,22 @@ def compare(
     load_data(config.dataset, data_root)
     if distributed.is_first():
         check_free(out)
+    checked_attacks(settings.attacks, settings.aim)
     paths = []
     for method in dict.fromkeys((REFERENCE_METHOD, config.method)):
         name = f"{config.dataset}-{config.arch}-{method}-seed{config.seed}"
         path = runs / name
-        settings = replace(config, method=method)
+        training = replace(config, method=method)
         if distributed.from_first(path.exists()):
-            resume_run(path, asdict(settings), data_root, device)
+            resume_run(path, asdict(training), data_root, device)
         else:
-            train_run(path, settings, data_root, device)
+            train_run(path, training, data_root, device)
         paths.append(path)
     with results_folder(out) as folder:
         attack_runs(
             paths,
             folder / "results",
-            AttackSettings(epsilons=epsilons, diagnose=False),
+            settings,
             device,
             data_root=data_root,
         )
