@@ -1,10 +1,18 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from winnrobust.checkpoint import HEADER, ModelInfo, load_model, save_model, write_tensors
+from winnrobust.checkpoint import (
+    HEADER,
+    ModelInfo,
+    load_cascades,
+    load_model,
+    save_model,
+    write_tensors,
+)
 from winnrobust.errors import InputError
 from winnrobust.models import build
 from winnrobust.randomness import stream
@@ -116,3 +124,34 @@ def test_weights_that_are_not_finite_are_refused(saved, value):
         network.features[0].weight[0, 0, 0, 0] = value
     save_model(saved, network, INFO)
     assert "'features.0.weight' is not float32 or has NaN or infinite values" in refused(saved)
+
+
+def test_all_cascades_of_a_file_come_back_in_order(tmp_path):
+    path = tmp_path / "model.safetensors"
+    networks = [build("vanilla", 1, 28, 10, stream(seed, "weights")) for seed in range(3)]
+    info = replace(INFO, cascades=3, thresholds=((0.0, 1.0), (1.0, 2.0), (-3.0, -3.0)))
+    save_model(path, networks[2], info, networks[:2])
+    loaded, found = load_cascades(path)
+    assert found == info
+    for network, again in zip(networks, loaded, strict=True):
+        assert torch.equal(network.features[3].weight, again.features[3].weight)
+    assert torch.equal(load_model(path)[0].critic.weight, networks[2].critic.weight)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"cascades": 0},
+        {"cascades": 10**9},
+        {"cascades": "2"},
+        {"cascades": 2},  # with the tensors of one
+        {"thresholds": [[1.0]]},
+        {"thresholds": [[2.0, 1.0]]},
+        {"thresholds": [[0.0, 1.0], [0.0, 1.0]]},
+        {"thresholds": "high"},
+        {"thresholds": [[None, 1.0]]},
+    ],
+)
+def test_impossible_cascades_and_thresholds_are_refused(saved, header):
+    rewrite(saved, **header)
+    refused(saved)

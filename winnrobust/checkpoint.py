@@ -1,8 +1,9 @@
 """The only code that reads or writes model files: safetensors with a JSON header, never pickle."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ class ModelInfo:
         dataset, method, seed: what it was trained on, how, from which seed.
         epoch: the epoch its weights are from, counted from 1.
         valid_error: its error on the validation images, 0 to 1.
+        cascades: how many networks the file holds, of which each goes on with the samples of the
+            one before; the last is the model.
+        thresholds: the lowest and the highest batch mean of each network's critic on real images
+            in its last epoch, between which early stopping draws; none where there was no such
+            range, or in a file of an older version.
     """
 
     arch: str
@@ -39,11 +45,21 @@ class ModelInfo:
     seed: int
     epoch: int
     valid_error: float
+    cascades: int = 1
+    thresholds: tuple[tuple[float, float], ...] = ()
 
 
-def save_model(path: Path, network: IntrospectiveNetwork, info: ModelInfo) -> None:
-    """Write the network's weights and `info`, all or nothing."""
-    write_tensors(path, network.state_dict(), {"kind": "model", **asdict(info)})
+def save_model(
+    path: Path,
+    network: IntrospectiveNetwork,
+    info: ModelInfo,
+    earlier: Sequence[IntrospectiveNetwork] = (),
+) -> None:
+    """Write the network's weights, those of the cascades before it, and `info`, all or nothing."""
+    tensors = network.state_dict()
+    for number, before in enumerate(earlier):
+        tensors |= {_prefix(number) + name: value for name, value in before.state_dict().items()}
+    write_tensors(path, tensors, {"kind": "model", **asdict(info)})
 
 
 def load_model(path: Path) -> tuple[IntrospectiveNetwork, ModelInfo]:
@@ -53,25 +69,27 @@ def load_model(path: Path) -> tuple[IntrospectiveNetwork, ModelInfo]:
         InputError: missing, truncated or foreign file, unknown architecture, wrong shapes, or
             weights that are not finite.
     """
+    networks, info = load_cascades(path)
+    return networks[-1], info
+
+
+def load_cascades(path: Path) -> tuple[list[IntrospectiveNetwork], ModelInfo]:
+    """Read all networks of a model file, the model last; otherwise as `load_model`."""
     tensors, header = read_tensors(path, "model")
-    try:
-        info = ModelInfo(**{key: value for key, value in header.items() if key != "kind"})
-        texts = (info.arch, info.dataset, info.method)
-        if not all(isinstance(text, str) for text in texts):
-            raise InputError(f"{path}: its header names no architecture, data set or method")
-        if info.arch not in ARCHITECTURES:
-            raise InputError(
-                f"{path}: unknown architecture '{info.arch}'; known are {', '.join(ARCHITECTURES)}"
-            )
-        sizes = (info.in_channels, info.image_size, info.num_classes)
-        if not all(isinstance(size, int) and 1 <= size <= 4096 for size in sizes):
-            raise InputError(f"{path}: its header has impossible image or class sizes {sizes}")
-    except TypeError:
-        raise InputError(f"{path}: its header lacks or adds fields; it is damaged") from None
+    info = _checked_info(path, header)
+    parts = [*map(_prefix, range(info.cascades - 1)), ""]
     # On the meta device nothing is allocated for what the header merely claims.
     with torch.device("meta"):
-        network = ARCHITECTURES[info.arch](*sizes)
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+        networks = [
+            ARCHITECTURES[info.arch](info.in_channels, info.image_size, info.num_classes)
+            for _ in parts
+        ]
+    states = [network.state_dict() for network in networks]
+    expected = {
+        part + name: tuple(value.shape)
+        for part, state in zip(parts, states, strict=True)
+        for name, value in state.items()
+    }
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     if expected != found:
         name = min(key for key in expected | found if expected.get(key) != found.get(key))
@@ -85,8 +103,50 @@ def load_model(path: Path) -> tuple[IntrospectiveNetwork, ModelInfo]:
             raise InputError(
                 f"{path}: tensor '{name}' is not float32 or has NaN or infinite values"
             )
-    network.load_state_dict(tensors, assign=True)
-    return network.eval(), info
+    for part, state, network in zip(parts, states, networks, strict=True):
+        network.load_state_dict({name: tensors[part + name] for name in state}, assign=True)
+    return [network.eval() for network in networks], info
+
+
+def _prefix(cascade: int) -> str:
+    """What the names of an earlier cascade's tensors begin with."""
+    return f"cascade{cascade}."
+
+
+def _checked_info(path: Path, header: dict[str, Any]) -> ModelInfo:
+    """Read a model file's header.
+
+    Raises:
+        InputError: it is not one that a network can be built from.
+    """
+    try:
+        info = ModelInfo(**{key: value for key, value in header.items() if key != "kind"})
+    except TypeError:
+        raise InputError(f"{path}: its header lacks or adds fields; it is damaged") from None
+    texts = (info.arch, info.dataset, info.method)
+    if not all(isinstance(text, str) for text in texts):
+        raise InputError(f"{path}: its header names no architecture, data set or method")
+    if info.arch not in ARCHITECTURES:
+        raise InputError(
+            f"{path}: unknown architecture '{info.arch}'; known are {', '.join(ARCHITECTURES)}"
+        )
+    sizes = (info.in_channels, info.image_size, info.num_classes)
+    if not all(isinstance(size, int) and 1 <= size <= 4096 for size in sizes):
+        raise InputError(f"{path}: its header has impossible image or class sizes {sizes}")
+    if not isinstance(info.cascades, int) or not 1 <= info.cascades <= 4096:
+        raise InputError(f"{path}: its header claims {info.cascades} cascades")
+    return replace(info, thresholds=_checked_thresholds(path, info))
+
+
+def _checked_thresholds(path: Path, info: ModelInfo) -> tuple[tuple[float, float], ...]:
+    try:
+        ranges = tuple((float(low), float(high)) for low, high in info.thresholds)
+    except (TypeError, ValueError):
+        ranges = ((math.nan, math.nan),)
+    fit = len(ranges) in (0, info.cascades)
+    if not fit or not all(-math.inf < low <= high < math.inf for low, high in ranges):
+        raise InputError(f"{path}: its header has impossible thresholds {info.thresholds}")
+    return ranges
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> None:

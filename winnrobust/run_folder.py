@@ -1,7 +1,9 @@
-"""Where the files of a training run are: what training writes and reports read."""
+"""Where the files of a training run are: what training writes and others read."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -46,3 +48,11 @@ class RunFolder:
     def samples(self, epoch: int) -> Path:
         """A picture of them: one row per class."""
         return self.path / "samples" / f"epoch-{epoch:04d}.png"
+
+
+def thresholds_of(epochs: Sequence[Mapping[str, Any]]) -> tuple[tuple[float, float], ...]:
+    """The ranges that early stopping draws from, of epochs' lines in `metrics`; none if not all
+    have one."""
+    if not all("threshold_low" in row for row in epochs):
+        return ()
+    return tuple((row["threshold_low"], row["threshold_high"]) for row in epochs)

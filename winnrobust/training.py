@@ -30,7 +30,7 @@ from winnrobust.methods import INITIAL, METHODS, Batch, Method
 from winnrobust.models import ARCHITECTURES, IntrospectiveNetwork, build
 from winnrobust.progress import bar, say
 from winnrobust.randomness import stream
-from winnrobust.run_folder import RunFolder
+from winnrobust.run_folder import RunFolder, thresholds_of
 
 VALIDATION_BATCH = 500
 SAMPLES_PER_CLASS = 10
@@ -271,6 +271,7 @@ def _save_epoch(
         seed=config.seed,
         epoch=progress.epoch,
         valid_error=row["valid_error"],
+        thresholds=thresholds_of([row]),
     )
     if config.keep_every and progress.epoch % config.keep_every == 0:
         save_model(run.epoch_model(progress.epoch), average.module, info)

@@ -86,6 +86,28 @@ class EpsilonList(click.ParamType):
         return epsilons
 
 
+class Range(click.ParamType):
+    """Two numbers, the lower one first, such as `-3,1.5`; or a single one for both."""
+
+    name = "low,high"
+
+    def __init__(self, flag: str) -> None:
+        """Take the option's name, for messages."""
+        self.flag = flag
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        try:
+            numbers = [float(part) for part in str(value).split(",")]
+            low, high = numbers if len(numbers) > 1 else numbers * 2
+        except ValueError:
+            self.fail(f"'{value}' is not a range; write {self.flag} -3,1.5 or {self.flag} 0")
+        if not -math.inf < low <= high < math.inf:
+            self.fail(f"'{value}' is not a range from a lower number to a higher one")
+        return low, high
+
+
 eps_option = click.option(
     "--eps",
     "epsilons",

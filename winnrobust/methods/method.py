@@ -88,7 +88,12 @@ class Method:
     """How to train; one file per method derives from it, and says what it does otherwise.
 
     As it is, nothing happens between the steps and nothing needs to be kept.
+
+    Attributes:
+        has_thresholds: whether its ascents stop at critic values that it notes in an epoch.
     """
+
+    has_thresholds = True
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from winnrobust.workflows.candidates import ForeignModel
 from winnrobust.workflows.comparing import compare
 from winnrobust.workflows.runs import new_run_path, newest_of_each_method, newest_run_like
 from winnrobust.workflows.shared import stamp
+from winnrobust.workflows.synthesizing import summary, synthesize
 from winnrobust.workflows.training import resume_run, train_run
 
 __all__ = [
@@ -17,5 +18,7 @@ __all__ = [
     "newest_run_like",
     "resume_run",
     "stamp",
+    "summary",
+    "synthesize",
     "train_run",
 ]

@@ -1,0 +1,194 @@
+"""`winnrobust synthesize`: a trained network in, pictures or arrays of its samples out."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torchvision
+
+from winnrobust import distributed, provenance
+from winnrobust.checkpoint import load_cascades
+from winnrobust.config import make_config
+from winnrobust.errors import InputError
+from winnrobust.files import check_free, replacing, write_text
+from winnrobust.progress import bar, say
+from winnrobust.reporting import load_run
+from winnrobust.reporting.table import Table, percent, to_text
+from winnrobust.run_folder import RunFolder, thresholds_of
+from winnrobust.sampling import NO_NOISE, Noise, Sampler, Samples, draw
+
+PICTURE, ARRAYS = ".png", ".npz"
+SAMPLE_COLUMNS = ("sample", "class", "seen", "critic", "threshold", "steps", "reached")
+
+
+def load_sampler(path: Path, given: dict[str, Any] | None = None) -> Sampler:
+    """Read what samples are drawn from.
+
+    Args:
+        path: a run folder, or a model file; one that lies in its run's folder is read with it,
+            another with the default settings of its method.
+        given: settings of the synthesis that the user wants otherwise.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    file = RunFolder(path).model if path.is_dir() else path
+    if path.is_dir() and not file.exists():
+        raise InputError(f"{path} holds no model.safetensors; it is no run, or has no epoch yet")
+    networks, info = load_cascades(file)
+    folder = _run_around(file)
+    run = None if folder is None else load_run(folder)
+    settings = {"method": info.method, "seed": info.seed} if run is None else run.config
+    config = make_config(settings | (given or {}), str(folder or file))
+    thresholds = info.thresholds
+    if not thresholds and run is not None:  # a file of an older version
+        rows = [row for row in run.metrics if row["epoch"] == info.epoch]
+        thresholds = thresholds_of(rows) if rows else ()
+    return Sampler(networks, info, config, thresholds)
+
+
+def _run_around(file: Path) -> Path | None:
+    """The folder of the run that a model file belongs to: its own, or that above `epochs`."""
+    for folder in (file.parent, file.parent.parent):
+        run = RunFolder(folder)
+        if run.config.is_file() and run.manifest.is_file():
+            return folder
+    return None
+
+
+def synthesize(
+    path: Path,
+    out: Sequence[Path],
+    count: int,
+    device: torch.device,
+    *,
+    label: int | None = None,
+    given: dict[str, Any] | None = None,
+    thresholds: tuple[float, float] | None = None,
+    noise: Noise = NO_NOISE,
+    seed: int = 0,
+    batch_size: int = 500,
+) -> Samples:
+    """Draw samples and write them.
+
+    Args:
+        path: as for `load_sampler`.
+        out: files that do not exist yet: .png for a picture with a row for each class and a .csv
+            beside it, .npz for arrays.
+        label: the class wanted; None for all classes in turn.
+        given: settings of the synthesis in place of the run's.
+        thresholds: a range in place of the stored ones.
+        noise, seed, batch_size: as for `sampling.draw`.
+
+    Raises:
+        InputError: the model or the options cannot be used, or a file exists.
+    """
+    for file in out:
+        if file.suffix not in (PICTURE, ARRAYS):
+            raise InputError(f"{file} must end in {PICTURE} or {ARRAYS}")
+        if distributed.is_first():
+            check_free(file)
+    sampler = load_sampler(path, given)
+    if thresholds is not None:
+        sampler = replace(sampler, thresholds=[thresholds] * sampler.info.cascades)
+    known = sampler.info.num_classes
+    if label is not None and not 0 <= label < known:
+        raise InputError(
+            f"there is no class {label}: {path} knows the classes 0 to {known - 1}"
+            if known > 1
+            else f"{path} was trained without classes; leave out --class"
+        )
+    classes = torch.arange(count) % known if label is None else torch.full((count,), label)
+    say(f"drawing {count} samples from {path} ({device})")
+    with bar(count, "synthesize", unit="sample") as status:
+
+        def update(done: int, text: str) -> None:
+            status.set_postfix_str(text, refresh=False)
+            status.update(done - status.n)
+
+        samples = draw(
+            sampler,
+            classes,
+            seed=seed,
+            device=device,
+            batch_size=batch_size,
+            noise=noise,
+            progress=update,
+        )
+    if distributed.is_first():
+        told = provenance.describe(device) | {
+            "model": str(path),
+            "header": asdict(sampler.info),
+            "config": asdict(sampler.config),
+            "thresholds": sampler.thresholds,
+            "noise": asdict(noise),
+            "seed": seed,
+        }
+        for file in out:
+            if file.suffix == PICTURE:
+                write_picture(file, samples)
+                write_text(file.with_suffix(".csv"), table_of(samples).to_csv(index=False))
+            else:
+                write_arrays(file, samples, told)
+    return samples
+
+
+def write_picture(path: Path, samples: Samples) -> None:
+    """Write all samples as one picture with a row for each class, or as a square."""
+    order = samples.classes.argsort(stable=True)
+    counts = samples.classes.bincount()
+    wide = int(counts.max()) if len(counts) > 1 else int(np.ceil(np.sqrt(len(order))))
+    with replacing(path) as temporary:
+        torchvision.utils.save_image(samples.images[order], temporary, nrow=wide)
+
+
+def write_arrays(path: Path, samples: Samples, told: dict[str, Any]) -> None:
+    """Write all samples as arrays, `labels` being their classes, with provenance as JSON."""
+    arrays = {name: value.numpy() for name, value in vars(samples).items() if name != "classes"}
+    with replacing(path) as temporary:
+        np.savez_compressed(
+            temporary,
+            labels=samples.classes.numpy(),
+            provenance=np.array(json.dumps(told)),
+            **arrays,
+        )
+
+
+def table_of(samples: Samples) -> pd.DataFrame:
+    """One row per sample, in the order of the picture."""
+    order = samples.classes.argsort(stable=True)
+    columns = (
+        order,
+        samples.classes[order],
+        samples.seen[order],
+        samples.critic[order],
+        samples.thresholds[order],
+        samples.steps[order],
+        samples.reached[order],
+    )
+    named = zip(SAMPLE_COLUMNS, columns, strict=True)
+    return pd.DataFrame({name: column.numpy() for name, column in named})
+
+
+def summary(samples: Samples) -> str:
+    """The samples of every class in a line, for a terminal."""
+    rows = []
+    for label, own in table_of(samples).groupby("class"):
+        rows.append(
+            [
+                str(label),
+                str(len(own)),
+                f"{own.critic.mean():.3f} ({own.critic.min():.3f} to {own.critic.max():.3f})",
+                f"{own.threshold.mean():.3f}",
+                f"{own.steps.mean():.0f}",
+                percent(own.reached.mean(), len(own)),
+                percent((own.seen == label).mean(), len(own)),
+            ]
+        )
+    header = ["class", "samples", "critic", "threshold", "steps", "stopped early %", "seen as it %"]
+    return to_text([Table("Samples", header, rows)])
