@@ -98,6 +98,30 @@ def test_a_factory_is_attacked_beside_a_run(folder, runs, monkeypatch):
     assert results["models"][1]["weights_sha256"] == loaded["files_sha256"]["weights.safetensors"]
 
 
+def test_seeds_of_a_foreign_method_are_compared_as_one(folder, weights):
+    for seed in range(2):
+        noise = torch.Generator().manual_seed(seed)
+        moved = {
+            name: value + 0.01 * torch.randn(value.shape, generator=noise)
+            for name, value in weights.items()
+        }
+        save_file(moved, f"{seed}.safetensors")
+    seeds = [
+        text
+        for seed in range(2)
+        for text in ("--model", f"mine@{seed}=somebodys:dense", "--weights",
+                     f"mine@{seed}={seed}.safetensors")
+    ]  # fmt: skip
+    arguments = (*seeds, "--model", "other=somebodys:dense", "--attacks", "fgsm,transfer:mine@0")
+    result = winnrobust("attack", *arguments, *DIGITS)
+    assert result.exit_code == 0, result.output
+    models = next(stored(folder))["models"]
+    assert [row["name"] for row in models] == ["mine@0", "mine@1", "other"]
+    assert [row["group"] for row in models] == ["mine", "mine", "other"]
+    assert [row["seed"] for row in models] == [0, 1, None]
+    assert re.search(r"fgsm 0.125 +\| mine +\| 2 ", (folder / "out" / "table.md").read_text())
+
+
 def test_models_in_files_err_as_the_factory_does(folder, weights):
     network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval()
     network.load_state_dict(weights)

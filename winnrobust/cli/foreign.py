@@ -12,7 +12,7 @@ from winnrobust.errors import InputError
 from winnrobust.foreign import Preprocessing
 from winnrobust.workflows import ForeignModel
 
-NAME = re.compile(r"[\w.+-]+")
+NAME = re.compile(r"[\w.+-]+(@\d+)?")
 """What a model may be called: it must stand in a list of attacks, as transfer:NAME."""
 
 
@@ -28,7 +28,10 @@ class Named(click.ParamType):
             return value
         name, equals, text = str(value).partition("=")
         if not equals or not text or not NAME.fullmatch(name):
-            self.fail(f"'{value}' must be written NAME=..., the name of letters, digits and .+-_")
+            self.fail(
+                f"'{value}' must be written NAME=..., the name of letters, digits and"
+                " .+-_, for one of several seeds with @ and its number"
+            )
         return name, text
 
 
@@ -70,7 +73,8 @@ def foreign_options(command: Callable) -> Callable:
                 multiple=True,
                 help="A model from elsewhere, NAME=package.module:factory, NAME=file.pt"
                 " (TorchScript), NAME=file.pt2 (torch.export) or NAME=file.onnx. Factories and"
-                " exported programs are code, which is run.",
+                " exported programs are code, which is run. mine@0, mine@1, ... are seeds of one"
+                " method, mine.",
             ),
             click.option(
                 "--weights",

@@ -28,7 +28,7 @@ class ForeignModel:
     """A model from elsewhere, as a user names it.
 
     Attributes:
-        name: what tables call it.
+        name: what tables call it; `mine@0` is seed 0 of the method `mine`.
         spec: `package.module:factory`, or a file.
         weights: a safetensors file for what the factory makes.
         preprocessing: what is done to images in [0, 1] before it sees them.
@@ -167,15 +167,16 @@ def _load_foreign(foreign: ForeignModel) -> Candidate:
         raise InputError(f"model '{foreign.name}': {error}") from error
     files = files_of(foreign.spec, foreign.weights)
     hashes = {str(file): _file_sha256(file) for file in files}
+    method, _, seed = foreign.name.partition("@")
     told = {
         "name": foreign.name,
-        "group": foreign.name,
+        "group": method,
         "method": None,
         "arch": None,
         "path": foreign.spec,
         "parameters": _parameters(module) or None,  # an ONNX file keeps its own to itself
         "epoch": None,
-        "seed": None,
+        "seed": int(seed) if seed else None,
         "weights_sha256": hashes.get(str(foreign.weights or foreign.spec)),
     }
     provenance = {
