@@ -26,6 +26,7 @@ from winnrobust.reporting import (
     write_report,
 )
 from winnrobust.reporting.figures import training_curves
+from winnrobust.reporting.report import read_report
 from winnrobust.reporting.schema import check
 
 REPORTS = Path(__file__).parents[2] / "reports"
@@ -141,6 +142,26 @@ def test_several_results_get_a_section_each(tmp_path):
 
 
 EVIL = '"><script>alert(1)</script>'
+
+
+def test_a_diagnosis_counts_for_the_same_models_in_other_evaluations(tmp_path):
+    verdicts = {"baseline": {"gradients": "ok"}, "winn": {"gradients": "broken"}}
+    plain = make_results(tmp_path / "plain")
+    diagnosed = make_results(tmp_path / "diagnosed", diagnosis=diagnosis_of(verdicts))
+    others = [describe_model(name, weights_sha256="1" * 64) for name in verdicts]
+    foreign = [describe_model(name, weights_sha256=None) for name in verdicts]
+    strangers = make_results(tmp_path / "strangers", models=others)
+    unknown = make_results(tmp_path / "unknown", models=foreign)
+    paths = [plain, diagnosed, strangers, unknown]
+    first, second, third, fourth = read_report(paths).results
+    assert first.diagnosis.equals(second.diagnosis)
+    assert (first.diagnosis_is_shared, second.diagnosis_is_shared) == (True, False)
+    assert third.diagnosis is None
+    assert fourth.diagnosis is None
+    page = text_of(build(paths[:2], tmp_path / "report"))
+    assert page.count("Do not trust the robustness of winn") == 2
+    assert page.count("The diagnosis was made with another evaluation of the same models") == 1
+    assert page.count("Evidence of the diagnosis") == 1
 
 
 def test_html_escapes_whatever_was_given(tmp_path):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,25 @@ def read_report(paths: Sequence[Path]) -> Report:
             if _identity(run) not in known:
                 known.add(_identity(run))
                 runs.append(run)
-    return Report(results, runs)
+    return Report(_with_shared_diagnoses(results), runs)
+
+
+def _with_shared_diagnoses(results: Sequence[Results]) -> list[Results]:
+    """Let a diagnosis count for the same models on the same data where they got none."""
+    made = {_weights(found): found.diagnosis for found in results if found.diagnosis is not None}
+    shared = []
+    for found in results:
+        known = made.get(_weights(found))
+        if found.diagnosis is None and known is not None:
+            found = replace(found, diagnosis=known, diagnosis_is_shared=True)
+        shared.append(found)
+    return shared
+
+
+def _weights(results: Results) -> tuple[str, ...]:
+    """What tells a diagnosis whether it is of these models; nobody's where that is unknown."""
+    hashes = [(model["name"], model["weights_sha256"] or id(results)) for model in results.models]
+    return results.dataset, *(f"{name} {hash_}" for name, hash_ in sorted(hashes))
 
 
 def _runs_behind(results: Results) -> Iterable[RunRecord]:

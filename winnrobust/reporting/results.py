@@ -61,6 +61,7 @@ class Results:
         costs: what the attacks took, columns as `COST_COLUMNS`.
         distances: (attack, model) -> (n,) float32, infinite where no adversarial was found.
         diagnosis: as `evaluation.diagnosis.diagnose` returns it; None if nobody asked.
+        diagnosis_is_shared: whether it was made with another evaluation of the same models.
         settings: what the attacks were given (see `settings` in schema.json).
         examples: the images that were kept.
         manifest: provenance.
@@ -81,6 +82,7 @@ class Results:
     manifest: dict[str, Any]
     distances: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
     diagnosis: pd.DataFrame | None = None
+    diagnosis_is_shared: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
 
     @cached_property

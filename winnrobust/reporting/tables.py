@@ -63,8 +63,10 @@ def paper_tables(results: Results) -> list[Table]:
 
 def diagnosis_tables(results: Results) -> list[Table]:
     """Signs of false robustness, if they were looked for, and how much gradient attacks had."""
-    diagnosed = [] if results.diagnosis is None else [diagnosis_overview, diagnosis_table]
-    return [*(table(results) for table in diagnosed), gradient_table(results)]
+    diagnosed = [] if results.diagnosis is None else [diagnosis_overview(results)]
+    # The evidence stands where it was found.
+    evidence = [diagnosis_table(results)] if diagnosed and not results.diagnosis_is_shared else []
+    return [*diagnosed, *evidence, gradient_table(results)]
 
 
 def significance_tables(results: Results) -> list[Table]:

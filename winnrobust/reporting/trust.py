@@ -9,6 +9,10 @@ NOT_DIAGNOSED = (
     "False robustness was not looked for: nothing here says whether a model only hides its"
     " gradients (winnrobust attack --diagnose looks)."
 )
+SHARED = (
+    "The diagnosis was made with another evaluation of the same models, which is in this report,"
+    " too."
+)
 SEVERITY = ("ok", "not tested", "suspicious", "broken")
 """Verdicts of a diagnosis, from the best to the worst."""
 
@@ -39,11 +43,12 @@ def unmasked(results: Results, *groups: str) -> str:
 
 
 def untested(results: Results) -> list[str]:
-    """Say of which models nothing is known, or of all."""
+    """Say of which models nothing is known, or of all, and where it is known from elsewhere."""
     if results.diagnosis is None:
         return [NOT_DIAGNOSED]
     found = overall(results.diagnosis)
-    return [
+    shared = [SHARED] if results.diagnosis_is_shared else []
+    return shared + [
         f"The diagnosis could test too little of {name} to say whether its gradients are masked."
         for name in results.names
         if found.get(name, "not tested") == "not tested"
