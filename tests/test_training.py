@@ -1,6 +1,6 @@
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import metadata
 
 import pytest
@@ -230,3 +230,13 @@ def test_unknown_names_are_answered_with_the_known_ones(tmp_path, few_digits, na
     with pytest.raises(InputError, match=f"unknown {kind} 'magic'; known are"):
         start_run(tmp_path / "run", config, few_digits, CPU)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_setting_that_is_gone_and_was_not_set_does_no_harm(tmp_path):
+    stored = asdict(TrainConfig(dataset="mnist5k"))
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "config.json").write_text(json.dumps(stored | {"gone": None}))
+    assert reopen_run(tmp_path)[1] == TrainConfig(dataset="mnist5k")
+    (tmp_path / "config.json").write_text(json.dumps(stored | {"gone": 3}))
+    with pytest.raises(InputError, match="unknown setting gone"):
+        reopen_run(tmp_path)

@@ -70,10 +70,11 @@ class TrainConfig:
     negatives_per_class: int = _setting(
         100, "Pseudo-negatives per class at the start and added by every synthesis.", at_least=1
     )
-    pool_limit: int | None = _setting(
-        None,
-        "How many of every class, the newest, are kept in play; all if not given.",
-        at_least=1,
+    pool_newest: float = _setting(
+        1.0,
+        "Share of all pseudo-negatives made so far, the newest, that are in play.",
+        above=0,
+        at_most=1,
     )
     synthesis_every: int | None = _setting(
         None, "Synthesise after every N steps too, not only at the end of an epoch.", at_least=1

@@ -10,7 +10,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "negatives_share": 0.4,
         "average_decay": 0.999,
         "negatives_per_class": 20,
-        "pool_limit": 60,
+        "pool_newest": 0.5,
         "synthesis_every": 100,
         "synthesis_pool_share": 0.8,
         "synthesis_per_image": True,

@@ -98,7 +98,9 @@ def reopen_run(path: Path) -> tuple[RunFolder, TrainConfig]:
     stored = read_json(run.config)
     if not isinstance(stored, dict) or not {"dataset", "arch", "method"} <= set(stored):
         raise InputError(f"{run.config} is not the configuration of a training run")
-    return run, make_config(stored, str(run.config))
+    # A setting that was not set may be one that this version no longer has.
+    given = {name: value for name, value in stored.items() if value is not None}
+    return run, make_config(given, str(run.config))
 
 
 def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:

@@ -163,7 +163,7 @@ def test_leading_part_of_a_batch(images):
 
 @pytest.mark.parametrize("carry", [False, True])
 def test_restored_method_goes_on_like_the_original(network, images, carry):
-    original, copy = (make_winn(synthesis_carry_adam=carry, pool_limit=5) for _ in range(2))
+    original, copy = (make_winn(synthesis_carry_adam=carry, pool_newest=0.6) for _ in range(2))
     made = after_critic_means(original, 0.0, 1.0).end_epoch(network, 1, ignore).negatives
     state = {name: value.clone() for name, value in original.state().items()}  # as in a file
     assert bool(state) == carry

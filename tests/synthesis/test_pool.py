@@ -1,4 +1,6 @@
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from winnrobust.randomness import stream
 from winnrobust.synthesis import NegativePool
@@ -21,12 +23,26 @@ def test_pool_draws_every_image_equally_often():
         assert (shares - 0.25).abs().max() < 0.05, label
 
 
-def test_limited_pool_keeps_the_newest():
-    pool = NegativePool(torch.zeros(2, 2, 1, 1, 1), limit=3)
-    for value in (1, 2):
-        pool.add(torch.full((2, 2, 1, 1, 1), float(value)))
-    assert pool.images[0].flatten().tolist() == [1, 2, 2]
-    assert (len(pool), pool.per_class) == (6, 3)
+def test_a_pool_of_the_newest_drops_the_old_as_it_grows():
+    pool = NegativePool(torch.zeros(2, 2, 1, 1, 1), newest=0.5)
+    pool.add(torch.full((2, 3, 1, 1, 1), 1.0))  # half of 5, rounded up
+    assert pool.images[0].flatten().tolist() == [1, 1, 1]
+    pool.add(torch.full((2, 1, 1, 1, 1), 2.0))
+    assert pool.images[0].flatten().tolist() == [1, 1, 2]
+    pool.add(torch.full((2, 2, 1, 1, 1), 3.0))
+    assert pool.images[0].flatten().tolist() == [1, 2, 3, 3]
+    assert (len(pool), pool.per_class) == (8, 4)
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=6), st.floats(0.01, 1))
+def test_a_pool_is_the_same_whether_filled_at_once_or_in_parts(counts, newest):
+    """As a resumed run fills it, epoch by epoch."""
+    parts = torch.arange(sum(counts)).reshape(1, -1, 1, 1, 1).split(counts, dim=1)
+    pools = [NegativePool(torch.zeros(1, 2, 1, 1, 1), newest) for _ in range(2)]
+    for part in parts:
+        pools[0].add(part)
+    pools[1].add(torch.cat(parts, dim=1))
+    assert torch.equal(pools[0].images, pools[1].images)
 
 
 def test_pool_keeps_the_old():

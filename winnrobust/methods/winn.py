@@ -37,7 +37,7 @@ class Winn(Method):
         self.ascent = ascent_of(config)
         self.initial = initial_of(config, channels, image_size)
         noise = self._noise(config.negatives_per_class, epoch=0, turn=0)
-        self.pool = NegativePool(noise, config.pool_limit)
+        self.pool = NegativePool(noise, config.pool_newest)
         self.adam_state: dict | None = None
         self.critic_means: list[Tensor] = []  # of the real batches since the last synthesis
         self.turns: list[dict[str, float]] = []  # what each synthesis of this epoch measured

@@ -1,5 +1,7 @@
 """The growing pool of pseudo-negatives."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -7,14 +9,15 @@ from torch import Tensor
 class NegativePool:
     """The pseudo-negatives made so far, by class: all of them (method.md A4), or the newest."""
 
-    def __init__(self, images: Tensor, limit: int | None = None) -> None:
+    def __init__(self, images: Tensor, newest: float = 1.0) -> None:
         """Start with `images` (num_classes, n, C, H, W) in [-1, 1].
 
         Args:
-            limit: how many of every class to keep, the newest ones; None keeps all.
+            newest: share of all that was ever added to keep, the newest; above 0, 1 keeps all.
         """
         self.images = images
-        self.limit = limit
+        self.newest = newest
+        self._added = images.shape[1]
 
     def __len__(self) -> int:
         return self.images.shape[0] * self.images.shape[1]
@@ -24,9 +27,10 @@ class NegativePool:
         return self.images.shape[1]
 
     def add(self, images: Tensor) -> None:
-        """Append `images` (num_classes, n, C, H, W) in [-1, 1]; drop the oldest over the limit."""
-        images = torch.cat([self.images, images], dim=1)
-        self.images = images if self.limit is None else images[:, -self.limit :]
+        """Append `images` (num_classes, n, C, H, W) in [-1, 1]; drop what is too old."""
+        self._added += images.shape[1]
+        keep = math.ceil(self.newest * self._added)
+        self.images = torch.cat([self.images, images], dim=1)[:, -keep:]
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw `count` images of every class, with replacement: (num_classes, count, C, H, W)."""

@@ -133,7 +133,9 @@ def _possible_names(path: Path, run: RunRecord | None, info: ModelInfo) -> tuple
 def _trained_alike(run: RunRecord | None, info: ModelInfo) -> str:
     """What seeds of one method have in common: every setting but the seed, as far as known."""
     settings = {
-        name: value for name, value in _settings(run).items() if name not in NOT_OF_A_METHOD
+        name: value
+        for name, value in _settings(run).items()
+        if value is not None and name not in NOT_OF_A_METHOD
     }
     return json.dumps([info.dataset, info.arch, info.method, settings], sort_keys=True)
 
