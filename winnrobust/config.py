@@ -142,6 +142,15 @@ class TrainConfig:
         " MNIST).",
         at_least=0,
     )
+    negatives_weight: float = _setting(
+        0.1,
+        "Weight of the pseudo-negatives' loss in icn, gdl and dcgan-negatives; the cross-entropy's"
+        " is 1 minus it.",
+        at_least=0,
+        at_most=1,
+    )
+    dcgan_lr: float = _setting(2e-4, "Adam's learning rate of both networks of a DCGAN.", above=0)
+    dcgan_latents: int = _setting(100, "Random inputs of a DCGAN's generator.", at_least=1)
     limit_train: int | None = _setting(
         None, "Train on the first N images of the training split only.", at_least=1
     )

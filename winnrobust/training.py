@@ -414,6 +414,11 @@ def _epoch_line(row: dict[str, Any], epochs: int) -> str:
         parts += [
             f"Wasserstein {row['wasserstein']:.3f}",
             f"gradient norm {row['gradient_norm']:.3f}",
+        ]
+    if "negatives_loss" in row:
+        parts.append(f"pseudo-negatives' loss {row['negatives_loss']:.4f}")
+    if "synthesis_steps" in row:
+        parts += [
             f"synthesis {row['synthesis_steps']:.0f} steps"
             f" ({row['synthesis_reached']:.0%} stopped early)",
         ]

@@ -12,6 +12,7 @@ from winnrobust.config import TrainConfig
 from winnrobust.data import load_dataset, to_unit
 from winnrobust.evaluation import Evaluation, run
 from winnrobust.methods import METHODS, Batch
+from winnrobust.methods.side_network import SideNetwork
 from winnrobust.models import build
 from winnrobust.randomness import stream
 from winnrobust.synthesis import Ascent, near, synthesise
@@ -28,8 +29,11 @@ def gradients(method_name: str) -> dict[str, torch.Tensor]:
     network = build("vanilla", 1, 28, 10, stream(0, "weights")).double()
     config = TrainConfig(method=method_name, negatives_per_class=3, alpha=1.0, at_steps=2)
     method = METHODS[method_name](config, 1, 28, 10, CPU)
-    if method_name == "winn":
+    if hasattr(method, "pool"):
         method.pool.images = method.pool.images.double()
+    for part in vars(method).values():
+        if isinstance(part, SideNetwork):
+            part.module.double()
     mine = distributed.share(BATCH)
     losses = method.loss(
         network,

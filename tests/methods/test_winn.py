@@ -35,7 +35,7 @@ LABELS = torch.tensor([0, 1, 2, 3, 9, 9])
 
 def after_critic_means(winn: Winn, *means: float) -> Winn:
     """As if training steps with these batch means of the critic had just been made."""
-    winn.critic_means = [torch.tensor(mean) for mean in means]
+    winn.score_means = [torch.tensor(mean) for mean in means]
     return winn
 
 
@@ -89,7 +89,7 @@ def test_pool_grows_by_every_epochs_negatives(network, images):
 def test_threshold_range_spans_the_batch_means(network, images):
     winn = make_winn()
     winn.loss(network, batch_of(images))
-    (noted,) = winn.critic_means
+    (noted,) = winn.score_means
     assert noted.item() == pytest.approx(network(images).critic.mean().item(), abs=1e-6)
     metrics = after_critic_means(winn, -1.0, 5.0, 2.0).end_epoch(network, 1, ignore).metrics
     assert (metrics["threshold_low"], metrics["threshold_high"]) == (-1.0, 5.0)

@@ -46,9 +46,12 @@ def train(
 ) -> None:
     """Train a WINN or what it is compared with; keep the model with the best validation error.
 
-    Methods: winn; baseline, the same network by cross-entropy alone; pgd-at, by cross-entropy on
-    PGD examples of the images (Madry et al. 2018); trades, by cross-entropy plus the divergence
-    between images and adversarial examples (Zhang et al. 2019). Validation images are not attacked.
+    Methods: winn; baseline, the same network by cross-entropy alone; icn, by cross-entropy plus a
+    logistic loss on self-made pseudo-negatives (Jin et al. 2017); gdl and dcgan-negatives, the same
+    with pseudo-negatives of a generative model trained beside it (Tu 2007; Radford et al. 2016);
+    pgd-at, by cross-entropy on PGD examples of the images (Madry et al. 2018); trades, by
+    cross-entropy plus the divergence between images and adversarial examples (Zhang et al. 2019).
+    Validation images are not attacked.
 
     \b
     winnrobust train --dataset mnist --arch resnet32

@@ -1,7 +1,10 @@
 """Training methods by name. A new one is one file, named here."""
 
 from winnrobust.methods.baseline import Baseline
+from winnrobust.methods.dcgan_negatives import DcganNegatives
 from winnrobust.methods.from_config import INITIAL, ascent_of, initial_of
+from winnrobust.methods.gdl import Gdl
+from winnrobust.methods.icn import Icn
 from winnrobust.methods.method import Batch, EpochEnd, Losses, Method
 from winnrobust.methods.pgd_at import PgdAdversarialTraining
 from winnrobust.methods.trades import Trades
@@ -12,6 +15,9 @@ METHODS: dict[str, type[Method]] = {
     "winn": Winn,
     "pgd-at": PgdAdversarialTraining,
     "trades": Trades,
+    "icn": Icn,
+    "gdl": Gdl,
+    "dcgan-negatives": DcganNegatives,
 }
 
 __all__ = [

@@ -44,8 +44,15 @@ class Batch(NamedTuple):
 
     def noise(self) -> Tensor:
         """Draw a number in [-1, 1) for each pixel here: (N, C, H, W); as `uniform`."""
-        shape = (self.size, *self.images.shape[1:])
-        return 2 * torch.rand(shape, generator=self.generator)[self.part].to(self.images) - 1
+        return self._signed(*self.images.shape[1:])
+
+    def latents(self, count: int) -> Tensor:
+        """Draw `count` numbers in [-1, 1) for each image here: (N, count); as `uniform`."""
+        return self._signed(count)
+
+    def _signed(self, *shape: int) -> Tensor:
+        numbers = torch.rand((self.size, *shape), generator=self.generator)[self.part]
+        return 2 * numbers.to(self.images) - 1
 
     def mean(self, values: Tensor) -> Tensor:
         """This process's share of the whole batch's mean of `values` (N,); shares add up to it."""

@@ -4,7 +4,16 @@ Everything here works on images in [-1, 1], the range of the method's own maths.
 """
 
 from winnrobust.synthesis.ascent import Ascent, Synthesis, synthesise
-from winnrobust.synthesis.goals import Goal, Pursuit, above, believed, near
+from winnrobust.synthesis.goals import (
+    Goal,
+    Pursuit,
+    Score,
+    above,
+    believed,
+    class_score,
+    critic_score,
+    near,
+)
 from winnrobust.synthesis.initial import (
     GaussianImages,
     InitialDistribution,
@@ -24,9 +33,12 @@ __all__ = [
     "ProjectedNetwork",
     "Pursuit",
     "RandomNetwork",
+    "Score",
     "Synthesis",
     "above",
     "believed",
+    "class_score",
+    "critic_score",
     "dropout",
     "langevin",
     "near",

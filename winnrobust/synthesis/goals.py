@@ -27,7 +27,27 @@ Goal = Callable[[ClassifierOutput, Sequence[int]], Pursuit]
 """
 
 
-def near(classes: Tensor, thresholds: Tensor, tolerance: float, class_weight: float) -> Goal:
+Score = Callable[[ClassifierOutput, Tensor], Tensor]
+"""How real the network takes N images for, as such of their classes (N,): (N,)."""
+
+
+def critic_score(output: ClassifierOutput, classes: Tensor) -> Tensor:
+    """WINN's: the critic f, whatever the class."""
+    return output.critic
+
+
+def class_score(output: ClassifierOutput, classes: Tensor) -> Tensor:
+    """ICN's: the logit of the class."""
+    return output.logits.gather(1, classes[:, None]).squeeze(1)
+
+
+def near(
+    classes: Tensor,
+    thresholds: Tensor,
+    tolerance: float,
+    class_weight: float,
+    score: Score = critic_score,
+) -> Goal:
     """The supervised WINN's: images of their class with a mean critic value close to a threshold.
 
     Minimises |mean f - threshold| + class_weight * mean cross-entropy to the class; stops where the
@@ -35,16 +55,17 @@ def near(classes: Tensor, thresholds: Tensor, tolerance: float, class_weight: fl
 
     Args:
         classes: (G,) int64.
-        thresholds: (G,) critic values.
+        thresholds: (G,) critic values, or scores.
+        score: what takes the place of f.
     """
 
     def pursue(output: ClassifierOutput, groups: Sequence[int]) -> Pursuit:
-        critic = output.critic.reshape(len(groups), -1)
-        gap = (critic.mean(1) - thresholds[groups]).abs()
-        wanted = classes[groups].repeat_interleave(critic.shape[1])
+        wanted = classes[groups].repeat_interleave(len(output.logits) // len(groups))
+        scores = score(output, wanted).reshape(len(groups), -1)
+        gap = (scores.mean(1) - thresholds[groups]).abs()
         class_loss = F.cross_entropy(output.logits, wanted, reduction="none")
         return Pursuit(
-            gap + class_weight * class_loss.reshape(critic.shape).mean(1), gap <= tolerance
+            gap + class_weight * class_loss.reshape(scores.shape).mean(1), gap <= tolerance
         )
 
     return pursue
