@@ -1,8 +1,18 @@
 import numpy as np
 import pytest
 import torch
+import torchvision
+from scipy.io import savemat
 
-from winnrobust.data import DATA_ROOT_VARIABLE, default_data_root, load_dataset, to_unit
+from winnrobust import data
+from winnrobust.data import (
+    DATA_ROOT_VARIABLE,
+    ImageSplit,
+    default_data_root,
+    first_of_each_class,
+    load_dataset,
+    to_unit,
+)
 from winnrobust.errors import InputError
 
 
@@ -129,7 +139,77 @@ def test_far_too_few_images_are_refused(tmp_path):
         load_dataset("mnist", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "svhn", "cifar10"])
+@pytest.fixture
+def any_svhn(monkeypatch):
+    """Files in SVHN's format, of whatever content, pass for the original ones."""
+    monkeypatch.setattr(torchvision.datasets.SVHN, "_check_integrity", lambda self: True)
+
+
+def write_svhn(folder, count: int) -> None:
+    """Images whose first pixel is (label, 100, 200); the file calls the digit 0 class 10."""
+    for part in ("train", "test"):
+        labels = np.arange(count) % 10
+        images = np.zeros((32, 32, 3, count), np.uint8)
+        images[0, 0, 0], images[0, 0, 1], images[0, 0, 2] = labels, 100, 200
+        digits = np.where(labels == 0, 10, labels).astype(np.uint8)[:, None]
+        savemat(folder / f"{part}_32x32.mat", {"X": images, "y": digits})
+
+
+def test_svhn_is_split_in_file_order_and_has_no_extra_images(tmp_path, any_svhn):
+    write_svhn(tmp_path, 40)
+    dataset = load_dataset("svhn", tmp_path)
+    assert (len(dataset.train), len(dataset.valid), len(dataset.test)) == (36, 4, 40)
+    assert dataset.train.images.shape == (36, 3, 32, 32)
+    assert dataset.train.images.dtype == torch.uint8
+    assert torch.equal(dataset.train.images[:, 0, 0, 0].long(), dataset.train.labels)
+    assert dataset.train.images[5, :, 0, 0].tolist() == [5, 100, 200]
+    assert dataset.valid.labels.tolist() == [6, 7, 8, 9]
+
+
+def test_damaged_svhn_files_are_named(tmp_path, any_svhn):
+    write_svhn(tmp_path, 20)
+    path = tmp_path / "train_32x32.mat"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"'svhn'.*cannot be read.*train_32x32"):
+        load_dataset("svhn", tmp_path)
+
+
+def cifar_like(count: int) -> ImageSplit:
+    labels = torch.arange(count) % 10
+    images = torch.zeros(count, 3, 32, 32, dtype=torch.uint8)
+    images[:, 0, 0, 0], images[:, 1, 0, 0] = labels, 9
+    return ImageSplit(images, labels)
+
+
+def test_the_cifar10_subset_comes_from_its_files(tmp_path):
+    for name, count in (("train_20k", 2_030), ("test", 20)):
+        split = cifar_like(count)
+        pixels = split.images.permute(0, 2, 3, 1).numpy()
+        np.savez(tmp_path / f"cifar10_{name}.npz", images=pixels, labels=split.labels.numpy())
+    dataset = load_dataset("cifar10-20k", tmp_path)
+    assert (len(dataset.train), len(dataset.valid), len(dataset.test)) == (30, 2_000, 20)
+    assert (dataset.name, dataset.channels, dataset.image_size) == ("cifar10-20k", 3, 32)
+    assert torch.equal(dataset.train.images, cifar_like(30).images)
+    assert torch.equal(dataset.train.labels, cifar_like(30).labels)
+
+
+def test_the_cifar10_subset_comes_out_of_cifar10_where_it_has_no_files(tmp_path, monkeypatch):
+    whole = cifar_like(20_100)
+    monkeypatch.setattr(
+        data, "_cifar10_part", lambda root, train: whole if train else whole.first(7)
+    )
+    dataset = load_dataset("cifar10-20k", tmp_path)
+    assert (len(dataset.train), len(dataset.valid), len(dataset.test)) == (18_000, 2_000, 7)
+
+
+def test_the_first_of_each_class_stay_in_order():
+    images = torch.arange(7, dtype=torch.uint8).reshape(7, 1, 1, 1)
+    found = first_of_each_class(ImageSplit(images, torch.tensor([2, 0, 2, 2, 1, 0, 0])), 2)
+    assert found.images.flatten().tolist() == [0, 1, 2, 4, 5]
+    assert found.labels.tolist() == [2, 0, 2, 1, 0]
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "svhn", "cifar10", "cifar10-20k"])
 def test_data_that_cannot_be_fetched_says_what_to_do(tmp_path, monkeypatch, name):
     import urllib.error
     import urllib.request
@@ -142,7 +222,14 @@ def test_data_that_cannot_be_fetched_says_what_to_do(tmp_path, monkeypatch, name
         load_dataset(name, tmp_path)
     message = str(error.value)
     assert "\n" not in message
-    for part in (name, str(tmp_path), "put ", "--data-root", DATA_ROOT_VARIABLE, "mnist5k"):
+    for part in (
+        name.removesuffix("-20k"),
+        str(tmp_path),
+        "put ",
+        "--data-root",
+        DATA_ROOT_VARIABLE,
+        "mnist5k",
+    ):
         assert part in message
 
 

