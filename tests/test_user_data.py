@@ -7,7 +7,7 @@ from PIL import Image
 
 from winnrobust.data import to_unit
 from winnrobust.errors import InputError
-from winnrobust.user_data import load_user_data
+from winnrobust.user_data import load_pictures, load_user_data
 
 
 def save_image(path, value, mode="L", size=(4, 3)):
@@ -150,3 +150,33 @@ def test_what_is_neither_is_refused(tmp_path):
     for path in (tmp_path / "none", tmp_path / "data.csv"):
         with pytest.raises(InputError, match="is neither a folder"):
             load_user_data(path)
+
+
+def test_pictures_of_any_size_are_cut_to_their_middle_and_scaled(tmp_path):
+    """A red square between two blue stripes, 40x60 or 120x80 pixels large."""
+    for number in range(12):
+        wide, high = (40, 60) if number % 2 else (120, 80)
+        picture = Image.new("RGB", (wide, high), "blue")
+        side = min(wide, high)
+        picture.paste("red", ((wide - side) // 2, (high - side) // 2, (wide + side) // 2,
+                              (high + side) // 2))  # fmt: skip
+        folder = tmp_path / ("a" if number < 6 else "b")
+        folder.mkdir(exist_ok=True)
+        picture.save(folder / f"{number:02d}.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    data = load_pictures(tmp_path, 16, "reds")
+    assert (data.name, data.num_classes, data.image_size) == ("reds", 1, 16)
+    assert (len(data.train), len(data.valid), len(data.test)) == (10, 2, 0)
+    red = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None, None]
+    assert (data.train.images == red).all()
+
+
+def test_pictures_that_cannot_be_trained_on_are_named(tmp_path):
+    with pytest.raises(InputError, match="is no folder of pictures"):
+        load_pictures(tmp_path / "none", 16, "none")
+    with pytest.raises(InputError, match="holds 0 pictures, too few"):
+        load_pictures(tmp_path, 16, "none")
+    Image.new("L", (20, 20)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"b\.png cannot be read"):
+        load_pictures(tmp_path, 16, "none")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from winnrobust.errors import InputError
 from winnrobust.files import replacing
-from winnrobust.models import ARCHITECTURES, IntrospectiveNetwork
+from winnrobust.models import ARCHITECTURES, SCALABLE, IntrospectiveNetwork, blank
 
 HEADER = "winnrobust"
 """The header entry that marks a safetensors file as ours."""
@@ -28,12 +28,13 @@ class ModelInfo:
         arch, in_channels, image_size, num_classes: what the network is built from.
         dataset, method, seed: what it was trained on, how, from which seed.
         epoch: the epoch its weights are from, counted from 1.
-        valid_error: its error on the validation images, 0 to 1.
+        valid_error: its error on the validation images, 0 to 1; None without classes.
         cascades: how many networks the file holds, of which each goes on with the samples of the
             one before; the last is the model.
         thresholds: the lowest and the highest batch mean of each network's critic on real images
             in its last epoch, between which early stopping draws; none where there was no such
             range, or in a file of an older version.
+        width: scale of the channels, of architectures that have one.
     """
 
     arch: str
@@ -44,9 +45,10 @@ class ModelInfo:
     method: str
     seed: int
     epoch: int
-    valid_error: float
+    valid_error: float | None
     cascades: int = 1
     thresholds: tuple[tuple[float, float], ...] = ()
+    width: float = 1.0
 
 
 def save_model(
@@ -81,7 +83,7 @@ def load_cascades(path: Path) -> tuple[list[IntrospectiveNetwork], ModelInfo]:
     # On the meta device nothing is allocated for what the header merely claims.
     with torch.device("meta"):
         networks = [
-            ARCHITECTURES[info.arch](info.in_channels, info.image_size, info.num_classes)
+            blank(info.arch, info.in_channels, info.image_size, info.num_classes, info.width)
             for _ in parts
         ]
     states = [network.state_dict() for network in networks]
@@ -133,6 +135,9 @@ def _checked_info(path: Path, header: dict[str, Any]) -> ModelInfo:
     sizes = (info.in_channels, info.image_size, info.num_classes)
     if not all(isinstance(size, int) and 1 <= size <= 4096 for size in sizes):
         raise InputError(f"{path}: its header has impossible image or class sizes {sizes}")
+    scaled = info.width == 1 or info.arch in SCALABLE
+    if not scaled or not isinstance(info.width, float | int) or not 0 < info.width <= 64:
+        raise InputError(f"{path}: its header claims a width of {info.width}")
     if not isinstance(info.cascades, int) or not 1 <= info.cascades <= 4096:
         raise InputError(f"{path}: its header claims {info.cascades} cascades")
     return replace(info, thresholds=_checked_thresholds(path, info))

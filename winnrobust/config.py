@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from winnrobust.errors import InputError
-from winnrobust.recipes import RECIPES
+from winnrobust.recipes import RECIPES, UNSUPERVISED
 
 LARGEST = 2**31 - 1
 """What torch can count in everywhere."""
@@ -151,6 +151,42 @@ class TrainConfig:
     )
     dcgan_lr: float = _setting(2e-4, "Adam's learning rate of both networks of a DCGAN.", above=0)
     dcgan_latents: int = _setting(100, "Random inputs of a DCGAN's generator.", at_least=1)
+    unsupervised: bool = _setting(
+        False, "Train without labels: a critic and generator alone, in place of a classifier."
+    )
+    cascades: int = _setting(
+        1,
+        "Without labels: how many networks follow each other, each with --epochs of its own; it"
+        " starts from the weights and the samples of the one before it.",
+        at_least=1,
+    )
+    start_images: int = _setting(
+        10_000,
+        "Without labels: random images that there are at first, and samples that a cascade leaves"
+        " to the next.",
+        at_least=1,
+    )
+    iteration_images: int = _setting(
+        5_000,
+        "Without labels: real images in an epoch of a cascade; its first four have 1/5, 2/5, 3/5"
+        " and 4/5 of them.",
+        at_least=1,
+    )
+    iteration_passes: int = _setting(
+        3, "Without labels: passes over them, always in the same pairs.", at_least=1
+    )
+    width: float = _setting(
+        1.0, "Scale of the channels of cnn64 and wgan-resnet.", above=0, at_most=64
+    )
+    flip: bool = _setting(False, "Flip every training image with probability 1/2, left to right.")
+    data: str | None = _setting(
+        None,
+        "Without labels: a folder of pictures in place of a data set. They are cut to a square and"
+        " scaled; every tenth is kept for validation.",
+    )
+    image_size: int = _setting(
+        64, "Side of images that come from --data or --texture.", at_least=16, at_most=1024
+    )
     limit_train: int | None = _setting(
         None, "Train on the first N images of the training split only.", at_least=1
     )
@@ -158,6 +194,11 @@ class TrainConfig:
         None, "Keep the weights after every Nth epoch too, under epochs/.", at_least=1
     )
     seed: int = _setting(0, "Seed of all randomness.", at_least=0)
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of all cascades."""
+        return self.epochs * self.cascades
 
     def __post_init__(self) -> None:
         """Check types and ranges.
@@ -195,7 +236,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 def make_config(values: Mapping[str, Any], source: str) -> TrainConfig:
     """Build a configuration from `values`; `source` says in messages where they come from.
 
-    What is not among the values comes from the recipe among them, else from the paper.
+    What is not among the values comes from the recipe among them, else from the paper, which has
+    another one for training without labels.
 
     Raises:
         InputError: an unknown setting or recipe, a wrong type or a value out of range.
@@ -209,7 +251,12 @@ def make_config(values: Mapping[str, Any], source: str) -> TrainConfig:
     recipe = values.get("recipe", "paper")
     if recipe not in RECIPES:
         raise InputError(f"{source}: unknown recipe {recipe!r}; known are {', '.join(RECIPES)}")
-    return TrainConfig(**{**RECIPES[recipe], **values})
+    defaults = RECIPES[recipe]
+    if values.get("unsupervised"):
+        if defaults:
+            raise InputError(f"{source}: recipe {recipe!r} is for training with labels")
+        defaults = UNSUPERVISED.get(values.get("method", "winn"), {})
+    return TrainConfig(**{**defaults, **values})
 
 
 def _converted(name: str, value: Any, hint: Any) -> Any:

@@ -57,6 +57,14 @@ class Dataset:
     valid: ImageSplit
     test: ImageSplit
 
+    def without_labels(self) -> "Dataset":
+        """The same images as a single class, whose number is 0; none of them are for testing."""
+        train, valid, test = (
+            ImageSplit(split.images, torch.zeros_like(split.labels))
+            for split in (self.train, self.valid, self.test.first(0))
+        )
+        return Dataset(self.name, 1, train, valid, test)
+
     @property
     def channels(self) -> int:
         return self.train.images.shape[1]

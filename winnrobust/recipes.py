@@ -19,3 +19,20 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 """Name -> the defaults it sets in place of the paper's; what a user gives wins over both."""
+
+_WITHOUT_LABELS: dict[str, Any] = {
+    "epochs": 100,
+    "batch_size": 50,
+    "lr": 1e-4,
+    "negatives_per_class": 1000,
+    "synthesis_lr": 0.01,
+    "synthesis_beta2": 0.999,
+    "initial": "appendix-d",
+}
+
+UNSUPERVISED: dict[str, dict[str, Any]] = {
+    "winn": _WITHOUT_LABELS,
+    "inn": _WITHOUT_LABELS
+    | {"synthesis_lr": 0.02, "synthesis_beta1": 0.5, "initial": "gaussian", "iteration_passes": 1},
+}
+"""Method -> what the paper's recipe sets for training without labels (method.md E1, F)."""

@@ -1,8 +1,7 @@
 """Samples from a trained network: its own ascents, from noise to images that it takes for real."""
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -12,13 +11,18 @@ from torch import Tensor
 from winnrobust.checkpoint import ModelInfo
 from winnrobust.config import TrainConfig
 from winnrobust.errors import InputError
-from winnrobust.methods import METHODS, ascent_of, initial_of
+from winnrobust.methods import ascent_of, initial_of, method_of
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.randomness import stream
-from winnrobust.synthesis import PixelNoise, dropout, langevin, synthesise
-
-LARGEST_GROUP = 100
-"""Images that share a threshold and a stop, at most: as many as in the paper's synthesis."""
+from winnrobust.synthesis import (
+    PixelNoise,
+    dropout,
+    groups_of,
+    images_at_once,
+    langevin,
+    synthesise,
+    together,
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def draw(
     *,
     seed: int,
     device: torch.device,
-    batch_size: int = 500,
+    batch_size: int | None = None,
     noise: Noise = NO_NOISE,
     progress: Callable[[int, str], None] = lambda done, text: None,
 ) -> Samples:
@@ -102,7 +106,7 @@ def draw(
     Args:
         sampler: its networks are moved to `device`.
         classes: (N,) int64; all 0 where there are none.
-        batch_size: about how many images are moved at once.
+        batch_size: about how many images are moved at once; None for as many as suits their size.
         noise: in the ascents.
         progress: called in every step with the number of finished samples and a few words.
 
@@ -110,7 +114,7 @@ def draw(
         InputError: the method makes no images, or nobody knows the thresholds.
     """
     info, config = sampler.info, sampler.config
-    method = METHODS[config.method]
+    method = method_of(config)
     method.goal(config, classes[:0], torch.zeros(0))  # raises if there is none
     if method.has_thresholds and not sampler.thresholds:
         raise InputError(
@@ -127,8 +131,8 @@ def draw(
     critic, thresholds = torch.zeros(2, count)
     reached = torch.ones(count, dtype=torch.bool)
     done = 0
-    groups = _groups(classes)
-    for numbers in _together(groups, batch_size):
+    groups = groups_of(classes)
+    for numbers in together(groups, batch_size or images_at_once(info.image_size)):
         rows = torch.stack([groups[number] for number in numbers])
         moved = torch.stack(
             [initial.sample(rows.shape[1], stream(seed, "samples", n)) for n in numbers]
@@ -158,26 +162,6 @@ def draw(
         done += len(flat)
         progress(done, "")
     return Samples(images, classes, seen, critic, thresholds, steps, reached)
-
-
-def _groups(classes: Tensor) -> list[Tensor]:
-    """Numbers of the samples of each group: one class, at most 100, sizes differing by one."""
-    groups: list[Tensor] = []
-    for label in classes.unique():
-        members = (classes == label).nonzero().flatten()
-        groups += members.tensor_split(math.ceil(len(members) / LARGEST_GROUP))
-    return groups
-
-
-def _together(groups: Sequence[Tensor], batch_size: int) -> Iterator[list[int]]:
-    """Yield numbers of groups of equal size, which share an ascent."""
-    by_size = defaultdict(list)
-    for number, group in enumerate(groups):
-        by_size[len(group)].append(number)
-    for size, numbers in by_size.items():
-        at_once = max(1, batch_size // size)
-        for first in range(0, len(numbers), at_once):
-            yield numbers[first : first + at_once]
 
 
 def _pixel_noise(

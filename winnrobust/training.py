@@ -5,9 +5,11 @@ the state of an epoch is written last: a kill at any moment leaves the last good
 resumed run ends with the same bits as an undisturbed one.
 """
 
+import copy
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -26,15 +28,24 @@ from winnrobust.data import Dataset, ImageSplit, to_unit
 from winnrobust.errors import InputError
 from winnrobust.evaluation.intervals import rate
 from winnrobust.files import new_folder, read_json, replacing, write_json, write_text
-from winnrobust.methods import INITIAL, METHODS, Batch, Method
-from winnrobust.models import ARCHITECTURES, IntrospectiveNetwork, build
+from winnrobust.methods import INITIAL, Batch, Method, method_of
+from winnrobust.models import ARCHITECTURES, SCALABLE, IntrospectiveNetwork, build
 from winnrobust.progress import bar, say
 from winnrobust.randomness import stream
 from winnrobust.run_folder import RunFolder, thresholds_of
 
 VALIDATION_BATCH = 500
 SAMPLES_PER_CLASS = 10
-"""Pseudo-negatives of each class in an epoch's picture."""
+"""Pseudo-negatives of each class in an epoch's picture; without classes there are as many rows."""
+
+
+EPOCH_LINE = {
+    "cross_entropy": "cross-entropy {:.4f}",
+    "wasserstein": "Wasserstein {:.3f}",
+    "gradient_norm": "gradient norm {:.3f}",
+    "negatives_loss": "pseudo-negatives' loss {:.4f}",
+}
+"""What a line about an epoch says of its metrics, where they are known."""
 
 
 @dataclass
@@ -43,7 +54,8 @@ class Progress:
 
     Attributes:
         history: one row of metrics per finished epoch.
-        best_epoch, best_valid_error: the best of them so far.
+        best_epoch, best_valid_error: the best of them so far; without classes, for which there is
+            no such error, the last.
         negative_epochs: the epochs that made pseudo-negatives.
     """
 
@@ -63,15 +75,9 @@ def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: torch.d
     Where several processes work together, the first writes and the others wait for it.
 
     Raises:
-        InputError: unknown architecture, method or initial distribution, or the folder exists.
+        InputError: as `check_settings`, or the folder exists.
     """
-    for kind, name, known in (
-        ("architecture", config.arch, ARCHITECTURES),
-        ("method", config.method, METHODS),
-        ("initial distribution", config.initial, INITIAL),
-    ):
-        if name not in known:
-            raise InputError(f"unknown {kind} '{name}'; known are {', '.join(known)}")
+    check_settings(config)
     if distributed.is_first():
         with new_folder(path) as folder:
             write_json(RunFolder(folder).config, asdict(config))
@@ -84,6 +90,28 @@ def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: torch.d
             write_json(RunFolder(folder).manifest, manifest)
     distributed.wait_for_all()
     return RunFolder(path)
+
+
+def check_settings(config: TrainConfig) -> None:
+    """Check what settings say together.
+
+    Raises:
+        InputError: unknown architecture, method or initial distribution, or settings that do not
+            go together.
+    """
+    method_of(config)
+    for kind, name, known in (
+        ("architecture", config.arch, ARCHITECTURES),
+        ("initial distribution", config.initial, INITIAL),
+    ):
+        if name not in known:
+            raise InputError(f"unknown {kind} '{name}'; known are {', '.join(known)}")
+    if config.width != 1 and config.arch not in SCALABLE:
+        raise InputError(f"--width scales {' and '.join(SCALABLE)} only, not {config.arch}")
+    without_labels = {"--cascades": config.cascades > 1, "--data": config.data is not None}
+    for option, given in without_labels.items():
+        if given and not config.unsupervised:
+            raise InputError(f"{option} is for training without labels; add --unsupervised")
 
 
 def reopen_run(path: Path) -> tuple[RunFolder, TrainConfig]:
@@ -104,7 +132,9 @@ def reopen_run(path: Path) -> tuple[RunFolder, TrainConfig]:
 
 
 def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
-    """Train until `config.epochs`, from the last finished epoch of `run`, then test once.
+    """Train until `config.total_epochs`, from the last finished epoch of `run`, then test once.
+
+    Without labels there is nothing to select by or to test: the last epoch's networks are kept.
 
     Raises:
         InputError: the loss is no longer finite, or the saved state is damaged or was made from
@@ -118,9 +148,10 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
         dataset.image_size,
         dataset.num_classes,
         stream(config.seed, "weights"),
+        config.width,
     ).to(device)
     network.to(memory_format=torch.channels_last)  # twice as fast on a CPU, same results
-    method = METHODS[config.method](
+    method = method_of(config)(
         config, dataset.channels, dataset.image_size, dataset.num_classes, device
     )
     optimizer = torch.optim.Adam(
@@ -130,31 +161,37 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
         eps=config.adam_eps,
     )
     average = WeightAverage(network, config.average_decay)
-    progress = Progress()
+    progress, earlier = Progress(), list[IntrospectiveNetwork]()
+    total = config.total_epochs
     if run.state.exists():
         _check_same_data(run, dataset, config)
-        progress = _restore(run, network, average, optimizer, method)
-        say(f"going on after epoch {progress.epoch} of {config.epochs}")
+        progress, earlier = _restore(run, network, average, optimizer, method)
+        say(f"going on after epoch {progress.epoch} of {total}")
     elapsed_before = progress.history[-1]["elapsed"] if progress.history else 0.0
 
     images, labels = train_split.images.to(device), train_split.labels.to(device)
-    batches = math.ceil(len(train_split) / config.batch_size)
+    batches = [
+        math.ceil(method.length(epoch, len(labels)) / config.batch_size)
+        for epoch in range(1, total + 1)
+    ]
     with bar(
-        config.epochs * batches, f"{config.method} {config.arch}", initial=progress.epoch * batches
+        sum(batches),
+        f"{config.method} {config.arch}",
+        initial=sum(batches[: progress.epoch]),
     ) as status:
-        for epoch in range(progress.epoch + 1, config.epochs + 1):
+        for epoch in range(progress.epoch + 1, total + 1):
+            if epoch > 1 and (epoch - 1) % config.epochs == 0:  # the next cascade
+                earlier.append(copy.deepcopy(average.module))
             epoch_began, cpu_began = time.monotonic(), time.process_time()
             row: dict[str, Any] = {"epoch": epoch}
             row |= _train_epoch(
                 network, average, method, optimizer, images, labels, config, epoch, status
             )
             # Before the synthesis, which changes no weight, to notice at once what has diverged.
-            errors = count_errors(average.module, dataset.valid, device)
+            validation = _validate(average.module, dataset, device)
             end = method.end_epoch(network, epoch, status.set_postfix_str)
-            row |= end.metrics | {
-                "valid_errors": errors,
-                "valid_n": len(dataset.valid),
-                "valid_error": errors / len(dataset.valid),
+            row |= end.metrics | validation
+            row |= {
                 "seconds": round(time.monotonic() - epoch_began, 3),
                 "cpu_seconds": round(time.process_time() - cpu_began, 3),
                 "elapsed": round(elapsed_before + time.monotonic() - began, 3),
@@ -162,11 +199,43 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
             progress.history.append(row)
             if distributed.is_first():
                 _save_epoch(
-                    run, config, dataset, network, average, optimizer, method, progress,
+                    run, config, dataset, network, average, earlier, optimizer, method, progress,
                     end.negatives,
                 )  # fmt: skip
-            say(_epoch_line(row, config.epochs))
+            say(_epoch_line(row, total))
     _finish(run, dataset, progress, device)
+
+
+def _validate(
+    network: IntrospectiveNetwork, dataset: Dataset, device: torch.device
+) -> dict[str, float]:
+    """What the log says of the validation images.
+
+    Raises:
+        InputError: as `count_errors`.
+    """
+    n = len(dataset.valid)
+    if dataset.num_classes == 1:
+        return {"valid_critic": mean_critic(network, dataset.valid, device)}
+    errors = count_errors(network, dataset.valid, device)
+    return {"valid_errors": errors, "valid_n": n, "valid_error": errors / n}
+
+
+def mean_critic(network: IntrospectiveNetwork, split: ImageSplit, device: torch.device) -> float:
+    """Compute the mean critic value of the images of `split`.
+
+    Raises:
+        InputError: it is NaN or infinite.
+    """
+    network.eval()
+    total = torch.zeros((), dtype=torch.float64)
+    with torch.no_grad():
+        for images in split.images[distributed.share(len(split))].split(VALIDATION_BATCH):
+            total += network(to_unit(images.to(device))).critic.sum().double().cpu()
+    mean = float(distributed.sum_up(total.to(device))) / len(split)
+    if not math.isfinite(mean):
+        raise _diverged("the critic's values are no longer finite")
+    return mean
 
 
 def count_errors(network: IntrospectiveNetwork, split: ImageSplit, device: torch.device) -> int:
@@ -208,15 +277,17 @@ def _train_epoch(
         InputError: the loss is not finite.
     """
     network.train()
-    order = torch.randperm(len(labels), generator=stream(config.seed, "batches", epoch))
-    generator = stream(config.seed, "steps", epoch)
+    order = method.order(epoch, len(labels))
+    generator, flips = (stream(config.seed, name, epoch) for name in ("steps", "flips"))
     steps: dict[str, list[Tensor]] = {}
     for step, chosen in enumerate(order.to(labels.device).split(config.batch_size), start=1):
         # Every process takes its part of the batch; the parts' gradients add up to the batch's.
         mine = distributed.share(len(chosen))
-        batch = Batch(
-            to_unit(images[chosen[mine]]), labels[chosen[mine]], len(chosen), mine, generator
-        )
+        shown = to_unit(images[chosen[mine]])
+        if config.flip:
+            turned = (torch.rand(len(chosen), generator=flips)[mine] < 0.5).to(shown.device)
+            shown = torch.where(turned[:, None, None, None], shown.flip(3), shown)
+        batch = Batch(shown, labels[chosen[mine]], len(chosen), mine, generator)
         losses = method.loss(network, batch)
         optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
@@ -228,7 +299,9 @@ def _train_epoch(
             raise _diverged(f"the loss became {loss} in epoch {epoch}")
         for name, value in {"loss": losses.total, **losses.parts}.items():
             steps.setdefault(name, []).append(value.detach())
-        status.set_postfix_str(f"epoch {epoch}/{config.epochs}, loss {loss:.4f}", refresh=False)
+        status.set_postfix_str(
+            f"epoch {epoch}/{config.total_epochs}, loss {loss:.4f}", refresh=False
+        )
         status.update()
         method.after_step(network, epoch, step, status.set_postfix_str)
     return {
@@ -250,6 +323,7 @@ def _save_epoch(
     dataset: Dataset,
     network: IntrospectiveNetwork,
     average: WeightAverage,
+    earlier: Sequence[IntrospectiveNetwork],
     optimizer: torch.optim.Optimizer,
     method: Method,
     progress: Progress,
@@ -272,20 +346,27 @@ def _save_epoch(
         method=config.method,
         seed=config.seed,
         epoch=progress.epoch,
-        valid_error=row["valid_error"],
-        thresholds=thresholds_of([row]),
+        valid_error=row.get("valid_error"),
+        cascades=len(earlier) + 1,
+        thresholds=thresholds_of(
+            [*progress.history[config.epochs - 1 : -1 : config.epochs][: len(earlier)], row]
+        ),
+        width=config.width,
     )
     if config.keep_every and progress.epoch % config.keep_every == 0:
-        save_model(run.epoch_model(progress.epoch), average.module, info)
-    if row["valid_error"] <= progress.best_valid_error:  # ties go to the later epoch (A7)
-        progress.best_epoch, progress.best_valid_error = progress.epoch, row["valid_error"]
-        save_model(run.model, average.module, info)
+        save_model(run.epoch_model(progress.epoch), average.module, info, earlier)
+    valid_error = row.get("valid_error", 0.0)
+    if valid_error <= progress.best_valid_error:  # ties go to the later epoch (A7)
+        progress.best_epoch, progress.best_valid_error = progress.epoch, valid_error
+        save_model(run.model, average.module, info, earlier)
     write_text(run.metrics, "".join(json.dumps(row) + "\n" for row in progress.history))
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     moments = moments_to_tensors(optimizer.state_dict())
     tensors |= {f"optimizer.{name}": value for name, value in moments.items()}
     tensors |= {f"method.{name}": value for name, value in method.state().items()}
+    for number, before in enumerate(earlier):
+        tensors |= {f"cascade{number}.{name}": v for name, v in before.state_dict().items()}
     write_tensors(run.state, tensors, {"kind": "training state", **asdict(progress)})
 
 
@@ -295,8 +376,12 @@ def _restore(
     average: WeightAverage,
     optimizer: torch.optim.Optimizer,
     method: Method,
-) -> Progress:
-    """Load the state of the last finished epoch into networks, optimiser and method."""
+) -> tuple[Progress, list[IntrospectiveNetwork]]:
+    """Load the state of the last finished epoch into networks, optimiser and method.
+
+    Returns:
+        How far the run is, and the networks of the cascades before the current one.
+    """
     tensors, header = read_tensors(run.state, "training state")
     del header["kind"]
     if set(header) != {item.name for item in fields(Progress)}:
@@ -324,6 +409,10 @@ def _restore(
             for epoch in progress.negative_epochs
         ]
         method.restore(part("method."), negatives)
+        earlier: list[IntrospectiveNetwork] = []
+        while before := part(f"cascade{len(earlier)}."):
+            earlier.append(copy.deepcopy(average.module))
+            earlier[-1].load_state_dict(before)
         epochs = [row["epoch"] for row in progress.history]
         if epochs != list(range(1, len(epochs) + 1)) or "elapsed" not in progress.history[-1]:
             raise ValueError("its history is not one row per epoch")
@@ -333,38 +422,44 @@ def _restore(
         raise InputError(
             f"{run.state} does not fit the run's configuration ({str(error).splitlines()[0]})"
         ) from None
-    return progress
+    return progress, earlier
 
 
 def _finish(run: RunFolder, dataset: Dataset, progress: Progress, device: torch.device) -> None:
     """Test the best model, the only use of the test images, and complete the manifest."""
     distributed.wait_for_all()  # for the first process, which wrote the model
     network, info = load_model(run.model)
-    errors = count_errors(network.to(device), dataset.test, device)
-    total = len(dataset.test)
-    error = rate(errors, total)
     manifest = read_json(run.manifest) | {
         "status": "complete",
         "finished": provenance.now(),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "epochs": progress.epoch,
         "training_seconds": progress.history[-1]["elapsed"],
-        "best": {"epoch": info.epoch, "valid_error": info.valid_error},
-        "test": {
-            "epoch": info.epoch,
-            "n": total,
-            "errors": errors,
-            "error": error.value,
-            "error_low": error.low,
-            "error_high": error.high,
-        },
     }
+    if info.valid_error is None:
+        told = f"kept the networks of epoch {info.epoch}, the last: no error to select by"
+        manifest["kept"] = {"epoch": info.epoch, "because": "the last"}
+    else:
+        errors, total = count_errors(network.to(device), dataset.test, device), len(dataset.test)
+        error = rate(errors, total)
+        told = (
+            f"best epoch {info.epoch}: validation error {info.valid_error:.2%},"
+            f" test error {error.value:.2%} ({errors} of {total})"
+        )
+        manifest |= {
+            "best": {"epoch": info.epoch, "valid_error": info.valid_error},
+            "test": {
+                "epoch": info.epoch,
+                "n": total,
+                "errors": errors,
+                "error": error.value,
+                "error_low": error.low,
+                "error_high": error.high,
+            },
+        }
     if distributed.is_first():
         write_json(run.manifest, manifest)
-    say(
-        f"best epoch {info.epoch}: validation error {info.valid_error:.2%},"
-        f" test error {error.value:.2%} ({errors} of {total})"
-    )
+    say(told)
 
 
 def note_resumption(run: RunFolder, config: TrainConfig, device: torch.device) -> None:
@@ -397,10 +492,12 @@ def _check_same_data(run: RunFolder, dataset: Dataset, config: TrainConfig) -> N
 
 
 def _save_samples(path: Path, negatives: Tensor) -> None:
-    """Write a picture with one row per class."""
-    shown = (negatives[:, :SAMPLES_PER_CLASS] + 1) / 2
+    """Write a picture with one row per class, or a square of rows without classes."""
+    rows = SAMPLES_PER_CLASS if len(negatives) == 1 else 1
+    shown = (negatives[:, : SAMPLES_PER_CLASS * rows] + 1) / 2
+    wide = min(SAMPLES_PER_CLASS, shown.shape[1])
     with replacing(path) as temporary:
-        torchvision.utils.save_image(shown.flatten(0, 1), temporary, nrow=shown.shape[1])
+        torchvision.utils.save_image(shown.flatten(0, 1), temporary, nrow=wide)
 
 
 def _epoch_line(row: dict[str, Any], epochs: int) -> str:
@@ -408,19 +505,16 @@ def _epoch_line(row: dict[str, Any], epochs: int) -> str:
     parts = [
         f"epoch {row['epoch']:3d}/{epochs}",
         f"loss {row['loss']:.4f}",
-        f"cross-entropy {row['cross_entropy']:.4f}",
     ]
-    if "wasserstein" in row:
-        parts += [
-            f"Wasserstein {row['wasserstein']:.3f}",
-            f"gradient norm {row['gradient_norm']:.3f}",
-        ]
-    if "negatives_loss" in row:
-        parts.append(f"pseudo-negatives' loss {row['negatives_loss']:.4f}")
+    for name, told in EPOCH_LINE.items():
+        if name in row:
+            parts.append(told.format(row[name]))
     if "synthesis_steps" in row:
-        parts += [
+        parts.append(
             f"synthesis {row['synthesis_steps']:.0f} steps"
-            f" ({row['synthesis_reached']:.0%} stopped early)",
-        ]
-    parts += [f"validation error {row['valid_error']:.2%}", f"{row['seconds']:.1f} s"]
+            f" ({row['synthesis_reached']:.0%} stopped early)"
+        )
+    if "valid_error" in row:
+        parts.append(f"validation error {row['valid_error']:.2%}")
+    parts.append(f"{row['seconds']:.1f} s")
     return "  ".join(parts)

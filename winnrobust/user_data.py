@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from PIL import Image
 from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from winnrobust.arrays import load_arrays
-from winnrobust.data import ImageSplit
+from winnrobust.data import Dataset, ImageSplit
 from winnrobust.errors import InputError, brief
 from winnrobust.progress import bar
 
@@ -53,6 +54,43 @@ def load_user_data(path: Path, limit: int | None = None) -> UserData:
     )
 
 
+def load_pictures(path: Path, size: int, name: str) -> Dataset:
+    """Load all pictures in a folder and its subfolders as a data set without labels.
+
+    Each is cut to the square in its middle and scaled to `size` pixels; grey ones have one channel
+    where all are grey. Every tenth, in the order of their names, validates, at least one.
+
+    Raises:
+        InputError: there are less than two, or one cannot be read.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path} is no folder of pictures")
+    files = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in IMG_EXTENSIONS]
+    if len(files) < 2:
+        raise InputError(
+            f"{path} holds {len(files)} pictures, too few to train on; they end in"
+            f" {', '.join(IMG_EXTENSIONS)}"
+        )
+    mode = _common_mode(files, same_size=False)
+    pixels = []
+    with bar(len(files), "read pictures", unit="picture") as status:
+        for file in files:
+            pixels.append(_pixels(file, mode, size))
+            status.update()
+    images = _channels_first(pixels, mode)
+    held_out = torch.arange(len(images)) % min(10, len(images)) == 1
+    train, valid = (
+        ImageSplit(images[part], torch.zeros(int(part.sum()), dtype=torch.int64))
+        for part in (~held_out, held_out)
+    )
+    return Dataset(name, 1, train, valid, valid.first(0))
+
+
+def _channels_first(pixels: list[np.ndarray], mode: str) -> torch.Tensor:
+    images = torch.from_numpy(np.stack(pixels))
+    return images.unsqueeze(1) if mode == "L" else images.permute(0, 3, 1, 2).contiguous()
+
+
 def _load_folder(path: Path, limit: int | None) -> UserData:
     """Load class folders as torchvision's ImageFolder does: classes are numbered by name.
 
@@ -76,14 +114,13 @@ def _load_folder(path: Path, limit: int | None) -> UserData:
         for file in files:
             pixels.append(_pixels(file, mode))
             status.update()
-    images = torch.from_numpy(np.stack(pixels))
-    images = images.unsqueeze(1) if mode == "L" else images.permute(0, 3, 1, 2).contiguous()
+    images = _channels_first(pixels, mode)
     labels = torch.tensor([label for _, label, _ in chosen])
     return UserData(ImageSplit(images, labels), len(found.samples), found.classes)
 
 
-def _common_mode(files: list[Path]) -> str:
-    """Check by their headers that all images have one size; return "L" if all are grey."""
+def _common_mode(files: list[Path], same_size: bool = True) -> str:
+    """Check images by their headers, also for one size if asked; return "L" if all are grey."""
     size, grey = None, True
     for file in files:
         try:
@@ -94,7 +131,7 @@ def _common_mode(files: list[Path]) -> str:
         if mode not in GREY_MODES + COLOUR_MODES:
             raise InputError(f"{file} has pixels of the kind {mode}; they must have 8 bits")
         size = size or found
-        if found != size:
+        if same_size and found != size:
             raise InputError(
                 f"{file} has {found[0]}x{found[1]} pixels, {files[0]} has {size[0]}x{size[1]}; all"
                 " images must have the same size, so crop or resize them first"
@@ -103,9 +140,16 @@ def _common_mode(files: list[Path]) -> str:
     return "L" if grey else "RGB"
 
 
-def _pixels(file: Path, mode: str) -> np.ndarray:
+def _pixels(file: Path, mode: str, size: int | None = None) -> np.ndarray:
+    """Read an image (H, W) or (H, W, C); with a size, its middle scaled to that."""
     try:
         with Image.open(file) as image:
-            return np.asarray(image.convert(mode))
+            read = image.convert(mode)
+            if size is not None:
+                side = min(read.size)
+                left, top = ((length - side) // 2 for length in read.size)
+                read = read.crop((left, top, left + side, top + side))
+                read = read.resize((size, size), Image.Resampling.LANCZOS)
+            return np.asarray(read)
     except (OSError, ValueError, SyntaxError) as error:  # Pillow raises the last for a broken PNG
         raise InputError(f"{file} cannot be read as an image ({brief(error)})") from None

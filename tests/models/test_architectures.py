@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch import nn
 
 from winnrobust.methods.losses import gradient_penalty
-from winnrobust.models import ARCHITECTURES, build
+from winnrobust.models import ARCHITECTURES, SCALABLE, blank, build
 from winnrobust.models.densenet import DenseLayer
 from winnrobust.randomness import stream
 
@@ -70,12 +71,13 @@ def test_a_dense_layer_keeps_what_it_got_and_adds_its_growth():
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
 def test_the_gradient_penalty_reaches_every_weight_before_the_critics_bias(arch, channels, size):
-    """All but the last biases, which do not change the slope of f."""
+    """All but the last biases, and those between ReLUs, which do not change the slope of f."""
     model = network(arch, channels, size)
     real, fake = (torch.rand(2, channels, size, size) * 2 - 1 for _ in range(2))
     gradient_penalty(model, real, fake, torch.rand(2)).penalty.mean().backward()
     for name, parameter in model.named_parameters():
-        if name in ("critic.bias", "classifier.bias"):
+        between_relus = arch == "wgan-resnet" and name.endswith("bias")
+        if between_relus or name in ("critic.bias", "classifier.bias"):
             assert parameter.grad is None or not parameter.grad.any()
         else:
             assert parameter.grad.isfinite().all(), name
@@ -142,3 +144,31 @@ def test_resnet_shortcut_averages_and_pads_channels_on_both_sides():
     assert shortcut[0, :8].abs().max() == 0
     assert shortcut[0, 24:].abs().max() == 0
     assert shortcut[0, 8].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+
+
+@pytest.mark.parametrize(
+    ("arch", "size", "parameters"),
+    [("cnn64", 64, 2_354_177), ("wgan-resnet", 32, 1_053_825)],
+)
+def test_critics_without_classes_have_the_papers_parameters(arch, size, parameters):
+    critic = build(arch, 3, size, 1, stream(0, "weights"))
+    assert sum(p.numel() for p in critic.parameters()) == parameters
+    output = critic(torch.rand(2, 3, size, size))
+    assert torch.equal(output.logits.squeeze(1), output.critic), "its only logit is the critic"
+
+
+@pytest.mark.parametrize("arch", SCALABLE)
+def test_a_width_scales_every_channel(arch):
+    whole, half = (blank(arch, 3, 32, 1, width) for width in (1.0, 0.5))
+    shapes = [
+        [module.weight.shape for module in network.modules() if isinstance(module, nn.Conv2d)]
+        for network in (whole, half)
+    ]
+    for of_whole, of_half in zip(*shapes, strict=True):
+        assert of_half[0] * 2 == of_whole[0]
+        assert of_half[2:] == of_whole[2:]
+
+
+def test_the_layer_that_gives_the_critics_value_starts_small():
+    alone = build("vanilla", 1, 28, 1, stream(0, "weights"))
+    assert alone.classifier.weight.std().item() == pytest.approx(0.02, rel=0.2)

@@ -13,14 +13,14 @@ import click
 
 from winnrobust.config import TrainConfig, option_name, read_toml
 from winnrobust.data import DATASETS
-from winnrobust.methods import INITIAL, METHODS
+from winnrobust.methods import INITIAL, METHODS, UNSUPERVISED
 from winnrobust.models import ARCHITECTURES
 from winnrobust.recipes import RECIPES
 
 CHOICES = {
     "dataset": list(DATASETS),
     "arch": list(ARCHITECTURES),
-    "method": list(METHODS),
+    "method": list(dict.fromkeys([*METHODS, *UNSUPERVISED])),
     "recipe": list(RECIPES),
     "initial": list(INITIAL),
 }

@@ -58,7 +58,9 @@ from winnrobust.sampling import NOISE, Noise
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
-    "--batch-size", type=click.IntRange(1), default=500, show_default=True, help="Images at once."
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Images at once.  [default: 512 of 32x32 pixels, fewer of larger ones]",
 )
 @device_option
 def synthesize(
@@ -72,7 +74,7 @@ def synthesize(
     thresholds: tuple[float, float] | None,
     max_steps: int | None,
     seed: int,
-    batch_size: int,
+    batch_size: int | None,
     device: str,
 ) -> None:
     """Draw samples from MODEL, a run folder or .safetensors file of a WINN.

@@ -53,13 +53,22 @@ def train(
     cross-entropy plus the divergence between images and adversarial examples (Zhang et al. 2019).
     Validation images are not attacked.
 
+    With --unsupervised: winn, a critic that generates; inn, its predecessor with the sigmoid
+    cross-entropy. An epoch is an iteration of the paper then, and what is kept are the networks of
+    the last one: without labels there is no error to select by.
+
     \b
     winnrobust train --dataset mnist --arch resnet32
     winnrobust train --dataset mnist --arch resnet32 --method baseline
     winnrobust train --dataset mnist --arch resnet32 --method pgd-at
+    winnrobust train --unsupervised --dataset mnist --cascades 4
+    winnrobust train --unsupervised --data my-pictures --arch cnn64 --flip
     winnrobust train --resume --out runs/my-run
     """
     given = given_settings(config_file, settings)
+    if "data" in given:
+        folder = Path(given["data"]).resolve()
+        given |= {"data": str(folder), "dataset": folder.name}
     config = make_config(given, str(config_file or "options"))
     where = resolve_device(device)
     if resume:

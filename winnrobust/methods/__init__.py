@@ -1,13 +1,17 @@
 """Training methods by name. A new one is one file, named here."""
 
+from winnrobust.config import TrainConfig
+from winnrobust.errors import InputError
 from winnrobust.methods.baseline import Baseline
 from winnrobust.methods.dcgan_negatives import DcganNegatives
 from winnrobust.methods.from_config import INITIAL, ascent_of, initial_of
 from winnrobust.methods.gdl import Gdl
 from winnrobust.methods.icn import Icn
+from winnrobust.methods.inn import Inn
 from winnrobust.methods.method import Batch, EpochEnd, Losses, Method
 from winnrobust.methods.pgd_at import PgdAdversarialTraining
 from winnrobust.methods.trades import Trades
+from winnrobust.methods.unsupervised_winn import UnsupervisedWinn
 from winnrobust.methods.winn import Winn
 
 METHODS: dict[str, type[Method]] = {
@@ -19,14 +23,40 @@ METHODS: dict[str, type[Method]] = {
     "gdl": Gdl,
     "dcgan-negatives": DcganNegatives,
 }
+"""Name -> method."""
+
+UNSUPERVISED: dict[str, type[Method]] = {"winn": UnsupervisedWinn, "inn": Inn}
+"""Name -> method without labels."""
+
+
+def method_of(config: TrainConfig) -> type[Method]:
+    """Return the method that a run is trained by.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    known = UNSUPERVISED if config.unsupervised else METHODS
+    if config.method in known:
+        return known[config.method]
+    if config.method in UNSUPERVISED:
+        raise InputError(f"method '{config.method}' trains without labels; add --unsupervised")
+    if config.method in METHODS:
+        raise InputError(
+            f"method '{config.method}' needs labels; without them there are"
+            f" {', '.join(UNSUPERVISED)}"
+        )
+    raise InputError(f"unknown method '{config.method}'; known are {', '.join(known)}")
+
 
 __all__ = [
     "INITIAL",
     "METHODS",
+    "UNSUPERVISED",
     "Batch",
     "EpochEnd",
     "Losses",
     "Method",
     "ascent_of",
     "initial_of",
+    "method_of",
 ]

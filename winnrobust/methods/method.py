@@ -9,6 +9,7 @@ from torch import Tensor
 from winnrobust.config import TrainConfig
 from winnrobust.errors import InputError
 from winnrobust.models import IntrospectiveNetwork
+from winnrobust.randomness import stream
 from winnrobust.synthesis import Goal
 
 
@@ -126,6 +127,14 @@ class Method:
             InputError: such a network is no generator.
         """
         raise InputError(f"method {config.method} trains no generator; method winn does")
+
+    def length(self, epoch: int, count: int) -> int:
+        """Say how many images the epoch's steps look at, of `count` training images."""
+        return count
+
+    def order(self, epoch: int, count: int) -> Tensor:
+        """Draw the numbers of these images: (length,) int64; called once before the first step."""
+        return torch.randperm(count, generator=stream(self.config.seed, "batches", epoch))
 
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
         """Compute the loss of one batch."""

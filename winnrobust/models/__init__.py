@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import torch
 
+from winnrobust.models.cnn64 import cnn64
 from winnrobust.models.densenet import densenet20
 from winnrobust.models.initialisation import initialise
 from winnrobust.models.network import ClassifierOutput, IntrospectiveNetwork
 from winnrobust.models.resnet import resnet13, resnet20, resnet32
 from winnrobust.models.vanilla import vanilla
+from winnrobust.models.wgan_resnet import wgan_resnet
 
 ARCHITECTURES: dict[str, Callable[[int, int, int], IntrospectiveNetwork]] = {
     "vanilla": vanilla,
@@ -16,21 +18,55 @@ ARCHITECTURES: dict[str, Callable[[int, int, int], IntrospectiveNetwork]] = {
     "resnet20": resnet20,
     "resnet13": resnet13,
     "densenet20": densenet20,
+    "cnn64": cnn64,
+    "wgan-resnet": wgan_resnet,
 }
 """Name -> builder taking (in_channels, image_size, num_classes)."""
 
+SCALABLE: dict[str, Callable[[int, int, int, float], IntrospectiveNetwork]] = {
+    "cnn64": cnn64,
+    "wgan-resnet": wgan_resnet,
+}
+"""Those whose builder takes a width, too: the scale of its channels."""
+
+
+def blank(
+    arch: str, in_channels: int, image_size: int, num_classes: int, width: float = 1.0
+) -> IntrospectiveNetwork:
+    """Build the architecture `arch`; its weights are PyTorch's usual random ones.
+
+    Raises:
+        KeyError: there is no such architecture, or none of another width.
+    """
+    if width == 1:
+        return ARCHITECTURES[arch](in_channels, image_size, num_classes)
+    return SCALABLE[arch](in_channels, image_size, num_classes, width)
+
 
 def build(
-    arch: str, in_channels: int, image_size: int, num_classes: int, generator: torch.Generator
+    arch: str,
+    in_channels: int,
+    image_size: int,
+    num_classes: int,
+    generator: torch.Generator,
+    width: float = 1.0,
 ) -> IntrospectiveNetwork:
     """Build the architecture `arch` with fresh weights drawn from `generator`.
 
     Raises:
-        KeyError: there is no such architecture.
+        KeyError: as `blank`.
     """
-    network = ARCHITECTURES[arch](in_channels, image_size, num_classes)
+    network = blank(arch, in_channels, image_size, num_classes, width)
     initialise(network, generator)
     return network
 
 
-__all__ = ["ARCHITECTURES", "ClassifierOutput", "IntrospectiveNetwork", "build", "initialise"]
+__all__ = [
+    "ARCHITECTURES",
+    "SCALABLE",
+    "ClassifierOutput",
+    "IntrospectiveNetwork",
+    "blank",
+    "build",
+    "initialise",
+]

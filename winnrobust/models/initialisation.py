@@ -16,11 +16,12 @@ def initialise(network: IntrospectiveNetwork, generator: torch.Generator) -> Non
 
     Convolutions and the classifier: TensorFlow's `variance_scaling` defaults, a normal of standard
     deviation sqrt(1.3 * 2 / fan_in) cut at two standard deviations. Norm layers: scale 1, shift 0.
-    Biases 0. Critic: normal with standard deviation 0.02.
+    Biases 0. The layer that gives the critic's value: normal with standard deviation 0.02.
     """
+    critic = network.critic if isinstance(network.critic, nn.Linear) else network.classifier
     with torch.no_grad():
         for module in network.modules():
-            if module is network.critic:
+            if module is critic:
                 nn.init.normal_(module.weight, 0.0, CRITIC_STD, generator=generator)
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Conv2d | nn.Linear):

@@ -22,18 +22,19 @@ class IntrospectiveNetwork(nn.Module):
 
     The critic is one linear unit on the class logits: it depends on the image only through them
     (authors' code; method.md A1). A baseline has the same network and leaves its critic untrained.
+    Of one class, that is without classes, the only logit is the critic itself.
 
     Args:
         features: (N, in_channels, image_size, image_size) in [-1, 1] -> (N, num_features).
         num_features: width of what `features` returns.
-        num_classes: number of classes.
+        num_classes: number of classes; 1 where images have no labels.
     """
 
     def __init__(self, features: nn.Module, num_features: int, num_classes: int) -> None:
         super().__init__()
         self.features = features
         self.classifier = nn.Linear(num_features, num_classes)
-        self.critic = nn.Linear(num_classes, 1)
+        self.critic = nn.Linear(num_classes, 1) if num_classes > 1 else nn.Identity()
 
     def forward(self, images: Tensor) -> ClassifierOutput:
         """Judge images (N, C, H, W) in [0, 1]."""

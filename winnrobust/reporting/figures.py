@@ -24,6 +24,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 
 CURVES = (
     ("valid_error", "validation error", True),
+    ("valid_critic", "critic on validation images (mean)", False),
+    ("log_loss", "sigmoid cross-entropy (training)", True),
     ("adversarial_train_error", "adversarial train error", True),
     ("cross_entropy", "cross-entropy (training)", True),
     ("wasserstein", "Wasserstein estimate", False),

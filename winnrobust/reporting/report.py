@@ -155,6 +155,11 @@ def chosen_samples(run: RunRecord) -> dict[int, Path]:
     return {epoch: run.samples[epoch] for epoch in epochs}
 
 
+def _untested(run: RunRecord) -> str:
+    finished = run.manifest.get("status") == "complete"
+    return "no labels" if finished and run.config.get("unsupervised") else "not finished"
+
+
 def runs_table(runs: Sequence[RunRecord]) -> Table:
     """Validation and test errors of runs, for a report without attacks."""
     rows = []
@@ -168,7 +173,7 @@ def runs_table(runs: Sequence[RunRecord]) -> Table:
                 str(run.config.get("dataset", "")),
                 str(len(run.metrics)),
                 f"{100 * best['valid_error']:.2f} (epoch {best['epoch']})" if best else "",
-                share_with_interval(*error, test["n"]) if error and test else "not finished",
+                share_with_interval(*error, test["n"]) if error and test else _untested(run),
             ]
         )
     return Table(

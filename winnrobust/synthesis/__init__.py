@@ -14,6 +14,7 @@ from winnrobust.synthesis.goals import (
     critic_score,
     near,
 )
+from winnrobust.synthesis.groups import LARGEST_GROUP, groups_of, images_at_once, together
 from winnrobust.synthesis.initial import (
     GaussianImages,
     InitialDistribution,
@@ -24,6 +25,7 @@ from winnrobust.synthesis.noise import PixelNoise, dropout, langevin
 from winnrobust.synthesis.pool import NegativePool
 
 __all__ = [
+    "LARGEST_GROUP",
     "Ascent",
     "GaussianImages",
     "Goal",
@@ -40,7 +42,10 @@ __all__ = [
     "class_score",
     "critic_score",
     "dropout",
+    "groups_of",
+    "images_at_once",
     "langevin",
     "near",
     "synthesise",
+    "together",
 ]

@@ -92,7 +92,13 @@ def _load_runs(paths: Sequence[Path]) -> list[Candidate]:
                 f"{path} holds no model.safetensors; it is no run, or has no epoch yet"
             )
         run = load_run(path) if path.is_dir() else None
-        loaded.append((path, model, run, *load_model(model)))
+        network, info = load_model(model)
+        if info.num_classes == 1:
+            raise InputError(
+                f"{path} was trained without labels and classifies nothing; 'winnrobust"
+                " synthesize' draws samples from it"
+            )
+        loaded.append((path, model, run, network, info))
     loaded.sort(key=lambda item: item[-1].method != REFERENCE_METHOD)
     names = _distinct(_possible_names(path, run, info) for path, _, run, _, info in loaded)
     trained = [_trained_alike(run, info) for _, _, run, _, info in loaded]

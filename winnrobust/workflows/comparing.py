@@ -7,6 +7,7 @@ import torch
 
 from winnrobust import distributed
 from winnrobust.config import TrainConfig
+from winnrobust.errors import InputError
 from winnrobust.evaluation.inputs import checked_attacks
 from winnrobust.files import check_free
 from winnrobust.reporting import write_report
@@ -30,6 +31,8 @@ def compare(
     Raises:
         InputError: as training and attacking; or `out` exists, before anything is trained.
     """
+    if config.unsupervised:
+        raise InputError("without labels there is nothing to attack; leave out --unsupervised")
     load_data(config.dataset, data_root)
     if distributed.is_first():
         check_free(out)

@@ -15,7 +15,8 @@ from winnrobust.workflows.shared import stamp
 
 def new_run_path(runs: Path, config: TrainConfig) -> Path:
     """Name a new run after its time and what it trains."""
-    parts = (stamp(), config.dataset, config.arch, config.method, f"seed{config.seed}")
+    method = f"{config.method}-unsupervised" if config.unsupervised else config.method
+    parts = (stamp(), config.dataset, config.arch, method, f"seed{config.seed}")
     return runs / "-".join(parts)
 
 
@@ -33,12 +34,13 @@ def find_runs(runs: Path) -> list[tuple[Path, TrainConfig]]:
 
 
 def newest_run_like(runs: Path, given: dict[str, Any]) -> Path:
-    """Find the newest run with the data set, architecture, method and seed in `given`, if any.
+    """Find the newest run with the data set, architecture, method and so on in `given`, if any.
 
     Raises:
         InputError: there is none.
     """
-    wanted = {name: given[name] for name in ("dataset", "arch", "method", "seed") if name in given}
+    names = ("dataset", "arch", "method", "seed", "unsupervised")
+    wanted = {name: given[name] for name in names if name in given}
     for path, config in find_runs(runs):
         if all(getattr(config, name) == value for name, value in wanted.items()):
             return path
@@ -58,7 +60,11 @@ def newest_of_each_method(runs: Path, dataset: str | None, arch: str | None) -> 
         InputError: no such run.
     """
     newest: dict[str, Path] = {}
-    found = [(path, config) for path, config in find_runs(runs) if RunFolder(path).model.exists()]
+    found = [
+        (path, config)
+        for path, config in find_runs(runs)
+        if RunFolder(path).model.exists() and not config.unsupervised
+    ]
     # Stable: complete runs before those that are still being trained or were given up.
     for path, config in sorted(found, key=lambda item: not _is_complete(item[0])):
         if config.dataset == (dataset or config.dataset) and config.arch == (arch or config.arch):

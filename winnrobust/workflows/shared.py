@@ -6,8 +6,10 @@ from datetime import datetime
 from pathlib import Path
 
 from winnrobust import distributed
+from winnrobust.config import TrainConfig
 from winnrobust.data import Dataset, load_dataset
 from winnrobust.files import new_folder
+from winnrobust.user_data import load_pictures
 
 REFERENCE_METHOD = "baseline"
 """The method that the others are compared with, named first."""
@@ -27,6 +29,18 @@ def load_data(name: str, root: Path | None) -> Dataset:
         distributed.wait_for_all()
         dataset = load_dataset(name, root)
     return dataset
+
+
+def training_data(config: TrainConfig, data_root: Path | None) -> Dataset:
+    """Load what a run is trained on, without labels if it is to do without them.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    if config.data is not None:
+        return load_pictures(Path(config.data), config.image_size, config.dataset)
+    dataset = load_data(config.dataset, data_root)
+    return dataset.without_labels() if config.unsupervised else dataset
 
 
 @contextmanager

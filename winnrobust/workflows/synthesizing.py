@@ -43,7 +43,8 @@ def load_sampler(path: Path, given: dict[str, Any] | None = None) -> Sampler:
     networks, info = load_cascades(file)
     folder = _run_around(file)
     run = None if folder is None else load_run(folder)
-    settings = {"method": info.method, "seed": info.seed} if run is None else run.config
+    of_file = {"method": info.method, "seed": info.seed, "unsupervised": info.num_classes == 1}
+    settings = of_file if run is None else run.config
     config = make_config(settings | (given or {}), str(folder or file))
     thresholds = info.thresholds
     if not thresholds and run is not None:  # a file of an older version
@@ -72,7 +73,7 @@ def synthesize(
     thresholds: tuple[float, float] | None = None,
     noise: Noise = NO_NOISE,
     seed: int = 0,
-    batch_size: int = 500,
+    batch_size: int | None = None,
 ) -> Samples:
     """Draw samples and write them.
 

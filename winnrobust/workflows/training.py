@@ -14,14 +14,15 @@ from winnrobust.files import read_json
 from winnrobust.progress import say
 from winnrobust.reporting import load_run, training_figure
 from winnrobust.run_folder import RunFolder
-from winnrobust.workflows.shared import load_data
+from winnrobust.workflows.shared import training_data
 
 
 def train_run(
     path: Path, config: TrainConfig, data_root: Path | None, device: torch.device
 ) -> None:
     """Train a new run in the folder `path`, which must not hold anything yet."""
-    dataset = load_data(config.dataset, data_root)
+    training.check_settings(config)
+    dataset = training_data(config, data_root)
     run = training.start_run(path, config, dataset, device)
     say(f"training {config.method} {config.arch} on {dataset.name} ({device}) in {path}")
     _train(run, config, dataset, device)
@@ -42,16 +43,22 @@ def resume_run(
                 f"{path} was started with {option_name(name)} {getattr(config, name)}, not {value};"
                 " leave the option out, or start a new run"
             )
-    config = replace(config, epochs=given.get("epochs", config.epochs))
+    epochs = given.get("epochs", config.epochs)
+    if epochs != config.epochs and config.cascades > 1:
+        raise InputError(
+            f"{path} has {config.cascades} cascades of {config.epochs} epochs each; that cannot be"
+            " changed afterwards"
+        )
+    config = replace(config, epochs=epochs)
     finished = len(load_run(path).metrics)
-    if finished >= config.epochs and read_json(run.manifest).get("status") == "complete":
+    if finished >= config.total_epochs and read_json(run.manifest).get("status") == "complete":
         say(f"{path} is complete: {finished} epochs; a larger --epochs trains it further")
         return
-    if finished > config.epochs:
+    if finished > config.total_epochs:
         raise InputError(
             f"{path} has {finished} epochs already; --epochs {config.epochs} cannot take any back"
         )
-    dataset = load_data(config.dataset, data_root)
+    dataset = training_data(config, data_root)
     training.note_resumption(run, config, device)
     say(f"resuming {config.method} {config.arch} on {dataset.name} ({device}) in {path}")
     _train(run, config, dataset, device)

@@ -1,0 +1,149 @@
+"""Training without labels: what WINN and INN have in common (paper 3.2 and 5.1; method.md E1)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from winnrobust import distributed
+from winnrobust.config import TrainConfig
+from winnrobust.methods.from_config import ascent_of, initial_of
+from winnrobust.methods.method import Batch, EpochEnd, Method
+from winnrobust.models import IntrospectiveNetwork
+from winnrobust.randomness import stream
+from winnrobust.synthesis import (
+    LARGEST_GROUP,
+    NegativePool,
+    groups_of,
+    images_at_once,
+    synthesise,
+    together,
+)
+
+RAMP = 5
+"""Epochs of a cascade until it looks at as many images as it is going to."""
+
+
+class Unsupervised(Method):
+    """A critic learns to tell real images from pseudo-negatives and makes new ones in turns.
+
+    An epoch is an iteration of the paper: a sample of the real images and as many pseudo-negatives
+    of all that there are, some passes over these pairs, then a synthesis from images that are the
+    same throughout a cascade: random ones at first, later the last samples of the one before.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        channels: int,
+        image_size: int,
+        num_classes: int,
+        device: torch.device,
+    ) -> None:
+        super().__init__(config, channels, image_size, num_classes, device)
+        self.image_size = image_size
+        initial = initial_of(config, channels, image_size)
+        noise = initial.sample(config.start_images, stream(config.seed, "noise")).to(device)
+        self.starts = noise
+        self.pool = NegativePool(noise[None], config.pool_limit)
+        self.partners = torch.zeros(0, dtype=torch.int64)  # in the pool, of this epoch's images
+        self.position = 0  # of the next batch among them
+        self.critic_means: list[Tensor] = []  # of this epoch's real batches
+
+    def length(self, epoch: int, count: int) -> int:
+        """How many images the epoch's steps look at."""
+        return self.config.iteration_passes * self._images(epoch)
+
+    def order(self, epoch: int, count: int) -> Tensor:
+        """Draw the epoch's real images, without repetition if there are enough, and partners."""
+        chosen, generator = self._images(epoch), stream(self.config.seed, "batches", epoch)
+        if chosen < count:
+            order = torch.randperm(count, generator=generator)[:chosen]
+        else:
+            order = torch.randint(count, (chosen,), generator=generator)
+        self.partners = torch.randint(self.pool.per_class, (chosen,), generator=generator)
+        self.position = 0
+        return order.repeat(self.config.iteration_passes)
+
+    def end_epoch(
+        self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+    ) -> EpochEnd:
+        """Make new pseudo-negatives; after the last epoch of a cascade those it leaves, too."""
+        means = distributed.sum_up(torch.stack(self.critic_means))
+        self.critic_means = []
+        last_pass = means[-(len(means) // self.config.iteration_passes) :]
+        low, high = (bound.item() for bound in torch.aminmax(last_pass))
+        count = self.config.negatives_per_class
+        if self._leaves_starts(epoch):
+            count = self.config.start_images
+        made, steps, reached = self._synthesise(network, epoch, count, low, high, tell)
+        self._keep(made, epoch)
+        metrics = {
+            "synthesis_steps": steps.float().mean().item(),
+            "synthesis_reached": reached.float().mean().item(),
+            "pool_size": len(self.pool),
+        }
+        if self.has_thresholds:
+            metrics |= {"threshold_low": low, "threshold_high": high}
+        return EpochEnd(metrics, made[None])
+
+    def restore(self, state: dict[str, Tensor], negatives: list[Tensor]) -> None:
+        """Rebuild the pool and the images that ascents start from."""
+        for epoch, images in enumerate(negatives, start=1):
+            self._keep(images[0].to(self.device), epoch)
+
+    def partners_of(self, batch: Batch) -> Tensor:
+        """The pseudo-negatives (N, C, H, W) in [-1, 1] that belong to a batch, the next one."""
+        numbers = self.partners[self.position : self.position + batch.size][batch.part]
+        self.position = (self.position + batch.size) % len(self.partners)
+        numbers = numbers.to(self.device)
+        return self.pool.take(torch.zeros_like(numbers), numbers)
+
+    def _images(self, epoch: int) -> int:
+        """How many real images the epoch has: whole batches."""
+        iteration = (epoch - 1) % self.config.epochs
+        share = min(iteration + 1, RAMP) / RAMP
+        batch = self.config.batch_size
+        return max(1, round(share * self.config.iteration_images) // batch) * batch
+
+    def _leaves_starts(self, epoch: int) -> bool:
+        return epoch % self.config.epochs == 0 and epoch < self.config.total_epochs
+
+    def _keep(self, images: Tensor, epoch: int) -> None:
+        self.pool.add(images[None])
+        if self._leaves_starts(epoch):
+            self.starts = images
+
+    def _synthesise(
+        self,
+        network: IntrospectiveNetwork,
+        epoch: int,
+        count: int,
+        low: float,
+        high: float,
+        tell: Callable[[str], None],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Make `count` images; returns them (N, C, H, W), and steps and stops of their groups.
+
+        Thresholds are drawn uniformly from `low` to `high`, one for each group.
+        """
+        generator = stream(self.config.seed, "starts", epoch)
+        if count <= len(self.starts):
+            chosen = torch.randperm(len(self.starts), generator=generator)[:count]
+        else:
+            chosen = torch.randint(len(self.starts), (count,), generator=generator)
+        labels = torch.zeros(count, dtype=torch.int64)
+        groups = groups_of(labels, 1 if self.config.synthesis_per_image else LARGEST_GROUP)
+        draw = torch.rand(len(groups), generator=stream(self.config.seed, "thresholds", epoch))
+        thresholds = low + (high - low) * draw
+        made = self.starts[chosen.to(self.device)]
+        steps = torch.zeros(len(groups), dtype=torch.int64)
+        reached = torch.zeros(len(groups), dtype=torch.bool)
+        for numbers in together(groups, images_at_once(self.image_size)):
+            rows = torch.stack([groups[number] for number in numbers]).to(self.device)
+            wanted = thresholds[numbers].to(self.device)
+            goal = self.goal(self.config, torch.zeros_like(rows[:, 0]), wanted)
+            result, _ = synthesise(network, made[rows], goal, ascent_of(self.config), tell=tell)
+            made[rows] = result.images
+            steps[numbers], reached[numbers] = result.steps, result.reached
+        return made, steps, reached

@@ -1,0 +1,38 @@
+"""WINN without labels: the Wasserstein loss with gradient penalty (paper Eq. 5; method.md E1)."""
+
+import torch
+from torch import Tensor
+
+from winnrobust.config import TrainConfig
+from winnrobust.methods.losses import gradient_penalty
+from winnrobust.methods.method import Batch, Losses
+from winnrobust.methods.unsupervised import Unsupervised
+from winnrobust.models import IntrospectiveNetwork
+from winnrobust.synthesis import Goal, above
+
+
+class UnsupervisedWinn(Unsupervised):
+    """The critic is lowered on pseudo-negatives and raised on real images, with slope 1 between."""
+
+    @staticmethod
+    def goal(config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
+        """Images with a mean critic value of at least a threshold."""
+        return above(thresholds)
+
+    def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
+        """mean f(fake) - mean f(real) + gp_weight * gradient penalty; one fake for each real."""
+        real, fake = 2 * batch.images - 1, self.partners_of(batch)
+        critic_real, critic_fake = network.judge(torch.cat([real, fake])).critic.chunk(2)
+        mean_real = batch.mean(critic_real)
+        wasserstein = batch.mean(critic_fake) - mean_real
+        penalties = gradient_penalty(network, real, fake, mix=batch.uniform())
+        penalty = batch.mean(penalties.penalty)
+        self.critic_means.append(mean_real.detach())
+        return Losses(
+            wasserstein + self.config.gp_weight * penalty,
+            {
+                "wasserstein": -wasserstein,
+                "gradient_penalty": penalty,
+                "gradient_norm": batch.mean(penalties.gradient_norm),
+            },
+        )
