@@ -45,7 +45,7 @@ class Unsupervised(Method):
         initial = initial_of(config, channels, image_size)
         noise = initial.sample(config.start_images, stream(config.seed, "noise")).to(device)
         self.starts = noise
-        self.pool = NegativePool(noise[None], config.pool_limit)
+        self.pool = NegativePool(noise[None], config.pool_newest)
         self.partners = torch.zeros(0, dtype=torch.int64)  # in the pool, of this epoch's images
         self.position = 0  # of the next batch among them
         self.critic_means: list[Tensor] = []  # of this epoch's real batches

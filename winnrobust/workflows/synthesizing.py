@@ -21,6 +21,7 @@ from winnrobust.reporting import load_run
 from winnrobust.reporting.table import Table, percent, to_text
 from winnrobust.run_folder import RunFolder, thresholds_of
 from winnrobust.sampling import NO_NOISE, Noise, Sampler, Samples, draw
+from winnrobust.training import reopen_run
 
 PICTURE, ARRAYS = ".png", ".npz"
 SAMPLE_COLUMNS = ("sample", "class", "seen", "critic", "threshold", "steps", "reached")
@@ -44,7 +45,7 @@ def load_sampler(path: Path, given: dict[str, Any] | None = None) -> Sampler:
     folder = _run_around(file)
     run = None if folder is None else load_run(folder)
     of_file = {"method": info.method, "seed": info.seed, "unsupervised": info.num_classes == 1}
-    settings = of_file if run is None else run.config
+    settings = of_file if folder is None else asdict(reopen_run(folder)[1])
     config = make_config(settings | (given or {}), str(folder or file))
     thresholds = info.thresholds
     if not thresholds and run is not None:  # a file of an older version
