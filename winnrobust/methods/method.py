@@ -126,7 +126,9 @@ class Method:
         Raises:
             InputError: such a network is no generator.
         """
-        raise InputError(f"method {config.method} trains no generator; method winn does")
+        raise InputError(
+            f"method {config.method} trains no generator; methods winn, icn and inn do"
+        )
 
     def length(self, epoch: int, count: int) -> int:
         """Say how many images the epoch's steps look at, of `count` training images."""
