@@ -33,7 +33,6 @@ class Inn(Unsupervised):
         losses = torch.stack([F.softplus(-critic_real), F.softplus(critic_fake)])
         log_loss = batch.mean(losses.mean(0))
         mistakes = torch.stack([critic_real <= 0, critic_fake > 0]).float()
-        self.critic_means.append(batch.mean(critic_real.detach()))
         return Losses(
             log_loss,
             {

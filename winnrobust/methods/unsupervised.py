@@ -48,7 +48,7 @@ class Unsupervised(Method):
         self.pool = NegativePool(noise[None], config.pool_newest)
         self.partners = torch.zeros(0, dtype=torch.int64)  # in the pool, of this epoch's images
         self.position = 0  # of the next batch among them
-        self.critic_means: list[Tensor] = []  # of this epoch's real batches
+        self.last_pass: list[Batch] = []  # of this epoch, its real batches
 
     def length(self, epoch: int, count: int) -> int:
         """How many images the epoch's steps look at."""
@@ -63,16 +63,14 @@ class Unsupervised(Method):
             order = torch.randint(count, (chosen,), generator=generator)
         self.partners = torch.randint(self.pool.per_class, (chosen,), generator=generator)
         self.position = 0
+        self.last_pass = []
         return order.repeat(self.config.iteration_passes)
 
     def end_epoch(
         self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
     ) -> EpochEnd:
         """Make new pseudo-negatives; after the last epoch of a cascade those it leaves, too."""
-        means = distributed.sum_up(torch.stack(self.critic_means))
-        self.critic_means = []
-        last_pass = means[-(len(means) // self.config.iteration_passes) :]
-        low, high = (bound.item() for bound in torch.aminmax(last_pass))
+        low, high = self._thresholds(network)
         count = self.config.negatives_per_class
         if self._leaves_starts(epoch):
             count = self.config.start_images
@@ -94,10 +92,27 @@ class Unsupervised(Method):
 
     def partners_of(self, batch: Batch) -> Tensor:
         """The pseudo-negatives (N, C, H, W) in [-1, 1] that belong to a batch, the next one."""
+        if self.position == 0:
+            self.last_pass = []
+        self.last_pass.append(batch)
         numbers = self.partners[self.position : self.position + batch.size][batch.part]
         self.position = (self.position + batch.size) % len(self.partners)
         numbers = numbers.to(self.device)
         return self.pool.take(torch.zeros_like(numbers), numbers)
+
+    def _thresholds(self, network: IntrospectiveNetwork) -> tuple[float, float]:
+        """The lowest and the highest batch mean of the critic on the last pass's real images.
+
+        It is asked at the end of the pass. The authors ask after every step, but the critic's
+        offset, which its loss leaves free, moves meanwhile, all the more where the learning rate is
+        higher than theirs, and low thresholds end ascents too early.
+        """
+        with torch.no_grad():
+            means = [
+                batch.mean(network.judge(2 * batch.images - 1).critic) for batch in self.last_pass
+            ]
+        low, high = torch.aminmax(distributed.sum_up(torch.stack(means)))
+        return low.item(), high.item()
 
     def _images(self, epoch: int) -> int:
         """How many real images the epoch has: whole batches."""
