@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "Train a WINN, a baseline, or by adversarial training.",
     "attack": "Attack trained models and cross-check them.",
     "attacks": "List the attacks: threat model, cost, source.",
+    "models": "List the trained models that come along.",
     "synthesize": "Draw samples from a trained WINN.",
     "compare": "Train both methods, attack both, write the report.",
     "report": "Build tables and one HTML page from stored results.",

@@ -89,7 +89,9 @@ from winnrobust.reporting import terminal_tables
 @runs_option
 @data_root_option
 @device_option
+@click.pass_context
 def attack(
+    context: click.Context,
     models: tuple[Path, ...],
     modules: tuple[tuple[str, str], ...],
     weights: tuple[tuple[str, str], ...],
@@ -117,16 +119,19 @@ def attack(
     data_root: Path | None,
     device: str,
 ) -> None:
-    """Attack MODELS (run folders or .safetensors files) and let each judge the others' examples.
+    """Attack MODELS (run folders, .safetensors files or zoo:NAME) and let each judge the others'
+    examples.
 
     Without MODELS and --model: the newest run of each method under --runs, for one data set and
-    architecture. Prints and stores clean error, adversarial error, worst case and correction rates,
-    with 95 % intervals, and what speaks against a model's robustness being real. Interrupted, it
-    goes on when it is called again with the same --out.
+    architecture; without any run, models that come along ('winnrobust models'). Prints and stores
+    clean error, adversarial error, worst case and correction rates, with 95 % intervals, and what
+    speaks against a model's robustness being real. Interrupted, it goes on when it is called again
+    with the same --out.
 
     \b
     winnrobust attack --eps 0.125
     winnrobust attack runs/my-baseline runs/my-winn --attacks fgsm,pgd,autoattack --limit 1000
+    winnrobust attack runs/my-winn zoo:mnist-vanilla-winn
     winnrobust attack --model mine=my_models:cnn --weights mine=cnn.safetensors --data my-images
     """
     if dataset is not None and data is not None:
@@ -135,7 +140,9 @@ def attack(
     foreign = foreign_models(modules, weights, ranges, means, stds)
     paths = list(models)
     if not paths and not foreign:
-        paths = workflows.newest_of_each_method(runs, dataset, arch)
+        asked = context.get_parameter_source("runs") is not click.core.ParameterSource.DEFAULT
+        choose = workflows.newest_of_each_method if asked else workflows.newest_or_shipped
+        paths = choose(runs, dataset, arch)
     out = out or Path("results") / workflows.stamp()
     settings = workflows.AttackSettings(
         attacks=names_in(attacks),

@@ -77,7 +77,7 @@ def synthesize(
     batch_size: int | None,
     device: str,
 ) -> None:
-    """Draw samples from MODEL, a run folder or .safetensors file of a WINN.
+    """Draw samples from MODEL, a run folder, .safetensors file or zoo:NAME of a WINN.
 
     They come about as pseudo-negatives do in training: by gradient ascent on the critic, from
     random images, until its mean reaches a value between the lowest and the highest that it gave to

@@ -3,7 +3,12 @@
 from winnrobust.workflows.attacking import AttackSettings, attack_runs
 from winnrobust.workflows.candidates import ForeignModel
 from winnrobust.workflows.comparing import compare
-from winnrobust.workflows.runs import new_run_path, newest_of_each_method, newest_run_like
+from winnrobust.workflows.runs import (
+    new_run_path,
+    newest_of_each_method,
+    newest_or_shipped,
+    newest_run_like,
+)
 from winnrobust.workflows.shared import stamp
 from winnrobust.workflows.synthesizing import summary, synthesize
 from winnrobust.workflows.training import resume_run, train_run
@@ -15,6 +20,7 @@ __all__ = [
     "compare",
     "new_run_path",
     "newest_of_each_method",
+    "newest_or_shipped",
     "newest_run_like",
     "resume_run",
     "stamp",

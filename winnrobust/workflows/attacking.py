@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from winnrobust import distributed
+from winnrobust import distributed, zoo
 from winnrobust.attacks import DEFAULT_BUDGET, Budget
 from winnrobust.data import ImageSplit, to_unit
 from winnrobust.errors import InputError
@@ -210,6 +210,8 @@ def _test_images(
             f"{known}; say with --dataset which test images to attack, or give your own with --data"
         )
     loaded = load_data(dataset or trained_on[0], data_root)
+    if loaded.name == zoo.EMBEDDED and zoo.DATASET in trained_on:
+        say("note: mnist5k's images are among the training images of mnist, so errors look low")
     split = loaded.test.first(limit)
     return Images(loaded.name, split, len(split) == len(loaded.test), {})
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from winnrobust import zoo
 from winnrobust.checkpoint import ModelInfo, load_model
 from winnrobust.config import TrainConfig
 from winnrobust.errors import InputError
@@ -67,9 +68,10 @@ def load_candidates(paths: Sequence[Path], foreign: Sequence[ForeignModel] = ())
     """Load runs and models from elsewhere, the baseline first, each under a name of its own.
 
     Args:
-        paths: run folders or model files of ours. A model is named after its method; where a method
-            comes more than once, after its seed, architecture or recipe too; and where that is not
-            enough, after its path. Those that differ in nothing but their seeds form a group.
+        paths: run folders, model files of ours, or `zoo:NAME`. A model is named after its method;
+            where a method comes more than once, after its seed, architecture or recipe too; and
+            where that is not enough, after its path. Those that differ in nothing but their seeds
+            form a group.
         foreign: they come last.
 
     Raises:
@@ -86,12 +88,13 @@ def load_candidates(paths: Sequence[Path], foreign: Sequence[ForeignModel] = ())
 def _load_runs(paths: Sequence[Path]) -> list[Candidate]:
     loaded = []
     for path in paths:
-        model = RunFolder(path).model if path.is_dir() else path
-        if path.is_dir() and not model.exists():
+        place = zoo.locate(path)
+        model = RunFolder(place).model if place.is_dir() else place
+        if place.is_dir() and not model.exists():
             raise InputError(
                 f"{path} holds no model.safetensors; it is no run, or has no epoch yet"
             )
-        run = load_run(path) if path.is_dir() else None
+        run = load_run(place) if place.is_dir() else None
         network, info = load_model(model)
         if info.num_classes == 1:
             raise InputError(

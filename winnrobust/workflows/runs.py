@@ -5,10 +5,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from winnrobust import training
+from winnrobust import training, zoo
 from winnrobust.config import TrainConfig
 from winnrobust.errors import InputError
 from winnrobust.files import read_json
+from winnrobust.progress import say
 from winnrobust.run_folder import RunFolder
 from winnrobust.workflows.shared import stamp
 
@@ -77,6 +78,22 @@ def newest_of_each_method(runs: Path, dataset: str | None, arch: str | None) -> 
             " 'winnrobust train', or name runs or .safetensors files"
         )
     return list(newest.values())
+
+
+def newest_or_shipped(runs: Path, dataset: str | None, arch: str | None) -> list[Path]:
+    """As `newest_of_each_method`; where there is no trained run at all, the package's own models.
+
+    Raises:
+        InputError: neither.
+    """
+    if any(RunFolder(path).model.exists() for path, _ in find_runs(runs)):
+        return newest_of_each_method(runs, dataset, arch)
+    shipped = zoo.trained_on(dataset, arch)
+    say(
+        f"no trained run under {runs}: attacking models that come with winnrobust"
+        f" ({', '.join(map(str, shipped))}; 'winnrobust models' lists them)"
+    )
+    return shipped
 
 
 def _is_complete(path: Path) -> bool:

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 import torchvision
 
-from winnrobust import distributed, provenance
+from winnrobust import distributed, provenance, zoo
 from winnrobust.checkpoint import load_cascades
 from winnrobust.config import make_config
 from winnrobust.errors import InputError
@@ -31,13 +31,14 @@ def load_sampler(path: Path, given: dict[str, Any] | None = None) -> Sampler:
     """Read what samples are drawn from.
 
     Args:
-        path: a run folder, or a model file; one that lies in its run's folder is read with it,
-            another with the default settings of its method.
+        path: a run folder, `zoo:NAME`, or a model file; one that lies in its run's folder is read
+            with it, another with the default settings of its method.
         given: settings of the synthesis that the user wants otherwise.
 
     Raises:
         InputError: it cannot be read.
     """
+    path = zoo.locate(path)
     file = RunFolder(path).model if path.is_dir() else path
     if path.is_dir() and not file.exists():
         raise InputError(f"{path} holds no model.safetensors; it is no run, or has no epoch yet")

@@ -1,0 +1,167 @@
+"""The models that come along: whole, accounted for, and as good as they say."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cli.conftest import assert_one_line, winnrobust
+from winnrobust import zoo
+from winnrobust.checkpoint import load_model
+from winnrobust.errors import InputError
+from winnrobust.reporting import load_run
+from winnrobust.training import count_errors
+from winnrobust.zoo.adding import add
+
+MODELS = zoo.models()
+
+
+@pytest.fixture
+def own_zoo(tmp_path, monkeypatch) -> Path:
+    """A copy that a test may damage or add to."""
+    folder = shutil.copytree(zoo.FOLDER, tmp_path / "zoo")
+    monkeypatch.setattr(zoo, "FOLDER", folder)
+    return folder
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_each_is_whole_and_errs_as_often_as_it_says(model, digits):
+    assert model.is_whole()
+    folder = zoo.locate(Path(f"zoo:{model.name}"))
+    network, info = load_model(folder / "model.safetensors")
+    assert (info.dataset, info.arch, info.method, info.seed, info.epoch) == (
+        model.dataset, model.arch, model.method, model.seed, model.epoch,
+    )  # fmt: skip
+    assert sum(parameter.numel() for parameter in network.parameters()) == model.parameters
+    if model.embedded_errors is not None:
+        errors = count_errors(network, digits.test, torch.device("cpu"))
+        assert errors == model.embedded_errors
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_each_has_the_manifest_of_its_run(model):
+    run = load_run(model.folder)
+    assert run.manifest["status"] == "complete"
+    assert len(run.manifest["commit"]) == 40
+    assert run.manifest["seed"] == model.seed
+    assert len(run.manifest["data"]["train"]["sha256"]) == 64
+    assert run.manifest["test"]["errors"] == model.test_errors
+    assert (run.config["method"], run.config["arch"]) == (model.method, model.arch)
+    assert len(run.metrics) == model.epochs
+
+
+def test_there_is_nothing_that_the_list_does_not_have():
+    assert {folder.name for folder in (zoo.FOLDER / "models").iterdir()} == {
+        model.name for model in MODELS
+    }
+
+
+def test_models_lists_them(own_zoo):
+    result = winnrobust("models")
+    assert result.exit_code == 0, result.output
+    for model in MODELS:
+        assert f"zoo:{model.name}" in result.output
+        assert model.sha256[:12] in result.output
+    assert "DAMAGED" not in result.output
+    file = own_zoo / "models" / MODELS[0].name / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    result = winnrobust("models")
+    assert result.output.count("DAMAGED") == 1
+
+
+def test_damaged_weights_are_refused(own_zoo, tmp_path):
+    file = own_zoo / "models" / "mnist-vanilla-winn" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-4])
+    out = tmp_path / "out"
+    result = winnrobust("attack", "zoo:mnist-vanilla-winn", "--dataset", "mnist5k", "--out", out)
+    assert_one_line(result, "zoo:mnist-vanilla-winn are missing or damaged", "install winnrobust")
+    assert not out.exists()
+
+
+def test_unknown_models_are_answered_with_the_known_ones(tmp_path):
+    result = winnrobust("attack", "zoo:minst", "--out", tmp_path / "out")
+    assert_one_line(result, "no model 'minst' comes with winnrobust", "mnist-vanilla-winn")
+
+
+def test_attack_without_any_run_takes_them_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = winnrobust(
+        "attack", "--eps", "0.125", "--dataset", "mnist5k", "--limit", 20, "--no-diagnose",
+        "--out", "out",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "no trained run under runs: attacking models that come with winnrobust" in result.output
+    assert "mnist5k's images are among the training images of mnist" in result.output
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["models"]
+    assert rows[0]["path"] == "zoo:mnist-vanilla-baseline"
+    assert {row["path"] for row in rows} == {
+        f"zoo:{model.name}" for model in MODELS if model.name.startswith("mnist-vanilla-")
+    }
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["models"]["winn"]["manifest"]["status"] == "complete"
+
+
+def test_attack_takes_them_beside_runs(runs, tmp_path):
+    result = winnrobust(
+        "attack", runs / "winn", "zoo:mnist-vanilla-winn", "--dataset", "mnist5k", "--limit", 20,
+        "--no-diagnose", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["models"]
+    assert [row["path"] for row in rows] == [str(runs / "winn"), "zoo:mnist-vanilla-winn"]
+
+
+def test_there_are_none_of_everything():
+    with pytest.raises(InputError, match="no model of svhn and vanilla comes with winnrobust"):
+        zoo.trained_on("svhn", None)
+
+
+def test_samples_are_drawn_from_them(tmp_path):
+    result = winnrobust(
+        "synthesize", "zoo:mnist-vanilla-winn", "--n", 2, "--max-steps", 2, "--out",
+        tmp_path / "samples.png",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "samples.png").exists()
+
+
+def test_adding_a_run_makes_it_one_of_them(own_zoo, runs, digits):
+    before = {path: path.read_bytes() for path in own_zoo.rglob("*") if path.is_file()}
+    model = add(runs / "baseline")
+    assert model.name == "mnist5k-vanilla-baseline"
+    assert model in zoo.models()
+    assert [known.name for known in zoo.models()] == sorted(known.name for known in zoo.models())
+    assert zoo.locate(Path("zoo:mnist5k-vanilla-baseline")) == model.folder
+    assert {path.name for path in model.folder.iterdir()} == {
+        "config.json", "manifest.json", "metrics.jsonl", "model.safetensors",
+    }  # fmt: skip
+    network, _ = load_model(model.folder / "model.safetensors")
+    images = digits.test.images.float() / 255
+    wrong = network(images).logits.argmax(1) != digits.test.labels
+    assert model.embedded_errors == model.test_errors == wrong.sum()
+    changed = {path for path, content in before.items() if path.read_bytes() != content}
+    assert changed == {own_zoo / "models.json"}
+    assert add(runs / "baseline") == model, "again replaces it"
+
+
+def test_adding_an_unfinished_run_is_refused(own_zoo, runs, tmp_path):
+    run = shutil.copytree(runs / "baseline", tmp_path / "run")
+    manifest = (run / "manifest.json").read_text()
+    (run / "manifest.json").write_text(manifest.replace('"complete"', '"training"'))
+    with pytest.raises(InputError, match="is not complete"):
+        add(run)
+
+
+def test_the_command_that_adds_says_in_one_line_what_is_wrong(tmp_path):
+    command = [sys.executable, "-m", "winnrobust.zoo", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"Error: {tmp_path} is not a training run (no config.json and manifest.json in it)\n"
+    )

@@ -1,0 +1,114 @@
+"""Trained models that come with the package: what a run leaves, but for what resuming needs.
+
+`models.json` has a row for each folder under `models/`; `python -m winnrobust.zoo RUN` writes both.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from winnrobust.errors import InputError
+from winnrobust.files import read_json
+from winnrobust.run_folder import RunFolder
+
+FOLDER = Path(__file__).parent
+PREFIX = "zoo:"
+"""What a path begins with that names one of them."""
+
+DATASET, ARCH = "mnist", "vanilla"
+"""Those that are taken when nobody says which."""
+
+EMBEDDED = "mnist5k"
+"""The digits that come along, too. They are training images of MNIST: good enough to see that
+weights are whole, but no test of them."""
+
+
+@dataclass(frozen=True)
+class ZooModel:
+    """A trained model.
+
+    Attributes:
+        name: its folder; "DATASET-ARCH-METHOD", with the seed unless that is 0.
+        dataset, arch, method, seed, parameters: what it is.
+        epochs: how many it was trained.
+        epoch: the one with the best validation error, whose weights these are.
+        test_errors, test_n: of its data set's test images.
+        embedded_errors: of the 1,000 test digits of mnist5k; None if it knows no digits.
+        size: bytes of the weights' file.
+        sha256: hash of that file.
+    """
+
+    name: str
+    dataset: str
+    arch: str
+    method: str
+    seed: int
+    parameters: int
+    epochs: int
+    epoch: int
+    test_errors: int
+    test_n: int
+    embedded_errors: int | None
+    size: int
+    sha256: str
+
+    @property
+    def folder(self) -> Path:
+        return FOLDER / "models" / self.name
+
+    def is_whole(self) -> bool:
+        """Tell whether the weights are there and the very ones."""
+        file = RunFolder(self.folder).model
+        return file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == self.sha256
+
+
+def models() -> list[ZooModel]:
+    """All models, in the order of their names.
+
+    Raises:
+        InputError: the list is damaged.
+    """
+    try:
+        return [ZooModel(**row) for row in read_json(FOLDER / "models.json")]
+    except TypeError:
+        raise InputError(f"{FOLDER / 'models.json'} is damaged; install winnrobust anew") from None
+
+
+def locate(path: Path) -> Path:
+    """Return the folder that `zoo:NAME` stands for, and any other path as it is.
+
+    Raises:
+        InputError: no such model, or its weights are damaged.
+    """
+    if not str(path).startswith(PREFIX):
+        return path
+    name = str(path).removeprefix(PREFIX)
+    known = {model.name: model for model in models()}
+    if name not in known:
+        raise InputError(
+            f"no model '{name}' comes with winnrobust; 'winnrobust models' lists {', '.join(known)}"
+        )
+    if not known[name].is_whole():
+        raise InputError(
+            f"the weights of {path} are missing or damaged (their hash is not that of models.json);"
+            " install winnrobust anew"
+        )
+    return known[name].folder
+
+
+def trained_on(dataset: str | None, arch: str | None) -> list[Path]:
+    """The models of a data set and architecture as `zoo:NAME`, the baseline first.
+
+    Raises:
+        InputError: there are none.
+    """
+    dataset, arch = dataset or DATASET, arch or ARCH
+    wanted = DATASET if dataset == EMBEDDED else dataset
+    found = [model for model in models() if (model.dataset, model.arch) == (wanted, arch)]
+    if not found:
+        raise InputError(
+            f"no model of {dataset} and {arch} comes with winnrobust, and there is no trained run;"
+            " train one with 'winnrobust train'"
+        )
+    found.sort(key=lambda model: model.method != "baseline")
+    return [Path(PREFIX + model.name) for model in found]

@@ -1,0 +1,58 @@
+"""How a trained run becomes a model of the package."""
+
+import hashlib
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from winnrobust import zoo
+from winnrobust.checkpoint import load_model
+from winnrobust.data import load_dataset
+from winnrobust.errors import InputError
+from winnrobust.files import new_folder, write_json
+from winnrobust.reporting import load_run
+from winnrobust.run_folder import RunFolder
+from winnrobust.training import count_errors
+
+
+def add(path: Path) -> zoo.ZooModel:
+    """Copy what a complete run leaves into the package, in place of one with the same name.
+
+    Raises:
+        InputError: it is no run, or not complete.
+    """
+    record, run = load_run(path), RunFolder(path)
+    if record.manifest.get("status") != "complete":
+        raise InputError(f"{path} is not complete; train it to its end first")
+    network, info = load_model(run.model)
+    digits = load_dataset(zoo.EMBEDDED).test
+    knows_digits = info.dataset in (zoo.DATASET, zoo.EMBEDDED)
+    weights = run.model.read_bytes()
+    model = zoo.ZooModel(
+        name="-".join(
+            [info.dataset, info.arch, info.method] + ([f"seed{info.seed}"] if info.seed else [])
+        ),
+        dataset=info.dataset,
+        arch=info.arch,
+        method=info.method,
+        seed=info.seed,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        epochs=len(record.metrics),
+        epoch=info.epoch,
+        test_errors=record.manifest["test"]["errors"],
+        test_n=record.manifest["test"]["n"],
+        embedded_errors=(
+            count_errors(network, digits, torch.device("cpu")) if knows_digits else None
+        ),
+        size=len(weights),
+        sha256=hashlib.sha256(weights).hexdigest(),
+    )
+    shutil.rmtree(model.folder, ignore_errors=True)
+    with new_folder(model.folder) as folder:
+        for file in (run.config, run.manifest, run.metrics, run.model):
+            shutil.copyfile(file, folder / file.name)
+    rows = {known.name: known for known in zoo.models()} | {model.name: model}
+    write_json(zoo.FOLDER / "models.json", [asdict(rows[name]) for name in sorted(rows)])
+    return model
