@@ -184,6 +184,11 @@ class TrainConfig:
         "Without labels: a folder of pictures in place of a data set. They are cut to a square and"
         " scaled; every tenth is kept for validation.",
     )
+    texture: str | None = _setting(
+        None,
+        "Without labels: a picture whose random crops are the data set: a file, or grass, gravel or"
+        " brick.",
+    )
     image_size: int = _setting(
         64, "Side of images that come from --data or --texture.", at_least=16, at_most=1024
     )

@@ -113,15 +113,8 @@ def draw(
     Raises:
         InputError: the method makes no images, or nobody knows the thresholds.
     """
-    info, config = sampler.info, sampler.config
-    method = method_of(config)
-    method.goal(config, classes[:0], torch.zeros(0))  # raises if there is none
-    if method.has_thresholds and not sampler.thresholds:
-        raise InputError(
-            "it is not known where its ascents have to stop: neither the model file nor the"
-            " metrics.jsonl of its run say so; give the range of critic values with --threshold"
-        )
-    ranges = sampler.thresholds or [(math.nan, math.nan)] * info.cascades
+    info, config, goal_of = sampler.info, sampler.config, method_of(sampler.config).goal
+    ranges = ranges_of(sampler)
     initial = initial_of(config, info.in_channels, info.image_size)
     networks = [network.to(device).eval() for network in sampler.networks]
 
@@ -140,7 +133,7 @@ def draw(
         for cascade, (network, (low, high)) in enumerate(zip(networks, ranges, strict=True)):
             draws = [torch.rand(1, generator=stream(seed, "stops", cascade, n)) for n in numbers]
             wanted = low + (high - low) * torch.cat(draws)
-            goal = method.goal(config, classes[rows[:, 0]].to(device), wanted.to(device))
+            goal = goal_of(config, classes[rows[:, 0]].to(device), wanted.to(device))
             with _dropout(noise, network, seed, cascade, numbers):
                 made, _ = synthesise(
                     network,
@@ -162,6 +155,24 @@ def draw(
         done += len(flat)
         progress(done, "")
     return Samples(images, classes, seen, critic, thresholds, steps, reached)
+
+
+def ranges_of(sampler: Sampler) -> Sequence[tuple[float, float]]:
+    """The range of every network's thresholds; NaN where its method has none.
+
+    Raises:
+        InputError: the method makes no images, or nobody knows the ranges.
+    """
+    method = method_of(sampler.config)
+    method.goal(sampler.config, torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+    if not method.has_thresholds:
+        return [(math.nan, math.nan)] * sampler.info.cascades
+    if not sampler.thresholds:
+        raise InputError(
+            "it is not known where its ascents have to stop: neither the model file nor the"
+            " metrics.jsonl of its run say so; give the range of critic values with --threshold"
+        )
+    return sampler.thresholds
 
 
 def _pixel_noise(

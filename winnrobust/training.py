@@ -108,7 +108,13 @@ def check_settings(config: TrainConfig) -> None:
             raise InputError(f"unknown {kind} '{name}'; known are {', '.join(known)}")
     if config.width != 1 and config.arch not in SCALABLE:
         raise InputError(f"--width scales {' and '.join(SCALABLE)} only, not {config.arch}")
-    without_labels = {"--cascades": config.cascades > 1, "--data": config.data is not None}
+    if config.data is not None and config.texture is not None:
+        raise InputError("--data and --texture exclude each other")
+    without_labels = {
+        "--cascades": config.cascades > 1,
+        "--data": config.data is not None,
+        "--texture": config.texture is not None,
+    }
     for option, given in without_labels.items():
         if given and not config.unsupervised:
             raise InputError(f"{option} is for training without labels; add --unsupervised")

@@ -86,6 +86,16 @@ def load_pictures(path: Path, size: int, name: str) -> Dataset:
     return Dataset(name, 1, train, valid, valid.first(0))
 
 
+def load_picture(path: Path) -> torch.Tensor:
+    """Load a picture (C, H, W) uint8, of one channel if it is grey, else of three.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    mode = _common_mode([path])
+    return _channels_first([_pixels(path, mode)], mode)[0]
+
+
 def _channels_first(pixels: list[np.ndarray], mode: str) -> torch.Tensor:
     images = torch.from_numpy(np.stack(pixels))
     return images.unsqueeze(1) if mode == "L" else images.permute(0, 3, 1, 2).contiguous()

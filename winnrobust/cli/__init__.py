@@ -19,6 +19,7 @@ COMMANDS = {
     "attacks": "List the attacks: threat model, cost, source.",
     "models": "List the trained models that come along.",
     "synthesize": "Draw samples from a trained WINN.",
+    "texture": "Draw a texture of any size after a picture.",
     "compare": "Train both methods, attack both, write the report.",
     "report": "Build tables and one HTML page from stored results.",
 }

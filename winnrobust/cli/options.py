@@ -16,6 +16,7 @@ from winnrobust.data import DATASETS
 from winnrobust.methods import INITIAL, METHODS, UNSUPERVISED
 from winnrobust.models import ARCHITECTURES
 from winnrobust.recipes import RECIPES
+from winnrobust.textures import EMBEDDED
 
 CHOICES = {
     "dataset": list(DATASETS),
@@ -108,6 +109,23 @@ class Range(click.ParamType):
         return low, high
 
 
+class Size(click.ParamType):
+    """Width and height in pixels, such as `320x200`."""
+
+    name = "WIDTHxHEIGHT"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        try:
+            width, height = (int(part) for part in str(value).split("x"))
+        except ValueError:
+            self.fail(f"'{value}' is no size; write 320x200")
+        if not (1 <= width <= 8192 and 1 <= height <= 8192):
+            self.fail(f"width and height must be from 1 to 8192 pixels, not {value}")
+        return width, height
+
+
 eps_option = click.option(
     "--eps",
     "epsilons",
@@ -148,6 +166,17 @@ def given_settings(config_file: Path | None, options: dict[str, Any]) -> dict[st
     """The settings a user gave: those of the file, overruled by the options that are not None."""
     given = {name: value for name, value in options.items() if value is not None}
     return given if config_file is None else read_toml(config_file) | given
+
+
+def with_place(settings: dict[str, Any]) -> dict[str, Any]:
+    """Make the place of a user's own pictures absolute, and call the data set after it."""
+    for name in ("data", "texture"):
+        if name in settings and settings[name] not in EMBEDDED:
+            place = Path(settings[name]).resolve()
+            settings = settings | {name: str(place), "dataset": place.stem}
+        elif name in settings:
+            settings = settings | {"dataset": settings[name]}
+    return settings
 
 
 def config_options(command: Callable) -> Callable:

@@ -13,6 +13,7 @@ from winnrobust.cli.options import (
     device_option,
     given_settings,
     runs_option,
+    with_place,
 )
 from winnrobust.config import make_config
 from winnrobust.devices import resolve_device
@@ -63,12 +64,11 @@ def train(
     winnrobust train --dataset mnist --arch resnet32 --method pgd-at
     winnrobust train --unsupervised --dataset mnist --cascades 4
     winnrobust train --unsupervised --data my-pictures --arch cnn64 --flip
+    winnrobust train --unsupervised --texture grass --arch cnn64
     winnrobust train --resume --out runs/my-run
     """
     given = given_settings(config_file, settings)
-    if "data" in given:
-        folder = Path(given["data"]).resolve()
-        given |= {"data": str(folder), "dataset": folder.name}
+    given = with_place(given)
     config = make_config(given, str(config_file or "options"))
     where = resolve_device(device)
     if resume:

@@ -3,7 +3,7 @@
 Everything here works on images in [-1, 1], the range of the method's own maths.
 """
 
-from winnrobust.synthesis.ascent import Ascent, Synthesis, synthesise
+from winnrobust.synthesis.ascent import Ascent, Judge, Synthesis, synthesise
 from winnrobust.synthesis.goals import (
     Goal,
     Pursuit,
@@ -30,6 +30,7 @@ __all__ = [
     "GaussianImages",
     "Goal",
     "InitialDistribution",
+    "Judge",
     "NegativePool",
     "PixelNoise",
     "ProjectedNetwork",

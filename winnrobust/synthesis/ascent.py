@@ -2,14 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from winnrobust import distributed
-from winnrobust.models import IntrospectiveNetwork
+from winnrobust.models import ClassifierOutput
 from winnrobust.synthesis.goals import Goal
 from winnrobust.synthesis.noise import PixelNoise
+
+
+class Judge(Protocol):
+    """What an ascent asks, as it is: a network, or something around one."""
+
+    def judge(self, signed_images: Tensor) -> ClassifierOutput:
+        """Judge images (N, C, H, W) in [-1, 1]."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Synthesis:
 
 
 def synthesise(
-    network: IntrospectiveNetwork,
+    network: Judge,
     start: Tensor,
     goal: Goal,
     ascent: Ascent,

@@ -11,6 +11,7 @@ from winnrobust.workflows.runs import (
 )
 from winnrobust.workflows.shared import stamp
 from winnrobust.workflows.synthesizing import summary, synthesize
+from winnrobust.workflows.texturing import texture, texture_run
 from winnrobust.workflows.training import resume_run, train_run
 
 __all__ = [
@@ -26,5 +27,7 @@ __all__ = [
     "stamp",
     "summary",
     "synthesize",
+    "texture",
+    "texture_run",
     "train_run",
 ]

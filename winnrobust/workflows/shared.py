@@ -9,6 +9,7 @@ from winnrobust import distributed
 from winnrobust.config import TrainConfig
 from winnrobust.data import Dataset, load_dataset
 from winnrobust.files import new_folder
+from winnrobust.textures import crops_of
 from winnrobust.user_data import load_pictures
 
 REFERENCE_METHOD = "baseline"
@@ -37,6 +38,8 @@ def training_data(config: TrainConfig, data_root: Path | None) -> Dataset:
     Raises:
         InputError: it cannot be used.
     """
+    if config.texture is not None:
+        return crops_of(config.texture, config.image_size, config.seed, config.dataset)
     if config.data is not None:
         return load_pictures(Path(config.data), config.image_size, config.dataset)
     dataset = load_data(config.dataset, data_root)

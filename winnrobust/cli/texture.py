@@ -1,0 +1,75 @@
+"""`winnrobust texture`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from winnrobust import workflows
+from winnrobust.cli.options import (
+    Size,
+    config_file_option,
+    config_options,
+    device_option,
+    given_settings,
+    runs_option,
+    with_place,
+)
+from winnrobust.config import make_config
+from winnrobust.devices import resolve_device
+from winnrobust.errors import InputError
+from winnrobust.progress import say
+
+
+@click.command()
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--source",
+    help="In place of RUN: a picture to train on first, or grass, gravel or brick.",
+)
+@click.option(
+    "--size", type=Size(), default="320x320", show_default=True, help="WIDTHxHEIGHT in pixels."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="A .png that does not exist yet."
+)
+@click.option(
+    "--draw", type=click.IntRange(0), default=0, show_default=True, help="Seed of the drawing."
+)
+@config_options
+@config_file_option
+@runs_option
+@device_option
+def texture(
+    run: Path | None,
+    source: str | None,
+    size: tuple[int, int],
+    out: Path,
+    draw: int,
+    config_file: Path | None,
+    runs: Path,
+    device: str,
+    **settings: Any,
+) -> None:
+    """Draw a texture of any size from RUN, trained on crops of one picture.
+
+    With --source the training comes first, with the settings given; it is kept under --runs, gone
+    on with if it was stopped, and not repeated. The drawing is an ascent like any other, on a
+    canvas that is judged by overlapping patches.
+
+    \b
+    winnrobust train --unsupervised --texture grass --arch cnn64 --out runs/grass
+    winnrobust texture runs/grass --size 320x320 --out grass.png
+    winnrobust texture --source my.png --size 640x400 --out large.png
+    """
+    given = given_settings(config_file, settings)
+    where = resolve_device(device)
+    if (run is None) == (source is None):
+        raise InputError("name a RUN, or a picture with --source")
+    if run is None:
+        given = with_place({"arch": "cnn64"} | given | {"unsupervised": True, "texture": source})
+        run = workflows.texture_run(runs, make_config(given, str(config_file or "options")), where)
+    elif given:
+        raise InputError("RUN has its own settings; they are for training, with --source")
+    workflows.texture(run, size, out, where, seed=draw)
+    say(f"the texture is in {out}")
