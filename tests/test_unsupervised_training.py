@@ -79,9 +79,11 @@ def test_the_log_has_the_critic_of_the_validation_images_in_place_of_an_error(fi
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
-@pytest.mark.parametrize("method", ["winn", "inn"])
+@pytest.mark.parametrize("method", ["winn", "inn", "wgan-gp"])
 def test_stopped_anywhere_it_ends_with_the_same_bits(tmp_path, unlabelled, finished, method, stop):
     config = replace(QUICK, method=method)
+    if method == "wgan-gp":  # which has no cascades
+        config = replace(config, epochs=4, cascades=1)
     whole = finished if method == "winn" else run(tmp_path / "whole", unlabelled, config)
 
     class StoppedError(Exception):
@@ -142,6 +144,10 @@ def test_half_of_the_images_are_flipped(tmp_path, few_digits, monkeypatch):
         ({"cascades": 2}, "--cascades is for training without labels; add --unsupervised"),
         ({"data": "pictures"}, "--data is for training without labels"),
         ({"width": 0.5}, "--width scales cnn64 and wgan-resnet only, not vanilla"),
+        (
+            {"unsupervised": True, "method": "wgan-gp", "cascades": 2},
+            "method wgan-gp has no cascades",
+        ),
         ({"initial": "magic"}, "unknown initial distribution 'magic'; known are projected"),
     ],
 )

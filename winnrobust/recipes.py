@@ -32,6 +32,7 @@ _WITHOUT_LABELS: dict[str, Any] = {
 
 UNSUPERVISED: dict[str, dict[str, Any]] = {
     "winn": _WITHOUT_LABELS,
+    "wgan-gp": _WITHOUT_LABELS,
     "inn": _WITHOUT_LABELS
     | {"synthesis_lr": 0.02, "synthesis_beta1": 0.5, "initial": "gaussian", "iteration_passes": 1},
 }

@@ -99,7 +99,7 @@ def check_settings(config: TrainConfig) -> None:
         InputError: unknown architecture, method or initial distribution, or settings that do not
             go together.
     """
-    method_of(config)
+    method = method_of(config)
     for kind, name, known in (
         ("architecture", config.arch, ARCHITECTURES),
         ("initial distribution", config.initial, INITIAL),
@@ -110,6 +110,8 @@ def check_settings(config: TrainConfig) -> None:
         raise InputError(f"--width scales {' and '.join(SCALABLE)} only, not {config.arch}")
     if config.data is not None and config.texture is not None:
         raise InputError("--data and --texture exclude each other")
+    if config.cascades > 1 and config.unsupervised and not method.cascades:
+        raise InputError(f"method {config.method} has no cascades; leave out --cascades")
     without_labels = {
         "--cascades": config.cascades > 1,
         "--data": config.data is not None,

@@ -5,7 +5,7 @@ import torch
 
 from winnrobust.config import make_config
 from winnrobust.errors import InputError
-from winnrobust.methods import UNSUPERVISED, Batch, method_of
+from winnrobust.methods import Batch, method_of
 from winnrobust.models import build
 from winnrobust.randomness import stream
 
@@ -148,7 +148,7 @@ def test_the_last_cascade_leaves_nothing(network, images):
     assert len(train(make(cascades=2), network, images, 6).negatives[0]) == 6
 
 
-@pytest.mark.parametrize("method", UNSUPERVISED)
+@pytest.mark.parametrize("method", ["winn", "inn"])
 def test_a_restored_method_goes_on_like_the_original(network, images, method):
     original, copy = (make(method, cascades=2) for _ in range(2))
     made = [train(original, network, images, epoch).negatives for epoch in (1, 2, 3)]
@@ -157,6 +157,39 @@ def test_a_restored_method_goes_on_like_the_original(network, images, method):
     next_copy = train(copy, network, images, 4).negatives
     assert torch.equal(next_original, next_copy)
     assert torch.equal(original.pool.images, copy.pool.images)
+
+
+def test_wgan_gps_critic_learns_from_its_generators_samples(network, images):
+    method = make("wgan-gp", gp_weight=0.0)
+    method.order(1, len(images))
+    batch = batch_of(images[:4])
+    loss = method.loss(network, batch)
+    latents = batch_of(images[:4]).latents(method.config.dcgan_latents)
+    fake = method.generator.module(latents, torch.zeros(4, dtype=torch.int64))
+    gap = network.judge(fake).critic.mean() - network(images[:4]).critic.mean()
+    torch.testing.assert_close(loss.total, gap)
+    loss.total.backward()
+    assert all(p.grad is None for p in method.generator.module.parameters())
+
+
+def test_wgan_gps_generator_raises_the_critic_on_its_samples_every_fifth_step(network, images):
+    method = make("wgan-gp", lr=1e-3)
+    weight = next(method.generator.module.parameters())
+    before, frozen = weight.detach().clone(), network.features[3].weight.detach().clone()
+
+    def mean_critic():
+        with torch.no_grad():
+            return network.judge(method._samples(64, slice(None), "test")).critic.mean()
+
+    first = mean_critic()
+    for step in range(1, 5):
+        method.after_step(network, 1, step, ignore)
+    assert torch.equal(weight, before)
+    for step in range(5, 51):
+        method.after_step(network, 1, step, ignore)
+    assert mean_critic() > first
+    assert torch.equal(network.features[3].weight, frozen)
+    assert network.features[3].weight.grad is None
 
 
 def test_a_processs_part_of_a_batch_gets_its_own_partners(images):
@@ -178,7 +211,10 @@ def test_a_processs_part_of_a_batch_gets_its_own_partners(images):
     [
         ({"method": "inn"}, "'inn' trains without labels; add --unsupervised"),
         ({"method": "baseline", "unsupervised": True}, "needs labels; without them there are"),
-        ({"method": "magic", "unsupervised": True}, "unknown method 'magic'; known are winn, inn"),
+        (
+            {"method": "magic", "unsupervised": True},
+            "unknown method 'magic'; known are winn, inn",
+        ),
     ],
 )
 def test_methods_with_and_without_labels_are_told_apart(settings, message):

@@ -55,8 +55,9 @@ def train(
     Validation images are not attacked.
 
     With --unsupervised: winn, a critic that generates; inn, its predecessor with the sigmoid
-    cross-entropy. An epoch is an iteration of the paper then, and what is kept are the networks of
-    the last one: without labels there is no error to select by.
+    cross-entropy; wgan-gp, the same critic trained against a generator network. An epoch is an
+    iteration of the paper then, and what is kept are the networks of the last one: without labels
+    there is no error to select by.
 
     \b
     winnrobust train --dataset mnist --arch resnet32

@@ -12,6 +12,7 @@ from winnrobust.methods.method import Batch, EpochEnd, Losses, Method
 from winnrobust.methods.pgd_at import PgdAdversarialTraining
 from winnrobust.methods.trades import Trades
 from winnrobust.methods.unsupervised_winn import UnsupervisedWinn
+from winnrobust.methods.wgan_gp import WganGp
 from winnrobust.methods.winn import Winn
 
 METHODS: dict[str, type[Method]] = {
@@ -25,7 +26,11 @@ METHODS: dict[str, type[Method]] = {
 }
 """Name -> method."""
 
-UNSUPERVISED: dict[str, type[Method]] = {"winn": UnsupervisedWinn, "inn": Inn}
+UNSUPERVISED: dict[str, type[Method]] = {
+    "winn": UnsupervisedWinn,
+    "inn": Inn,
+    "wgan-gp": WganGp,
+}
 """Name -> method without labels."""
 
 

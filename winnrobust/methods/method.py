@@ -99,9 +99,11 @@ class Method:
 
     Attributes:
         has_thresholds: whether its ascents stop at critic values that it notes in an epoch.
+        cascades: whether several networks may follow each other.
     """
 
     has_thresholds = True
+    cascades = False
 
     def __init__(
         self,

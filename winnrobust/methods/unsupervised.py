@@ -32,6 +32,8 @@ class Unsupervised(Method):
     same throughout a cascade: random ones at first, later the last samples of the one before.
     """
 
+    cascades = True
+
     def __init__(
         self,
         config: TrainConfig,
@@ -63,14 +65,13 @@ class Unsupervised(Method):
             order = torch.randint(count, (chosen,), generator=generator)
         self.partners = torch.randint(self.pool.per_class, (chosen,), generator=generator)
         self.position = 0
-        self.last_pass = []
         return order.repeat(self.config.iteration_passes)
 
     def end_epoch(
         self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
     ) -> EpochEnd:
         """Make new pseudo-negatives; after the last epoch of a cascade those it leaves, too."""
-        low, high = self._thresholds(network)
+        low, high = self.thresholds(network)
         count = self.config.negatives_per_class
         if self._leaves_starts(epoch):
             count = self.config.start_images
@@ -97,10 +98,13 @@ class Unsupervised(Method):
         self.last_pass.append(batch)
         numbers = self.partners[self.position : self.position + batch.size][batch.part]
         self.position = (self.position + batch.size) % len(self.partners)
-        numbers = numbers.to(self.device)
+        return self.negatives(batch, numbers.to(self.device))
+
+    def negatives(self, batch: Batch, numbers: Tensor) -> Tensor:
+        """The pseudo-negatives of a batch, which have these numbers (N,) in the pool."""
         return self.pool.take(torch.zeros_like(numbers), numbers)
 
-    def _thresholds(self, network: IntrospectiveNetwork) -> tuple[float, float]:
+    def thresholds(self, network: IntrospectiveNetwork) -> tuple[float, float]:
         """The lowest and the highest batch mean of the critic on the last pass's real images.
 
         It is asked at the end of the pass. The authors ask after every step, but the critic's
