@@ -247,10 +247,10 @@ def test_what_the_attacks_were_given_is_stored(folder):
 
 
 def test_models_are_diagnosed_unless_one_asks_not_to(folder):
-    result = winnrobust(
-        "attack", *MINE, "--dataset", "mnist5k", "--limit", 16, "--device", "cpu", "--out", "out"
-    )
+    arguments = ["--limit", 16, "--device", "cpu", "--eps", "0,0.05,0.1,0.9", "--out", "out"]
+    result = winnrobust("attack", *MINE, "--dataset", "mnist5k", *arguments)
     assert result.exit_code == 0, result.output
+    assert "around epsilon 0.1 " in result.output
     results, _ = stored(folder)
     assert {row["model"] for row in results["diagnosis"]} == {"mine"}
     assert {row["verdict"] for row in results["diagnosis"]} <= {

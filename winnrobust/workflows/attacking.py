@@ -166,16 +166,17 @@ def _diagnosis(
     diagnosis = unfinished.load_diagnosis()
     if diagnosis is not None:
         return diagnosis
+    epsilon = _diagnosed_epsilon(settings.epsilons)
     say(
-        f"looking for false robustness on {len(labels[:DIAGNOSED])} of them (--no-diagnose"
-        " leaves that out)"
+        f"looking for false robustness on {len(labels[:DIAGNOSED])} of them around epsilon"
+        f" {epsilon:g} (--no-diagnose leaves that out)"
     )
     with counted("diagnose", "image") as progress:
         diagnosis = diagnose(
             modules,
             images[:DIAGNOSED],
             labels[:DIAGNOSED],
-            epsilon=max(settings.epsilons) or DIAGNOSED_EPSILON,
+            epsilon=epsilon,
             seed=settings.seed,
             batch_size=settings.batch_size,
             device=device,
@@ -183,6 +184,12 @@ def _diagnosis(
         )
     unfinished.save_diagnosis(diagnosis)
     return diagnosis
+
+
+def _diagnosed_epsilon(epsilons: Sequence[float]) -> float:
+    """The middle one: where an attack breaks nothing, or everything, it hides how weak it is."""
+    above = sorted(epsilon for epsilon in epsilons if epsilon > 0)
+    return above[len(above) // 2] if above else DIAGNOSED_EPSILON
 
 
 def _test_images(
