@@ -17,6 +17,11 @@ from torch import Tensor
 from winnrobust.arrays import load_arrays
 from winnrobust.errors import InputError, brief
 
+
+class MissingDataError(InputError):
+    """A data set is neither there nor can be fetched; the message says what to do."""
+
+
 DATA_ROOT_VARIABLE = "WINNROBUST_DATA"
 
 
@@ -244,7 +249,7 @@ def _torchvision(name: str, root: Path, load: Callable[[bool], Any]) -> Any:
     try:
         return load(True)
     except Exception as error:  # torchvision raises anything from URLError to zipfile errors
-        raise InputError(
+        raise MissingDataError(
             f"data set '{name}' was not found in {root} and could not be downloaded"
             f" ({brief(error)}); put {_PLACES[name]} there, point --data-root or"
             f" ${DATA_ROOT_VARIABLE} to where it is, or use --dataset mnist5k, which needs nothing"

@@ -21,6 +21,7 @@ COMMANDS = {
     "synthesize": "Draw samples from a trained WINN.",
     "texture": "Draw a texture of any size after a picture.",
     "compare": "Train both methods, attack both, write the report.",
+    "reproduce": "Train, attack and write what a table of the paper needs.",
     "report": "Build tables and one HTML page from stored results.",
 }
 """Name -> what the list of commands says; `winnrobust.cli.NAME` holds the command NAME."""

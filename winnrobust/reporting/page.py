@@ -59,6 +59,7 @@ def to_html(report: Report, figures: Mapping[str, bytes]) -> str:
     return environment.get_template("page.html.jinja").render(
         title=title_of(report),
         byline=byline_of(report),
+        lead=report.lead.tables if report.lead else (),
         evaluations=[
             _evaluation(results, mark, pictures)
             for results, mark in zip(report.results, marks_of(report), strict=True)

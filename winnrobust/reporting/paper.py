@@ -8,11 +8,14 @@ from typing import Any
 
 METHODS = {
     ("vanilla", "baseline"): ("Baseline vanilla CNN (4 layers)", "Baseline vanilla CNN"),
+    ("vanilla", "gdl"): ("CNN + GDL", ""),
+    ("vanilla", "dcgan-negatives"): ("CNN + DCGAN", ""),
+    ("vanilla", "icn"): ("ICN", "ICN"),
     ("vanilla", "winn"): ("WINN-single vanilla", "WINN-single vanilla"),
     ("resnet32", "baseline"): ("Baseline ResNet-32", "Baseline ResNet-32"),
     ("resnet32", "winn"): ("WINN-single ResNet-32", "WINN-single ResNet-32"),
 }
-"""(arch, method) -> the paper's name for it in Table 2 and in Tables 3 and 4."""
+"""(arch, method) -> the paper's name for it in Table 2 and in Tables 3 and 4, if it is there."""
 
 FGSM_TABLES = {
     "mnist": ("table3_mnist_fgsm_percent", 0.125),

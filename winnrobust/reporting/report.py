@@ -21,16 +21,31 @@ PICTURES_PER_RUN = 4
 
 
 @dataclass(frozen=True)
+class Lead:
+    """What a report begins with, where it has more to show than its evaluations.
+
+    Attributes:
+        title: the headline.
+        tables: shown first.
+    """
+
+    title: str
+    tables: Sequence[Table]
+
+
+@dataclass(frozen=True)
 class Report:
     """All that a report shows, before it is laid out.
 
     Attributes:
         results: the evaluations, each a section.
         runs: the training runs behind them, or given by themselves.
+        lead: what comes before them.
     """
 
     results: list[Results]
     runs: list[RunRecord]
+    lead: Lead | None = None
 
 
 def read_report(paths: Sequence[Path]) -> Report:
@@ -106,6 +121,8 @@ def _identity(run: RunRecord) -> str:
 
 def title_of(report: Report) -> str:
     """The headline."""
+    if report.lead:
+        return report.lead.title
     if not report.results:
         return "Training: " + ", ".join(dict.fromkeys(run.name for run in report.runs))
     first, *others = report.results[0].names

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from winnrobust import provenance
@@ -9,6 +10,7 @@ from winnrobust.files import replacing, write_json, write_text
 from winnrobust.reporting.comparison_csv import comparison_csv
 from winnrobust.reporting.page import to_html
 from winnrobust.reporting.report import (
+    Lead,
     Report,
     byline_of,
     commands_of,
@@ -28,7 +30,12 @@ from winnrobust.reporting.verdict import verdict
 FORMATS = ("html", "md", "tex", "csv", "json")
 
 
-def write_report(paths: Sequence[Path], out: Path, formats: Sequence[str] = FORMATS) -> None:
+def write_report(
+    paths: Sequence[Path],
+    out: Path,
+    formats: Sequence[str] = FORMATS,
+    lead: Lead | None = None,
+) -> None:
     """Build the report of results folders and run folders in `out`, index.html last.
 
     Results bring the training curves of their runs along, and the pictures of pseudo-negatives
@@ -39,11 +46,12 @@ def write_report(paths: Sequence[Path], out: Path, formats: Sequence[str] = FORM
         out: an existing folder.
         formats: which of `FORMATS` to write. Figures come as files with Markdown and LaTeX, and
             inside the HTML page.
+        lead: what comes first.
 
     Raises:
         InputError: a path is neither, or damaged.
     """
-    report = read_report(paths)
+    report = replace(read_report(paths), lead=lead)
     figures = draw_figures(report) if {"html", "md", "tex"} & set(formats) else {}
     if {"md", "tex"} & set(formats):
         for name, picture in figures.items():
@@ -83,7 +91,11 @@ def _input_sha256(path: Path) -> str:
 
 def _all_tables(report: Report) -> list[Table]:
     tables = [table for results in report.results for table in comparison_tables(results)]
-    return tables or [runs_table(report.runs)]
+    return [*_leading(report), *(tables or [runs_table(report.runs)])]
+
+
+def _leading(report: Report) -> Sequence[Table]:
+    return report.lead.tables if report.lead else ()
 
 
 def _csv_parts(report: Report) -> Iterable[str]:
@@ -99,6 +111,8 @@ def _csv_parts(report: Report) -> Iterable[str]:
 
 def _markdown(report: Report, figures: Mapping[str, bytes]) -> str:
     parts = [f"# {markdown_text(title_of(report))}\n\n{markdown_text(byline_of(report))}\n"]
+    if report.lead:
+        parts.append(to_markdown(report.lead.tables))
     for results, mark in zip(report.results, marks_of(report), strict=True):
         told = verdict(results)
         parts += [f"**Warning: {markdown_text(sentence)}**\n" for sentence in told.warnings]

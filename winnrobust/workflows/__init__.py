@@ -3,6 +3,7 @@
 from winnrobust.workflows.attacking import AttackSettings, attack_runs
 from winnrobust.workflows.candidates import ForeignModel
 from winnrobust.workflows.comparing import compare
+from winnrobust.workflows.reproducing import reproduce
 from winnrobust.workflows.runs import (
     new_run_path,
     newest_of_each_method,
@@ -23,6 +24,7 @@ __all__ = [
     "newest_of_each_method",
     "newest_or_shipped",
     "newest_run_like",
+    "reproduce",
     "resume_run",
     "stamp",
     "summary",

@@ -1,6 +1,6 @@
 """`winnrobust compare` and `quickstart`: train both methods, attack both, write the report."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from winnrobust.files import check_free
 from winnrobust.reporting import write_report
 from winnrobust.workflows.attacking import AttackSettings, attack_runs
 from winnrobust.workflows.shared import REFERENCE_METHOD, load_data, results_folder
-from winnrobust.workflows.training import resume_run, train_run
+from winnrobust.workflows.training import complete_run
 
 
 def compare(
@@ -42,10 +42,7 @@ def compare(
         name = f"{config.dataset}-{config.arch}-{method}-seed{config.seed}"
         path = runs / name
         training = replace(config, method=method)
-        if distributed.from_first(path.exists()):
-            resume_run(path, asdict(training), data_root, device)
-        else:
-            train_run(path, training, data_root, device)
+        complete_run(path, training, data_root, device)
         paths.append(path)
     with results_folder(out) as folder:
         attack_runs(

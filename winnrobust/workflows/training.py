@@ -1,6 +1,6 @@
 """`winnrobust train`: a run from its start, or from where it was stopped."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,16 @@ def train_run(
     run = training.start_run(path, config, dataset, device)
     say(f"training {config.method} {config.arch} on {dataset.name} ({device}) in {path}")
     _train(run, config, dataset, device)
+
+
+def complete_run(
+    path: Path, config: TrainConfig, data_root: Path | None, device: torch.device
+) -> None:
+    """Train a run to its end: from its start, from where it was stopped, or not at all."""
+    if distributed.from_first(path.exists()):
+        resume_run(path, asdict(config), data_root, device)
+    else:
+        train_run(path, config, data_root, device)
 
 
 def resume_run(
@@ -69,7 +79,7 @@ def _train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.
         training.train(run, config, dataset, device)
     except KeyboardInterrupt:
         say(f"stopped; go on with: winnrobust train --resume --out {run.path}")
-        say("or, if this was quickstart or compare, with the same command again")
+        say("or, if this was quickstart, compare or reproduce, with the same command again")
         raise
     if distributed.is_first():
         training_figure([load_run(run.path)], run.path / "training.png")

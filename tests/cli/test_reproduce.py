@@ -1,0 +1,148 @@
+"""`winnrobust reproduce` as a user types it, with networks small enough for a test."""
+
+import json
+import shutil
+import urllib.error
+import urllib.request
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from tests.cli.conftest import assert_one_line, winnrobust
+from winnrobust import training
+from winnrobust.reproductions import BUDGETS, TARGETS
+from winnrobust.workflows import reproducing
+
+
+@pytest.fixture(scope="module")
+def patches():
+    """An epoch of 60 images, and two of the digits' vanilla networks in each table."""
+    settings = BUDGETS["quick"].settings | {
+        "limit_train": 60, "negatives_per_class": 2, "synthesis_max_steps": 2,
+    }  # fmt: skip
+    budget = replace(BUDGETS["quick"], epochs={"vanilla": 1}, settings=settings)
+    group = TARGETS["table3"].groups[0]._replace(methods=("baseline", "winn"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(reproducing.BUDGETS, "quick", budget)
+        patch.setitem(reproducing.TARGETS, "table3", replace(TARGETS["table3"], groups=(group,)))
+        patch.setitem(
+            reproducing.TARGETS,
+            "table2",
+            replace(TARGETS["table2"], groups=(group, TARGETS["table4"].groups[0])),
+        )
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(patches, tmp_path_factory):
+    """The folder of a reproduced Table 3, and what was said."""
+    out = tmp_path_factory.mktemp("reproduce") / "out"
+    result = reproduce("table3", "--out", out)
+    assert result.exit_code == 0, result.output
+    return out, result.output
+
+
+@pytest.fixture
+def no_report(monkeypatch):
+    """Leaves out the pages and pictures, which take longer than all else here."""
+    monkeypatch.setattr(reproducing, "write_report", lambda *_, **__: None)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def fail(*args, **kwargs):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
+
+
+def reproduce(*arguments):
+    return winnrobust("reproduce", *arguments, "--device", "cpu")
+
+
+def test_a_table_is_trained_attacked_and_written(made):
+    out, said = made
+    for epsilon in ("0.125", "0.0625"):
+        assert f"Table 3: FGSM on MNIST, epsilon {epsilon}" in said
+    folder = out / "table3"
+    assert json.loads((folder / "manifest.json").read_text())["results"][0]["data"]["n"] == 1000
+    for name in ("index.html", "report.md", "table.md", "table.tex"):
+        assert "FGSM" in (folder / name).read_text()
+    assert "<td>7.99</td>" in (folder / "index.html").read_text()
+    assert "Table 3: FGSM on MNIST, epsilon 0.0625" in (folder / "table.tex").read_text()
+    table = pd.read_csv(folder / "reproduction.csv")
+    assert list(table.method.unique()) == ["baseline", "winn"]
+    assert set(table.epsilon) == {0.125, 0.0625}
+    assert set(table.dataset) == {"mnist5k"}
+    assert set(table.epochs) == {1}
+    assert table[table.quantity == "adversarial error"]["mean"].notna().all()
+
+
+def test_again_it_trains_and_attacks_nothing(made, no_report):
+    out, _ = made
+    table = out / "table3" / "reproduction.csv"
+    before = table.read_bytes()
+    result = reproduce("table3", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("is complete") == 2
+    assert "attacking" not in result.output
+    assert table.read_bytes() == before
+
+
+def test_interrupted_it_goes_on(patches, no_report, tmp_path, monkeypatch):
+    """Stopped in the second training: the first is not repeated."""
+    out, calls = tmp_path / "out", []
+    train = training.train
+
+    def stopped(run, config, *rest):
+        calls.append(config.method)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        train(run, config, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train", stopped)
+        result = reproduce("table3", "--out", out)
+    assert result.exit_code == 130
+    assert "with the same command again" in result.output
+    assert not (out / "table3").exists()
+    result = reproduce("table3", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("is complete") == 1
+    assert "resuming winn" in result.output
+    assert (out / "table3" / "reproduction.csv").exists()
+
+
+def test_without_data_it_says_what_to_do(no_network, tmp_path):
+    result = reproduce("table4", "--data-root", tmp_path / "none", "--out", tmp_path / "out")
+    assert_one_line(result, "table4: not run: no data", "train_32x32.mat", "--data-root")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_part_without_data_is_left_out_and_named(made, no_report, no_network, tmp_path):
+    """The other part comes from the runs of the other table."""
+    out = shutil.copytree(made[0], tmp_path / "out")
+    result = reproduce("table2", "--data-root", tmp_path / "none", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "resnet32 on svhn: not run: no data: data set 'svhn' was not found" in result.output
+    table = pd.read_csv(out / "table2" / "reproduction.csv")
+    svhn = table[table.dataset == "svhn"]
+    assert list(svhn.paper) == [0.0464, 0.045]
+    assert svhn["mean"].isna().all()
+    assert table[table.dataset == "mnist5k"]["mean"].notna().all()
+    assert result.output.count("is complete") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table5"], "'table5' is not one of 'table2'"),
+        (["table3", "--seeds", "one"], "'one' are no seeds; write --seeds 0"),
+        (["table3", "--seeds", "0,"], "are no seeds"),
+        (["table3", "--budget", "huge"], "'huge' is not one of 'quick', 'cpu', 'paper'"),
+        ([], "Missing argument"),
+    ],
+)
+def test_bad_input_ends_in_one_line(arguments, message):
+    assert_one_line(reproduce(*arguments), message)

@@ -1,0 +1,218 @@
+"""The paper's tables beside ours, from counts by hand."""
+
+import json
+import math
+from importlib import resources
+
+import pytest
+
+from tests.reporting.conftest import (
+    PAPER_COUNTS,
+    describe_model,
+    make_evaluation,
+    make_results,
+)
+from winnrobust.evaluation.intervals import rate
+from winnrobust.reporting import load_results
+from winnrobust.reporting.reproduction import (
+    FIGURE_COLUMNS,
+    Reproduced,
+    figures_of,
+    reproduction_tables,
+)
+from winnrobust.reporting.runs import RunRecord
+from winnrobust.reproductions import BUDGETS, TARGETS, Group, Target
+
+EPSILONS = (0.125, 0.0625)
+VANILLA = Group("mnist", "vanilla", ("baseline", "winn"), "mnist", EPSILONS)
+ATTACKED = Target("Table 3", (VANILLA,), attacked=True)
+CLEAN = Target("Table 2", (VANILLA,), attacked=False)
+
+
+def run_of(epochs: int, seconds: float) -> RunRecord:
+    return RunRecord("winn", {}, {"epochs": epochs, "training_seconds": seconds}, [])
+
+
+RUNS = {("baseline", 0): run_of(20, 1800), ("winn", 0): run_of(10, 7200)}
+
+
+def figures(results, target=ATTACKED, runs=RUNS, group=None):
+    group = group or VANILLA._replace(epsilons=(0.125,))
+    return figures_of(target, [Reproduced(group, results, runs)])
+
+
+def figure(table, method, quantity):
+    rows = table[(table.method == method) & (table.quantity == quantity)]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+@pytest.fixture
+def published(written_results):
+    """An evaluation with the paper's own counts."""
+    return load_results(written_results)
+
+
+def test_the_papers_counts_give_the_papers_figures(published):
+    table = figures(published)
+    assert list(table.columns) == list(FIGURE_COLUMNS)
+    for method, quantity in (
+        ("baseline", "adversarial error"),
+        ("winn", "adversarial error"),
+        ("winn", "correction by it of the baseline's errors"),
+        ("winn", "correction by the baseline of its errors"),
+    ):
+        row = figure(table, method, quantity)
+        assert row["mean"] == pytest.approx(row.paper, abs=5e-5)
+        assert row.order == "as in the paper"
+        assert row.low < row["mean"] < row.high
+        assert math.isnan(row.sd)
+    row = figure(table, "winn", "correction by it of the baseline's errors")
+    assert (row["mean"], row.low, row.high) == pytest.approx(rate(2917, 3241))
+    assert row.n == 3241
+
+
+def test_the_baseline_corrects_nobody(published):
+    row = figure(figures(published), "baseline", "correction by it of the baseline's errors")
+    assert math.isnan(row["mean"])
+    assert row.order == "-"
+
+
+def test_what_a_training_took_stands_beside_it(published):
+    row = figure(figures(published), "winn", "adversarial error")
+    assert (row.seeds, row.epochs, row.hours) == (1, 10, 2)
+    row = figure(figures(published), "baseline", "adversarial error")
+    assert (row.epochs, row.hours) == (20, 0.5)
+
+
+def test_test_errors_are_those_without_attack(published):
+    table = figures(published, CLEAN)
+    assert figure(table, "baseline", "test error")["mean"] == 0.0089
+    assert figure(table, "winn", "test error")["mean"] == 0.0067
+    # 89 against 67: the 22 errors more are all the difference that McNemar's test sees
+    assert figure(table, "winn", "test error").order == "as in the paper"
+    assert set(table.epsilon) == {0}
+
+
+def test_a_reversed_order_is_named(tmp_path):
+    swap = {"baseline": "winn", "winn": "baseline"}
+    counts = {(swap[a], swap[b]): count for (a, b), count in PAPER_COUNTS.items()}
+    results = load_results(make_results(tmp_path / "r", make_evaluation(counts)))
+    table = figures(results)
+    assert figure(table, "winn", "adversarial error").order == "reversed"
+    assert figure(table, "winn", "correction by it of the baseline's errors").order == "reversed"
+
+
+def test_a_difference_within_noise_is_no_order(tmp_path):
+    counts = {
+        ("baseline", "baseline"): (400, 400, 400),
+        ("baseline", "winn"): (400, 300, 200),
+        ("winn", "baseline"): (399, 300, 200),
+        ("winn", "winn"): (399, 399, 399),
+    }
+    results = load_results(make_results(tmp_path / "r", make_evaluation(counts)))
+    assert figure(figures(results), "winn", "adversarial error").order == "within noise"
+
+
+def test_each_other_method_is_named_where_they_differ(tmp_path):
+    """ICN errs less than WINN here, the other pairs are as in the paper."""
+    own = {"baseline": 3000, "icn": 500, "winn": 1000}
+    counts = {
+        (a, b): (own[a], own[a] if a == b else 300, own[a] if a == b else 100)
+        for a in own
+        for b in own
+    }
+    results = load_results(make_results(tmp_path / "r", make_evaluation(counts)))
+    group = VANILLA._replace(methods=tuple(own), epsilons=(0.125,))
+    table = figures(results, group=group)
+    orders = {name: figure(table, name, "adversarial error").order for name in own}
+    assert orders == {
+        "baseline": "as in the paper",
+        "icn": "as in the paper: baseline; reversed: winn",
+        "winn": "as in the paper: baseline; reversed: icn",
+    }
+
+
+def test_seeds_are_averaged_and_only_those_of_one_seed_correct_each_other(tmp_path):
+    own = {"b0": 3000, "b1": 3200, "w0": 800, "w1": 1000}
+    both = {("b0", "w0"): 300, ("b1", "w1"): 640, ("w0", "b0"): 400, ("w1", "b1"): 600}
+    counts = {
+        (a, b): (own[a], own[a], own[a]) if a == b else (own[a], 700, both.get((a, b), 0))
+        for a in own
+        for b in own
+    }
+    methods = {"b": "baseline", "w": "winn"}
+    models = [
+        describe_model(name, method=methods[name[0]], group=methods[name[0]], seed=int(name[1]))
+        for name in own
+    ]
+    results = load_results(make_results(tmp_path / "r", make_evaluation(counts), models=models))
+    table = figures(results)
+    row = figure(table, "winn", "adversarial error")
+    assert (row["mean"], row.seeds, row.n) == (pytest.approx(0.09), 2, 10_000)
+    assert row.sd == pytest.approx(0.02 / math.sqrt(2))
+    assert (row.low, row.high) == pytest.approx(rate(900, 10_000)[1:])
+    row = figure(table, "winn", "correction by it of the baseline's errors")
+    assert row["mean"] == pytest.approx((0.9 + 0.8) / 2)
+    row = figure(table, "winn", "correction by the baseline of its errors")
+    assert row["mean"] == pytest.approx((0.5 + 0.4) / 2)
+
+
+def test_the_table_has_the_papers_layout(published):
+    (table,) = reproduction_tables(ATTACKED, figures(published), "Budget 'quick': minutes.")
+    assert table.title == "Table 3, epsilon 0.125"
+    assert table.header[:7] == [
+        "data", "network", "method", "adversarial error, %", "paper",
+        "correction by it of the baseline's errors, %", "paper",
+    ]  # fmt: skip
+    assert table.rows[0] == [
+        "mnist", "vanilla", "baseline", "32.41 [31.50, 33.33]", "32.41", "-", "-", "-", "-",
+        "as in the paper", "-", "1", "20", "0.50",
+    ]  # fmt: skip
+    assert table.rows[1][3:5] == ["7.99 [7.47, 8.54]", "7.99"]
+    assert table.rows[1][9:] == ["as in the paper", "as in the paper", "1", "10", "2.00"]
+    assert "the authors' code" in table.note
+    assert table.note.startswith("Budget 'quick': minutes.")
+
+
+def test_other_data_than_the_papers_are_named(tmp_path):
+    results = load_results(make_results(tmp_path / "r", dataset="mnist5k"))
+    (table,) = reproduction_tables(ATTACKED, figures(results), "")
+    assert table.rows[1][0] == "mnist5k"
+    assert "Ours are of mnist5k (10000 test images), the paper's of mnist" in table.note
+
+
+def test_without_data_the_papers_figures_stand_alone():
+    svhn = TARGETS["table4"].groups[0]
+    table = figures_of(TARGETS["table4"], [Reproduced(svhn, None, {})])
+    first, second = reproduction_tables(TARGETS["table4"], table, "")
+    assert (first.title[-13:], second.title[-14:]) == ("epsilon 0.005", "epsilon 0.0025")
+    assert first.rows[1][2:9] == [
+        "winn", "not run: no data", "19.53", "not run: no data", "74.39", "not run: no data",
+        "51.37",
+    ]  # fmt: skip
+    assert first.rows[1][-3:] == ["-", "-", "-"]
+
+
+def test_targets_have_every_row_of_the_papers_tables():
+    text = resources.files("winnrobust.reporting").joinpath("paper_tables.json").read_text()
+    paper = json.loads(text)
+    test_errors = paper["table2_test_error_percent"]
+    wanted = {
+        "table2": [row["error"] for data in ("mnist", "svhn") for row in test_errors[data]],
+        "table3": [row["adversarial_error"] for row in paper["table3_mnist_fgsm_percent"]["rows"]],
+        "table4": [row["adversarial_error"] for row in paper["table4_svhn_fgsm_percent"]["rows"]],
+    }
+    for name, percents in wanted.items():
+        target = TARGETS[name]
+        table = figures_of(target, [Reproduced(group, None, {}) for group in target.groups])
+        errors = table[table.quantity.isin(["test error", "adversarial error"])]
+        for _, part in errors.groupby("epsilon"):
+            assert sorted(100 * part.paper) == pytest.approx(sorted(percents))
+
+
+def test_budgets_have_epochs_for_every_network_that_a_target_needs():
+    for budget in BUDGETS.values():
+        assert {group.arch for target in TARGETS.values() for group in target.groups} <= set(
+            budget.epochs
+        )
