@@ -161,7 +161,10 @@ def test_gdl_learns_log_odds_and_each_stage_goes_on_from_the_last(network, digit
         assert losses[-1] < 0.5 * losses[-6]
         newest = method.pool.images[:, -2:].clone()
         assert torch.equal(method._starts(epoch, 0), newest)
-        made = method.end_epoch(network, epoch, ignore).negatives
+        end = method.end_epoch(network, epoch, ignore)
+        made = end.negatives
+        assert "gdl_threshold_low" in end.metrics
+        assert "threshold_low" not in end.metrics, "the model file would take it for the CNN's"
         assert (made - newest).abs().max() <= 4 * 0.02 * 4  # a few of Adam's steps away
         assert method.stage is None
     assert not torch.equal(*first_weights)

@@ -7,6 +7,8 @@ model so far, starting with a reference distribution p_0:
     p_t(x | y) proportional to p_(t-1)(x | y) * q_t(real | x, y) / q_t(pseudo-negative | x, y).
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,7 +16,7 @@ from torch import Tensor
 from winnrobust.config import TrainConfig
 from winnrobust.methods.discrimination import discriminate
 from winnrobust.methods.introspective import Introspective
-from winnrobust.methods.method import Batch, Losses
+from winnrobust.methods.method import Batch, EpochEnd, Losses
 from winnrobust.methods.side_network import SideNetwork
 from winnrobust.models import IntrospectiveNetwork, build
 from winnrobust.synthesis import Goal, class_score, near
@@ -64,6 +66,14 @@ class Gdl(Introspective):
         self.stage.descend(loss)
         self.score_means.append(batch.mean(real_scores.detach()))
         return loss
+
+    def end_epoch(
+        self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+    ) -> EpochEnd:
+        """As ever, but the thresholds are no range of the CNN's scores, which draws no samples."""
+        end = super().end_epoch(network, epoch, tell)
+        named = {name.replace("threshold", "gdl_threshold"): x for name, x in end.metrics.items()}
+        return end._replace(metrics=named)
 
     def _goal(self, classes: Tensor, thresholds: Tensor) -> Goal:
         """As ICN's, but here a class competes with its pseudo-negatives alone, not with others."""
