@@ -19,6 +19,8 @@ COMMANDS = {
     "attacks": "List the attacks: threat model, cost, source.",
     "models": "List the trained models that come along.",
     "synthesize": "Draw samples from a trained WINN.",
+    "detect": "Do models notice adversarial and foreign images?",
+    "quality": "Score samples by a classifier.",
     "texture": "Draw a texture of any size after a picture.",
     "compare": "Train both methods, attack both, write the report.",
     "reproduce": "Train, attack and write what a table of the paper needs.",

@@ -3,6 +3,8 @@
 from winnrobust.workflows.attacking import AttackSettings, attack_runs
 from winnrobust.workflows.candidates import ForeignModel
 from winnrobust.workflows.comparing import compare
+from winnrobust.workflows.detecting import detect_others, detection_table, detection_text
+from winnrobust.workflows.quality import judge_quality, quality_text
 from winnrobust.workflows.reproducing import reproduce
 from winnrobust.workflows.runs import (
     new_run_path,
@@ -20,10 +22,15 @@ __all__ = [
     "ForeignModel",
     "attack_runs",
     "compare",
+    "detect_others",
+    "detection_table",
+    "detection_text",
+    "judge_quality",
     "new_run_path",
     "newest_of_each_method",
     "newest_or_shipped",
     "newest_run_like",
+    "quality_text",
     "reproduce",
     "resume_run",
     "stamp",

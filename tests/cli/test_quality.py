@@ -1,0 +1,98 @@
+"""`winnrobust quality` as a user types it."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import assert_one_line, winnrobust
+from winnrobust.data import load_dataset
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory):
+    """Forty training images as samples, half of them with a wrong class."""
+    split = load_dataset("mnist5k").train.first(40)
+    labels = np.where(np.arange(40) < 20, split.labels, (split.labels + 1) % 10)
+    path = tmp_path_factory.mktemp("quality") / "samples.npz"
+    np.savez(path, images=split.images, labels=labels)
+    return path
+
+
+def test_copies_are_found_out(runs, copies, tmp_path):
+    out = tmp_path / "quality"
+    result = winnrobust("quality", copies, "--classifier", runs / "baseline", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "40 samples" in result.output
+    assert "seen as what it was made as" in result.output
+    found = json.loads((out / "quality.json").read_text())["quality"]
+    assert found["nearest"] == 0 < found["real_nearest"]
+    assert found["n"] == 40
+    assert Image.open(out / "neighbours.png").size == (20 * 30 + 2, 2 * 30 + 2)
+    pixels = np.asarray(Image.open(out / "neighbours.png"))
+    assert (pixels[2:30] == pixels[32:60]).all(), "each copy above its original"
+
+
+def test_samples_without_classes_are_not_asked_for_them(runs, copies, tmp_path):
+    path = tmp_path / "samples.npz"
+    told = np.array(json.dumps({"header": {"num_classes": 1}}))
+    with np.load(copies) as arrays:
+        np.savez(path, images=arrays["images"], labels=0 * arrays["labels"], provenance=told)
+    result = winnrobust("quality", path, "--classifier", runs / "baseline")
+    assert result.exit_code == 0, result.output
+    assert "seen as" not in result.output
+
+
+def test_bad_input_ends_in_one_line(runs, copies, tmp_path):
+    classifier = ("--classifier", runs / "baseline")
+    few = tmp_path / "few.npz"
+    np.savez(few, images=np.zeros((5, 28, 28), np.uint8), labels=np.zeros(5, int))
+    wide = tmp_path / "wide.npz"
+    np.savez(wide, images=np.zeros((30, 32, 32), np.uint8), labels=np.zeros(30, int))
+    assert_one_line(winnrobust("quality", few, *classifier), "5 samples; 20 to 1000 can be judged")
+    assert_one_line(winnrobust("quality", wide, *classifier), "have the shape (1, 32, 32)")
+    assert_one_line(winnrobust("quality", tmp_path, *classifier), "must be an .npz file")
+    (tmp_path / "bad.npz").write_text("no arrays")
+    assert_one_line(winnrobust("quality", tmp_path / "bad.npz", *classifier), "not a whole .npz")
+    result = winnrobust("quality", copies, "--classifier", tmp_path / "none")
+    assert_one_line(result, "does not exist")
+    assert_one_line(winnrobust("quality", copies, *classifier, "--out", runs), "already exists")
+
+
+def test_the_inception_score_says_what_it_needs(runs, copies, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    result = winnrobust("quality", copies, "--classifier", runs / "baseline", "--inception")
+    assert_one_line(result, "pip install 'winnrobust[quality]'")
+
+
+def test_the_inception_score_comes_from_torch_fidelity(runs, copies, monkeypatch):
+    class Fidelity:
+        @staticmethod
+        def calculate_metrics(input1, input2, **settings):
+            assert (len(input1), len(input2)) == (40, 3500)
+            assert input1[0].shape == (3, 28, 28)
+            assert settings["samples_shuffle"] is False
+            return {
+                "inception_score_mean": 2.5,
+                "inception_score_std": 0.25,
+                "frechet_inception_distance": 31.0,
+            }
+
+    monkeypatch.setitem(sys.modules, "torch_fidelity", Fidelity)
+    result = winnrobust("quality", copies, "--classifier", runs / "baseline", "--inception")
+    assert result.exit_code == 0, result.output
+    assert "2.50 ± 0.25" in result.output
+    assert "31.00" in result.output
+
+
+def test_a_network_that_cannot_be_fetched_is_named(runs, copies, monkeypatch):
+    class Fidelity:
+        @staticmethod
+        def calculate_metrics(**settings):
+            raise OSError("no route to host")
+
+    monkeypatch.setitem(sys.modules, "torch_fidelity", Fidelity)
+    result = winnrobust("quality", copies, "--classifier", runs / "baseline", "--inception")
+    assert_one_line(result, "no route to host", "leave out --inception")

@@ -1,0 +1,58 @@
+"""`winnrobust quality`."""
+
+from pathlib import Path
+
+import click
+
+from winnrobust import workflows
+from winnrobust.cli.options import data_root_option, device_option
+from winnrobust.devices import resolve_device
+from winnrobust.progress import say
+
+
+@click.command()
+@click.argument("samples", type=click.Path(path_type=Path))
+@click.option(
+    "--classifier",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Run folder or model file of a classifier that had no part in making them.",
+)
+@click.option(
+    "--inception",
+    is_flag=True,
+    help="Compute the Inception score and FID, too, by torch-fidelity (pip install"
+    " 'winnrobust[quality]'; it downloads a network).",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for quality.json and neighbours.png."
+)
+@data_root_option
+@device_option
+def quality(
+    samples: Path,
+    classifier: Path,
+    inception: bool,
+    out: Path | None,
+    data_root: Path | None,
+    device: str,
+) -> None:
+    """Score SAMPLES, an .npz file of 'winnrobust synthesize'.
+
+    A classifier of the same data judges them beside as many test images: how certain and varied its
+    answers are, how its features are distributed, how often it sees the class asked for; and how
+    near the closest training images are.
+
+    \b
+    winnrobust synthesize runs/winn --n 1000 --out samples.npz
+    winnrobust quality samples.npz --classifier runs/baseline
+    """
+    found, scores = workflows.judge_quality(
+        samples,
+        classifier,
+        resolve_device(device),
+        out=out,
+        data_root=data_root,
+        inception=inception,
+    )
+    say(workflows.quality_text(found, scores))

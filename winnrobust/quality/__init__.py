@@ -1,0 +1,15 @@
+"""How good samples are: the usual scores on a classifier of ours, its opinion, copies of images."""
+
+from winnrobust.quality.formulas import classifier_score, frechet_distance
+from winnrobust.quality.inception import inception_scores
+from winnrobust.quality.judging import Quality, judge_samples
+from winnrobust.quality.neighbours import nearest
+
+__all__ = [
+    "Quality",
+    "classifier_score",
+    "frechet_distance",
+    "inception_scores",
+    "judge_samples",
+    "nearest",
+]

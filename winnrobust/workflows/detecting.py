@@ -1,0 +1,181 @@
+"""`winnrobust detect`: models, real and other images in, areas under ROC curves out."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from winnrobust import distributed, provenance
+from winnrobust.data import DATASETS, to_unit
+from winnrobust.devices import device_of
+from winnrobust.errors import InputError
+from winnrobust.evaluation.detection import (
+    KNOWING,
+    STEPS,
+    Detector,
+    detect,
+    energy,
+    largest_probability,
+)
+from winnrobust.evaluation.inputs import checked_attacks
+from winnrobust.files import check_free, write_json, write_text
+from winnrobust.models import IntrospectiveNetwork
+from winnrobust.progress import counted, say
+from winnrobust.reporting.table import MISSING, Table, to_text
+from winnrobust.user_data import load_user_data
+from winnrobust.workflows.candidates import Candidate, load_candidates
+from winnrobust.workflows.shared import load_data, results_folder
+
+CRITIC, PROBABILITY, ENERGY = "critic", "softmax", "energy"
+
+TRAIN_THE_CRITIC = ("winn",)
+"""Methods with labels whose critic means something."""
+
+FEWEST = 20
+"""Real images, half of which are attacked."""
+
+
+def detect_others(
+    paths: Sequence[Path],
+    device: torch.device,
+    *,
+    attacks: Sequence[str],
+    epsilon: float,
+    foreign: Sequence[str] = (),
+    steps: int = STEPS,
+    limit: int | None = None,
+    seed: int = 0,
+    data_root: Path | None = None,
+    out: Path | None = None,
+) -> pd.DataFrame:
+    """Measure how well models tell the test images of their data from others.
+
+    Args:
+        paths: run folders or model files of classifiers of ours, trained on the same data.
+        attacks: names of attacks in the L-infinity norm.
+        epsilon: of the attacks.
+        foreign: data sets by name, folders or .npz files.
+        steps: of the attack that knows the detector.
+        limit: how many of the first test images, of each data set.
+        out: a folder that does not exist yet, for detection.csv and manifest.json.
+
+    Raises:
+        InputError: the models or images cannot be used, or `out` exists.
+    """
+    if out is not None and distributed.is_first():
+        check_free(out)
+    chosen = checked_attacks(attacks) if attacks else []
+    for attack in chosen:
+        if attack.norm != "Linf" or attack.access == "transfer":
+            raise InputError(
+                f"attack {attack.name} cannot be used here; attacks must be in the L-infinity norm"
+                " and need no other model"
+            )
+    candidates = load_candidates(paths)
+    trained_on = list(dict.fromkeys(candidate.dataset for candidate in candidates))
+    if len(trained_on) > 1 or trained_on[0] is None:
+        raise InputError("the models must be trained on one data set")
+    dataset = load_data(trained_on[0], data_root)
+    test = dataset.test.first(limit)
+    if len(test) < FEWEST:
+        raise InputError(f"--limit must be at least {FEWEST}; half of the images are attacked")
+    others = {}
+    for name in foreign:
+        label, pictures = _foreign(name, data_root, limit)
+        if pictures.shape[1:] != test.images.shape[1:]:
+            raise InputError(
+                f"the images of {name} have the shape {tuple(pictures.shape[1:])}, those of"
+                f" {dataset.name} {tuple(test.images.shape[1:])}"
+            )
+        others[label] = pictures
+    say(f"detecting others than {len(test)} test images of {dataset.name} ({device})")
+    with counted("detect", "image") as progress:
+        table = detect(
+            {candidate.name: candidate.module for candidate in candidates},
+            {candidate.name: _detectors(candidate) for candidate in candidates},
+            to_unit(test.images),
+            test.labels,
+            foreign=others,
+            attacks=chosen,
+            epsilon=epsilon,
+            steps=steps,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
+    if out is not None:
+        with results_folder(out) as folder:
+            if distributed.is_first():
+                told = provenance.describe(device) | {
+                    "models": {each.name: each.provenance for each in candidates},
+                    "data": {"name": dataset.name, "n": len(test), "sha256": test.sha256()},
+                    "foreign": {name: len(pictures) for name, pictures in others.items()},
+                    "epsilon": epsilon,
+                    "steps": steps,
+                    "seed": seed,
+                }
+                write_json(folder / "manifest.json", told)
+                write_text(folder / "detection.csv", table.to_csv(index=False))
+    return table
+
+
+def _detectors(candidate: Candidate) -> Mapping[str, Detector]:
+    """What a model detects with: its critic, if it trained one, and what its logits give."""
+    found: dict[str, Detector] = {PROBABILITY: largest_probability, ENERGY: energy}
+    network = candidate.module
+    if candidate.told["method"] in TRAIN_THE_CRITIC and isinstance(network, IntrospectiveNetwork):
+        found = {CRITIC: _critic_of(network), **found}
+    return found
+
+
+def _critic_of(network: IntrospectiveNetwork) -> Detector:
+    def critic(logits: Tensor) -> Tensor:
+        values: Tensor = network.critic(logits.to(device_of(network.critic)))
+        return values.squeeze(1).to(logits.device)
+
+    return critic
+
+
+def _foreign(name: str, data_root: Path | None, limit: int | None) -> tuple[str, Tensor]:
+    """The images of other data, and what they are called."""
+    if name in DATASETS:
+        return name, to_unit(load_data(name, data_root).test.first(limit).images)
+    path = Path(name)
+    return path.resolve().stem, to_unit(load_user_data(path, limit).images.images)
+
+
+def detection_table(table: pd.DataFrame) -> Table:
+    """The areas, a row for each model and detector, a column for each kind of other images."""
+    kinds = list(dict.fromkeys(zip(table.against, table.epsilon, strict=True)))
+    header = ["model", "detector", *(_kind(*kind) for kind in kinds)]
+    rows = []
+    for (model, detector), own in table.groupby(["model", "detector"], sort=False):
+        cells = own.set_index(["against", "epsilon"])
+        rows.append([model, detector, *(_cell(cells.loc[kind]) for kind in kinds)])
+    note = (
+        "Area under the ROC curve, in %, with 95 % intervals (DeLong): 50 says nothing, below it"
+        " the others look more real than the real ones. Adversarial examples count where they broke"
+        " the model; the number in brackets says how many did. The attack that knows the detector"
+        " looks for errors that it takes for real images."
+    )
+    return Table("Are others noticed?", header, rows, note)
+
+
+def _kind(against: str, epsilon: float) -> str:
+    if against == KNOWING:
+        return f"attack that knows the detector, {epsilon:g}"
+    return against if epsilon == 0 else f"{against} {epsilon:g}"
+
+
+def _cell(row: pd.Series) -> str:
+    if row.auroc != row.auroc:
+        return MISSING
+    low, value, high = (f"{100 * row[name]:.1f}" for name in ("auroc_low", "auroc", "auroc_high"))
+    return f"{value} [{low}, {high}] ({row.n_other:.0f})"
+
+
+def detection_text(table: pd.DataFrame) -> str:
+    """What was found, for a terminal."""
+    return to_text([detection_table(table)])

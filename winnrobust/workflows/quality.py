@@ -1,0 +1,125 @@
+"""`winnrobust quality`: samples and a classifier in, scores and nearest neighbours out."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+import torchvision
+
+from winnrobust import distributed, provenance
+from winnrobust.checkpoint import load_model
+from winnrobust.data import ImageSplit, to_unit
+from winnrobust.errors import InputError
+from winnrobust.files import check_free, replacing, write_json
+from winnrobust.progress import counted, say
+from winnrobust.quality import Quality, inception_scores, judge_samples, nearest
+from winnrobust.reporting.table import Table, share_text, to_text
+from winnrobust.run_folder import RunFolder
+from winnrobust.user_data import load_user_data
+from winnrobust.workflows.shared import load_data, results_folder
+
+SHOWN = 20
+"""Samples that are shown with their nearest training images."""
+
+
+def judge_quality(
+    samples: Path,
+    classifier: Path,
+    device: torch.device,
+    *,
+    out: Path | None = None,
+    data_root: Path | None = None,
+    inception: bool = False,
+) -> tuple[Quality, dict[str, float]]:
+    """Judge a file of samples and, if asked, write what was found to a folder.
+
+    Args:
+        samples: an .npz file, as `winnrobust synthesize` writes it.
+        classifier: a run folder or model file, of the data set that the samples are like.
+        out: a folder that does not exist yet, for quality.json and neighbours.png.
+        inception: whether the Inception score and FID are computed, too.
+
+    Raises:
+        InputError: the files cannot be used, or `out` exists.
+    """
+    if out is not None and distributed.is_first():
+        check_free(out)
+    if samples.suffix != ".npz":
+        raise InputError(f"{samples} must be an .npz file, as 'winnrobust synthesize' writes it")
+    made = load_user_data(samples).images
+    told = _provenance(samples)
+    network, info = load_model(RunFolder(classifier).model if classifier.is_dir() else classifier)
+    if info.num_classes == 1:
+        raise InputError(f"{classifier} was trained without labels; it judges no samples")
+    dataset = load_data(info.dataset, data_root)
+    labelled = told.get("header", {}).get("num_classes") != 1
+    say(f"judging {len(made)} samples of {samples} by {classifier} ({device})")
+    with counted("judge", "image") as progress:
+        quality = judge_samples(
+            network, made, labelled, dataset.train, dataset.test, device, progress
+        )
+    scores = inception_scores(made.images, dataset.train.images, device) if inception else {}
+    if out is not None:
+        with results_folder(out) as folder:
+            if distributed.is_first():
+                described = provenance.describe(device) | {
+                    "samples": {"path": str(samples), "made": told},
+                    "classifier": {"path": str(classifier), "header": asdict(info)},
+                    "quality": asdict(quality) | scores,
+                }
+                write_json(folder / "quality.json", described)
+                neighbours_picture(folder / "neighbours.png", made.images, dataset.train)
+    return quality, scores
+
+
+def neighbours_picture(path: Path, samples: torch.Tensor, train: ImageSplit) -> None:
+    """Draw the first samples in a row, and below each its nearest training image."""
+    shown = samples[:SHOWN]
+    _, numbers = nearest(shown, train.images)
+    both = torch.cat([to_unit(shown), to_unit(train.images[numbers])])
+    with replacing(path) as temporary:
+        torchvision.utils.save_image(both, temporary, nrow=len(shown))
+
+
+def quality_text(quality: Quality, scores: dict[str, float]) -> str:
+    """What was found, for a terminal."""
+    n = quality.n
+    rows = [
+        ["classifier score", f"{quality.score:.2f} ± {quality.score_sd:.2f}",
+         f"{quality.real_score:.2f} ± {quality.real_score_sd:.2f}"],
+        ["Fréchet distance of its features", f"{quality.distance:.2f}",
+         f"{quality.real_distance:.2f}"],
+        ["nearest training image (median)", f"{quality.nearest:.2f}",
+         f"{quality.real_nearest:.2f}"],
+    ]  # fmt: skip
+    if quality.agreement is not None and quality.real_agreement is not None:
+        rows.append(
+            [
+                "seen as what it was made as",
+                share_text(*quality.agreement, n),
+                share_text(*quality.real_agreement, n),
+            ]
+        )
+    if scores:
+        told = f"{scores['inception_score']:.2f} ± {scores['inception_score_sd']:.2f}"
+        rows += [["Inception score", told, ""], ["FID", f"{scores['fid']:.2f}", ""]]
+    note = (
+        "Scores have the formulas of the Inception score and FID, on this classifier instead of an"
+        " Inception network: they compare nothing but samples judged by it, as many of them."
+    )
+    header = ["", f"{n} samples", f"{n} test images"]
+    return to_text([Table("Quality", header, rows, note)])
+
+
+def _provenance(samples: Path) -> dict[str, Any]:
+    """What `winnrobust synthesize` wrote about samples; nothing where others made the file."""
+    try:
+        with np.load(samples, allow_pickle=False) as arrays:
+            told = json.loads(str(arrays["provenance"])) if "provenance" in arrays else {}
+    except (ValueError, OSError, BadZipFile):
+        return {}
+    return told if isinstance(told, dict) else {}
