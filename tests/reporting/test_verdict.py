@@ -108,10 +108,19 @@ def test_what_depends_on_epsilon_says_where():
         "Whether winn is more robust than baseline depends on epsilon: under pgd, the only attack"
         " tried, it is more robust at epsilon 0.03 and 0.06; no difference beyond noise at epsilon"
         " 0.25; it is less robust at epsilon 0.125.",
-        "winn against baseline: pgd error 35.0 % [32.1, 38.0] against 70.0 % [67.1, 72.8] at"
-        " epsilon 0.06; pgd error 100.0 % [99.6, 100.0] against 100.0 % [99.6, 100.0] at epsilon"
-        " 0.25; pgd error 90.0 % [88.0, 91.7] against 80.0 % [77.4, 82.4] at epsilon 0.125.",
+        "winn against baseline: pgd error 10.0 % [8.3, 12.0] against 40.0 % [37.0, 43.1] at"
+        " epsilon 0.03, pgd error 35.0 % [32.1, 38.0] against 70.0 % [67.1, 72.8] at epsilon 0.06;"
+        " pgd error 100.0 % [99.6, 100.0] against 100.0 % [99.6, 100.0] at epsilon 0.25; pgd error"
+        " 90.0 % [88.0, 91.7] against 80.0 % [77.4, 82.4] at epsilon 0.125.",
     ]
+
+
+def test_with_many_epsilons_only_the_largest_has_its_figures():
+    few = attacked(*(("pgd", epsilon, 400, 100) for epsilon in (0.1, 0.2, 0.3)))
+    assert few.claims[0].count("[37.0, 43.1]") == 3
+    many = attacked(*(("pgd", epsilon, 400, 100) for epsilon in (0.1, 0.4, 0.2, 0.3)))
+    assert many.claims[0].count("[37.0, 43.1] at epsilon 0.4") == 1
+    assert many.claims[0].count("[37.0, 43.1]") == 1
 
 
 def test_single_attacks_that_say_something_else_are_told_after_what_depends_on_epsilon():

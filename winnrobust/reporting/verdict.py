@@ -19,6 +19,9 @@ from winnrobust.reporting.trust import VERBS, trust, unmasked, untested, warning
 NO_WHITE_BOX = (
     "No attack that uses the models' gradients was tried; one that does may find many more errors."
 )
+FIGURES = 3
+"""With more epsilons than this the verdict gives the figures of the largest ones alone."""
+
 ONE_SEED = "Each method was trained once; another seed may come out differently."
 
 Tried = dict[Level, list[Case]]
@@ -102,7 +105,7 @@ def _comparison(
         if sign in signs.values()
     }
     figures = {
-        sign: _figures(results, model, reference, _last_of_each_norm(levels), deciding)
+        sign: _figures(results, model, reference, _told(levels), deciding)
         for sign, levels in levels_of.items()
     }
     if len(levels_of) > 1:
@@ -193,6 +196,11 @@ def _figures(
         noun = "worst-case error" if case.attack == WORST_CASE else f"{case.attack} error"
         parts.append(f"{noun} {ours} against {theirs}{at}")
     return ", ".join(parts)
+
+
+def _told(levels: Sequence[Level]) -> Sequence[Level]:
+    """Those whose figures the verdict gives: all while they are few."""
+    return levels if len(levels) <= FIGURES else _last_of_each_norm(levels)
 
 
 def _last_of_each_norm(levels: Sequence[Level]) -> list[Level]:
