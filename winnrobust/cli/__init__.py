@@ -21,6 +21,7 @@ COMMANDS = {
     "synthesize": "Draw samples from a trained WINN.",
     "detect": "Do models notice adversarial and foreign images?",
     "quality": "Score samples by a classifier.",
+    "gallery": "Write a page of what trained generators make, with scores.",
     "texture": "Draw a texture of any size after a picture.",
     "compare": "Train both methods, attack both, write the report.",
     "reproduce": "Train, attack and write what a table of the paper needs.",

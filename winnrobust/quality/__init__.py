@@ -2,11 +2,12 @@
 
 from winnrobust.quality.formulas import classifier_score, frechet_distance
 from winnrobust.quality.inception import inception_scores
-from winnrobust.quality.judging import Quality, judge_samples
+from winnrobust.quality.judging import Quality, check_count, judge_samples
 from winnrobust.quality.neighbours import nearest
 
 __all__ = [
     "Quality",
+    "check_count",
     "classifier_score",
     "frechet_distance",
     "inception_scores",

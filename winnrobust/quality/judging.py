@@ -47,6 +47,19 @@ class Quality:
     real_nearest: float
 
 
+def check_count(n: int, test: ImageSplit) -> None:
+    """Check that so many samples can be judged.
+
+    Raises:
+        InputError: they are too few, or more than test images.
+    """
+    if not 2 * SPLITS <= n <= len(test):
+        raise InputError(
+            f"there are {n} samples; {2 * SPLITS} to {len(test)} can be judged, as many as"
+            " there are test images to compare them with"
+        )
+
+
 def judge_samples(
     classifier: IntrospectiveNetwork,
     samples: ImageSplit,
@@ -74,11 +87,7 @@ def judge_samples(
             f"the samples have the shape {tuple(samples.images.shape[1:])}, the classifier's images"
             f" {tuple(train.images.shape[1:])}"
         )
-    if not 2 * SPLITS <= n <= len(test):
-        raise InputError(
-            f"there are {n} samples; {2 * SPLITS} to {len(test)} can be judged, as many as"
-            " there are test images to compare them with"
-        )
+    check_count(n, test)
     classifier.to(device).eval()
     total, done = 2 * n + len(train), 0
 

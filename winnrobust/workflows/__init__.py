@@ -4,6 +4,7 @@ from winnrobust.workflows.attacking import AttackSettings, attack_runs
 from winnrobust.workflows.candidates import ForeignModel
 from winnrobust.workflows.comparing import compare
 from winnrobust.workflows.detecting import detect_others, detection_table, detection_text
+from winnrobust.workflows.gallery import make_gallery
 from winnrobust.workflows.quality import judge_quality, quality_text
 from winnrobust.workflows.reproducing import reproduce
 from winnrobust.workflows.runs import (
@@ -26,6 +27,7 @@ __all__ = [
     "detection_table",
     "detection_text",
     "judge_quality",
+    "make_gallery",
     "new_run_path",
     "newest_of_each_method",
     "newest_or_shipped",

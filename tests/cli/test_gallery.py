@@ -1,0 +1,92 @@
+"""`winnrobust gallery` as a user types it."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import assert_one_line, winnrobust
+
+SMALL = [
+    "--epochs", "1", "--start-images", "4", "--iteration-images", "250", "--iteration-passes", "1",
+    "--negatives-per-class", "3", "--synthesis-max-steps", "2", "--device", "cpu",
+]  # fmt: skip
+DIGITS = ["train", "--unsupervised", "--dataset", "mnist5k", "--limit-train", "100", *SMALL]
+
+
+@pytest.fixture(scope="module")
+def generators(tmp_path_factory):
+    """A folder with a single WINN, a cascade, WGAN-GP, a texture, and a detection table."""
+    folder = tmp_path_factory.mktemp("generators")
+    picture = np.random.default_rng(0).integers(0, 255, (30, 30), dtype=np.uint8)
+    Image.fromarray(picture).save(folder / "my.png")
+    for name, options in (
+        ("single", DIGITS),
+        ("cascade", [*DIGITS, "--cascades", "2"]),
+        ("wgan", [*DIGITS, "--method", "wgan-gp"]),
+        ("texture", ["train", "--unsupervised", "--texture", folder / "my.png", *SMALL,
+                     "--arch", "cnn64", "--width", "0.125", "--image-size", "16"]),
+    ):  # fmt: skip
+        result = winnrobust(*options, "--out", folder / name)
+        assert result.exit_code == 0, result.output
+    (folder / "detection").mkdir()
+    row = {"model": "winn", "detector": "critic", "against": "<fgsm>", "epsilon": 0.125,
+           "n_real": 10, "n_other": 5, "auroc": 0.75, "auroc_low": 0.5,
+           "auroc_high": 0.9}  # fmt: skip
+    pd.DataFrame([row]).to_csv(folder / "detection" / "detection.csv", index=False)
+    (folder / "detection" / "manifest.json").write_text('{"command": "winnrobust detect x"}')
+    return folder
+
+
+def test_one_page_of_everything(runs, generators, tmp_path):
+    out = tmp_path / "report"
+    names = ("single", "cascade", "wgan", "texture")
+    result = winnrobust("gallery", runs / "winn", *(generators / name for name in names),
+                        "--classifier", runs / "baseline", "--n", 20, "--size", "20x16",
+                        "--detection", generators / "detection", "--out", out)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert f"open {out / 'index.html'}" in result.output
+    found = pd.read_csv(out / "scores.csv").generator.tolist()
+    assert found == ["WINN with labels", "WINN-single", "WINN, cascade 2, after 1",
+                     "WINN, cascade 2", "WGAN-GP's critic"]  # fmt: skip
+    assert Image.open(out / "textures" / "texture-my-20x16.png").size == (20, 16)
+    page, text = ((out / name).read_text() for name in ("index.html", "report.md"))
+    for part in ("How good are samples?", "WINN's critic and WGAN-GP's", "Are others noticed?"):
+        assert part in page.replace("&#39;", "'")
+        assert part in text
+    assert "75.0 [50.0, 90.0] (5)" in page
+    assert "<fgsm>" not in page
+    assert 'src="http' not in page
+    links = re.findall(r"\]\((\S+\.png)\)", text)
+    assert len(links) > 10
+    assert all((out / link).is_file() for link in links)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["runs"]["WINN-single"]["config"]["method"] == "winn"
+    assert manifest["quality"]["WINN-single"]["n"] == 20
+    assert "winnrobust detect x" in page
+
+
+def test_textures_alone_need_no_classifier(generators, tmp_path):
+    out = tmp_path / "report"
+    result = winnrobust("gallery", generators / "texture", "--size", "8x8", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert (out / "index.html").is_file()
+    assert not (out / "scores.csv").exists()
+
+
+def test_bad_input_ends_in_one_line(runs, generators, tmp_path):
+    out = tmp_path / "report"
+    single = generators / "single"
+    for arguments, message in (
+        ([single], "name a classifier that judges the samples with --classifier"),
+        ([runs / "baseline"], "method baseline trains no generator"),
+        ([single, "--classifier", single], "was trained without labels; it judges no samples"),
+        ([single, "--classifier", runs / "baseline", "--n", 5], "there are 5 samples"),
+        ([tmp_path], "is not a training run"),
+        ([single, "--classifier", runs / "baseline", "--detection", tmp_path], "is not what"),
+    ):
+        assert_one_line(winnrobust("gallery", *arguments, "--out", out), message)
+        assert not out.exists()
