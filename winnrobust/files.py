@@ -70,8 +70,11 @@ def check_free(path: Path) -> None:
     """Check that `path` does not exist yet or is an empty folder: nothing is ever overwritten.
 
     Raises:
-        InputError: there is something; what an interrupted `new_folder` left does not count.
+        InputError: there is something; what an interrupted `new_folder` left does not count. Or
+            it has no name that something beside it could be renamed to, as `.`.
     """
+    if path.name in ("", ".."):
+        raise InputError(f"'{path}' is no name for something new; choose another --out")
     if path.is_dir() and all(_is_partial(entry) for entry in path.iterdir()):
         return
     if path.exists() or path.is_symlink():

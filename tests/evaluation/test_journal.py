@@ -112,3 +112,17 @@ def test_what_is_missing_completes_what_is_done(n, size, cuts):
 def test_without_anything_done_the_batches_are_the_usual():
     assert journal.missing(7, 3, []) == [range(3), range(3, 6), range(6, 7)]
     assert journal.missing(7, 3, [range(3)]) == [range(3, 6), range(6, 7)]
+
+
+def test_batches_that_overlap_do_not_count_twice(tmp_path):
+    """Two processes with one place for their results may have cut the images differently."""
+    expected = run(MODELS, IMAGES, LABELS, **SETTINGS, batch_size=2)
+    run(MODELS, IMAGES, LABELS, **SETTINGS, batch_size=2, unfinished=tmp_path)
+    run(MODELS, IMAGES, LABELS, **SETTINGS, batch_size=3, unfinished=tmp_path / "other")
+    for file in (tmp_path / "other").iterdir():
+        file.rename(tmp_path / file.name)
+    (tmp_path / "0000000-0000002 (copy).npz").write_bytes(b"")
+    assert journal.finished(tmp_path) == [range(2), range(2, 4), range(4, 5)]
+    (tmp_path / "0000000-0000002.npz").unlink()
+    assert journal.finished(tmp_path) == [range(3), range(3, 5)]
+    assert_equal(run(MODELS, IMAGES, LABELS, **SETTINGS, unfinished=tmp_path), expected)

@@ -1,6 +1,8 @@
 """Judged batches in a folder, one file each, so that an interrupted evaluation goes on."""
 
 import json
+import os
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,14 +19,26 @@ from winnrobust.evaluation.counts import Effort, Judged
 from winnrobust.evaluation.plan import Plan
 from winnrobust.files import replacing
 
+NAME = re.compile(r"(\d+)-(\d+)\.npz")
+"""A batch's file: the number of its first image, and of the first that is not in it any more."""
+
 
 def finished(folder: Path) -> list[range]:
-    """Return the numbers of the images of every batch in `folder`, in their order."""
-    batches = []
-    for file in folder.glob("[0-9]*-[0-9]*.npz"):
-        start, stop = file.stem.split("-")
-        batches.append(range(int(start), int(stop)))
-    return sorted(batches, key=lambda batch: batch.start)
+    """Return the numbers of the images of batches in `folder`, in their order.
+
+    No image is in two of them: where two processes cut the images at other places at the same
+    time, some batches are passed over.
+    """
+    found = sorted(
+        (int(match[1]), int(match[2]))
+        for match in map(NAME.fullmatch, os.listdir(folder) if folder.exists() else ())
+        if match
+    )
+    batches: list[range] = []
+    for start, stop in found:
+        if start >= (batches[-1].stop if batches else 0):
+            batches.append(range(start, stop))
+    return batches
 
 
 def missing(n: int, size: int, done: Iterable[range]) -> list[range]:

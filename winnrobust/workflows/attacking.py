@@ -85,10 +85,11 @@ def attack_runs(
     data: Path | None = None,
     data_root: Path | None = None,
     limit: int | None = None,
+    place: Path | None = None,
 ) -> Evaluation:
     """Attack models with each other as judges and write the results to `out`.
 
-    What an interrupted call finished is kept beside `out`; the same call goes on from there.
+    What an interrupted call finished is kept; the same call goes on from there.
 
     Args:
         paths: run folders or model files of ours.
@@ -96,6 +97,7 @@ def attack_runs(
         dataset: name of a data set whose test images are attacked; None for that trained on.
         data: a folder or file with images of the user's own instead.
         limit: how many of the first images; None for all.
+        place: what is finished is kept beside it; None for `out`. It is what the user calls --out.
 
     Raises:
         InputError: models or data cannot be used, or `out` exists; before any long work.
@@ -111,7 +113,7 @@ def attack_runs(
     say_what_differs(candidates)
     check_fit(candidates, attacks, test.split, device)
     what = _what(candidates, test, settings)
-    with resumable(out, what, device) as unfinished, results_folder(out) as folder:
+    with resumable(place or out, what, device) as unfinished, results_folder(out) as folder:
         told = ", ".join(f"{candidate.name} ({candidate.path})" for candidate in candidates)
         say(f"attacking {told} on {len(test.split)} test images of {test.name} ({device})")
         done = distributed.from_first(unfinished.images())

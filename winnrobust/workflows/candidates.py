@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from winnrobust import zoo
@@ -195,6 +196,7 @@ def _load_foreign(foreign: ForeignModel) -> Candidate:
             "model": foreign.spec,
             "weights": None if foreign.weights is None else str(foreign.weights),
             "files_sha256": hashes,
+            "state_sha256": _state_sha256(module),
             "preprocessing": asdict(foreign.preprocessing),
         }
     }
@@ -223,6 +225,16 @@ def _parameters(module: nn.Module) -> int:
 def _file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _state_sha256(module: nn.Module) -> str:
+    """Hash the weights in memory: a factory may draw others at every call."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(name.encode())
+        if isinstance(value, torch.Tensor) and not value.is_quantized:
+            digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def say_what_differs(candidates: Sequence[Candidate]) -> None:

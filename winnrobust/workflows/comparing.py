@@ -51,6 +51,7 @@ def compare(
             settings,
             device,
             data_root=data_root,
+            place=out,
         )
         if distributed.is_first():
             write_report([folder / "results"], folder)

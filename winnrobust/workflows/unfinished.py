@@ -41,7 +41,13 @@ class Unfinished:
         file = _diagnosis(self.folder)
         if not distributed.from_first(file.exists()):
             return None
-        return pd.DataFrame(read_json(file), columns=list(DIAGNOSIS_COLUMNS))
+        try:
+            rows = [[row[name] for name in DIAGNOSIS_COLUMNS] for row in read_json(file)]
+        except (InputError, LookupError, TypeError):
+            raise InputError(
+                f"{file} is damaged; remove it, and the diagnosis is made again"
+            ) from None
+        return pd.DataFrame(rows, columns=list(DIAGNOSIS_COLUMNS))
 
     def images(self) -> int:
         """Return how many images are done."""
@@ -56,6 +62,7 @@ def resumable(out: Path, what: dict[str, Any], device: torch.device) -> Iterator
     block, but for what is done if that is interrupted.
 
     Args:
+        out: the same in all processes of a job, and what a user would give as --out to go on.
         what: is evaluated, and how: all that decides the results.
 
     Raises:
@@ -83,21 +90,37 @@ def _open(out: Path, what: dict[str, Any], device: torch.device) -> Unfinished:
         distributed.wait_for_all()
         return Unfinished(folder, read_json(file)["sessions"])
     what = json.loads(json.dumps(what))
-    sessions = []
+    sessions: list[dict[str, Any]] = []
     if file.exists():
-        stored = read_json(file)
-        differing = [name for name in what if stored["what"].get(name) != what[name]]
+        stored, sessions, command = _read(file)
+        # As text, because the order of the models counts.
+        differing = [
+            name for name in what if json.dumps(stored.get(name)) != json.dumps(what[name])
+        ]
         if differing:
             raise InputError(
                 f"{folder} holds an interrupted evaluation with other {' and '.join(differing)}, of"
-                f" '{stored['sessions'][0]['command']}'; finish it with that command, remove the"
-                " folder, or choose another --out"
+                f" '{command}'; finish it with that command, remove the folder, or choose another"
+                " --out"
             )
-        sessions = stored["sessions"]
+    elif folder.exists():
+        shutil.rmtree(folder)  # nobody knows what its batches are of
     sessions.append(provenance.describe(device))
     write_json(file, {"what": what, "sessions": sessions})
     distributed.wait_for_all()
     return Unfinished(folder, sessions)
+
+
+def _read(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
+    """Return what is evaluated, the sessions, and the command of the first."""
+    try:
+        stored = read_json(file)
+        return dict(stored["what"]), list(stored["sessions"]), stored["sessions"][0]["command"]
+    except (InputError, LookupError, TypeError, ValueError):
+        raise InputError(
+            f"{file} is damaged, so nobody knows what was evaluated there; remove the folder, or"
+            " choose another --out"
+        ) from None
 
 
 def _diagnosis(folder: Path) -> Path:
