@@ -1,5 +1,7 @@
 """What many tests share: tiny data, real digits, a really trained network."""
 
+import os
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,10 @@ from torch import Tensor, nn
 
 from winnrobust.data import Dataset, ImageSplit, load_dataset, to_unit
 from winnrobust.models import build
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, and of those that it starts
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")
