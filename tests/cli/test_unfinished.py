@@ -1,5 +1,6 @@
 """Going on with an interrupted evaluation: with the same one only, whatever lies there."""
 
+import json
 import shutil
 import sys
 
@@ -108,6 +109,24 @@ def test_a_damaged_diagnosis_is_named(interrupt, content):
     (left / "diagnosis.json").write_text(content)
     result = winnrobust("attack", *ONE, *IMAGES, "--out", "out")
     assert_one_line(result, "diagnosis.json is damaged; remove it")
+
+
+def test_going_on_with_another_version_is_noted(interrupt):
+    left = interrupt(*ONE, "--time-budget", "inf")
+    stored = json.loads((left / "evaluation.json").read_text())
+    stored["sessions"][0]["commit"] = "0123abc"
+    (left / "evaluation.json").write_text(json.dumps(stored))
+    result = attack(*ONE, "--time-budget", "inf")
+    assert result.exit_code == 0, result.output
+    assert "another version of winnrobust (commit 0123abc)" in result.output
+
+
+def test_a_diagnosis_alone_is_kept_too(folder, monkeypatch):
+    monkeypatch.setattr(harness, "_judge_batch", stopped_after(0))
+    result = winnrobust("attack", *ONE, "--dataset", "mnist5k", "--limit", 2, "--out", "out")
+    assert result.exit_code == 130
+    assert "the diagnosis is done: the same command with --out out goes on" in result.output
+    assert (folder / ".out.unfinished" / "diagnosis.json").exists()
 
 
 @pytest.mark.parametrize("out", [".", ".."])

@@ -12,7 +12,7 @@ from winnrobust.errors import InputError
 from winnrobust.foreign import Preprocessing
 from winnrobust.workflows import ForeignModel
 
-NAME = re.compile(r"[\w.+-]+(@\d+)?")
+NAME = re.compile(r"[\w.+-]+(@(0|[1-9]\d*))?")
 """What a model may be called: it must stand in a list of attacks, as transfer:NAME."""
 
 

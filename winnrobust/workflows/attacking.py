@@ -1,5 +1,6 @@
 """`winnrobust attack`: models and images in, a results folder out."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -288,6 +289,6 @@ def _told(settings: AttackSettings) -> dict[str, Any]:
         "epsilons_l2": list(settings.epsilons_l2),
         "budget": settings.budget._asdict(),
         "aim": settings.aim,
-        "seconds": settings.seconds,
+        "seconds": None if settings.seconds == math.inf else settings.seconds,
         "seed": settings.seed,
     }

@@ -72,12 +72,15 @@ def resumable(out: Path, what: dict[str, Any], device: torch.device) -> Iterator
     try:
         yield unfinished
     except BaseException as error:
-        if images := unfinished.images():
-            say(f"{images} images are done: the same command with --out {out} goes on from there")
-        elif isinstance(error, KeyboardInterrupt):
-            say(f"stopped; nothing was written to {out}")
-        if distributed.is_first() and not images and not _diagnosis(unfinished.folder).exists():
-            shutil.rmtree(unfinished.folder)
+        images = unfinished.images()
+        if images or _diagnosis(unfinished.folder).exists():
+            done = f"{images} images are done" if images else "the diagnosis is done"
+            say(f"{done}: the same command with --out {out} goes on from there")
+        else:
+            if isinstance(error, KeyboardInterrupt):
+                say(f"stopped; nothing was written to {out}")
+            if distributed.is_first():
+                shutil.rmtree(unfinished.folder)
         raise
     if distributed.is_first():
         shutil.rmtree(unfinished.folder)
@@ -105,7 +108,11 @@ def _open(out: Path, what: dict[str, Any], device: torch.device) -> Unfinished:
             )
     elif folder.exists():
         shutil.rmtree(folder)  # nobody knows what its batches are of
-    sessions.append(provenance.describe(device))
+    session = provenance.describe(device)
+    begun = sessions[0].get("commit") if sessions else session["commit"]
+    if begun != session["commit"]:
+        say(f"note: this was begun by another version of winnrobust (commit {begun})")
+    sessions.append(session)
     write_json(file, {"what": what, "sessions": sessions})
     distributed.wait_for_all()
     return Unfinished(folder, sessions)
