@@ -45,7 +45,7 @@ from winnrobust.progress import say
     type=click.IntRange(1),
     default=STEPS,
     show_default=True,
-    help="Steps of the attack that knows the detector, on each of its four paths.",
+    help="Steps of the attack that knows the detector, on each of its five paths.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(

@@ -1,8 +1,12 @@
 """An attack that knows the detector: PGD that looks for errors which score high.
 
 Detectors are to be attacked by who knows them (Carlini, Wagner: Adversarial Examples Are Not Easily
-Detected, 2017).
+Detected, 2017), and by gradients that do not undo what is reached already (Bryniarski, Hingun,
+Pachuca, Wang, Carlini: Evading Adversarial Example Detection Defenses with Orthogonal Projected
+Gradient Descent, ICLR 2022, whose selective variant is used here).
 """
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -10,6 +14,7 @@ from torch import Tensor
 from winnrobust.attacks import Target
 from winnrobust.attacks.geometry import LINF
 from winnrobust.attacks.pgd import RELATIVE_STEP
+from winnrobust.attacks.target import Objective
 from winnrobust.evaluation.detection.detectors import Detector
 
 STEPS = 40
@@ -22,7 +27,8 @@ def hidden(
 ) -> tuple[Tensor, Tensor]:
     """Look in the L-infinity ball for wrong answers that the detector takes for real images.
 
-    For every weight w, PGD climbs cross-entropy + w * score from the image; of all points on these
+    From the image PGD climbs cross-entropy + w * score, once for every weight w; and once the
+    cross-entropy where the model is right, but the score where it is wrong. Of all points on these
     paths that the model gets wrong, the one with the highest score is kept.
 
     Args:
@@ -36,14 +42,9 @@ def hidden(
         InputError: the model has no gradient.
     """
     rows = torch.arange(len(target.images), device=target.images.device)
-    scale = detector(target.clean_logits).std(unbiased=False).clamp_min(1e-6)
     best = target.images.clone()
     highest = torch.full(rows.shape, -torch.inf, device=rows.device)
-    for weight in WEIGHTS:
-
-        def objective(logits: Tensor, rows: Tensor, weight: float = weight) -> Tensor:
-            return target.cross_entropy(logits, rows) + weight / scale * detector(logits)
-
+    for objective in _objectives(target, detector):
         points = target.images
         for _ in range(steps + 1):
             seen = target.gradient(objective, points, rows)
@@ -53,3 +54,20 @@ def hidden(
             ahead = points + RELATIVE_STEP * epsilon / steps * LINF.steepest(seen.gradient)
             points = LINF.project(ahead, target.images, epsilon)
     return best, highest > -torch.inf
+
+
+def _objectives(target: Target, detector: Detector) -> Iterator[Objective]:
+    """What the paths climb."""
+    scale = detector(target.clean_logits).std(unbiased=False).clamp_min(1e-6)
+
+    def selective(logits: Tensor, rows: Tensor) -> Tensor:
+        wrong = target.reached(logits, rows)
+        return torch.where(wrong, detector(logits), target.cross_entropy(logits, rows))
+
+    yield selective
+    for weight in WEIGHTS:
+
+        def weighted(logits: Tensor, rows: Tensor, weight: float = weight) -> Tensor:
+            return target.cross_entropy(logits, rows) + weight / scale * detector(logits)
+
+        yield weighted
