@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from winnrobust.config import TrainConfig
 from winnrobust.methods.discrimination import discriminate
 from winnrobust.methods.method import Batch, EpochEnd, Losses
 from winnrobust.methods.negatives import WithNegatives
@@ -40,28 +39,25 @@ class DcganNegatives(WithNegatives):
     enter the DCGAN.
     """
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        channels: int,
-        image_size: int,
-        num_classes: int,
-        device: torch.device,
-    ) -> None:
-        super().__init__(config, channels, image_size, num_classes, device)
+    def prepare(self) -> None:
+        super().prepare()
         generator = dcgan_generator(
-            config.dcgan_latents,
-            channels,
-            image_size,
-            num_classes,
-            stream(config.seed, "dcgan generator"),
+            self.config.dcgan_latents,
+            self.channels,
+            self.image_size,
+            self.num_classes,
+            stream(self.config.seed, "dcgan generator"),
         )
         discriminator = build(
-            "vanilla", channels, image_size, num_classes, stream(config.seed, "dcgan discriminator")
+            "vanilla",
+            self.channels,
+            self.image_size,
+            self.num_classes,
+            stream(self.config.seed, "dcgan discriminator"),
         )
         discriminator.to(memory_format=torch.channels_last)
-        self.generator = SideNetwork(generator.to(device), config.dcgan_lr, BETAS)
-        self.discriminator = SideNetwork(discriminator.to(device), config.dcgan_lr, BETAS)
+        self.generator = SideNetwork(generator.to(self.device), self.config.dcgan_lr, BETAS)
+        self.discriminator = SideNetwork(discriminator.to(self.device), self.config.dcgan_lr, BETAS)
 
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
         """The CNN's loss; the DCGAN takes a step of its own."""

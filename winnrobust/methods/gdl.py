@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from winnrobust.config import TrainConfig
 from winnrobust.methods.discrimination import discriminate
 from winnrobust.methods.introspective import Introspective
 from winnrobust.methods.method import Batch, EpochEnd, Losses
@@ -33,16 +32,8 @@ class Gdl(Introspective):
     CNN's gradients never enter them: that is the difference from ICN.
     """
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        channels: int,
-        image_size: int,
-        num_classes: int,
-        device: torch.device,
-    ) -> None:
-        super().__init__(config, channels, image_size, num_classes, device)
-        self.shape = channels, image_size, num_classes
+    def prepare(self) -> None:
+        super().prepare()
         self.stage: SideNetwork[IntrospectiveNetwork] | None = None
 
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
@@ -55,7 +46,8 @@ class Gdl(Introspective):
     def _train_stage(self, batch: Batch, paired: Batch, fake: Tensor) -> Tensor:
         """Descend ln(1 + exp(-l_y(x))) + ln(1 + exp(l_y(u))), both as batch means."""
         if self.stage is None:
-            fresh = build(self.config.arch, *self.shape, batch.generator).to(batch.images)
+            shape = self.channels, self.image_size, self.num_classes
+            fresh = build(self.config.arch, *shape, batch.generator).to(batch.images)
             fresh.to(memory_format=torch.channels_last)
             betas = (self.config.adam_beta1, self.config.adam_beta2)
             self.stage = SideNetwork(fresh, self.config.lr, betas)

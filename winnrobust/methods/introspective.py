@@ -7,7 +7,6 @@ from torch import Tensor
 
 from winnrobust import distributed
 from winnrobust.adam_state import moments_to_tensors, tensors_to_moments
-from winnrobust.config import TrainConfig
 from winnrobust.methods.from_config import ascent_of
 from winnrobust.methods.method import EpochEnd
 from winnrobust.methods.negatives import WithNegatives
@@ -24,16 +23,9 @@ class Introspective(WithNegatives):
     in `score_means`.
     """
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        channels: int,
-        image_size: int,
-        num_classes: int,
-        device: torch.device,
-    ) -> None:
-        super().__init__(config, channels, image_size, num_classes, device)
-        self.ascent = ascent_of(config)
+    def prepare(self) -> None:
+        super().prepare()
+        self.ascent = ascent_of(self.config)
         self.adam_state: dict | None = None
         self.score_means: list[Tensor] = []  # of the real batches since the last synthesis
         self.turns: list[dict[str, float]] = []  # what each synthesis of this epoch measured

@@ -114,8 +114,13 @@ class Method:
         device: torch.device,
     ) -> None:
         self.config = config
+        self.channels, self.image_size = channels, image_size
         self.num_classes = num_classes
         self.device = device
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Make what the method needs besides, at its start."""
 
     @staticmethod
     def goal(config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:

@@ -1,9 +1,7 @@
 """What methods with pseudo-negatives share: the pool, and who is paired with whom."""
 
-import torch
 from torch import Tensor
 
-from winnrobust.config import TrainConfig
 from winnrobust.methods.from_config import initial_of
 from winnrobust.methods.method import Batch, Method
 from winnrobust.randomness import stream
@@ -13,18 +11,10 @@ from winnrobust.synthesis import NegativePool
 class WithNegatives(Method):
     """A method with a pool of pseudo-negatives by class, which starts with random images."""
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        channels: int,
-        image_size: int,
-        num_classes: int,
-        device: torch.device,
-    ) -> None:
-        super().__init__(config, channels, image_size, num_classes, device)
-        self.initial = initial_of(config, channels, image_size)
-        noise = self._noise(config.negatives_per_class, epoch=0, turn=0)
-        self.pool = NegativePool(noise, config.pool_newest)
+    def prepare(self) -> None:
+        self.initial = initial_of(self.config, self.channels, self.image_size)
+        noise = self._noise(self.config.negatives_per_class, epoch=0, turn=0)
+        self.pool = NegativePool(noise, self.config.pool_newest)
 
     def partners(self, batch: Batch) -> tuple[Batch, Tensor]:
         """Draw a pseudo-negative for the first images of a batch, `negatives_share` of them.

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from winnrobust import distributed
-from winnrobust.config import TrainConfig
 from winnrobust.methods.from_config import ascent_of, initial_of
 from winnrobust.methods.method import Batch, EpochEnd, Method
 from winnrobust.models import IntrospectiveNetwork
@@ -34,20 +33,13 @@ class Unsupervised(Method):
 
     cascades = True
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        channels: int,
-        image_size: int,
-        num_classes: int,
-        device: torch.device,
-    ) -> None:
-        super().__init__(config, channels, image_size, num_classes, device)
-        self.image_size = image_size
-        initial = initial_of(config, channels, image_size)
-        noise = initial.sample(config.start_images, stream(config.seed, "noise")).to(device)
+    def prepare(self) -> None:
+        initial = initial_of(self.config, self.channels, self.image_size)
+        noise = initial.sample(self.config.start_images, stream(self.config.seed, "noise")).to(
+            self.device
+        )
         self.starts = noise
-        self.pool = NegativePool(noise[None], config.pool_newest)
+        self.pool = NegativePool(noise[None], self.config.pool_newest)
         self.partners = torch.zeros(0, dtype=torch.int64)  # in the pool, of this epoch's images
         self.position = 0  # of the next batch among them
         self.last_pass: list[Batch] = []  # of this epoch, its real batches

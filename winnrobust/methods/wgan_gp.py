@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from winnrobust import distributed
-from winnrobust.config import TrainConfig
 from winnrobust.methods.method import Batch, EpochEnd
 from winnrobust.methods.side_network import SideNetwork
 from winnrobust.methods.unsupervised_winn import UnsupervisedWinn
@@ -32,20 +31,17 @@ class WganGp(UnsupervisedWinn):
 
     cascades = False
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        channels: int,
-        image_size: int,
-        num_classes: int,
-        device: torch.device,
-    ) -> None:
-        super().__init__(config, channels, image_size, num_classes, device)
+    def prepare(self) -> None:
+        super().prepare()
         module = dcgan_generator(
-            config.dcgan_latents, channels, image_size, 1, stream(config.seed, "generator")
+            self.config.dcgan_latents,
+            self.channels,
+            self.image_size,
+            1,
+            stream(self.config.seed, "generator"),
         )
-        betas = (config.adam_beta1, config.adam_beta2)
-        self.generator = SideNetwork(module.to(device), config.lr, betas)
+        betas = (self.config.adam_beta1, self.config.adam_beta2)
+        self.generator = SideNetwork(module.to(self.device), self.config.lr, betas)
 
     def negatives(self, batch: Batch, numbers: Tensor) -> Tensor:
         """Fresh samples of the generator, whatever their numbers."""
