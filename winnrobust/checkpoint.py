@@ -164,6 +164,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: dict[str, A
         temporary.write_bytes(payload)
 
 
+def tensors_under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write_tensors` wrote, with a header of the given `kind`.
 

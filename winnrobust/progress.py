@@ -46,6 +46,18 @@ def counted(description: str, unit: str, initial: int = 0) -> Iterator[Callable[
         yield update
 
 
+@contextmanager
+def told(total: int, description: str, unit: str) -> Iterator[Callable[[int, str], None]]:
+    """Show a bar for a `with` block; yields what is to be called with (done, a few words)."""
+    with bar(total, description, unit=unit) as status:
+
+        def update(done: int, text: str) -> None:
+            status.set_postfix_str(text, refresh=False)
+            status.update(done - status.n)
+
+        yield update
+
+
 def say(text: str) -> None:
     """Print a line on stdout without tearing a bar."""
     if distributed.is_first():

@@ -22,7 +22,14 @@ from tqdm import tqdm
 from winnrobust import distributed, provenance
 from winnrobust.adam_state import moments_to_tensors, tensors_to_moments
 from winnrobust.averaging import WeightAverage
-from winnrobust.checkpoint import ModelInfo, load_model, read_tensors, save_model, write_tensors
+from winnrobust.checkpoint import (
+    ModelInfo,
+    load_model,
+    read_tensors,
+    save_model,
+    tensors_under,
+    write_tensors,
+)
 from winnrobust.config import TrainConfig, make_config
 from winnrobust.data import Dataset, ImageSplit, to_unit
 from winnrobust.errors import InputError
@@ -396,17 +403,10 @@ def _restore(
         raise InputError(f"{run.state} was written by another version of winnrobust; start anew")
     progress = Progress(**header)
 
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {
-            name.removeprefix(prefix): value
-            for name, value in tensors.items()
-            if name.startswith(prefix)
-        }
-
     try:
-        network.load_state_dict(part("network."))
-        average.load_state_dict(part("average."))
-        moments = tensors_to_moments(part("optimizer."))
+        network.load_state_dict(tensors_under("network.", tensors))
+        average.load_state_dict(tensors_under("average.", tensors))
+        moments = tensors_to_moments(tensors_under("optimizer.", tensors))
         for index, parameter in enumerate(network.parameters()):
             for name, value in moments.get(index, {}).items():
                 if name != "step" and value.shape != parameter.shape:
@@ -416,9 +416,9 @@ def _restore(
             read_tensors(run.negatives(epoch), "pseudo-negatives")[0]["images"]
             for epoch in progress.negative_epochs
         ]
-        method.restore(part("method."), negatives)
+        method.restore(tensors_under("method.", tensors), negatives)
         earlier: list[IntrospectiveNetwork] = []
-        while before := part(f"cascade{len(earlier)}."):
+        while before := tensors_under(f"cascade{len(earlier)}.", tensors):
             earlier.append(copy.deepcopy(average.module))
             earlier[-1].load_state_dict(before)
         epochs = [row["epoch"] for row in progress.history]

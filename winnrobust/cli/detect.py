@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from winnrobust import workflows
-from winnrobust.cli.options import EpsilonList, data_root_option, device_option
+from winnrobust.cli.options import EpsilonList, data_root_option, device_option, names_in
 from winnrobust.devices import resolve_device
 from winnrobust.errors import InputError
 from winnrobust.evaluation.detection import STEPS
@@ -76,7 +76,7 @@ def detect(
     """
     if len(epsilons) != 1 or not epsilons[0]:
         raise InputError("--eps must be a single bound above 0 here")
-    names = [name.strip() for name in attacks.split(",") if name.strip()]
+    names = [name for name in names_in(attacks) if name]
     table = workflows.detect_others(
         list(models),
         resolve_device(device),

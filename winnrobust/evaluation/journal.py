@@ -79,7 +79,7 @@ def write_batch(folder: Path, start: int, judged: Judged, kept: Sequence[Tensor]
     if judged.distances:
         arrays["distances"] = torch.stack(list(judged.distances.values())).numpy()
     stop = start + judged.clean.shape[1]
-    with replacing(folder / f"{start:07d}-{stop:07d}.npz") as temporary:
+    with replacing(_file(folder, range(start, stop))) as temporary:
         np.savez_compressed(temporary, **arrays)
 
 
@@ -89,7 +89,7 @@ def read_batch(folder: Path, batch: range, plan: Plan) -> tuple[Judged, list[Ten
     Raises:
         InputError: the file is damaged, or not of an evaluation with this plan.
     """
-    path = folder / f"{batch.start:07d}-{batch.stop:07d}.npz"
+    path = _file(folder, batch)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             found = {name: torch.from_numpy(arrays[name]) for name in arrays if arrays[name].ndim}
@@ -122,3 +122,7 @@ def read_batch(folder: Path, batch: range, plan: Plan) -> tuple[Judged, list[Ten
             f"{path} is damaged ({error}); remove it, and its images are attacked again"
         ) from None
     return judged, list(found["kept"])
+
+
+def _file(folder: Path, batch: range) -> Path:
+    return folder / f"{batch.start:07d}-{batch.stop:07d}.npz"

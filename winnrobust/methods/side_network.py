@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from winnrobust import distributed
 from winnrobust.adam_state import moments_to_tensors, tensors_to_moments
+from winnrobust.checkpoint import tensors_under
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -36,14 +37,6 @@ class SideNetwork(Generic[Network]):
 
     def restore(self, name: str, state: dict[str, Tensor]) -> None:
         """Undo `state`."""
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {
-                key.removeprefix(prefix): value
-                for key, value in state.items()
-                if key.startswith(prefix)
-            }
-
-        self.module.load_state_dict(part(f"{name}.weights."))
-        moments = tensors_to_moments(part(f"{name}.moments."))
+        self.module.load_state_dict(tensors_under(f"{name}.weights.", state))
+        moments = tensors_to_moments(tensors_under(f"{name}.moments.", state))
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})

@@ -1,16 +1,14 @@
 """A page of pictures and tables: what generators make, and how good it is."""
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from winnrobust.files import write_text
 from winnrobust.reporting.table import Table, markdown_text, to_markdown
+from winnrobust.reporting.templates import data_uri, fill_in
 
 
 @dataclass(frozen=True)
@@ -60,14 +58,8 @@ def write_gallery(
     parts.append("Provenance of every figure: `manifest.json` beside this file.\n")
     write_text(folder / "report.md", "\n".join(parts))
 
-    environment = Environment(
-        loader=PackageLoader("winnrobust.reporting", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("gallery.html.jinja").render(
+    page = fill_in(
+        "gallery.html.jinja",
         title=title,
         byline=byline,
         sections=sections,
@@ -79,4 +71,4 @@ def write_gallery(
 
 
 def _uri(picture: Picture) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture.path.read_bytes()).decode()
+    return data_uri(picture.path.read_bytes())

@@ -1,11 +1,8 @@
 """The page: one self-contained HTML file, the verdict first."""
 
-import base64
 import json
 from collections.abc import Mapping
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from winnrobust.reporting import tables
 from winnrobust.reporting.figures import DPI
@@ -21,6 +18,7 @@ from winnrobust.reporting.report import (
 )
 from winnrobust.reporting.report_figures import sample_name
 from winnrobust.reporting.results import Results
+from winnrobust.reporting.templates import data_uri, fill_in
 from winnrobust.reporting.threat import threat_model
 from winnrobust.reporting.verdict import verdict
 
@@ -37,13 +35,6 @@ def to_html(report: Report, figures: Mapping[str, bytes]) -> str:
         report: what to show.
         figures: as `report_figures.draw_figures` returns them.
     """
-    environment = Environment(
-        loader=PackageLoader("winnrobust.reporting", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     pictures = {name: _picture(png) for name, png in figures.items()}
     samples = [
         {
@@ -56,7 +47,8 @@ def to_html(report: Report, figures: Mapping[str, bytes]) -> str:
         for number, run in enumerate(report.runs)
         if run.samples
     ]
-    return environment.get_template("page.html.jinja").render(
+    return fill_in(
+        "page.html.jinja",
         title=title_of(report),
         byline=byline_of(report),
         lead=report.lead.tables if report.lead else (),
@@ -139,5 +131,4 @@ def _pretty(value: Any) -> str:
 def _picture(png: bytes) -> dict[str, Any]:
     """A figure inside the page, as wide as it was drawn, so that all have letters of one size."""
     width = int.from_bytes(png[16:20], "big")  # where a PNG says so
-    uri = "data:image/png;base64," + base64.b64encode(png).decode()
-    return {"uri": uri, "width": round(width * CSS_DPI / DPI)}
+    return {"uri": data_uri(png), "width": round(width * CSS_DPI / DPI)}

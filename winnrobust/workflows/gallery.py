@@ -11,22 +11,21 @@ import torch
 import torchvision
 
 from winnrobust import distributed, provenance
-from winnrobust.checkpoint import load_model
 from winnrobust.data import ImageSplit
 from winnrobust.errors import InputError
 from winnrobust.files import check_free, read_json, replacing, write_json, write_text
 from winnrobust.methods import method_of
-from winnrobust.progress import bar, counted, say
+from winnrobust.models import IntrospectiveNetwork
+from winnrobust.progress import counted, say, told
 from winnrobust.quality import Quality, check_count, judge_samples
 from winnrobust.reporting import RunRecord, load_run
 from winnrobust.reporting.gallery import Picture, Section, write_gallery
 from winnrobust.reporting.report import chosen_samples
 from winnrobust.reporting.table import MISSING, Table, share_with_interval
-from winnrobust.run_folder import RunFolder
 from winnrobust.sampling import Sampler, Samples, draw
 from winnrobust.textures import draw_texture
 from winnrobust.workflows.detecting import detection_table
-from winnrobust.workflows.quality import neighbours_picture
+from winnrobust.workflows.quality import load_classifier, neighbours_picture
 from winnrobust.workflows.shared import load_data, results_folder
 from winnrobust.workflows.synthesizing import load_sampler, table_of, write_picture
 
@@ -114,7 +113,7 @@ def make_gallery(
         if noticed is not None:
             sections.append(Section("Does it notice?", tables=[detection_table(noticed[0])]))
         if distributed.is_first():
-            told = provenance.describe(device)
+            about = provenance.describe(device)
             details: dict[str, Any] = {
                 each.name: {"config": each.record.config, "manifest": each.record.manifest}
                 for each in generators
@@ -123,7 +122,7 @@ def make_gallery(
                 details["detection"] = noticed[1]
             write_json(
                 folder / "manifest.json",
-                told
+                about
                 | {
                     "runs": details,
                     "classifier": None if classifier is None else str(classifier),
@@ -138,11 +137,11 @@ def make_gallery(
             write_gallery(
                 folder,
                 "What introspective networks generate",
-                f"winnrobust {told['winnrobust']}, commit {str(told['commit'])[:10]}"
-                f" · {told['time'][:10]} · {told['machine']['processor']}",
+                f"winnrobust {about['winnrobust']}, commit {str(about['commit'])[:10]}"
+                f" · {about['time'][:10]} · {about['machine']['processor']}",
                 sections,
-                [*commands, told["command"]],
-                {"This report": told} | details,
+                [*commands, about["command"]],
+                {"This report": about} | details,
             )
 
 
@@ -175,15 +174,14 @@ def _name(sampler: Sampler) -> str:
 class _Judge:
     """A classifier and the data that it judges by."""
 
-    path: Path
+    network: IntrospectiveNetwork
     train: ImageSplit
     test: ImageSplit
 
     def judge(self, samples: Samples, labelled: bool, device: torch.device) -> Quality:
-        network, _ = load_model(self.path)
         with counted("judge", "image") as progress:
             return judge_samples(
-                network,
+                self.network,
                 ImageSplit(samples.images, samples.classes),
                 labelled,
                 self.train,
@@ -194,12 +192,9 @@ class _Judge:
 
 
 def _load_judge(classifier: Path, data_root: Path | None) -> _Judge:
-    path = RunFolder(classifier).model if classifier.is_dir() else classifier
-    _, info = load_model(path)
-    if info.num_classes == 1:
-        raise InputError(f"{classifier} was trained without labels; it judges no samples")
+    network, info = load_classifier(classifier)
     dataset = load_data(info.dataset, data_root)
-    return _Judge(path, dataset.train, dataset.test)
+    return _Judge(network, dataset.train, dataset.test)
 
 
 def _image_section(
@@ -220,13 +215,8 @@ def _image_section(
         if cascades < info.cascades:
             name, slug = f"{name}, after {cascades}", f"{slug}-after-{cascades}"
         say(f"drawing {count} samples: {name}")
-        with bar(count, name, unit="sample") as status:
-
-            def update(done: int, text: str, status: Any = status) -> None:
-                status.set_postfix_str(text, refresh=False)
-                status.update(done - status.n)
-
-            samples = draw(part, classes, seed=seed, device=device, progress=update)
+        with told(count, name, unit="sample") as progress:
+            samples = draw(part, classes, seed=seed, device=device, progress=progress)
         qualities.append((name, judge.judge(samples, info.num_classes > 1, device)))
         if distributed.is_first():
             shown = Samples(*(value[:SHOWN] for value in vars(samples).values()))

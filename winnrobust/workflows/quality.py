@@ -11,10 +11,11 @@ import torch
 import torchvision
 
 from winnrobust import distributed, provenance
-from winnrobust.checkpoint import load_model
+from winnrobust.checkpoint import ModelInfo, load_model
 from winnrobust.data import ImageSplit, to_unit
 from winnrobust.errors import InputError
 from winnrobust.files import check_free, replacing, write_json
+from winnrobust.models import IntrospectiveNetwork
 from winnrobust.progress import counted, say
 from winnrobust.quality import Quality, inception_scores, judge_samples, nearest
 from winnrobust.reporting.table import Table, share_text, to_text
@@ -52,9 +53,7 @@ def judge_quality(
         raise InputError(f"{samples} must be an .npz file, as 'winnrobust synthesize' writes it")
     made = load_user_data(samples).images
     told = _provenance(samples)
-    network, info = load_model(RunFolder(classifier).model if classifier.is_dir() else classifier)
-    if info.num_classes == 1:
-        raise InputError(f"{classifier} was trained without labels; it judges no samples")
+    network, info = load_classifier(classifier)
     dataset = load_data(info.dataset, data_root)
     labelled = told.get("header", {}).get("num_classes") != 1
     say(f"judging {len(made)} samples of {samples} by {classifier} ({device})")
@@ -74,6 +73,18 @@ def judge_quality(
                 write_json(folder / "quality.json", described)
                 neighbours_picture(folder / "neighbours.png", made.images, dataset.train)
     return quality, scores
+
+
+def load_classifier(path: Path) -> tuple[IntrospectiveNetwork, ModelInfo]:
+    """Read what judges samples, a run folder or a model file.
+
+    Raises:
+        InputError: it cannot be read, or knows no classes.
+    """
+    network, info = load_model(RunFolder(path).model if path.is_dir() else path)
+    if info.num_classes == 1:
+        raise InputError(f"{path} was trained without labels; it judges no samples")
+    return network, info
 
 
 def neighbours_picture(path: Path, samples: torch.Tensor, train: ImageSplit) -> None:

@@ -16,7 +16,7 @@ from winnrobust.checkpoint import load_cascades
 from winnrobust.config import make_config
 from winnrobust.errors import InputError
 from winnrobust.files import check_free, replacing, write_text
-from winnrobust.progress import bar, say
+from winnrobust.progress import say, told
 from winnrobust.reporting import load_run
 from winnrobust.reporting.table import Table, percent, to_text
 from winnrobust.run_folder import RunFolder, thresholds_of
@@ -108,12 +108,7 @@ def synthesize(
         )
     classes = torch.arange(count) % known if label is None else torch.full((count,), label)
     say(f"drawing {count} samples from {path} ({device})")
-    with bar(count, "synthesize", unit="sample") as status:
-
-        def update(done: int, text: str) -> None:
-            status.set_postfix_str(text, refresh=False)
-            status.update(done - status.n)
-
+    with told(count, "synthesize", unit="sample") as progress:
         samples = draw(
             sampler,
             classes,
@@ -121,10 +116,10 @@ def synthesize(
             device=device,
             batch_size=batch_size,
             noise=noise,
-            progress=update,
+            progress=progress,
         )
     if distributed.is_first():
-        told = provenance.describe(device) | {
+        about = provenance.describe(device) | {
             "model": str(path),
             "header": asdict(sampler.info),
             "config": asdict(sampler.config),
@@ -137,7 +132,7 @@ def synthesize(
                 write_picture(file, samples)
                 write_text(file.with_suffix(".csv"), table_of(samples).to_csv(index=False))
             else:
-                write_arrays(file, samples, told)
+                write_arrays(file, samples, about)
     return samples
 
 

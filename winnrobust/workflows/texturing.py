@@ -1,6 +1,5 @@
 """`winnrobust texture`: a picture or a run in, a texture of any size out."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ from winnrobust.files import check_free, replacing
 from winnrobust.progress import bar, say
 from winnrobust.textures import draw_texture
 from winnrobust.workflows.synthesizing import load_sampler
-from winnrobust.workflows.training import resume_run, train_run
+from winnrobust.workflows.training import complete_run
 
 
 def texture_run(runs: Path, config: TrainConfig, device: torch.device) -> Path:
@@ -23,10 +22,7 @@ def texture_run(runs: Path, config: TrainConfig, device: torch.device) -> Path:
         InputError: as training.
     """
     path = runs / f"texture-{config.dataset}-{config.arch}-seed{config.seed}"
-    if distributed.from_first(path.exists()):
-        resume_run(path, asdict(config), None, device)
-    else:
-        train_run(path, config, None, device)
+    complete_run(path, config, None, device)
     return path
 
 
