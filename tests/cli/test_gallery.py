@@ -50,8 +50,8 @@ def test_one_page_of_everything(runs, generators, tmp_path):
     assert result.exit_code == 0, result.output
     assert f"open {out / 'index.html'}" in result.output
     found = pd.read_csv(out / "scores.csv").generator.tolist()
-    assert found == ["WINN with labels", "WINN-single", "WINN, cascade 2, after 1",
-                     "WINN, cascade 2", "WGAN-GP's critic"]  # fmt: skip
+    assert found == ["WINN with labels", "WINN-single", "WINN, 2 cascades, after 1",
+                     "WINN, 2 cascades", "WGAN-GP's critic"]  # fmt: skip
     assert Image.open(out / "textures" / "texture-my-20x16.png").size == (20, 16)
     page, text = ((out / name).read_text() for name in ("index.html", "report.md"))
     for part in ("How good are samples?", "WINN's critic and WGAN-GP's", "Are others noticed?"):
@@ -67,6 +67,50 @@ def test_one_page_of_everything(runs, generators, tmp_path):
     assert manifest["runs"]["WINN-single"]["config"]["method"] == "winn"
     assert manifest["quality"]["WINN-single"]["n"] == 20
     assert "winnrobust detect x" in page
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory):
+    """A folder with a little of CIFAR-10, and a classifier and a generator of it."""
+    folder = tmp_path_factory.mktemp("colours")
+    random = np.random.default_rng(0)
+    for name, count in (("train_20k", 2_050), ("test", 20)):
+        images = random.integers(0, 255, (count, 32, 32, 3), dtype=np.uint8)
+        np.savez(folder / f"cifar10_{name}.npz", images=images, labels=np.arange(count) % 10)
+    places = ["--dataset", "cifar10-20k", "--data-root", folder]
+    result = winnrobust("train", *places, "--method", "baseline", "--epochs", 1, "--device", "cpu",
+                        "--out", folder / "baseline")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    result = winnrobust("train", "--unsupervised", *places, *SMALL, "--flip", "--arch",
+                        "wgan-resnet", "--width", "0.0625", "--out", folder / "single")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_every_data_set_has_its_own_classifier_and_table(runs, generators, colours, tmp_path):
+    out = tmp_path / "report"
+    generated = [generators / "single", generators / "cascade", colours / "single"]
+    judges = [part for path in (runs, colours) for part in ("--classifier", path / "baseline")]
+    places = ["--data-root", colours, "--n", 20]
+    result = winnrobust("gallery", *generated, *judges, *places, "--out", out)
+    assert result.exit_code == 0, result.output
+    scores = pd.read_csv(out / "scores.csv")
+    assert list(zip(scores.dataset, scores.generator, strict=True)) == [
+        ("mnist5k", "WINN-single"),
+        ("mnist5k", "WINN, 2 cascades, after 1"),
+        ("mnist5k", "WINN, 2 cascades"),
+        ("cifar10-20k", "WINN-single, cifar10-20k"),
+    ]
+    text = (out / "report.md").read_text()
+    assert "How good are samples? cifar10-20k" in text
+    assert "WINN, 2 cascades above WINN-single" in text
+
+    bad = tmp_path / "bad"
+    result = winnrobust("gallery", colours / "single", *judges[:2], *places, "--out", bad)
+    assert_one_line(result, "the samples have the shape (3, 32, 32)")
+    result = winnrobust("gallery", *generated, *judges, *judges[:2], *places, "--out", bad)
+    assert_one_line(result, "name one classifier of mnist5k")
+    assert not bad.exists()
 
 
 def test_textures_alone_need_no_classifier(generators, tmp_path):

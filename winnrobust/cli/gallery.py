@@ -14,8 +14,11 @@ from winnrobust.progress import say
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--classifier",
+    "classifiers",
+    multiple=True,
     type=click.Path(path_type=Path),
-    help="Run or model file of a classifier that judges samples; textures need none.",
+    help="Run or model file of a classifier that judges samples; textures need none. Repeat it to"
+    " name one for every data set.",
 )
 @click.option(
     "--n",
@@ -49,7 +52,7 @@ from winnrobust.progress import say
 @device_option
 def gallery(
     runs: tuple[Path, ...],
-    classifier: Path | None,
+    classifiers: tuple[Path, ...],
     count: int,
     sizes: tuple[tuple[int, int], ...],
     detection: Path | None,
@@ -69,7 +72,7 @@ def gallery(
     out = out or Path("reports") / workflows.stamp()
     workflows.make_gallery(
         list(runs),
-        classifier,
+        classifiers,
         out,
         resolve_device(device),
         count=count,

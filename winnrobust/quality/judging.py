@@ -1,6 +1,6 @@
 """A classifier's judgement of samples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,12 +47,17 @@ class Quality:
     real_nearest: float
 
 
-def check_count(n: int, test: ImageSplit) -> None:
-    """Check that so many samples can be judged.
+def check_samples(n: int, shape: Sequence[int], train: ImageSplit, test: ImageSplit) -> None:
+    """Check that n samples of a shape (C, H, W) can be judged beside real images.
 
     Raises:
-        InputError: they are too few, or more than test images.
+        InputError: they are too few, or more than test images, or of another shape.
     """
+    if tuple(shape) != tuple(train.images.shape[1:]):
+        raise InputError(
+            f"the samples have the shape {tuple(shape)}, the classifier's images"
+            f" {tuple(train.images.shape[1:])}"
+        )
     if not 2 * SPLITS <= n <= len(test):
         raise InputError(
             f"there are {n} samples; {2 * SPLITS} to {len(test)} can be judged, as many as"
@@ -82,12 +87,7 @@ def judge_samples(
         InputError: there are too few samples, or more than test images, or of another shape.
     """
     n = len(samples)
-    if samples.images.shape[1:] != train.images.shape[1:]:
-        raise InputError(
-            f"the samples have the shape {tuple(samples.images.shape[1:])}, the classifier's images"
-            f" {tuple(train.images.shape[1:])}"
-        )
-    check_count(n, test)
+    check_samples(n, samples.images.shape[1:], train, test)
     classifier.to(device).eval()
     total, done = 2 * n + len(train), 0
 

@@ -1,4 +1,4 @@
-"""The published numbers (Lee, Xu, Fan, Tu, CVPR 2018, Tables 2 to 4) that ours compare to."""
+"""The published numbers (Lee, Xu, Fan, Tu, CVPR 2018, Tables 1 to 4) that ours compare to."""
 
 import json
 from dataclasses import dataclass
@@ -41,6 +41,12 @@ def _published() -> dict[str, Any]:
     text = resources.files("winnrobust.reporting").joinpath("paper_tables.json").read_text("utf-8")
     published: dict[str, Any] = json.loads(text)
     return published
+
+
+def paper_inception_score(method: str) -> float:
+    """Table 1's Inception score (CIFAR-10) of a method by the paper's name."""
+    rows = _published()["table1_inception_score_cifar10"]
+    return next(row["mean"] for row in rows if row["method"] == method)
 
 
 def paper_test_error(dataset: str, arch: str | None, method: str | None) -> float | None:

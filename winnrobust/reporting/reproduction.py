@@ -9,6 +9,7 @@ import pandas as pd
 
 from winnrobust.evaluation.intervals import rate
 from winnrobust.evaluation.metrics import NO_ATTACK
+from winnrobust.reporting.order import AGREES, NOISE, REVERSED
 from winnrobust.reporting.paper import paper_row, paper_test_error, reading_note
 from winnrobust.reporting.results import Results
 from winnrobust.reporting.runs import RunRecord
@@ -16,7 +17,6 @@ from winnrobust.reporting.table import DASH, Table, percent, share_with_interval
 from winnrobust.reproductions import Group, Target
 
 NO_DATA = "not run: no data"
-AGREES, NOISE, REVERSED = "as in the paper", "within noise", "reversed"
 TEST_ERROR, ADVERSARIAL_ERROR = "test error", "adversarial error"
 BY_METHOD = "correction by it of the baseline's errors"
 BY_BASELINE = "correction by the baseline of its errors"

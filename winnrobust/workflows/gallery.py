@@ -1,7 +1,7 @@
 """`winnrobust gallery`: trained generators in, one report of what they make out."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,19 @@ from winnrobust.files import check_free, read_json, replacing, write_json, write
 from winnrobust.methods import method_of
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.progress import counted, say, told
-from winnrobust.quality import Quality, check_count, judge_samples
+from winnrobust.quality import Quality, check_samples, judge_samples
 from winnrobust.reporting import RunRecord, load_run
 from winnrobust.reporting.gallery import Picture, Section, write_gallery
 from winnrobust.reporting.report import chosen_samples
-from winnrobust.reporting.table import MISSING, Table, share_with_interval
+from winnrobust.reporting.scores import (
+    INN_CASCADES,
+    INN_SINGLE,
+    WINN_CASCADES,
+    WINN_SINGLE,
+    order_table,
+    scores_frame,
+    scores_table,
+)
 from winnrobust.sampling import Sampler, Samples, draw
 from winnrobust.textures import draw_texture
 from winnrobust.workflows.detecting import detection_table
@@ -35,7 +43,16 @@ SHOWN = 100
 WGAN = "wgan-gp"
 
 
-@dataclass(frozen=True)
+PAPER_NAMES = {
+    ("winn", False): WINN_SINGLE,
+    ("winn", True): WINN_CASCADES,
+    ("inn", False): INN_SINGLE,
+    ("inn", True): INN_CASCADES,
+}
+"""(method, whether there are several cascades) -> the paper's name; without labels."""
+
+
+@dataclass(frozen=True, eq=False)
 class Generator:
     """A run that makes images.
 
@@ -55,6 +72,19 @@ class Generator:
         return self.sampler.config.texture
 
     @property
+    def dataset(self) -> str:
+        """What it was trained on."""
+        return self.sampler.config.dataset
+
+    @property
+    def paper_name(self) -> str | None:
+        """What the paper's Table 1 calls such a generator, if it has it."""
+        config = self.sampler.config
+        if not config.unsupervised:
+            return None
+        return PAPER_NAMES.get((config.method, self.sampler.info.cascades > 1))
+
+    @property
     def slug(self) -> str:
         """The name, as files have it."""
         return "".join(c if c.isalnum() else "-" for c in self.name.lower())
@@ -62,7 +92,7 @@ class Generator:
 
 def make_gallery(
     paths: Sequence[Path],
-    classifier: Path | None,
+    classifiers: Sequence[Path],
     out: Path,
     device: torch.device,
     *,
@@ -76,7 +106,8 @@ def make_gallery(
 
     Args:
         paths: runs of generators, with or without labels, and of textures.
-        classifier: a run or model file that judges the samples; None if all are textures.
+        classifiers: runs or model files that judge the samples: one for all, or one of every data
+            set; none if all are textures.
         out: a folder that does not exist yet.
         count: samples that are judged of each run, and of each of its cascades.
         sizes: of textures, (width, height) in pixels.
@@ -90,20 +121,18 @@ def make_gallery(
         check_free(out)
     generators = _named(paths)
     drawn = [generator for generator in generators if generator.texture is None]
-    if drawn and classifier is None:
-        raise InputError("name a classifier that judges the samples with --classifier")
+    judges = _judges_of(drawn, classifiers, count, data_root)
     noticed = None if detection is None else _read_detection(detection)
     with results_folder(out) as folder:
         sections: list[Section] = []
-        qualities: list[tuple[str, Quality]] = []
-        if drawn and classifier is not None:
-            judge = _load_judge(classifier, data_root)
-            check_count(count, judge.test)
-            for generator in drawn:
-                section, found = _image_section(generator, judge, count, seed, device, folder)
-                sections.append(section)
-                qualities += found
-            sections.insert(0, _scores(qualities, count, folder))
+        found: dict[Generator, dict[str, Quality]] = {}
+        for generator in drawn:
+            section, found[generator] = _image_section(
+                generator, judges[generator], count, seed, device, folder
+            )
+            sections.append(section)
+        if drawn:
+            sections.insert(0, _scores(found, folder))
             sections += _critics(drawn, folder)
         sections += [
             _texture_section(each, sizes, seed, device, folder)
@@ -125,10 +154,14 @@ def make_gallery(
                 about
                 | {
                     "runs": details,
-                    "classifier": None if classifier is None else str(classifier),
+                    "classifiers": [str(classifier) for classifier in classifiers],
                     "seed": seed,
                     "samples": count,
-                    "quality": {name: asdict(quality) for name, quality in qualities},
+                    "quality": {
+                        name: asdict(quality)
+                        for parts in found.values()
+                        for name, quality in parts.items()
+                    },
                 },
             )
             commands = [str(each.record.manifest.get("command", "")) for each in generators]
@@ -151,8 +184,10 @@ def _named(paths: Sequence[Path]) -> list[Generator]:
     for path in paths:
         record, sampler = load_run(path), load_sampler(path)
         method_of(sampler.config).goal(sampler.config, torch.zeros(0).long(), torch.zeros(0))
-        name = _name(sampler)
-        if name in {each.name for each in generators}:
+        name, taken = _name(sampler), {each.name for each in generators}
+        if name in taken:
+            name = f"{name}, {sampler.config.dataset}"
+        if name in taken:
             name = f"{name} ({path.resolve().name})"
         generators.append(Generator(name, path, record, sampler))
     return generators
@@ -167,7 +202,7 @@ def _name(sampler: Sampler) -> str:
         return f"{name} with labels"
     if config.method == WGAN:
         return name
-    return f"{name}-single" if cascades == 1 else f"{name}, cascade {cascades}"
+    return f"{name}-single" if cascades == 1 else f"{name}, {cascades} cascades"
 
 
 @dataclass(frozen=True)
@@ -191,19 +226,44 @@ class _Judge:
             )
 
 
-def _load_judge(classifier: Path, data_root: Path | None) -> _Judge:
-    network, info = load_classifier(classifier)
-    dataset = load_data(info.dataset, data_root)
-    return _Judge(network, dataset.train, dataset.test)
+def _judges_of(
+    drawn: Sequence[Generator], classifiers: Sequence[Path], count: int, data_root: Path | None
+) -> dict[Generator, _Judge]:
+    """Who judges whose samples: the only classifier, or that of the same data set."""
+    if not drawn:
+        return {}
+    if not classifiers:
+        raise InputError("name a classifier that judges the samples with --classifier")
+    judges: dict[str, _Judge] = {}
+    for path in classifiers:
+        network, info = load_classifier(path)
+        if info.dataset in judges:
+            raise InputError(f"name one classifier of {info.dataset} with --classifier, not two")
+        dataset = load_data(info.dataset, data_root)
+        judges[info.dataset] = _Judge(network, dataset.train, dataset.test)
+    chosen = {}
+    for each in drawn:
+        judge = next(iter(judges.values())) if len(judges) == 1 else judges.get(each.dataset)
+        if judge is None:
+            raise InputError(
+                f"no --classifier is of {each.dataset}, which {each.path} was trained on; name one"
+                f" (there are those of {', '.join(judges)})"
+            )
+        info = each.sampler.info
+        shape = (info.in_channels, info.image_size, info.image_size)
+        check_samples(count, shape, judge.train, judge.test)
+        chosen[each] = judge
+    return chosen
 
 
 def _image_section(
     generator: Generator, judge: _Judge, count: int, seed: int, device: torch.device, folder: Path
-) -> tuple[Section, list[tuple[str, Quality]]]:
+) -> tuple[Section, dict[str, Quality]]:
     """Draw, judge and show what a run makes, after each of its cascades."""
     sampler, info = generator.sampler, generator.sampler.info
     classes = torch.arange(count) % info.num_classes
-    pictures, qualities = [], []
+    pictures: list[Picture] = []
+    qualities: dict[str, Quality] = {}
     for cascades in range(1, info.cascades + 1):
         part = replace(
             sampler,
@@ -217,7 +277,7 @@ def _image_section(
         say(f"drawing {count} samples: {name}")
         with told(count, name, unit="sample") as progress:
             samples = draw(part, classes, seed=seed, device=device, progress=progress)
-        qualities.append((name, judge.judge(samples, info.num_classes > 1, device)))
+        qualities[name] = judge.judge(samples, info.num_classes > 1, device)
         if distributed.is_first():
             shown = Samples(*(value[:SHOWN] for value in vars(samples).values()))
             picture = folder / "samples" / f"{slug}.png"
@@ -243,49 +303,44 @@ def _image_section(
     return Section(generator.name, [trained], pictures=pictures), qualities
 
 
-def _scores(qualities: Sequence[tuple[str, Quality]], count: int, folder: Path) -> Section:
-    """The scores of all, and of test images."""
-    rows = []
-    for name, quality in qualities:
-        agreement = share_with_interval(*quality.agreement, count) if quality.agreement else MISSING
-        rows.append(
-            [
-                name,
-                f"{quality.score:.2f} ± {quality.score_sd:.2f}",
-                f"{quality.distance:.2f}",
-                f"{quality.nearest:.2f}",
-                agreement,
-            ]
+def _scores(found: Mapping[Generator, Mapping[str, Quality]], folder: Path) -> Section:
+    """The scores of all, a table for every data set, and whether they stand as in the paper."""
+    tables = []
+    for dataset in dict.fromkeys(each.dataset for each in found):
+        judged = {each: parts for each, parts in found.items() if each.dataset == dataset}
+        tables.append(
+            scores_table(
+                dataset, {name: part for parts in judged.values() for name, part in parts.items()}
+            )
         )
-    real = qualities[0][1]
-    rows.append(
-        [
-            "test images",
-            f"{real.real_score:.2f} ± {real.real_score_sd:.2f}",
-            f"{real.real_distance:.2f}",
-            f"{real.real_nearest:.2f}",
-            MISSING,
-        ]
-    )
+        named = {
+            each.paper_name: (each.name, parts[each.name])
+            for each, parts in judged.items()
+            if each.paper_name is not None
+        }
+        order = order_table(dataset, named)
+        tables += [] if order is None else [order]
     if distributed.is_first():
-        table = pd.DataFrame([{"generator": name} | asdict(found) for name, found in qualities])
-        write_text(folder / "scores.csv", table.to_csv(index=False))
-    note = (
-        f"{count} samples each, and as many test images. Classifier score and Fréchet distance have"
-        " the formulas of the Inception score and of FID, on our own classifier of this data set"
-        " instead of an Inception network: they compare with nothing outside this table. Nearest:"
-        " median L2 distance to the nearest training image. Seen as asked: how often the classifier"
-        " sees the class that a sample was made as."
-    )
-    header = ["", "classifier score", "Fréchet distance", "nearest", "seen as asked %"]
-    return Section("Scores", tables=[Table("How good are samples?", header, rows, note)])
+        frame = scores_frame(
+            {
+                (each.dataset, name): part
+                for each, parts in found.items()
+                for name, part in parts.items()
+            }
+        )
+        write_text(folder / "scores.csv", frame.to_csv(index=False))
+    return Section("Scores", tables=tables)
 
 
 def _critics(drawn: Sequence[Generator], folder: Path) -> list[Section]:
     """WINN's critic beside WGAN-GP's: the same ascent on both (paper 4.3, Figure 3)."""
     wgan = [each for each in drawn if each.sampler.config.method == WGAN]
-    winn = [each for each in drawn if each.name == "WINN-single"]
-    if not wgan or not winn:
+    winn = [
+        each
+        for each in drawn
+        if wgan and each.paper_name == WINN_SINGLE and each.dataset == wgan[0].dataset
+    ]
+    if not winn:
         return []
     pictures = [
         Picture(folder / "samples" / f"{winn[0].slug}.png", "The ascent on WINN's critic"),

@@ -56,10 +56,16 @@ def judge_quality(
     network, info = load_classifier(classifier)
     dataset = load_data(info.dataset, data_root)
     labelled = told.get("header", {}).get("num_classes") != 1
-    say(f"judging {len(made)} samples of {samples} by {classifier} ({device})")
+    judged = made.first(len(dataset.test))
+    say(f"judging {len(judged)} samples of {samples} by {classifier} ({device})")
+    if len(judged) < len(made):
+        say(
+            f"these are the first of {len(made)}, as many as there are test images to compare them"
+            " with"
+        )
     with counted("judge", "image") as progress:
         quality = judge_samples(
-            network, made, labelled, dataset.train, dataset.test, device, progress
+            network, judged, labelled, dataset.train, dataset.test, device, progress
         )
     scores = inception_scores(made.images, dataset.train.images, device) if inception else {}
     if out is not None:
