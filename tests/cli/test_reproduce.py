@@ -90,6 +90,37 @@ def test_again_it_trains_and_attacks_nothing(made, no_report):
     assert table.read_bytes() == before
 
 
+def test_a_given_run_takes_its_place(made, no_report, tmp_path):
+    """The other one is trained; what the budget has is shared between tables of one folder only."""
+    out = tmp_path / "out"
+    given = made[0] / "runs" / "mnist5k-vanilla-winn-seed0"
+    result = reproduce("table3", "--run", given, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in (out / "runs").iterdir()] == ["mnist5k-vanilla-baseline-seed0"]
+    assert "Given, with budgets of their own: mnist5k-vanilla-winn-seed0." in result.output
+    columns = ["method", "epsilon", "quantity", "mean", "n"]
+    table, first = (pd.read_csv(folder / "table3" / "reproduction.csv")[columns]
+                    for folder in (out, made[0]))  # fmt: skip
+    pd.testing.assert_frame_equal(table, first)
+
+
+def test_a_run_without_a_place_in_the_table_is_refused(made, tmp_path):
+    out = tmp_path / "out"
+    run = made[0] / "runs" / "mnist5k-vanilla-winn-seed0"
+    unfinished = shutil.copytree(run, tmp_path / "unfinished")
+    manifest = json.loads((run / "manifest.json").read_text())
+    (unfinished / "manifest.json").write_text(json.dumps(manifest | {"status": "training"}))
+    for arguments, message in (
+        (["--run", "zoo:mnist-vanilla-winn"], "zoo:mnist-vanilla-winn is mnist-vanilla-winn-seed0"),
+        (["--run", run, "--seeds", "1"], "it wants mnist5k-vanilla-baseline-seed1 and"),
+        (["--run", run, "--run", run], "name one of them"),
+        (["--run", unfinished], "is not complete"),
+        (["--run", tmp_path], "is not a training run"),
+    ):
+        assert_one_line(reproduce("table3", *arguments, "--out", out), message)
+        assert not out.exists()
+
+
 def test_interrupted_it_goes_on(patches, no_report, tmp_path, monkeypatch):
     """Stopped in the second training: the first is not repeated."""
     out, calls = tmp_path / "out", []

@@ -42,6 +42,14 @@ class Seeds(click.ParamType):
     help="Of every method, separated by commas.  [default: 0; paper: 0,1,2]",
 )
 @click.option(
+    "--run",
+    "given",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A complete run, or zoo:NAME, in place of the one that would be trained: that of its data"
+    " set, architecture, method and seed. Repeat it.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="Folder of runs, results and tables, for all tables of a budget."
@@ -53,6 +61,7 @@ def reproduce(
     table: str,
     budget: str,
     seeds: tuple[int, ...] | None,
+    given: tuple[Path, ...],
     out: Path | None,
     data_root: Path | None,
     device: str,
@@ -65,12 +74,14 @@ def reproduce(
     \b
     winnrobust reproduce table3
     winnrobust reproduce table2 --budget cpu --seeds 0,1,2
+    winnrobust reproduce table3 --budget cpu --run zoo:mnist-vanilla-winn --run runs/my-icn
     """
     tables, page = workflows.reproduce(
         table,
         budget,
         seeds or (),
         out or Path("reproduction") / budget,
+        given=given,
         data_root=data_root,
         device=resolve_device(device),
     )

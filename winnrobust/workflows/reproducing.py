@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from winnrobust import distributed
+from winnrobust import distributed, zoo
 from winnrobust.config import make_config
 from winnrobust.data import MissingDataError, load_dataset
 from winnrobust.errors import InputError
@@ -22,11 +22,23 @@ from winnrobust.reporting.reproduction import (
     figures_of,
     reproduction_tables,
 )
-from winnrobust.reporting.table import Table
+from winnrobust.reporting.table import Table, listed
 from winnrobust.reproductions import BUDGETS, TARGETS, Group, Target, TrainingBudget
 from winnrobust.run_folder import RunFolder
 from winnrobust.workflows.attacking import AttackSettings, attack_runs
 from winnrobust.workflows.training import complete_run
+
+
+class Network(NamedTuple):
+    """A network that a table wants; the fields are the run's settings."""
+
+    dataset: str
+    arch: str
+    method: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.dataset}-{self.arch}-{self.method}-seed{self.seed}"
 
 
 def reproduce(
@@ -35,6 +47,7 @@ def reproduce(
     seeds: Sequence[int],
     out: Path,
     *,
+    given: Sequence[Path] = (),
     data_root: Path | None,
     device: torch.device,
 ) -> tuple[list[Table], Path]:
@@ -46,15 +59,21 @@ def reproduce(
     Args:
         name, budget_name: of `TARGETS` and `BUDGETS`.
         seeds: of every method; the budget's own if there are none.
+        given: complete runs, or `zoo:NAME`, that take the place of those the budget would train:
+            of their data set, architecture, method and seed.
 
     Returns:
         The tables, and the page that shows them.
 
     Raises:
-        InputError: there is no data for any part of it; or as training and attacking.
+        InputError: there is no data for any part of it, or the table has no place for a given run;
+            or as training and attacking.
     """
     target, budget = TARGETS[name], BUDGETS[budget_name]
     chosen = list(dict.fromkeys(seeds)) or list(budget.seeds)
+    trained = _placed(
+        given, [network for group in target.groups for network in _networks(group, budget, chosen)]
+    )
     missing = {group: _missing(_dataset(group, budget), data_root) for group in target.groups}
     if all(missing.values()):
         raise InputError(f"{name}: {NO_DATA}: {next(iter(missing.values()))}")
@@ -64,13 +83,19 @@ def reproduce(
             say(f"{group.arch} on {group.dataset}: {NO_DATA}: {missing[group]}")
             reproduced.append(Reproduced(group, None, {}))
             continue
-        runs = _train(group, budget, chosen, out / "runs", data_root, device)
+        runs = {}
+        for network in _networks(group, budget, chosen):
+            runs[network.method, network.seed] = trained.get(network) or _train(
+                network, budget, out / "runs", data_root, device
+            )
         evaluation = _attack(target, group, list(runs.values()), out, data_root, device)
         results.append(evaluation)
-        trained = {key: load_run(path) for key, path in runs.items()}
-        reproduced.append(Reproduced(group, load_results(evaluation), trained))
+        records = {key: load_run(path) for key, path in runs.items()}
+        reproduced.append(Reproduced(group, load_results(evaluation), records))
     figures = figures_of(target, reproduced)
     note = f"Budget '{budget_name}': {budget.summary}."
+    if trained:
+        note += f" Given, with budgets of their own: {listed(sorted(map(str, trained)))}."
     tables = reproduction_tables(target, figures, note)
     folder = out / name
     if distributed.is_first():
@@ -95,31 +120,50 @@ def _missing(dataset: str, data_root: Path | None) -> str:
     return distributed.from_first(reason)
 
 
+def _networks(group: Group, budget: TrainingBudget, seeds: Sequence[int]) -> list[Network]:
+    """What a group wants."""
+    dataset = _dataset(group, budget)
+    return [
+        Network(dataset, group.arch, method, seed) for seed in seeds for method in group.methods
+    ]
+
+
+def _placed(given: Sequence[Path], wanted: Sequence[Network]) -> dict[Network, Path]:
+    """Which of the networks that a table wants there are already."""
+    found: dict[Network, Path] = {}
+    for path in given:
+        folder = zoo.locate(path)
+        record = load_run(folder)
+        network = Network._make(record.config.get(name) for name in Network._fields)
+        if record.manifest.get("status") != "complete":
+            raise InputError(f"{path} is not complete; go on with it, or leave it out")
+        if network not in wanted:
+            raise InputError(
+                f"{path} is {network}, which this table does not want with this budget and these"
+                f" seeds; it wants {listed(list(map(str, wanted)))}"
+            )
+        if network in found:
+            raise InputError(f"{path} and {found[network]} are both {network}; name one of them")
+        found[network] = folder
+    return found
+
+
 def _train(
-    group: Group,
+    network: Network,
     budget: TrainingBudget,
-    seeds: Sequence[int],
     runs: Path,
     data_root: Path | None,
     device: torch.device,
-) -> dict[tuple[str, int], Path]:
-    """Train what is missing of a group: (method, seed) -> run."""
-    paths = {}
-    for seed in seeds:
-        for method in group.methods:
-            settings: dict[str, Any] = {
-                **budget.settings,
-                "dataset": _dataset(group, budget),
-                "arch": group.arch,
-                "method": method,
-                "seed": seed,
-                "epochs": budget.epochs[group.arch],
-            }
-            config = make_config(settings, "budget")
-            path = runs / f"{config.dataset}-{config.arch}-{method}-seed{seed}"
-            complete_run(path, config, data_root, device)
-            paths[method, seed] = path
-    return paths
+) -> Path:
+    """Train a network, or what is missing of it; return its run."""
+    settings: dict[str, Any] = {
+        **budget.settings,
+        **network._asdict(),
+        "epochs": budget.epochs[network.arch],
+    }
+    path = runs / str(network)
+    complete_run(path, make_config(settings, "budget"), data_root, device)
+    return path
 
 
 def _attack(
