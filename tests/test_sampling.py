@@ -89,11 +89,27 @@ def test_noise_changes_the_ascent_and_comes_again_with_the_seed(kind):
     assert torch.equal(noisy.images, again.images)
 
 
-def test_progress_tells_of_every_sample_once():
+def test_progress_goes_from_the_first_step_to_the_last():
+    """Two batches through two networks, at most 30 steps each; early stops jump to the end."""
     told = []
-    drawn(make_sampler(), [0] * 4 + [1] * 4, batch_size=4, progress=lambda n, _: told.append(n))
-    assert told == sorted(told)
-    assert (told[0], told[-1]) == (0, 8)
+    sampler = make_sampler(cascades=2)
+    samples = drawn(sampler, [0] * 4 + [1] * 4, batch_size=4,
+                    progress=lambda *news: told.append(news))  # fmt: skip
+    done = [news[0] for news in told]
+    assert {news[1] for news in told} == {2 * 2 * 30}
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (1, 120)
+    assert samples.steps[::4].sum() < 120
+    assert {30, 60, 90} <= set(done)
+    assert told[0][2].startswith("0 samples done, synthesis step 0")
+    assert any(news[2].startswith("4 samples done") for news in told)
+
+
+def test_what_an_icn_raises_is_the_logit_of_the_class():
+    sampler = make_sampler(method="icn")
+    samples = drawn(sampler, [3, 7])
+    logits = sampler.networks[0](samples.images).logits.detach()
+    torch.testing.assert_close(samples.critic, logits[[0, 1], [3, 7]], rtol=1e-4, atol=1e-5)
 
 
 def test_what_cannot_be_sampled_from_is_named():

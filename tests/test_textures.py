@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -63,7 +64,8 @@ def make_sampler(cascades: int = 1, steps: int = 3) -> Sampler:
 @pytest.mark.parametrize(("width", "height"), [(16, 16), (40, 21), (1, 50)])
 def test_textures_of_any_size_are_drawn_and_come_again_with_the_seed(width, height):
     first, again, other = (
-        draw_texture(make_sampler(), width, height, seed=seed, device=CPU) for seed in (0, 0, 1)
+        draw_texture(make_sampler(), width, height, seed=seed, device=CPU).image
+        for seed in (0, 0, 1)
     )
     assert first.shape == (3, height, width)
     assert first.min() >= 0
@@ -73,14 +75,14 @@ def test_textures_of_any_size_are_drawn_and_come_again_with_the_seed(width, heig
 
 
 def test_every_cascade_goes_on_with_the_canvas():
-    one, two = (draw_texture(make_sampler(n), 20, 20, seed=0, device=CPU) for n in (1, 2))
+    one, two = (draw_texture(make_sampler(n), 20, 20, seed=0, device=CPU).image for n in (1, 2))
     assert 0 < (one - two).abs().max() < 0.2, "three more steps of about 0.1 in [-1, 1]"
 
 
 def test_the_drawing_raises_what_the_network_gives_to_its_patches():
     sampler = make_sampler(steps=15)
     start, end = (
-        draw_texture(make_sampler(steps=n), 32, 32, seed=0, device=CPU)[None] for n in (1, 15)
+        draw_texture(make_sampler(steps=n), 32, 32, seed=0, device=CPU).image[None] for n in (1, 15)
     )
     corner = torch.arange(0, 17, 4)
     values = [
@@ -120,3 +122,11 @@ def test_what_is_no_texture_is_named(tmp_path):
     Image.new("L", (15, 40)).save(tmp_path / "small.png")
     with pytest.raises(InputError, match="has 15x40 pixels, less than crops of 16x16"):
         crops_of(str(tmp_path / "small.png"), 16, 0, "small")
+
+
+def test_it_is_told_whether_the_ascents_came_to_their_ends():
+    """Two networks of three steps each, whose thresholds are out of reach, or reached at once."""
+    for threshold, steps, reached in ((1e3, 6, False), (-1e3, 2, True)):
+        sampler = replace(make_sampler(2), thresholds=[(threshold, threshold)] * 2)
+        made = draw_texture(sampler, 20, 20, seed=0, device=CPU)
+        assert (made.steps, made.reached) == (steps, reached)

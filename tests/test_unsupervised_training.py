@@ -142,8 +142,10 @@ def test_half_of_the_images_are_flipped(tmp_path, few_digits, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"cascades": 2}, "--cascades is for training without labels; add --unsupervised"),
-        ({"data": "pictures"}, "--data is for training without labels"),
+        ({"cascades": 2}, "--cascades says nothing to training with labels; add --unsupervised"),
+        ({"data": "pictures"}, "--data says nothing to training with labels"),
+        ({"alpha": 1.0, "unsupervised": True}, "--alpha says nothing to training without labels"),
+        ({"image_size": 32}, "--image-size is for --data and --texture"),
         ({"width": 0.5}, "--width scales cnn64 and wgan-resnet only, not vanilla"),
         (
             {"unsupervised": True, "method": "wgan-gp", "cascades": 2},

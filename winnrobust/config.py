@@ -43,7 +43,11 @@ class TrainConfig:
     arch: str = _setting("vanilla", "Architecture.")
     method: str = _setting("winn", "Training method.")
     recipe: str = _setting("paper", "Defaults of all other settings (see recipes.py).")
-    epochs: int = _setting(200, "Passes over the training images.", at_least=1)
+    epochs: int = _setting(
+        200,
+        "Passes over the training images; without labels, iterations (of a cascade).",
+        at_least=1,
+    )
     batch_size: int = _setting(
         100, "Real images per step, with as many pseudo-negatives.", at_least=1
     )

@@ -83,6 +83,20 @@ def check_free(path: Path) -> None:
         )
 
 
+def check_free_file(path: Path) -> None:
+    """Check that the file `path` does not exist yet and can be made; as `check_free`.
+
+    Raises:
+        InputError: there is something, if only an empty folder, or its folder cannot be one.
+    """
+    check_free(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; choose another --out")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise InputError(f"{path} cannot be made: {folder} is no folder; choose another --out")
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path` to be filled; on success it becomes `path`.

@@ -23,6 +23,7 @@ def bar(total: int, description: str, *, initial: int = 0, unit: str = "batch") 
         desc=description,
         unit=unit,
         smoothing=0,
+        miniters=0,  # else it stands still where work comes in large pieces
         dynamic_ncols=True,
         disable=None if distributed.is_first() else True,
         leave=False,
@@ -31,27 +32,18 @@ def bar(total: int, description: str, *, initial: int = 0, unit: str = "batch") 
 
 
 @contextmanager
-def counted(description: str, unit: str, initial: int = 0) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar for a `with` block; yields what is to be called with (done, total).
+def counted(description: str, unit: str, initial: int = 0) -> Iterator[Callable[..., None]]:
+    """Show a bar for a `with` block; yields what is to be called with (done, total, a few words).
+
+    The words may be left out.
 
     Args:
         initial: how much was done before.
     """
     with bar(0, description, initial=initial, unit=unit) as status:
 
-        def update(done: int, total: int) -> None:
+        def update(done: int, total: int, text: str = "") -> None:
             status.total = total
-            status.update(done - status.n)
-
-        yield update
-
-
-@contextmanager
-def told(total: int, description: str, unit: str) -> Iterator[Callable[[int, str], None]]:
-    """Show a bar for a `with` block; yields what is to be called with (done, a few words)."""
-    with bar(total, description, unit=unit) as status:
-
-        def update(done: int, text: str) -> None:
             status.set_postfix_str(text, refresh=False)
             status.update(done - status.n)
 

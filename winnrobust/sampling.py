@@ -1,7 +1,7 @@
 """Samples from a trained network: its own ascents, from noise to images that it takes for real."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -15,11 +15,14 @@ from winnrobust.methods import ascent_of, initial_of, method_of
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.randomness import stream
 from winnrobust.synthesis import (
+    Pace,
     PixelNoise,
+    Progress,
     dropout,
     groups_of,
     images_at_once,
     langevin,
+    silent,
     synthesise,
     together,
 )
@@ -71,8 +74,9 @@ class Samples:
         images: (N, C, H, W) float32 in [0, 1].
         classes: (N,) int64, what was asked for.
         seen: (N,) int64, what the network that made them sees in them.
-        critic: (N,) float32, its critic values.
-        thresholds: (N,) float32, what the mean critic value of a sample's group had to reach in
+        critic: (N,) float32, its critic values; of an icn, whose critic is not trained, the logits
+            of the classes.
+        thresholds: (N,) float32, what the mean of these values of a sample's group had to reach in
             the last cascade; NaN where the method has no thresholds.
         steps: (N,) int64, of the ascents, over all cascades.
         reached: (N,) bool, False where a step limit ended one.
@@ -95,25 +99,27 @@ def draw(
     device: torch.device,
     batch_size: int | None = None,
     noise: Noise = NO_NOISE,
-    progress: Callable[[int, str], None] = lambda done, text: None,
+    progress: Progress = silent,
 ) -> Samples:
     """Draw a sample of every class asked for.
 
     Samples of a class form groups of at most 100, each with a threshold and a stop of its own, as
-    in training. Every cascade goes on with what the one before it made. But for dropout, a sample
-    depends on the seed and the classes, not on the batch size.
+    in training. The random network that they start from is that of the training, too: the authors
+    draw a new one, and keep images in 8 bits between cascades. Every cascade goes on with what the
+    one before it made. But for dropout, a sample depends on the seed and the classes, not on the
+    batch size.
 
     Args:
         sampler: its networks are moved to `device`.
         classes: (N,) int64; all 0 where there are none.
         batch_size: about how many images are moved at once; None for as many as suits their size.
         noise: in the ascents.
-        progress: called in every step with the number of finished samples and a few words.
+        progress: called in every step.
 
     Raises:
         InputError: the method makes no images, or nobody knows the thresholds.
     """
-    info, config, goal_of = sampler.info, sampler.config, method_of(sampler.config).goal
+    info, config, method = sampler.info, sampler.config, method_of(sampler.config)
     ranges = ranges_of(sampler)
     initial = initial_of(config, info.in_channels, info.image_size)
     networks = [network.to(device).eval() for network in sampler.networks]
@@ -124,8 +130,10 @@ def draw(
     critic, thresholds = torch.zeros(2, count)
     reached = torch.ones(count, dtype=torch.bool)
     done = 0
-    groups = groups_of(classes)
-    for numbers in together(groups, batch_size or images_at_once(info.image_size)):
+    groups, ascent = groups_of(classes), ascent_of(config)
+    batches = list(together(groups, batch_size or images_at_once(info.image_size)))
+    pace = Pace(len(batches) * len(networks), ascent.max_steps, progress)
+    for numbers in batches:
         rows = torch.stack([groups[number] for number in numbers])
         moved = torch.stack(
             [initial.sample(rows.shape[1], stream(seed, "samples", n)) for n in numbers]
@@ -133,16 +141,17 @@ def draw(
         for cascade, (network, (low, high)) in enumerate(zip(networks, ranges, strict=True)):
             draws = [torch.rand(1, generator=stream(seed, "stops", cascade, n)) for n in numbers]
             wanted = low + (high - low) * torch.cat(draws)
-            goal = goal_of(config, classes[rows[:, 0]].to(device), wanted.to(device))
+            goal = method.goal(config, classes[rows[:, 0]].to(device), wanted.to(device))
             with _dropout(noise, network, seed, cascade, numbers):
                 made, _ = synthesise(
                     network,
                     moved,
                     goal,
-                    ascent_of(config),
-                    tell=lambda text: progress(done, text),  # noqa: B023 (called in the call)
+                    ascent,
+                    tell=lambda text: pace.step(f"{done} samples done, {text}"),  # noqa: B023
                     noise=_pixel_noise(noise, seed, cascade, numbers),
                 )
+            pace.end()
             moved = made.images
             steps[rows] += made.steps[:, None]
             reached[rows] &= made.reached[:, None]
@@ -150,10 +159,10 @@ def draw(
         with torch.no_grad():
             output = network.judge(moved.flatten(0, 1))
         images[flat] = (moved.flatten(0, 1).cpu() + 1) / 2
-        seen[flat], critic[flat] = output.logits.argmax(1).cpu(), output.critic.cpu()
+        seen[flat] = output.logits.argmax(1).cpu()
+        critic[flat] = method.score(output, classes[flat].to(device)).cpu()
         thresholds[rows] = wanted[:, None]
         done += len(flat)
-        progress(done, "")
     return Samples(images, classes, seen, critic, thresholds, steps, reached)
 
 

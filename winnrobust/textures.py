@@ -1,8 +1,8 @@
 """Textures: one picture as a data set of its crops, and canvases of any size (paper 5.2)."""
 
 import importlib
-from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from winnrobust.methods import ascent_of, initial_of, method_of
 from winnrobust.models import ClassifierOutput
 from winnrobust.randomness import stream
 from winnrobust.sampling import Sampler, ranges_of
-from winnrobust.synthesis import InitialDistribution, Judge, synthesise
+from winnrobust.synthesis import InitialDistribution, Judge, Pace, Progress, silent, synthesise
 from winnrobust.user_data import load_picture
 
 EMBEDDED = ("grass", "gravel", "brick")
@@ -128,6 +128,20 @@ class PatchJudge:
         return fixed + share * (canvas - fixed)
 
 
+class Texture(NamedTuple):
+    """What was drawn.
+
+    Attributes:
+        image: (C, H, W) in [0, 1].
+        steps: of the ascents, over all cascades.
+        reached: whether each of them came to its threshold.
+    """
+
+    image: Tensor
+    steps: int
+    reached: bool
+
+
 def draw_texture(
     sampler: Sampler,
     width: int,
@@ -135,16 +149,16 @@ def draw_texture(
     *,
     seed: int,
     device: torch.device,
-    progress: Callable[[str], None] = lambda text: None,
-) -> Tensor:
-    """Draw a texture (C, height, width) in [0, 1] of any size.
+    progress: Progress = silent,
+) -> Texture:
+    """Draw a texture of any size, in pixels.
 
     The ascent works on a canvas that is larger by a patch, so that its ends, over which few patches
     lie, can be cut off. It starts from initial images of the network's size side by side.
 
     Args:
         sampler: trained on crops of one picture; its networks are moved to `device`.
-        progress: called in every step with a few words.
+        progress: called in every step.
 
     Raises:
         InputError: as `sampling.ranges_of`.
@@ -155,16 +169,21 @@ def draw_texture(
     high, wide = height + size, width + size
     canvas = _tiled(initial, size, high, wide, stream(seed, "texture")).to(device)
     count = min(LARGEST_COUNT, round(COVERAGE * high * wide / size**2))
+    ascent, steps, reached = ascent_of(config), 0, True
+    pace = Pace(len(ranges), ascent.max_steps, progress)
     for cascade, (lowest, highest) in enumerate(ranges):
         network = sampler.networks[cascade].to(device).eval()
         judge = PatchJudge(network, size, count, stream(seed, "texture patches", cascade))
         draw = torch.rand(1, generator=stream(seed, "texture stop", cascade))
         threshold = (lowest + (highest - lowest) * draw).to(device)
         goal = goal_of(config, torch.zeros(1, dtype=torch.int64, device=device), threshold)
-        made, _ = synthesise(judge, canvas[None, None], goal, ascent_of(config), tell=progress)
+        made, _ = synthesise(judge, canvas[None, None], goal, ascent, tell=pace.step)
+        pace.end()
         canvas = made.images[0, 0]
+        steps, reached = steps + int(made.steps), reached and bool(made.reached)
     edge = size // 2
-    return (canvas[:, edge : edge + height, edge : edge + width].cpu() + 1) / 2
+    image = (canvas[:, edge : edge + height, edge : edge + width].cpu() + 1) / 2
+    return Texture(image, steps, reached)
 
 
 def _tiled(

@@ -30,7 +30,7 @@ from winnrobust.checkpoint import (
     tensors_under,
     write_tensors,
 )
-from winnrobust.config import TrainConfig, make_config
+from winnrobust.config import TrainConfig, make_config, option_name
 from winnrobust.data import Dataset, ImageSplit, to_unit
 from winnrobust.errors import InputError
 from winnrobust.evaluation.intervals import rate
@@ -45,6 +45,15 @@ VALIDATION_BATCH = 500
 SAMPLES_PER_CLASS = 10
 """Pseudo-negatives of each class in an epoch's picture; without classes there are as many rows."""
 
+
+ONLY_WITHOUT_LABELS = (
+    "cascades", "data", "texture", "start_images", "iteration_images", "iteration_passes",
+)  # fmt: skip
+ONLY_WITH_LABELS = (
+    "alpha", "gp_share", "negatives_share", "synthesis_every", "synthesis_pool_share",
+    "synthesis_tolerance", "synthesis_class_weight", "synthesis_carry_adam", "negatives_weight",
+)  # fmt: skip
+"""Settings that say nothing to the other kind of training."""
 
 EPOCH_LINE = {
     "cross_entropy": "cross-entropy {:.4f}",
@@ -119,14 +128,19 @@ def check_settings(config: TrainConfig) -> None:
         raise InputError("--data and --texture exclude each other")
     if config.cascades > 1 and config.unsupervised and not method.cascades:
         raise InputError(f"method {config.method} has no cascades; leave out --cascades")
-    without_labels = {
-        "--cascades": config.cascades > 1,
-        "--data": config.data is not None,
-        "--texture": config.texture is not None,
-    }
-    for option, given in without_labels.items():
-        if given and not config.unsupervised:
-            raise InputError(f"{option} is for training without labels; add --unsupervised")
+    defaults = {setting.name: setting.default for setting in fields(TrainConfig)}
+    kind, other, what_to_do = (
+        ("with", ONLY_WITHOUT_LABELS, "add --unsupervised")
+        if not config.unsupervised
+        else ("without", ONLY_WITH_LABELS, "leave it out")
+    )
+    for name in other:
+        if getattr(config, name) != defaults[name]:
+            raise InputError(
+                f"{option_name(name)} says nothing to training {kind} labels; {what_to_do}"
+            )
+    if config.image_size != defaults["image_size"] and config.data is config.texture is None:
+        raise InputError("--image-size is for --data and --texture; leave it out")
 
 
 def reopen_run(path: Path) -> tuple[RunFolder, TrainConfig]:

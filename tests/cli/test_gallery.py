@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -107,10 +108,42 @@ def test_every_data_set_has_its_own_classifier_and_table(runs, generators, colou
 
     bad = tmp_path / "bad"
     result = winnrobust("gallery", colours / "single", *judges[:2], *places, "--out", bad)
-    assert_one_line(result, "the samples have the shape (3, 32, 32)")
+    assert_one_line(result, "name a classifier of cifar10-20k, to judge the samples")
     result = winnrobust("gallery", *generated, *judges, *judges[:2], *places, "--out", bad)
     assert_one_line(result, "name one classifier of mnist5k")
     assert not bad.exists()
+
+
+def test_samples_like_a_users_own_pictures_are_shown_without_scores(tmp_path):
+    """Nobody knows their classes; their neighbours are the pictures themselves."""
+    folder, out = tmp_path / "my pictures", tmp_path / "report"
+    folder.mkdir()
+    for number in range(4):
+        pixels = np.full((20, 20), 60 * number, dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    result = winnrobust("train", "--unsupervised", "--data", folder, "--image-size", 16, "--arch",
+                        "cnn64", "--width", 0.125, *SMALL, "--out", tmp_path / "run")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    result = winnrobust("gallery", tmp_path / "run", "--n", 20, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert not (out / "scores.csv").exists()
+    assert "How good" not in (out / "report.md").read_text()
+    pixels = np.asarray(Image.open(out / "neighbours" / "winn-single.png").convert("L"))
+    assert pixels.shape == (2 * 18 + 2, 20 * 18 + 2)
+    below = pixels[20:36]
+    grey = {int(below[0, 2 + 18 * column]) for column in range(20)}
+    assert grey <= {0, 120, 180}, "the one of 60 validates"
+
+
+def test_two_textures_of_one_name_keep_their_own_pictures(generators, tmp_path):
+    out = tmp_path / "report"
+    other = tmp_path / "other"
+    shutil.copytree(generators / "texture", other)
+    result = winnrobust("gallery", generators / "texture", other, "--size", "8x8", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in (out / "textures").iterdir()} == {
+        "texture-my-8x8.png", "texture-my--my-8x8.png",
+    }  # fmt: skip
 
 
 def test_textures_alone_need_no_classifier(generators, tmp_path):
@@ -125,7 +158,9 @@ def test_bad_input_ends_in_one_line(runs, generators, tmp_path):
     out = tmp_path / "report"
     single = generators / "single"
     for arguments, message in (
-        ([single], "name a classifier that judges the samples with --classifier"),
+        ([single], "name a classifier of mnist5k, to judge the samples"),
+        ([single, single], "is named twice"),
+        ([runs / "winn", "--classifier", runs / "winn"], "would judge its own samples"),
         ([runs / "baseline"], "method baseline trains no generator"),
         ([single, "--classifier", single], "was trained without labels; it judges no samples"),
         ([single, "--classifier", runs / "baseline", "--n", 5], "there are 5 samples"),

@@ -30,9 +30,29 @@ def test_copies_are_found_out(runs, copies, tmp_path):
     found = json.loads((out / "quality.json").read_text())["quality"]
     assert found["nearest"] == 0 < found["real_nearest"]
     assert found["n"] == 40
-    assert Image.open(out / "neighbours.png").size == (20 * 30 + 2, 2 * 30 + 2)
+    assert Image.open(out / "neighbours.png").size == (20 * 30 + 2, 4 * 30 + 2)
     pixels = np.asarray(Image.open(out / "neighbours.png"))
-    assert (pixels[2:30] == pixels[32:60]).all(), "each copy above its original"
+    for top in (0, 60):
+        copy, original = (pixels[top + row : top + row + 28] for row in (2, 32))
+        assert (copy == original).all(), "each copy above its original"
+
+
+def test_a_network_is_no_judge_of_its_own_samples_nor_of_other_data(runs, tmp_path):
+    own = tmp_path / "own.npz"
+    assert winnrobust("synthesize", runs / "winn", "--n", 20, "--out", own).exit_code == 0
+    result = winnrobust("quality", own, "--classifier", runs / "winn")
+    assert "the very network that made the samples" in result.output
+    result = winnrobust("quality", own, "--classifier", runs / "baseline")
+    assert "note:" not in result.output
+    foreign = tmp_path / "foreign.npz"
+    told = np.array(json.dumps({"header": {"num_classes": 10, "dataset": "fashion-mnist"}}))
+    with np.load(own) as arrays:
+        np.savez(foreign, images=arrays["images"], labels=arrays["labels"], provenance=told)
+    result = winnrobust("quality", foreign, "--classifier", runs / "baseline")
+    assert result.exit_code == 0, result.output
+    assert "like fashion-mnist, the classifier and the images beside them are of mnist5k" in (
+        result.output
+    )
 
 
 def test_samples_without_classes_are_not_asked_for_them(runs, copies, tmp_path):

@@ -25,6 +25,21 @@ def test_a_picture_with_a_table_beside_it(runs, tmp_path):
     assert all(np.isfinite(float(row["critic"])) for row in rows)
 
 
+@pytest.mark.parametrize(("count", "size"), [(15, (2, 10)), (8, (1, 8))])
+def test_every_class_begins_a_row(runs, tmp_path, count, size):
+    """Fifteen samples: two of the classes 0 to 4, one of the others, with a gap beside it."""
+    out = tmp_path / "samples.png"
+    assert winnrobust("synthesize", runs / "winn", "--n", count, "--out", out).exit_code == 0
+    assert Image.open(out).size == (size[0] * 30 + 2, size[1] * 30 + 2)
+
+
+def test_a_single_class_makes_a_square(runs, tmp_path):
+    out = tmp_path / "threes.png"
+    arguments = ("--n", 9, "--class", 3, "--out", out)
+    assert winnrobust("synthesize", runs / "winn", *arguments).exit_code == 0
+    assert Image.open(out).size == (3 * 30 + 2, 3 * 30 + 2)
+
+
 def test_arrays_that_other_commands_take_as_data(runs, tmp_path):
     out = tmp_path / "samples.npz"
     result = winnrobust(
@@ -101,9 +116,18 @@ def test_bad_files_end_in_one_line(runs, tmp_path):
     assert_one_line(
         winnrobust("synthesize", runs / "winn", "--out", tmp_path / "a.jpg"), "must end in .png"
     )
-    out.write_text("mine")
-    assert_one_line(winnrobust("synthesize", runs / "winn", "--out", out), "already exists")
-    assert out.read_text() == "mine"
+    for mine in (out, out.with_suffix(".csv")):
+        mine.write_text("mine")
+        assert_one_line(winnrobust("synthesize", runs / "winn", "--out", out), "already exists")
+        assert mine.read_text() == "mine"
+        mine.unlink()
+    (tmp_path / "folder.npz").mkdir()
+    for arguments, message in (
+        ([tmp_path / "folder.npz"], "is a folder"),
+        ([runs / "winn" / "config.json" / "a.npz"], "config.json is no folder"),
+        ([out, "--out", out], "is named twice"),
+    ):
+        assert_one_line(winnrobust("synthesize", runs / "winn", "--out", *arguments), message)
     damaged = tmp_path / "model.safetensors"
     damaged.write_bytes((runs / "winn" / "model.safetensors").read_bytes()[:1000])
     assert_one_line(

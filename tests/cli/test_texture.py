@@ -32,7 +32,7 @@ def test_a_texture_of_the_size_asked_for(place):
 
 
 def test_the_training_is_kept_and_not_repeated(place, tmp_path):
-    run = place / "texture-my-cnn64-seed0"
+    (run,) = place.glob("texture-my-*-cnn64-seed0")
     before = (run / "model.safetensors").read_bytes()
     result = winnrobust("texture", "--source", place / "my.png", "--runs", place,
                         "--out", tmp_path / "b.png", *SMALL)  # fmt: skip
@@ -45,9 +45,28 @@ def test_the_training_is_kept_and_not_repeated(place, tmp_path):
     assert out.read_bytes() != (place / "a.png").read_bytes()
 
 
+def test_pictures_of_one_name_have_runs_of_their_own(place, tmp_path):
+    pixels = np.zeros((30, 30), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "my.png")
+    result = winnrobust("texture", "--source", tmp_path / "my.png", "--size", "8x8",
+                        "--runs", tmp_path, "--out", tmp_path / "d.png", *SMALL)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "2 steps; the limit of steps came first" in result.output
+    names = {run.name for folder in (place, tmp_path) for run in folder.glob("texture-my-*")}
+    assert len(names) == 2
+
+
+def test_help_tells_the_defaults_of_this_command():
+    text = " ".join(winnrobust("texture", "--help").output.split())
+    assert "[default: cnn64]" in text
+    assert "[default: 100]" in text
+    text = " ".join(winnrobust("train", "--help").output.split())
+    assert "[default: 200; without labels 100]" in text
+
+
 def test_bad_input_ends_in_one_line(place, runs, tmp_path):
     out = tmp_path / "x.png"
-    run = place / "texture-my-cnn64-seed0"
+    (run,) = place.glob("texture-my-*-cnn64-seed0")
     for arguments, message in (
         ([], "name a RUN, or a picture with --source"),
         ([run, "--source", "grass"], "name a RUN, or a picture with --source"),
@@ -59,6 +78,19 @@ def test_bad_input_ends_in_one_line(place, runs, tmp_path):
         (["--source", "marble"], "neither a picture nor one of the embedded"),
     ):
         assert_one_line(winnrobust("texture", *arguments, "--out", out), message)
+    source = ["--source", place / "my.png", "--runs", tmp_path]
+    for arguments, message in (
+        ([*source, "--texture", "grass"], "--source says what to train on; leave out --texture"),
+        ([*source, "--dataset", "mnist5k"], "leave out --dataset"),
+        ([*source, "--no-unsupervised"], "leave out --no-unsupervised"),
+    ):
+        assert_one_line(winnrobust("texture", *arguments, "--out", out), message)
+    for taken, message in (("x.jpg", "must end in .png"), ("my.png/y.png", "is no folder")):
+        result = winnrobust("texture", *source, "--out", place / taken)
+        assert_one_line(result, message)
+    result = winnrobust("texture", *source, "--out", place / "a.png")
+    assert_one_line(result, "already exists")
+    assert not list(tmp_path.iterdir()), "found out before the training"
     assert_one_line(winnrobust("texture", run, "--out", tmp_path / "x.jpg"), "must end in .png")
     assert_one_line(winnrobust("texture", run, "--out", place / "a.png"), "already exists")
     assert not out.exists()

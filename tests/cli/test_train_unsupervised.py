@@ -9,17 +9,18 @@ from PIL import Image
 from tests.cli.conftest import assert_one_line, winnrobust
 
 SMALL = [
-    "train", "--unsupervised", "--dataset", "mnist5k", "--limit-train", "100", "--epochs", "1",
-    "--start-images", "4", "--iteration-images", "250", "--iteration-passes", "1",
-    "--negatives-per-class", "3", "--synthesis-max-steps", "2", "--device", "cpu",
+    "train", "--unsupervised", "--limit-train", "100", "--epochs", "1", "--start-images", "4",
+    "--iteration-images", "250", "--iteration-passes", "1", "--negatives-per-class", "3",
+    "--synthesis-max-steps", "2", "--device", "cpu",
 ]  # fmt: skip
+DIGITS = [*SMALL, "--dataset", "mnist5k"]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder with a cascade of two."""
     run = tmp_path_factory.mktemp("unsupervised") / "runs" / "winn"
-    result = winnrobust(*SMALL, "--cascades", 2, "--out", run)
+    result = winnrobust(*DIGITS, "--cascades", 2, "--out", run)
     assert result.exit_code == 0, result.output
     assert "kept the networks of epoch 2, the last: no error to select by" in result.output
     return run
@@ -38,7 +39,7 @@ def test_samples_are_drawn_through_all_cascades(trained, tmp_path):
 
 def test_inn_draws_samples_without_thresholds(tmp_path):
     run, out = tmp_path / "run", tmp_path / "samples.png"
-    assert winnrobust(*SMALL, "--method", "inn", "--out", run).exit_code == 0
+    assert winnrobust(*DIGITS, "--method", "inn", "--out", run).exit_code == 0
     assert winnrobust("synthesize", run, "--n", 4, "--out", out).exit_code == 0
     assert Image.open(out).size == (2 * 30 + 2, 2 * 30 + 2)
 
@@ -87,7 +88,8 @@ def test_cascades_keep_their_length(trained):
     ("options", "message"),
     [
         (["--method", "inn"], "'inn' trains without labels; add --unsupervised"),
-        (["--cascades", "2"], "--cascades is for training without labels"),
+        (["--unsupervised", "--data", "x", "--dataset", "mnist5k"], "exclude each other"),
+        (["--cascades", "2"], "--cascades says nothing to training with labels"),
         (["--unsupervised", "--method", "trades"], "method 'trades' needs labels"),
         (["--unsupervised", "--recipe", "fast"], "is for training with labels"),
         (["--unsupervised", "--width", "2"], "--width scales cnn64 and wgan-resnet only"),

@@ -192,6 +192,19 @@ def test_wgan_gps_generator_raises_the_critic_on_its_samples_every_fifth_step(ne
     assert network.features[3].weight.grad is None
 
 
+def test_wgan_gps_critic_steps_are_counted_over_all_epochs(network):
+    """Epochs of three steps: the fifth is the second of the second epoch."""
+    method = make("wgan-gp", iteration_images=15, iteration_passes=1, batch_size=1)
+    assert [method.length(epoch, 99) for epoch in (1, 2)] == [3, 6]
+    weight = next(method.generator.module.parameters())
+    changed = []
+    for epoch, step in [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]:
+        before = weight.detach().clone()
+        method.after_step(network, epoch, step, ignore)
+        changed.append(not torch.equal(weight, before))
+    assert changed == [False] * 4 + [True, False]
+
+
 def test_a_processs_part_of_a_batch_gets_its_own_partners(images):
     whole, halves = make(), [make(), make()]
     for method in (whole, *halves):

@@ -26,7 +26,7 @@ from winnrobust.reporting import terminal_tables
 
 
 @click.command()
-@config_options
+@config_options()
 @config_file_option
 @attacks_option
 @eps_option

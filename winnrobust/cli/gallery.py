@@ -17,8 +17,8 @@ from winnrobust.progress import say
     "classifiers",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Run or model file of a classifier that judges samples; textures need none. Repeat it to"
-    " name one for every data set.",
+    help="Run, model file or zoo:NAME of a classifier that judges samples of its data set; repeat"
+    " it for others. Textures and your own pictures need none.",
 )
 @click.option(
     "--n",

@@ -3,7 +3,7 @@
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +13,7 @@ import click
 
 from winnrobust.config import TrainConfig, option_name, read_toml
 from winnrobust.data import DATASETS
+from winnrobust.errors import InputError
 from winnrobust.methods import INITIAL, METHODS, UNSUPERVISED
 from winnrobust.models import ARCHITECTURES
 from winnrobust.recipes import RECIPES
@@ -169,7 +170,14 @@ def given_settings(config_file: Path | None, options: dict[str, Any]) -> dict[st
 
 
 def with_place(settings: dict[str, Any]) -> dict[str, Any]:
-    """Make the place of a user's own pictures absolute, and call the data set after it."""
+    """Make the place of a user's own pictures absolute, and call the data set after it.
+
+    Raises:
+        InputError: another data set was named, too.
+    """
+    for name in ("data", "texture"):
+        if name in settings and "dataset" in settings:
+            raise InputError(f"--dataset and --{name} exclude each other")
     for name in ("data", "texture"):
         if name in settings and settings[name] not in EMBEDDED:
             place = Path(settings[name]).resolve()
@@ -179,19 +187,34 @@ def with_place(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def config_options(command: Callable) -> Callable:
-    """Add an option for each setting of `TrainConfig`."""
-    for setting in reversed(fields(TrainConfig)):
-        command = _config_option(setting)(command)
-    return command
+def config_options(
+    defaults: Mapping[str, Any] | None = None, without_labels: Mapping[str, Any] | None = None
+) -> Callable[[Callable], Callable]:
+    """Return a decorator that adds an option for each setting of `TrainConfig`.
+
+    Args:
+        defaults: those that help tells in place of the settings' own.
+        without_labels: others that help tells beside them.
+    """
+
+    def decorate(command: Callable) -> Callable:
+        for setting in reversed(fields(TrainConfig)):
+            default = (defaults or {}).get(setting.name, setting.default)
+            other = (without_labels or {}).get(setting.name, default)
+            told = "" if default is None else f"  [default: {default}]"
+            if other != default:
+                told = f"  [default: {default}; without labels {other}]"
+            command = _config_option(setting, told)(command)
+        return command
+
+    return decorate
 
 
-def _config_option(setting: Field) -> Callable[[Callable], Callable]:
+def _config_option(setting: Field, default: str) -> Callable[[Callable], Callable]:
     """An option that is None unless given, so that a configuration file can decide."""
     hint = typing.get_type_hints(TrainConfig)[setting.name]
     if isinstance(hint, types.UnionType):
         hint = next(option for option in typing.get_args(hint) if option is not type(None))
-    default = f"  [default: {setting.default}]" if setting.default is not None else ""
     help_text = setting.metadata["help"] + default
     flag = option_name(setting.name)
     if hint is bool:

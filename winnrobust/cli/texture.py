@@ -19,6 +19,7 @@ from winnrobust.config import make_config
 from winnrobust.devices import resolve_device
 from winnrobust.errors import InputError
 from winnrobust.progress import say
+from winnrobust.recipes import UNSUPERVISED
 
 
 @click.command()
@@ -36,7 +37,7 @@ from winnrobust.progress import say
 @click.option(
     "--draw", type=click.IntRange(0), default=0, show_default=True, help="Seed of the drawing."
 )
-@config_options
+@config_options({"arch": "cnn64"} | UNSUPERVISED["winn"])
 @config_file_option
 @runs_option
 @device_option
@@ -66,10 +67,17 @@ def texture(
     where = resolve_device(device)
     if (run is None) == (source is None):
         raise InputError("name a RUN, or a picture with --source")
+    workflows.check_texture_file(out)
     if run is None:
+        for name in ("texture", "data", "dataset"):
+            if name in given:
+                raise InputError(f"--source says what to train on; leave out --{name}")
+        if given.get("unsupervised") is False:
+            raise InputError("textures are learned without labels; leave out --no-unsupervised")
         given = with_place({"arch": "cnn64"} | given | {"unsupervised": True, "texture": source})
         run = workflows.texture_run(runs, make_config(given, str(config_file or "options")), where)
     elif given:
         raise InputError("RUN has its own settings; they are for training, with --source")
-    workflows.texture(run, size, out, where, seed=draw)
-    say(f"the texture is in {out}")
+    made = workflows.texture(run, size, out, where, seed=draw)
+    how = "its threshold was reached" if made.reached else "the limit of steps came first"
+    say(f"the texture is in {out} ({made.steps} steps; {how})")

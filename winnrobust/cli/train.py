@@ -17,10 +17,11 @@ from winnrobust.cli.options import (
 )
 from winnrobust.config import make_config
 from winnrobust.devices import resolve_device
+from winnrobust.recipes import UNSUPERVISED
 
 
 @click.command()
-@config_options
+@config_options(without_labels=UNSUPERVISED["winn"])
 @config_file_option
 @click.option(
     "--out",

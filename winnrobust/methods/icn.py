@@ -28,6 +28,8 @@ class Icn(Introspective):
     of the true class's logit on real images. The weight w is not known either; nothing was tuned.
     """
 
+    score = staticmethod(class_score)
+
     @staticmethod
     def goal(config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
         """Images of their class, with a mean logit of the class close to a threshold."""

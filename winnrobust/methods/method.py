@@ -10,7 +10,7 @@ from winnrobust.config import TrainConfig
 from winnrobust.errors import InputError
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.randomness import stream
-from winnrobust.synthesis import Goal
+from winnrobust.synthesis import Goal, Score, critic_score
 
 
 class Batch(NamedTuple):
@@ -98,11 +98,13 @@ class Method:
     As it is, nothing happens between the steps and nothing needs to be kept.
 
     Attributes:
-        has_thresholds: whether its ascents stop at critic values that it notes in an epoch.
+        has_thresholds: whether its ascents stop at scores that it notes in an epoch.
+        score: what its ascents raise.
         cascades: whether several networks may follow each other.
     """
 
     has_thresholds = True
+    score: Score = staticmethod(critic_score)
     cascades = False
 
     def __init__(
@@ -134,7 +136,7 @@ class Method:
             InputError: such a network is no generator.
         """
         raise InputError(
-            f"method {config.method} trains no generator; methods winn, icn and inn do"
+            f"method {config.method} trains no generator; methods winn, icn, inn and wgan-gp do"
         )
 
     def length(self, epoch: int, count: int) -> int:

@@ -29,6 +29,7 @@ class Unsupervised(Method):
     An epoch is an iteration of the paper: a sample of the real images and as many pseudo-negatives
     of all that there are, some passes over these pairs, then a synthesis from images that are the
     same throughout a cascade: random ones at first, later the last samples of the one before.
+    Images stay as they were made; the authors keep them in 8 bits.
     """
 
     cascades = True
@@ -63,7 +64,7 @@ class Unsupervised(Method):
         self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
     ) -> EpochEnd:
         """Make new pseudo-negatives; after the last epoch of a cascade those it leaves, too."""
-        low, high = self.thresholds(network)
+        low, high = self.thresholds(network) if self.has_thresholds else (0.0, 0.0)
         count = self.config.negatives_per_class
         if self._leaves_starts(epoch):
             count = self.config.start_images

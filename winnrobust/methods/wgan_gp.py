@@ -51,8 +51,9 @@ class WganGp(UnsupervisedWinn):
     def after_step(
         self, network: IntrospectiveNetwork, epoch: int, step: int, tell: Callable[[str], None]
     ) -> None:
-        """Train the generator after every fifth step of the critic."""
-        if step % CRITIC_STEPS:
+        """Train the generator after every fifth step of the critic, counted over all epochs."""
+        earlier = sum(self.length(before, 0) for before in range(1, epoch))
+        if (earlier // self.config.batch_size + step) % CRITIC_STEPS:
             return
         count = self.config.batch_size
         samples = self._samples(count, distributed.share(count), "generator step", epoch, step)

@@ -15,7 +15,9 @@ def cnn64(
     """Build eight 3x3 convolutions with a mean over 2x2 pixels after every second.
 
     2,354,177 parameters for 64x64x3 images without classes; its norm layers are ours, with another
-    variance epsilon than the authors' 64x64 code has. Any size from 16 pixels does.
+    variance epsilon than the authors' 64x64 code has, and so are the first weights (He's, as in
+    their supervised code; there they are uniform with standard deviation 0.02). Any size from 16
+    pixels does.
 
     Args:
         width: scale of all channels.

@@ -22,6 +22,7 @@ from winnrobust.synthesis.initial import (
     RandomNetwork,
 )
 from winnrobust.synthesis.noise import PixelNoise, dropout, langevin
+from winnrobust.synthesis.pace import Pace, Progress, silent
 from winnrobust.synthesis.pool import NegativePool
 
 __all__ = [
@@ -32,7 +33,9 @@ __all__ = [
     "InitialDistribution",
     "Judge",
     "NegativePool",
+    "Pace",
     "PixelNoise",
+    "Progress",
     "ProjectedNetwork",
     "Pursuit",
     "RandomNetwork",
@@ -47,6 +50,7 @@ __all__ = [
     "images_at_once",
     "langevin",
     "near",
+    "silent",
     "synthesise",
     "together",
 ]

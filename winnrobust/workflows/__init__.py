@@ -15,13 +15,14 @@ from winnrobust.workflows.runs import (
 )
 from winnrobust.workflows.shared import stamp
 from winnrobust.workflows.synthesizing import summary, synthesize
-from winnrobust.workflows.texturing import texture, texture_run
+from winnrobust.workflows.texturing import check_texture_file, texture, texture_run
 from winnrobust.workflows.training import resume_run, train_run
 
 __all__ = [
     "AttackSettings",
     "ForeignModel",
     "attack_runs",
+    "check_texture_file",
     "compare",
     "detect_others",
     "detection_table",

@@ -10,13 +10,13 @@ import pandas as pd
 import torch
 import torchvision
 
-from winnrobust import distributed, provenance
+from winnrobust import distributed, provenance, zoo
 from winnrobust.data import ImageSplit
 from winnrobust.errors import InputError
 from winnrobust.files import check_free, read_json, replacing, write_json, write_text
 from winnrobust.methods import method_of
 from winnrobust.models import IntrospectiveNetwork
-from winnrobust.progress import counted, say, told
+from winnrobust.progress import counted, say
 from winnrobust.quality import Quality, check_samples, judge_samples
 from winnrobust.reporting import RunRecord, load_run
 from winnrobust.reporting.gallery import Picture, Section, write_gallery
@@ -34,14 +34,13 @@ from winnrobust.sampling import Sampler, Samples, draw
 from winnrobust.textures import draw_texture
 from winnrobust.workflows.detecting import detection_table
 from winnrobust.workflows.quality import load_classifier, neighbours_picture
-from winnrobust.workflows.shared import load_data, results_folder
+from winnrobust.workflows.shared import load_data, results_folder, training_data
 from winnrobust.workflows.synthesizing import load_sampler, table_of, write_picture
 
 SHOWN = 100
 """Samples in a picture."""
 
 WGAN = "wgan-gp"
-
 
 PAPER_NAMES = {
     ("winn", False): WINN_SINGLE,
@@ -87,7 +86,7 @@ class Generator:
     @property
     def slug(self) -> str:
         """The name, as files have it."""
-        return "".join(c if c.isalnum() else "-" for c in self.name.lower())
+        return _slug(self.name)
 
 
 def make_gallery(
@@ -106,8 +105,8 @@ def make_gallery(
 
     Args:
         paths: runs of generators, with or without labels, and of textures.
-        classifiers: runs or model files that judge the samples: one for all, or one of every data
-            set; none if all are textures.
+        classifiers: runs or model files that judge the samples, one of every data set; none for
+            textures and a user's own pictures.
         out: a folder that does not exist yet.
         count: samples that are judged of each run, and of each of its cascades.
         sizes: of textures, (width, height) in pixels.
@@ -127,13 +126,17 @@ def make_gallery(
         sections: list[Section] = []
         found: dict[Generator, dict[str, Quality]] = {}
         for generator in drawn:
-            section, found[generator] = _image_section(
-                generator, judges[generator], count, seed, device, folder
+            config = generator.sampler.config
+            train = training_data(config, data_root).train.first(config.limit_train)
+            section, qualities = _image_section(
+                generator, judges.get(generator), train, count, seed, device, folder
             )
             sections.append(section)
-        if drawn:
+            if qualities:
+                found[generator] = qualities
+        if found:
             sections.insert(0, _scores(found, folder))
-            sections += _critics(drawn, folder)
+        sections += _critics(drawn, folder)
         sections += [
             _texture_section(each, sizes, seed, device, folder)
             for each in generators
@@ -181,16 +184,24 @@ def make_gallery(
 def _named(paths: Sequence[Path]) -> list[Generator]:
     """Load runs, each under a name of its own."""
     generators: list[Generator] = []
-    for path in paths:
+    for given in paths:
+        path = zoo.locate(given)
+        if path.resolve() in {each.path.resolve() for each in generators}:
+            raise InputError(f"{given} is named twice")
         record, sampler = load_run(path), load_sampler(path)
         method_of(sampler.config).goal(sampler.config, torch.zeros(0).long(), torch.zeros(0))
-        name, taken = _name(sampler), {each.name for each in generators}
-        if name in taken:
+        name, taken = _name(sampler), {each.slug for each in generators}
+        if _slug(name) in taken:
             name = f"{name}, {sampler.config.dataset}"
-        if name in taken:
-            name = f"{name} ({path.resolve().name})"
+        plain, number = name, 2
+        while _slug(name) in taken:
+            name, number = f"{plain} ({number})", number + 1
         generators.append(Generator(name, path, record, sampler))
     return generators
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name.lower())
 
 
 def _name(sampler: Sampler) -> str:
@@ -229,27 +240,29 @@ class _Judge:
 def _judges_of(
     drawn: Sequence[Generator], classifiers: Sequence[Path], count: int, data_root: Path | None
 ) -> dict[Generator, _Judge]:
-    """Who judges whose samples: the only classifier, or that of the same data set."""
-    if not drawn:
-        return {}
-    if not classifiers:
-        raise InputError("name a classifier that judges the samples with --classifier")
+    """Who judges whose samples: the classifier of the same data set.
+
+    Nobody judges those of a user's own pictures, which have no classes.
+    """
     judges: dict[str, _Judge] = {}
     for path in classifiers:
         network, info = load_classifier(path)
         if info.dataset in judges:
             raise InputError(f"name one classifier of {info.dataset} with --classifier, not two")
+        if zoo.locate(path).resolve() in {each.path.resolve() for each in drawn}:
+            raise InputError(f"{path} would judge its own samples; name another --classifier")
         dataset = load_data(info.dataset, data_root)
         judges[info.dataset] = _Judge(network, dataset.train, dataset.test)
     chosen = {}
     for each in drawn:
-        judge = next(iter(judges.values())) if len(judges) == 1 else judges.get(each.dataset)
-        if judge is None:
+        if each.sampler.config.data is not None:
+            continue
+        if each.dataset not in judges:
             raise InputError(
-                f"no --classifier is of {each.dataset}, which {each.path} was trained on; name one"
-                f" (there are those of {', '.join(judges)})"
+                f"name a classifier of {each.dataset}, to judge the samples of {each.path}, with"
+                " --classifier"
             )
-        info = each.sampler.info
+        info, judge = each.sampler.info, judges[each.dataset]
         shape = (info.in_channels, info.image_size, info.image_size)
         check_samples(count, shape, judge.train, judge.test)
         chosen[each] = judge
@@ -257,7 +270,13 @@ def _judges_of(
 
 
 def _image_section(
-    generator: Generator, judge: _Judge, count: int, seed: int, device: torch.device, folder: Path
+    generator: Generator,
+    judge: _Judge | None,
+    train: ImageSplit,
+    count: int,
+    seed: int,
+    device: torch.device,
+    folder: Path,
 ) -> tuple[Section, dict[str, Quality]]:
     """Draw, judge and show what a run makes, after each of its cascades."""
     sampler, info = generator.sampler, generator.sampler.info
@@ -275,16 +294,17 @@ def _image_section(
         if cascades < info.cascades:
             name, slug = f"{name}, after {cascades}", f"{slug}-after-{cascades}"
         say(f"drawing {count} samples: {name}")
-        with told(count, name, unit="sample") as progress:
+        with counted(name, "step") as progress:
             samples = draw(part, classes, seed=seed, device=device, progress=progress)
-        qualities[name] = judge.judge(samples, info.num_classes > 1, device)
+        if judge is not None:
+            qualities[name] = judge.judge(samples, info.num_classes > 1, device)
         if distributed.is_first():
             shown = Samples(*(value[:SHOWN] for value in vars(samples).values()))
             picture = folder / "samples" / f"{slug}.png"
             write_picture(picture, shown)
             write_text(picture.with_suffix(".csv"), table_of(samples).to_csv(index=False))
             neighbours = folder / "neighbours" / f"{slug}.png"
-            neighbours_picture(neighbours, samples.images, judge.train)
+            neighbours_picture(neighbours, samples.images, train)
             pictures += [
                 Picture(picture, f"{name}: the first {len(shown.classes)} samples drawn"),
                 Picture(neighbours, f"{name}: above samples, below their nearest training images"),
@@ -296,8 +316,9 @@ def _image_section(
                 shutil.copyfile(source, temporary)
             pictures.append(Picture(copy, f"{generator.name}: made in epoch {epoch} of training"))
     config = sampler.config
+    size = f", width {config.width:g}" if config.width != 1 else ""
     trained = (
-        f"{config.arch} on {config.dataset}, {len(generator.record.metrics)} epochs of"
+        f"{config.arch}{size} on {config.dataset}, {len(generator.record.metrics)} epochs of"
         f" {config.total_epochs}, seed {config.seed}."
     )
     return Section(generator.name, [trained], pictures=pictures), qualities
@@ -366,12 +387,17 @@ def _texture_section(
     pictures = []
     for width, height in sizes:
         say(f"drawing {width}x{height} pixels: {generator.name}")
-        made = draw_texture(generator.sampler, width, height, seed=seed, device=device)
+        with counted(generator.name, "step") as progress:
+            made = draw_texture(
+                generator.sampler, width, height, seed=seed, device=device, progress=progress
+            )
         if distributed.is_first():
             path = folder / "textures" / f"{generator.slug}-{width}x{height}.png"
             with replacing(path) as temporary:
-                torchvision.utils.save_image(made, temporary)
-            pictures.append(Picture(path, f"{generator.name}, {width}x{height} pixels"))
+                torchvision.utils.save_image(made.image, temporary)
+            pictures.append(
+                Picture(path, f"{generator.name}, {width}x{height} pixels, {made.steps} steps")
+            )
     config = generator.sampler.config
     text = (
         f"{config.arch} of width {config.width:g}, trained on {config.image_size}x"

@@ -10,21 +10,26 @@ import numpy as np
 import torch
 import torchvision
 
-from winnrobust import distributed, provenance
+from winnrobust import distributed, provenance, zoo
 from winnrobust.checkpoint import ModelInfo, load_model
 from winnrobust.data import ImageSplit, to_unit
 from winnrobust.errors import InputError
 from winnrobust.files import check_free, replacing, write_json
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.progress import counted, say
-from winnrobust.quality import Quality, inception_scores, judge_samples, nearest
+from winnrobust.quality import Quality, check_samples, inception_scores, judge_samples, nearest
 from winnrobust.reporting.table import Table, share_text, to_text
 from winnrobust.run_folder import RunFolder
 from winnrobust.user_data import load_user_data
 from winnrobust.workflows.shared import load_data, results_folder
 
-SHOWN = 20
-"""Samples that are shown with their nearest training images."""
+SHOWN = 100
+"""Samples that are shown, and their nearest training images."""
+
+IN_A_ROW = 20
+
+USUAL = 50_000
+"""Samples of an Inception score (method.md F)."""
 
 
 def judge_quality(
@@ -55,6 +60,20 @@ def judge_quality(
     told = _provenance(samples)
     network, info = load_classifier(classifier)
     dataset = load_data(info.dataset, data_root)
+    check_samples(
+        min(len(made), len(dataset.test)), made.images.shape[1:], dataset.train, dataset.test
+    )
+    # Of what others made nothing is known.
+    if "dataset" in told.get("header", {}) and told["header"]["dataset"] != info.dataset:
+        say(
+            f"note: the samples are like {told['header']['dataset']}, the classifier and the images"
+            f" beside them are of {info.dataset}"
+        )
+    if told.get("header") == _as_stored(info):
+        say("note: the classifier looks like the very network that made the samples; name another")
+    if inception and len(made) < USUAL:
+        say(f"note: Inception scores are mostly those of {USUAL} samples; here are {len(made)}")
+    scores = inception_scores(made.images, dataset.train.images, device) if inception else {}
     labelled = told.get("header", {}).get("num_classes") != 1
     judged = made.first(len(dataset.test))
     say(f"judging {len(judged)} samples of {samples} by {classifier} ({device})")
@@ -67,7 +86,6 @@ def judge_quality(
         quality = judge_samples(
             network, judged, labelled, dataset.train, dataset.test, device, progress
         )
-    scores = inception_scores(made.images, dataset.train.images, device) if inception else {}
     if out is not None:
         with results_folder(out) as folder:
             if distributed.is_first():
@@ -82,11 +100,12 @@ def judge_quality(
 
 
 def load_classifier(path: Path) -> tuple[IntrospectiveNetwork, ModelInfo]:
-    """Read what judges samples, a run folder or a model file.
+    """Read what judges samples: a run folder, `zoo:NAME` or a model file.
 
     Raises:
         InputError: it cannot be read, or knows no classes.
     """
+    path = zoo.locate(path)
     network, info = load_model(RunFolder(path).model if path.is_dir() else path)
     if info.num_classes == 1:
         raise InputError(f"{path} was trained without labels; it judges no samples")
@@ -94,12 +113,23 @@ def load_classifier(path: Path) -> tuple[IntrospectiveNetwork, ModelInfo]:
 
 
 def neighbours_picture(path: Path, samples: torch.Tensor, train: ImageSplit) -> None:
-    """Draw the first samples in a row, and below each its nearest training image."""
+    """Draw the first samples in rows, and below each its nearest training image."""
     shown = samples[:SHOWN]
     _, numbers = nearest(shown, train.images)
-    both = torch.cat([to_unit(shown), to_unit(train.images[numbers])])
+    wide = min(IN_A_ROW, len(shown))
+    rows = []
+    for own, near in zip(
+        to_unit(shown).split(wide), to_unit(train.images[numbers]).split(wide), strict=True
+    ):
+        blank = torch.zeros(wide - len(own), *own.shape[1:])
+        rows += [own, blank, near, blank]
     with replacing(path) as temporary:
-        torchvision.utils.save_image(both, temporary, nrow=len(shown))
+        torchvision.utils.save_image(torch.cat(rows), temporary, nrow=wide)
+
+
+def _as_stored(info: ModelInfo) -> Any:
+    """A header as JSON gives it back."""
+    return json.loads(json.dumps(asdict(info)))
 
 
 def quality_text(quality: Quality, scores: dict[str, float]) -> str:

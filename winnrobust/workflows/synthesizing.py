@@ -1,6 +1,7 @@
 """`winnrobust synthesize`: a trained network in, pictures or arrays of its samples out."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,15 +16,19 @@ from winnrobust import distributed, provenance, zoo
 from winnrobust.checkpoint import load_cascades
 from winnrobust.config import make_config
 from winnrobust.errors import InputError
-from winnrobust.files import check_free, replacing, write_text
-from winnrobust.progress import say, told
+from winnrobust.files import check_free_file, replacing, write_text
+from winnrobust.methods import method_of
+from winnrobust.progress import counted, say
 from winnrobust.reporting import load_run
-from winnrobust.reporting.table import Table, percent, to_text
+from winnrobust.reporting.table import DASH, Table, percent, to_text
 from winnrobust.run_folder import RunFolder, thresholds_of
-from winnrobust.sampling import NO_NOISE, Noise, Sampler, Samples, draw
+from winnrobust.sampling import NO_NOISE, Noise, Sampler, Samples, draw, ranges_of
 from winnrobust.training import reopen_run
 
 PICTURE, ARRAYS = ".png", ".npz"
+LARGEST_ROW = 100
+"""Samples side by side in a picture; of a class with more, they go on below."""
+
 SAMPLE_COLUMNS = ("sample", "class", "seen", "critic", "threshold", "steps", "reached")
 
 
@@ -91,14 +96,16 @@ def synthesize(
     Raises:
         InputError: the model or the options cannot be used, or a file exists.
     """
-    for file in out:
-        if file.suffix not in (PICTURE, ARRAYS):
-            raise InputError(f"{file} must end in {PICTURE} or {ARRAYS}")
-        if distributed.is_first():
-            check_free(file)
+    _check_files(out)
     sampler = load_sampler(path, given)
     if thresholds is not None:
+        if not method_of(sampler.config).has_thresholds:
+            raise InputError(
+                f"the ascents of method {sampler.config.method} end at no thresholds; leave out"
+                " --threshold"
+            )
         sampler = replace(sampler, thresholds=[thresholds] * sampler.info.cascades)
+    ranges_of(sampler)  # or it says why there is nothing to draw
     known = sampler.info.num_classes
     if label is not None and not 0 <= label < known:
         raise InputError(
@@ -108,7 +115,7 @@ def synthesize(
         )
     classes = torch.arange(count) % known if label is None else torch.full((count,), label)
     say(f"drawing {count} samples from {path} ({device})")
-    with told(count, "synthesize", unit="sample") as progress:
+    with counted("synthesize", "step") as progress:
         samples = draw(
             sampler,
             classes,
@@ -128,7 +135,7 @@ def synthesize(
             "seed": seed,
         }
         for file in out:
-            if file.suffix == PICTURE:
+            if file.suffix.lower() == PICTURE:
                 write_picture(file, samples)
                 write_text(file.with_suffix(".csv"), table_of(samples).to_csv(index=False))
             else:
@@ -136,13 +143,31 @@ def synthesize(
     return samples
 
 
+def _check_files(out: Sequence[Path]) -> None:
+    """Check that samples can be written to these files, before they are drawn."""
+    for number, file in enumerate(out):
+        if file.suffix.lower() not in (PICTURE, ARRAYS):
+            raise InputError(f"{file} must end in {PICTURE} or {ARRAYS}")
+        if file in out[:number]:
+            raise InputError(f"--out {file} is named twice")
+        if distributed.is_first():
+            check_free_file(file)
+            if file.suffix.lower() == PICTURE:
+                check_free_file(file.with_suffix(".csv"))
+
+
 def write_picture(path: Path, samples: Samples) -> None:
-    """Write all samples as one picture with a row for each class, or as a square."""
+    """Write all samples as one picture: each class begins a row; a single one makes a square."""
     order = samples.classes.argsort(stable=True)
-    counts = samples.classes.bincount()
-    wide = int(counts.max()) if len(counts) > 1 else int(np.ceil(np.sqrt(len(order))))
+    _, counts = samples.classes.unique(return_counts=True)
+    wide = math.ceil(math.sqrt(len(order)))
+    if len(counts) > 1:
+        wide = min(int(counts.max()), LARGEST_ROW)
+    rows = []
+    for own in samples.images[order].split(counts.tolist()):
+        rows += [own, torch.zeros(-len(own) % wide, *own.shape[1:])]
     with replacing(path) as temporary:
-        torchvision.utils.save_image(samples.images[order], temporary, nrow=wide)
+        torchvision.utils.save_image(torch.cat(rows), temporary, nrow=wide)
 
 
 def write_arrays(path: Path, samples: Samples, told: dict[str, Any]) -> None:
@@ -177,12 +202,13 @@ def summary(samples: Samples) -> str:
     """The samples of every class in a line, for a terminal."""
     rows = []
     for label, own in table_of(samples).groupby("class"):
+        threshold = own.threshold.mean()
         rows.append(
             [
                 str(label),
                 str(len(own)),
                 f"{own.critic.mean():.3f} ({own.critic.min():.3f} to {own.critic.max():.3f})",
-                f"{own.threshold.mean():.3f}",
+                DASH if math.isnan(threshold) else f"{threshold:.3f}",
                 f"{own.steps.mean():.0f}",
                 percent(own.reached.mean(), len(own)),
                 percent((own.seen == label).mean(), len(own)),
