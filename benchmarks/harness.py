@@ -2,15 +2,21 @@
 
     python benchmarks/harness.py runs/my-baseline/model.safetensors
 
-All attack the same images of the same model with the same budget and count its errors on them. The
-contestants take turns, several rounds long, so that a machine that slows down slows all of them;
-the median counts.
+All attack the same images of the same model with the same budget and count its errors on them. Each
+contestant has a process of its own, where it runs as its users have it: winnrobust with the
+allocator and the memory layout that its command chooses, the others as they come. They take turns,
+several rounds long, so that a machine that slows down slows all of them; the median counts.
 """
 
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import foolbox
@@ -21,6 +27,7 @@ import torchattacks
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from winnrobust.allocator import keep_freed_memory
 from winnrobust.attacks.pgd import RELATIVE_STEP, STEPS
 from winnrobust.checkpoint import load_model
 from winnrobust.data import load_dataset, to_unit
@@ -85,68 +92,99 @@ def foolbox_attack(attack: foolbox.Attack) -> Callable[[nn.Module, Tensor, Tenso
 
 
 STEP = RELATIVE_STEP / STEPS
-FGSM = {
-    "winnrobust": winnrobust_attack("fgsm"),
-    "forward, backward, forward": batched(plain_fgsm),
-    "foolbox": batched(foolbox_attack(foolbox.attacks.FGSM())),
-    "torchattacks": batched(lambda model, x, y: torchattacks.FGSM(model, eps=EPSILON)(x, y)),
+OURS = "winnrobust"
+CONTESTANTS: dict[str, dict[str, Contestant]] = {
+    "fgsm": {
+        OURS: winnrobust_attack("fgsm"),
+        "forward, backward, forward": batched(plain_fgsm),
+        "the same, memory kept": batched(plain_fgsm),
+        "foolbox": batched(foolbox_attack(foolbox.attacks.FGSM())),
+        "torchattacks": batched(lambda model, x, y: torchattacks.FGSM(model, eps=EPSILON)(x, y)),
+    },
+    "pgd": {
+        OURS: winnrobust_attack("pgd"),
+        "foolbox": batched(
+            foolbox_attack(
+                foolbox.attacks.LinfPGD(rel_stepsize=STEP, steps=STEPS, random_start=True)
+            )
+        ),
+        "torchattacks": batched(
+            lambda model, x, y: torchattacks.PGD(
+                model, eps=EPSILON, alpha=STEP * EPSILON, steps=STEPS, random_start=True
+            )(x, y)
+        ),
+    },
 }
-PGD = {
-    "winnrobust": winnrobust_attack("pgd"),
-    "foolbox": batched(
-        foolbox_attack(foolbox.attacks.LinfPGD(rel_stepsize=STEP, steps=STEPS, random_start=True))
-    ),
-    "torchattacks": batched(
-        lambda model, x, y: torchattacks.PGD(
-            model, eps=EPSILON, alpha=STEP * EPSILON, steps=STEPS, random_start=True
-        )(x, y)
-    ),
-}
+KEEP_MEMORY = (OURS, "the same, memory kept")
+"""Contestants whose process keeps freed memory, as winnrobust's command does."""
 
 
-def race(
-    contestants: dict[str, Contestant],
-    attack: str,
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    rounds: int,
-) -> pd.DataFrame:
+class Job(NamedTuple):
+    """What is attacked: the first `count` test images of a data set."""
+
+    attack: str
+    model_file: Path
+    dataset: str
+    count: int
+
+
+@cache
+def _loaded(job: Job) -> tuple[nn.Module, Tensor, Tensor]:
+    network, _ = load_model(job.model_file)
+    test = load_dataset(job.dataset).test.first(job.count)
+    return Logits(network).eval(), to_unit(test.images), test.labels
+
+
+def _timed(name: str, job: Job) -> tuple[float, int]:
+    """Seconds of an attack, and the errors that it found; runs in the contestant's process."""
+    contestant, (model, images, labels) = CONTESTANTS[job.attack][name], _loaded(job)
+    began = time.perf_counter()
+    errors = contestant(model, images, labels)
+    return time.perf_counter() - began, errors
+
+
+def race(job: Job, rounds: int) -> pd.DataFrame:
     """Time all contestants in turns: a row each, with the median and the ratio to the first."""
+    contestants = CONTESTANTS[job.attack]
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     errors: dict[str, int] = {}
-    for contestant in contestants.values():  # a round that does not count: caches, lazy set-up
-        contestant(model, images[:OTHERS_BATCH], labels[:OTHERS_BATCH])
-    for _ in tqdm(range(rounds), desc=attack):
-        for name, contestant in contestants.items():
-            began = time.perf_counter()
-            errors[name] = contestant(model, images, labels)
-            seconds[name].append(time.perf_counter() - began)
+    with ExitStack() as stack:
+        processes = {
+            name: stack.enter_context(
+                ProcessPoolExecutor(
+                    1,
+                    multiprocessing.get_context("spawn"),
+                    keep_freed_memory if name in KEEP_MEMORY else None,
+                )
+            )
+            for name in contestants
+        }
+        for name, process in processes.items():  # does not count: caches, lazy set-up
+            process.submit(_timed, name, job).result()
+        for _ in tqdm(range(rounds), desc=job.attack):
+            for name, process in processes.items():
+                took, errors[name] = process.submit(_timed, name, job).result()
+                seconds[name].append(took)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    ours = next(iter(medians.values()))
     return pd.DataFrame(
         {
-            "attack": attack,
-            "images": len(images),
+            "attack": f"pgd-{STEPS}" if job.attack == "pgd" else job.attack,
+            "images": job.count,
             "by": list(contestants),
             "seconds": [round(median, 3) for median in medians.values()],
             "fastest": [round(min(values), 3) for values in seconds.values()],
             "slowest": [round(max(values), 3) for values in seconds.values()],
-            "times ours": [round(median / ours, 2) for median in medians.values()],
-            "adversarial error": [errors[name] / len(images) for name in contestants],
+            "times ours": [round(median / medians[OURS], 2) for median in medians.values()],
+            "adversarial error": [errors[name] / job.count for name in contestants],
         }
     )
 
 
 def compare(model_file: Path, dataset: str, fgsm: int, pgd: int, rounds: int) -> pd.DataFrame:
     """Race all contestants on the model in a file, on the first test images of a data set."""
-    network, _ = load_model(model_file)
-    model = Logits(network).eval()
-    test = load_dataset(dataset).test
-    images, labels = to_unit(test.images), test.labels
     tables = [
-        race(contestants, name, model, images[:count], labels[:count], rounds)
-        for name, contestants, count in (("fgsm", FGSM, fgsm), (f"pgd-{STEPS}", PGD, pgd))
+        race(Job(attack, model_file, dataset, count), rounds)
+        for attack, count in (("fgsm", fgsm), ("pgd", pgd))
     ]
     return pd.concat(tables, ignore_index=True)
 
