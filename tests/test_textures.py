@@ -11,7 +11,7 @@ from winnrobust.errors import InputError
 from winnrobust.models import ClassifierOutput, build
 from winnrobust.randomness import stream
 from winnrobust.sampling import Sampler
-from winnrobust.textures import PatchJudge, crops_of, draw_texture, load_texture, patches
+from winnrobust.textures import PatchJudge, _blended, crops_of, draw_texture, load_texture, patches
 
 CPU = torch.device("cpu")
 
@@ -130,3 +130,24 @@ def test_it_is_told_whether_the_ascents_came_to_their_ends():
         sampler = replace(make_sampler(2), thresholds=[(threshold, threshold)] * 2)
         made = draw_texture(sampler, 20, 20, seed=0, device=CPU)
         assert (made.steps, made.reached) == (steps, reached)
+
+
+class Pixels:
+    """Independent pixels around 0.25."""
+
+    def sample(self, count, generator):
+        return 0.25 + 0.1 * torch.randn(count, 1, 8, 8, generator=generator)
+
+
+def test_the_canvas_varies_everywhere_as_one_image_does():
+    """So neither the seams nor the middles of the images that it starts from show."""
+    canvas = _blended(Pixels(), 8, 800, 803, stream(0, "canvas"))
+    assert canvas.shape == (1, 800, 803)
+    phases = canvas[:, :, :800].reshape(200, 4, 200, 4)  # of a pixel in the overlap of four images
+    means, deviations = phases.mean((0, 2)), phases.std((0, 2))
+    torch.testing.assert_close(means, torch.full((4, 4), 0.25), rtol=0, atol=0.003)
+    torch.testing.assert_close(deviations, torch.full((4, 4), 0.1), rtol=0.03, atol=0)
+
+
+def test_a_canvas_of_any_odd_size_is_covered():
+    assert _blended(Pixels(), 7, 5, 31, stream(0, "canvas")).shape == (1, 5, 31)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from winnrobust.data import Dataset, ImageSplit
@@ -154,7 +155,7 @@ def draw_texture(
     """Draw a texture of any size, in pixels.
 
     The ascent works on a canvas that is larger by a patch, so that its ends, over which few patches
-    lie, can be cut off. It starts from initial images of the network's size side by side.
+    lie, can be cut off. It starts from initial images of the network's size that overlap.
 
     Args:
         sampler: trained on crops of one picture; its networks are moved to `device`.
@@ -167,7 +168,7 @@ def draw_texture(
     ranges, goal_of = ranges_of(sampler), method_of(config).goal
     initial = initial_of(config, sampler.info.in_channels, size)
     high, wide = height + size, width + size
-    canvas = _tiled(initial, size, high, wide, stream(seed, "texture")).to(device)
+    canvas = _blended(initial, size, high, wide, stream(seed, "texture")).to(device)
     count = min(LARGEST_COUNT, round(COVERAGE * high * wide / size**2))
     ascent, steps, reached = ascent_of(config), 0, True
     pace = Pace(len(ranges), ascent.max_steps, progress)
@@ -186,10 +187,21 @@ def draw_texture(
     return Texture(image, steps, reached)
 
 
-def _tiled(
+def _blended(
     initial: InitialDistribution, size: int, height: int, width: int, generator: torch.Generator
 ) -> Tensor:
-    down, across = -(-height // size), -(-width // size)
-    tiles = initial.sample(down * across, generator).unflatten(0, (down, across))
-    canvas = tiles.permute(2, 0, 3, 1, 4).reshape(tiles.shape[2], down * size, across * size)
-    return canvas[:, :height, :width]
+    """A canvas (C, height, width) of initial images that overlap by half, so that no seams show.
+
+    The squares of a pixel's weights add up to 1: it varies as much as a pixel of one image does.
+    """
+    step = size // 2
+    down, across = -(-height // step) + 1, -(-width // step) + 1
+    tiles = initial.sample(down * across, generator)
+    mean = tiles.mean()
+    window = torch.sin(torch.pi * (torch.arange(2 * step) + 0.5) / (2 * step))
+    weighted = (tiles[..., : 2 * step, : 2 * step] - mean) * window[:, None] * window
+    high, wide = (down + 1) * step, (across + 1) * step
+    columns = weighted.unsqueeze(0).flatten(2).transpose(1, 2)
+    canvas = F.fold(columns, (high, wide), kernel_size=2 * step, stride=step)[0]
+    top = left = step  # before that there is a single image
+    return (mean + canvas[:, top : top + height, left : left + width]).clamp(-1, 1)
