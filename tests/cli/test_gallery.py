@@ -38,6 +38,9 @@ def generators(tmp_path_factory):
            "n_real": 10, "n_other": 5, "auroc": 0.75, "auroc_low": 0.5,
            "auroc_high": 0.9}  # fmt: skip
     pd.DataFrame([row]).to_csv(folder / "detection" / "detection.csv", index=False)
+    path = folder / "single" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"resumed": [{"command": "winnrobust train --resume"}]}))
     (folder / "detection" / "manifest.json").write_text('{"command": "winnrobust detect x"}')
     return folder
 
@@ -67,7 +70,9 @@ def test_one_page_of_everything(runs, generators, tmp_path):
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["runs"]["WINN-single"]["config"]["method"] == "winn"
     assert manifest["quality"]["WINN-single"]["n"] == 20
-    assert "winnrobust detect x" in page
+    assert len(manifest["classifiers"][0]["sha256"]) == 64
+    for command in ("winnrobust detect x", "winnrobust train --resume"):
+        assert command in page
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +109,7 @@ def test_every_data_set_has_its_own_classifier_and_table(runs, generators, colou
     ]
     text = (out / "report.md").read_text()
     assert "How good are samples? cifar10-20k" in text
+    assert "WINN, 2 cascades above WINN, 2 cascades, after 1" in text
     assert "WINN, 2 cascades above WINN-single" in text
 
     bad = tmp_path / "bad"
@@ -142,8 +148,20 @@ def test_two_textures_of_one_name_keep_their_own_pictures(generators, tmp_path):
     result = winnrobust("gallery", generators / "texture", other, "--size", "8x8", "--out", out)
     assert result.exit_code == 0, result.output
     assert {path.name for path in (out / "textures").iterdir()} == {
-        "texture-my-8x8.png", "texture-my--my-8x8.png",
+        "texture-my-8x8.png", "texture-my--seed-0-8x8.png",
     }  # fmt: skip
+
+
+def test_critics_are_compared_only_where_their_trainings_are(runs, generators, tmp_path):
+    """Another seed: other starting images, other batches."""
+    other, out = tmp_path / "other", tmp_path / "report"
+    result = winnrobust(*DIGITS, "--method", "wgan-gp", "--seed", 1, "--out", other)
+    assert result.exit_code == 0, result.output
+    result = winnrobust("gallery", generators / "single", other, "--classifier", runs / "baseline",
+                        "--n", 20, "--out", out)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "WGAN-GP" in (out / "report.md").read_text()
+    assert "Both critics" not in (out / "report.md").read_text()
 
 
 def test_textures_alone_need_no_classifier(generators, tmp_path):

@@ -110,11 +110,15 @@ def test_a_run_without_a_place_in_the_table_is_refused(made, tmp_path):
     unfinished = shutil.copytree(run, tmp_path / "unfinished")
     manifest = json.loads((run / "manifest.json").read_text())
     (unfinished / "manifest.json").write_text(json.dumps(manifest | {"status": "training"}))
+    longer = shutil.copytree(run, tmp_path / "longer")
+    config = json.loads((run / "config.json").read_text())
+    (longer / "config.json").write_text(json.dumps(config | {"limit_train": 3000}))
     for arguments, message in (
         (["--run", "zoo:mnist-vanilla-winn"], "zoo:mnist-vanilla-winn is mnist-vanilla-winn-seed0"),
         (["--run", run, "--seeds", "1"], "it wants mnist5k-vanilla-baseline-seed1 and"),
         (["--run", run, "--run", run], "name one of them"),
         (["--run", unfinished], "is not complete"),
+        (["--run", longer], "was trained on 3000 images, this budget trains on 60"),
         (["--run", tmp_path], "is not a training run"),
     ):
         assert_one_line(reproduce("table3", *arguments, "--out", out), message)

@@ -17,6 +17,8 @@ from winnrobust.quality.neighbours import nearest
 
 BATCH = 500
 
+LOW = 0.05
+
 
 @dataclass(frozen=True)
 class Quality:
@@ -28,10 +30,11 @@ class Quality:
             standard deviation of 10 parts.
         distance: FID's formula on its features (before the logits), to the training images.
         agreement: how often it sees the class that a sample was made as; None without classes.
-        real_score, real_score_sd, real_distance, real_agreement: the same of the test images: what
-            perfect samples would get.
+        real_score, real_score_sd, real_distance, real_agreement: the same of the test images, whose
+            classes are known: what perfect samples would get.
         nearest, real_nearest: medians of the distances to the nearest training image, L2 on pixels
-            in [0, 1]. Samples much nearer than test images are copies.
+            in [0, 1]; `nearest_low` and `real_nearest_low`: 5 % are below. Samples much nearer than
+            test images are copies.
     """
 
     n: int
@@ -42,9 +45,11 @@ class Quality:
     real_score: float
     real_score_sd: float
     real_distance: float
-    real_agreement: Rate | None
+    real_agreement: Rate
     nearest: float
+    nearest_low: float
     real_nearest: float
+    real_nearest_low: float
 
 
 def check_samples(n: int, shape: Sequence[int], train: ImageSplit, test: ImageSplit) -> None:
@@ -109,12 +114,14 @@ def judge_samples(
     for name, split in (("", samples), ("real_", real)):
         features, probabilities = answers(split.images)
         score, score_sd = classifier_score(probabilities)
+        distances, _ = nearest(split.images, train.images)
         right = int((probabilities.argmax(1) == split.labels.numpy()).sum())
         parts |= {
             f"{name}score": score,
             f"{name}score_sd": score_sd,
             f"{name}distance": frechet_distance(features, train_features),
-            f"{name}agreement": rate(right, n) if labelled else None,
-            f"{name}nearest": nearest(split.images, train.images)[0].median().item(),
+            f"{name}agreement": rate(right, n) if labelled or split is real else None,
+            f"{name}nearest": distances.median().item(),
+            f"{name}nearest_low": distances.quantile(LOW).item(),
         }
     return Quality(n=n, **parts)

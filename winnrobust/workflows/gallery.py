@@ -1,5 +1,7 @@
 """`winnrobust gallery`: trained generators in, one report of what they make out."""
 
+import hashlib
+import itertools
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +23,7 @@ from winnrobust.quality import Quality, check_samples, judge_samples
 from winnrobust.reporting import RunRecord, load_run
 from winnrobust.reporting.gallery import Picture, Section, write_gallery
 from winnrobust.reporting.report import chosen_samples
+from winnrobust.reporting.runs import is_run
 from winnrobust.reporting.scores import (
     INN_CASCADES,
     INN_SINGLE,
@@ -30,6 +33,7 @@ from winnrobust.reporting.scores import (
     scores_frame,
     scores_table,
 )
+from winnrobust.run_folder import RunFolder
 from winnrobust.sampling import Sampler, Samples, draw
 from winnrobust.textures import draw_texture
 from winnrobust.workflows.detecting import detection_table
@@ -157,7 +161,7 @@ def make_gallery(
                 about
                 | {
                     "runs": details,
-                    "classifiers": [str(classifier) for classifier in classifiers],
+                    "classifiers": [_judge_told(classifier) for classifier in classifiers],
                     "seed": seed,
                     "samples": count,
                     "quality": {
@@ -167,7 +171,9 @@ def make_gallery(
                     },
                 },
             )
-            commands = [str(each.record.manifest.get("command", "")) for each in generators]
+            trained = [each.record for each in generators]
+            trained += [load_run(path) for path in map(zoo.locate, classifiers) if is_run(path)]
+            commands = [command for record in trained for command in _commands(record)]
             if noticed is not None:
                 commands.append(str(noticed[1].get("command", "")))
             write_gallery(
@@ -181,6 +187,24 @@ def make_gallery(
             )
 
 
+def _commands(record: RunRecord) -> list[str]:
+    """What was typed to train a run: to start it, and to go on with it."""
+    manifest = record.manifest
+    typed = [part.get("command", "") for part in (manifest, *manifest.get("resumed", []))]
+    return list(dict.fromkeys(typed))
+
+
+def _judge_told(path: Path) -> dict[str, Any]:
+    """What is to be known of a classifier."""
+    place = zoo.locate(path)
+    file = RunFolder(place).model if place.is_dir() else place
+    return {
+        "path": str(path),
+        "header": asdict(load_classifier(path)[1]),
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+    }
+
+
 def _named(paths: Sequence[Path]) -> list[Generator]:
     """Load runs, each under a name of its own."""
     generators: list[Generator] = []
@@ -190,9 +214,12 @@ def _named(paths: Sequence[Path]) -> list[Generator]:
             raise InputError(f"{given} is named twice")
         record, sampler = load_run(path), load_sampler(path)
         method_of(sampler.config).goal(sampler.config, torch.zeros(0).long(), torch.zeros(0))
-        name, taken = _name(sampler), {each.slug for each in generators}
+        name, taken = _name(sampler), {each.slug: each.dataset for each in generators}
+        config = sampler.config
+        if taken.get(_slug(name), config.dataset) != config.dataset:
+            name = f"{name}, {config.dataset}"
         if _slug(name) in taken:
-            name = f"{name}, {sampler.config.dataset}"
+            name = f"{name}, seed {config.seed}"
         plain, number = name, 2
         while _slug(name) in taken:
             name, number = f"{plain} ({number})", number + 1
@@ -334,12 +361,14 @@ def _scores(found: Mapping[Generator, Mapping[str, Quality]], folder: Path) -> S
                 dataset, {name: part for parts in judged.values() for name, part in parts.items()}
             )
         )
-        named = {
-            each.paper_name: (each.name, parts[each.name])
-            for each, parts in judged.items()
-            if each.paper_name is not None
-        }
-        order = order_table(dataset, named)
+        named: dict[str, tuple[str, Quality]] = {}
+        cascades = []
+        for each, parts in judged.items():
+            if each.paper_name is not None:  # of several, the first stands for its kind
+                named.setdefault(each.paper_name, (each.name, parts[each.name]))
+            in_order = list(parts.items())
+            cascades += [(more, less) for less, more in itertools.pairwise(in_order)]
+        order = order_table(dataset, named, cascades)
         tables += [] if order is None else [order]
     if distributed.is_first():
         frame = scores_frame(
@@ -359,7 +388,7 @@ def _critics(drawn: Sequence[Generator], folder: Path) -> list[Section]:
     winn = [
         each
         for each in drawn
-        if wgan and each.paper_name == WINN_SINGLE and each.dataset == wgan[0].dataset
+        if wgan and each.paper_name == WINN_SINGLE and _comparable(each) == _comparable(wgan[0])
     ]
     if not winn:
         return []
@@ -370,10 +399,18 @@ def _critics(drawn: Sequence[Generator], folder: Path) -> list[Section]:
     made = sorted((folder / "iterations").glob(f"{wgan[0].slug}-*.png"))
     pictures += [Picture(made[-1], "What WGAN-GP's generator makes")] if made else []
     text = (
-        "Both critics have the same network, loss and number of steps; WGAN-GP's learned against a"
-        " generator, WINN's against its own ascents. Both ascents start from the same images."
+        "Both critics have the same network, loss, images and number of steps; WGAN-GP's learned"
+        " against a generator, WINN's against its own ascents. Both ascents start from the same"
+        " images, and each ends where its critic reaches its own threshold."
     )
     return [Section("WINN's critic and WGAN-GP's", [text], pictures=pictures)]
+
+
+def _comparable(generator: Generator) -> dict[str, Any]:
+    """The settings that two critics must share, if only their opponents are to differ."""
+    own = ("method", "dcgan_lr", "dcgan_latents", "keep_every")
+    settings = asdict(generator.sampler.config)
+    return {name: value for name, value in settings.items() if name not in own}
 
 
 def _texture_section(

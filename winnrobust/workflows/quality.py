@@ -140,10 +140,11 @@ def quality_text(quality: Quality, scores: dict[str, float]) -> str:
          f"{quality.real_score:.2f} ± {quality.real_score_sd:.2f}"],
         ["Fréchet distance of its features", f"{quality.distance:.2f}",
          f"{quality.real_distance:.2f}"],
-        ["nearest training image (median)", f"{quality.nearest:.2f}",
-         f"{quality.real_nearest:.2f}"],
+        ["nearest training image: median (lowest 5 %)",
+         f"{quality.nearest:.2f} ({quality.nearest_low:.2f})",
+         f"{quality.real_nearest:.2f} ({quality.real_nearest_low:.2f})"],
     ]  # fmt: skip
-    if quality.agreement is not None and quality.real_agreement is not None:
+    if quality.agreement is not None:
         rows.append(
             [
                 "seen as what it was made as",

@@ -71,9 +71,8 @@ def reproduce(
     """
     target, budget = TARGETS[name], BUDGETS[budget_name]
     chosen = list(dict.fromkeys(seeds)) or list(budget.seeds)
-    trained = _placed(
-        given, [network for group in target.groups for network in _networks(group, budget, chosen)]
-    )
+    wanted = [network for group in target.groups for network in _networks(group, budget, chosen)]
+    trained = _placed(given, wanted, budget)
     missing = {group: _missing(_dataset(group, budget), data_root) for group in target.groups}
     if all(missing.values()):
         raise InputError(f"{name}: {NO_DATA}: {next(iter(missing.values()))}")
@@ -128,7 +127,9 @@ def _networks(group: Group, budget: TrainingBudget, seeds: Sequence[int]) -> lis
     ]
 
 
-def _placed(given: Sequence[Path], wanted: Sequence[Network]) -> dict[Network, Path]:
+def _placed(
+    given: Sequence[Path], wanted: Sequence[Network], budget: TrainingBudget
+) -> dict[Network, Path]:
     """Which of the networks that a table wants there are already."""
     found: dict[Network, Path] = {}
     for path in given:
@@ -141,6 +142,12 @@ def _placed(given: Sequence[Path], wanted: Sequence[Network]) -> dict[Network, P
             raise InputError(
                 f"{path} is {network}, which this table does not want with this budget and these"
                 f" seeds; it wants {listed(list(map(str, wanted)))}"
+            )
+        limit = budget.settings.get("limit_train")
+        if record.config.get("limit_train") != limit:
+            raise InputError(
+                f"{path} was trained on {record.config.get('limit_train') or 'all'} images, this"
+                f" budget trains on {limit or 'all'}; leave it out"
             )
         if network in found:
             raise InputError(f"{path} and {found[network]} are both {network}; name one of them")
