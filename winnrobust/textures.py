@@ -203,5 +203,5 @@ def _blended(
     high, wide = (down + 1) * step, (across + 1) * step
     columns = weighted.unsqueeze(0).flatten(2).transpose(1, 2)
     canvas = F.fold(columns, (high, wide), kernel_size=2 * step, stride=step)[0]
-    top = left = step  # before that there is a single image
-    return (mean + canvas[:, top : top + height, left : left + width]).clamp(-1, 1)
+    # The first half of an image has no other over it.
+    return (mean + canvas[:, step : step + height, step : step + width]).clamp(-1, 1)

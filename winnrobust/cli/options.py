@@ -175,14 +175,15 @@ def with_place(settings: dict[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: another data set was named, too.
     """
-    for name in ("data", "texture"):
-        if name in settings and "dataset" in settings:
+    places = [name for name in ("data", "texture") if name in settings]
+    for name in places:
+        if "dataset" in settings:
             raise InputError(f"--dataset and --{name} exclude each other")
-    for name in ("data", "texture"):
-        if name in settings and settings[name] not in EMBEDDED:
+    for name in places:
+        if settings[name] not in EMBEDDED:
             place = Path(settings[name]).resolve()
             settings = settings | {name: str(place), "dataset": place.stem}
-        elif name in settings:
+        else:
             settings = settings | {"dataset": settings[name]}
     return settings
 

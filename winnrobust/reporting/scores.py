@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import ttest_ind_from_stats
 
+from winnrobust.evaluation.seeds import SIGNIFICANCE
 from winnrobust.quality import SPLITS, Quality
 from winnrobust.reporting.order import AGREES, NOISE, REVERSED
 from winnrobust.reporting.paper import paper_inception_score
@@ -28,8 +29,6 @@ PAPER_ORDER = (
     (WINN_CASCADES, WINN_SINGLE),
 )
 """Better first."""
-
-SIGNIFICANT = 0.05
 
 
 def scores_table(dataset: str, qualities: Mapping[str, Quality]) -> Table:
@@ -137,7 +136,7 @@ def order_table(
     note = (
         "The paper's are Inception scores of CIFAR-10, with five CNNs in the WINN cascade: compare"
         f" the order, not the figures. {NOISE}: by Welch's test on the {SPLITS} parts of each"
-        f" score they do not differ (p at least {SIGNIFICANT:g}); it covers the choice of the"
+        f" score they do not differ (p at least {SIGNIFICANCE:g}); it covers the choice of the"
         " samples, not that of the training's seed. A further cascade is further training, too."
     )
     header = ["", "paper", "classifier score", "order", "Fréchet distance, less is better"]
@@ -154,6 +153,6 @@ def _stands(better: Quality, worse: Quality) -> str:
         p_value = ttest_ind_from_stats(
             better.score, one, SPLITS, worse.score, two, SPLITS, equal_var=False
         ).pvalue
-    if p_value >= SIGNIFICANT:
+    if p_value >= SIGNIFICANCE:
         return NOISE
     return AGREES if better.score > worse.score else REVERSED

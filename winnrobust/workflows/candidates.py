@@ -17,8 +17,7 @@ from winnrobust.errors import InputError
 from winnrobust.foreign import Preprocessing, files_of, load_module
 from winnrobust.progress import say
 from winnrobust.reporting import RunRecord, load_run
-from winnrobust.run_folder import RunFolder
-from winnrobust.workflows.shared import REFERENCE_METHOD
+from winnrobust.workflows.shared import REFERENCE_METHOD, file_sha256, model_file
 
 NOT_OF_A_METHOD = ("seed", "recipe", "keep_every")
 """Settings that runs of one method may differ in: a recipe only names the defaults of the others.
@@ -89,12 +88,7 @@ def load_candidates(paths: Sequence[Path], foreign: Sequence[ForeignModel] = ())
 def _load_runs(paths: Sequence[Path]) -> list[Candidate]:
     loaded = []
     for path in paths:
-        place = zoo.locate(path)
-        model = RunFolder(place).model if place.is_dir() else place
-        if place.is_dir() and not model.exists():
-            raise InputError(
-                f"{path} holds no model.safetensors; it is no run, or has no epoch yet"
-            )
+        place, model = zoo.locate(path), model_file(path)
         run = load_run(place) if place.is_dir() else None
         network, info = load_model(model)
         if info.num_classes == 1:
@@ -118,7 +112,7 @@ def _load_runs(paths: Sequence[Path]) -> list[Candidate]:
             "parameters": _parameters(network),
             "epoch": info.epoch,
             "seed": info.seed,
-            "weights_sha256": _file_sha256(model),
+            "weights_sha256": file_sha256(model),
         }
         provenance: dict[str, Any] = {"header": asdict(info)}
         if run:
@@ -178,7 +172,7 @@ def _load_foreign(foreign: ForeignModel) -> Candidate:
     except InputError as error:
         raise InputError(f"model '{foreign.name}': {error}") from error
     files = files_of(foreign.spec, foreign.weights)
-    hashes = {str(file): _file_sha256(file) for file in files}
+    hashes = {str(file): file_sha256(file) for file in files}
     method, _, seed = foreign.name.partition("@")
     told = {
         "name": foreign.name,
@@ -220,11 +214,6 @@ def _distinct(choices: Iterable[tuple[str, ...]]) -> list[str]:
 
 def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _state_sha256(module: nn.Module) -> str:

@@ -1,6 +1,5 @@
 """`winnrobust gallery`: trained generators in, one report of what they make out."""
 
-import hashlib
 import itertools
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import torch
 import torchvision
 
 from winnrobust import distributed, provenance, zoo
+from winnrobust.checkpoint import ModelInfo
 from winnrobust.data import ImageSplit
 from winnrobust.errors import InputError
 from winnrobust.files import check_free, read_json, replacing, write_json, write_text
@@ -33,12 +33,17 @@ from winnrobust.reporting.scores import (
     scores_frame,
     scores_table,
 )
-from winnrobust.run_folder import RunFolder
 from winnrobust.sampling import Sampler, Samples, draw
 from winnrobust.textures import draw_texture
 from winnrobust.workflows.detecting import detection_table
 from winnrobust.workflows.quality import load_classifier, neighbours_picture
-from winnrobust.workflows.shared import load_data, results_folder, training_data
+from winnrobust.workflows.shared import (
+    file_sha256,
+    load_data,
+    model_file,
+    results_folder,
+    training_data,
+)
 from winnrobust.workflows.synthesizing import load_sampler, table_of, write_picture
 
 SHOWN = 100
@@ -124,16 +129,19 @@ def make_gallery(
         check_free(out)
     generators = _named(paths)
     drawn = [generator for generator in generators if generator.texture is None]
-    judges = _judges_of(drawn, classifiers, count, data_root)
+    loaded = _load_judges(classifiers, drawn, data_root)
+    judges = _judges_of(drawn, loaded, count)
     noticed = None if detection is None else _read_detection(detection)
     with results_folder(out) as folder:
         sections: list[Section] = []
         found: dict[Generator, dict[str, Quality]] = {}
         for generator in drawn:
-            config = generator.sampler.config
-            train = training_data(config, data_root).train.first(config.limit_train)
+            config, judge = generator.sampler.config, judges.get(generator)
+            # Whoever judges has the same data set loaded already.
+            train = training_data(config, data_root).train if judge is None else judge.train
+            train = train.first(config.limit_train)
             section, qualities = _image_section(
-                generator, judges.get(generator), train, count, seed, device, folder
+                generator, judge, train, count, seed, device, folder
             )
             sections.append(section)
             if qualities:
@@ -161,7 +169,7 @@ def make_gallery(
                 about
                 | {
                     "runs": details,
-                    "classifiers": [_judge_told(classifier) for classifier in classifiers],
+                    "classifiers": [judge.told() for judge in loaded.values()],
                     "seed": seed,
                     "samples": count,
                     "quality": {
@@ -192,17 +200,6 @@ def _commands(record: RunRecord) -> list[str]:
     manifest = record.manifest
     typed = [part.get("command", "") for part in (manifest, *manifest.get("resumed", []))]
     return list(dict.fromkeys(typed))
-
-
-def _judge_told(path: Path) -> dict[str, Any]:
-    """What is to be known of a classifier."""
-    place = zoo.locate(path)
-    file = RunFolder(place).model if place.is_dir() else place
-    return {
-        "path": str(path),
-        "header": asdict(load_classifier(path)[1]),
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-    }
 
 
 def _named(paths: Sequence[Path]) -> list[Generator]:
@@ -247,9 +244,19 @@ def _name(sampler: Sampler) -> str:
 class _Judge:
     """A classifier and the data that it judges by."""
 
+    path: Path
+    info: ModelInfo
     network: IntrospectiveNetwork
     train: ImageSplit
     test: ImageSplit
+
+    def told(self) -> dict[str, Any]:
+        """What is to be known of the classifier."""
+        return {
+            "path": str(self.path),
+            "header": asdict(self.info),
+            "sha256": file_sha256(model_file(self.path)),
+        }
 
     def judge(self, samples: Samples, labelled: bool, device: torch.device) -> Quality:
         with counted("judge", "image") as progress:
@@ -264,13 +271,10 @@ class _Judge:
             )
 
 
-def _judges_of(
-    drawn: Sequence[Generator], classifiers: Sequence[Path], count: int, data_root: Path | None
-) -> dict[Generator, _Judge]:
-    """Who judges whose samples: the classifier of the same data set.
-
-    Nobody judges those of a user's own pictures, which have no classes.
-    """
+def _load_judges(
+    classifiers: Sequence[Path], drawn: Sequence[Generator], data_root: Path | None
+) -> dict[str, _Judge]:
+    """Load the classifiers: data set -> judge."""
     judges: dict[str, _Judge] = {}
     for path in classifiers:
         network, info = load_classifier(path)
@@ -279,7 +283,17 @@ def _judges_of(
         if zoo.locate(path).resolve() in {each.path.resolve() for each in drawn}:
             raise InputError(f"{path} would judge its own samples; name another --classifier")
         dataset = load_data(info.dataset, data_root)
-        judges[info.dataset] = _Judge(network, dataset.train, dataset.test)
+        judges[info.dataset] = _Judge(path, info, network, dataset.train, dataset.test)
+    return judges
+
+
+def _judges_of(
+    drawn: Sequence[Generator], judges: Mapping[str, _Judge], count: int
+) -> dict[Generator, _Judge]:
+    """Who judges whose samples: the classifier of the same data set.
+
+    Nobody judges those of a user's own pictures, which have no classes.
+    """
     chosen = {}
     for each in drawn:
         if each.sampler.config.data is not None:

@@ -8,20 +8,18 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-import torchvision
 
-from winnrobust import distributed, provenance, zoo
+from winnrobust import distributed, provenance
 from winnrobust.checkpoint import ModelInfo, load_model
 from winnrobust.data import ImageSplit, to_unit
 from winnrobust.errors import InputError
-from winnrobust.files import check_free, replacing, write_json
+from winnrobust.files import check_free, write_json
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.progress import counted, say
 from winnrobust.quality import Quality, check_samples, inception_scores, judge_samples, nearest
 from winnrobust.reporting.table import Table, share_text, to_text
-from winnrobust.run_folder import RunFolder
 from winnrobust.user_data import load_user_data
-from winnrobust.workflows.shared import load_data, results_folder
+from winnrobust.workflows.shared import load_data, model_file, results_folder, write_rows
 
 SHOWN = 100
 """Samples that are shown, and their nearest training images."""
@@ -105,8 +103,7 @@ def load_classifier(path: Path) -> tuple[IntrospectiveNetwork, ModelInfo]:
     Raises:
         InputError: it cannot be read, or knows no classes.
     """
-    path = zoo.locate(path)
-    network, info = load_model(RunFolder(path).model if path.is_dir() else path)
+    network, info = load_model(model_file(path))
     if info.num_classes == 1:
         raise InputError(f"{path} was trained without labels; it judges no samples")
     return network, info
@@ -117,14 +114,9 @@ def neighbours_picture(path: Path, samples: torch.Tensor, train: ImageSplit) -> 
     shown = samples[:SHOWN]
     _, numbers = nearest(shown, train.images)
     wide = min(IN_A_ROW, len(shown))
-    rows = []
-    for own, near in zip(
-        to_unit(shown).split(wide), to_unit(train.images[numbers]).split(wide), strict=True
-    ):
-        blank = torch.zeros(wide - len(own), *own.shape[1:])
-        rows += [own, blank, near, blank]
-    with replacing(path) as temporary:
-        torchvision.utils.save_image(torch.cat(rows), temporary, nrow=wide)
+    above, below = (to_unit(images).split(wide) for images in (shown, train.images[numbers]))
+    pairs = zip(above, below, strict=True)
+    write_rows(path, [row for pair in pairs for row in pair], wide)
 
 
 def _as_stored(info: ModelInfo) -> Any:

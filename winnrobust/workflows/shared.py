@@ -1,14 +1,21 @@
 """What several commands need: names, data, and a folder that is there as a whole or not at all."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from winnrobust import distributed
+import torch
+import torchvision
+from torch import Tensor
+
+from winnrobust import distributed, zoo
 from winnrobust.config import TrainConfig
 from winnrobust.data import Dataset, load_dataset
-from winnrobust.files import new_folder
+from winnrobust.errors import InputError
+from winnrobust.files import new_folder, replacing
+from winnrobust.run_folder import RunFolder
 from winnrobust.textures import crops_of
 from winnrobust.user_data import load_pictures
 
@@ -44,6 +51,40 @@ def training_data(config: TrainConfig, data_root: Path | None) -> Dataset:
         return load_pictures(Path(config.data), config.image_size, config.dataset)
     dataset = load_data(config.dataset, data_root)
     return dataset.without_labels() if config.unsupervised else dataset
+
+
+def model_file(path: Path) -> Path:
+    """The model file that a run folder, `zoo:NAME` or a model file itself stands for.
+
+    Raises:
+        InputError: there is no such model, or the folder holds none.
+    """
+    place = zoo.locate(path)
+    if not place.is_dir():
+        return place
+    file = RunFolder(place).model
+    if not file.exists():
+        raise InputError(f"{path} holds no model.safetensors; it is no run, or has no epoch yet")
+    return file
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_rows(path: Path, parts: Sequence[Tensor], wide: int) -> None:
+    """Write images as one picture with `wide` of them side by side; each part begins a row.
+
+    Args:
+        parts: each (N, C, H, W) in [0, 1].
+    """
+    filled = []
+    for images in parts:
+        filled += [images, torch.zeros(-len(images) % wide, *images.shape[1:])]
+    with replacing(path) as temporary:
+        torchvision.utils.save_image(torch.cat(filled), temporary, nrow=wide)
 
 
 @contextmanager

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import torchvision
 
-from winnrobust import distributed, provenance, zoo
+from winnrobust import distributed, provenance
 from winnrobust.checkpoint import load_cascades
 from winnrobust.config import make_config
 from winnrobust.errors import InputError
@@ -24,6 +23,7 @@ from winnrobust.reporting.table import DASH, Table, percent, to_text
 from winnrobust.run_folder import RunFolder, thresholds_of
 from winnrobust.sampling import NO_NOISE, Noise, Sampler, Samples, draw, ranges_of
 from winnrobust.training import reopen_run
+from winnrobust.workflows.shared import model_file, write_rows
 
 PICTURE, ARRAYS = ".png", ".npz"
 LARGEST_ROW = 100
@@ -43,10 +43,7 @@ def load_sampler(path: Path, given: dict[str, Any] | None = None) -> Sampler:
     Raises:
         InputError: it cannot be read.
     """
-    path = zoo.locate(path)
-    file = RunFolder(path).model if path.is_dir() else path
-    if path.is_dir() and not file.exists():
-        raise InputError(f"{path} holds no model.safetensors; it is no run, or has no epoch yet")
+    file = model_file(path)
     networks, info = load_cascades(file)
     folder = _run_around(file)
     run = None if folder is None else load_run(folder)
@@ -163,11 +160,7 @@ def write_picture(path: Path, samples: Samples) -> None:
     wide = math.ceil(math.sqrt(len(order)))
     if len(counts) > 1:
         wide = min(int(counts.max()), LARGEST_ROW)
-    rows = []
-    for own in samples.images[order].split(counts.tolist()):
-        rows += [own, torch.zeros(-len(own) % wide, *own.shape[1:])]
-    with replacing(path) as temporary:
-        torchvision.utils.save_image(torch.cat(rows), temporary, nrow=wide)
+    write_rows(path, samples.images[order].split(counts.tolist()), wide)
 
 
 def write_arrays(path: Path, samples: Samples, told: dict[str, Any]) -> None:
