@@ -80,6 +80,10 @@ def text_of(
 )  # fmt: skip
 @click.option("--images", default=2_000, show_default=True, help="Validation images for curves.")
 @click.option("--rounds", default=5, show_default=True, help="Turns of every contestant.")
+@click.option(
+    "--known", type=click.Path(dir_okay=False, path_type=Path),
+    help="File (.json) of errors measured before, as time_to_robustness.py keeps them.",
+)  # fmt: skip
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
 def main(
     runs: Sequence[Path],
@@ -87,6 +91,7 @@ def main(
     model: Path,
     images: int,
     rounds: int,
+    known: Path | None,
     out: Path,
 ) -> None:
     """Measure everything and write report.md, its figure, curves.csv and provenance."""
@@ -94,12 +99,13 @@ def main(
     dataset = load_run(runs[0]).config["dataset"]
     attacks = harness.compare(model, dataset, 10_000, 2_000, rounds)
     steps, peak = training.compare("vanilla", rounds)
+    errors = time_to_robustness.Known(known)
     lines = time_to_robustness.measure(
-        runs, [time_to_robustness.label_of(path) for path in runs], images
+        runs, [time_to_robustness.label_of(path) for path in runs], images, errors
     )
     changed = (
         time_to_robustness.measure(
-            [path for _, path in ablations], [name for name, _ in ablations], images
+            [path for _, path in ablations], [name for name, _ in ablations], images, errors
         )
         if ablations
         else []

@@ -7,9 +7,11 @@
 Attacks the kept epochs of every run on validation images for the curves, and the model that the
 validation error chose on the test images, once, for the table. Time is the processor time of the
 training process, validation included: with one thread it is what a wall clock shows on a machine
-that does nothing else, and it does not suffer where runs share one.
+that does nothing else, and it does not suffer where runs share one. With `--known` an interrupted
+measurement goes on, and a longer one repeats nothing.
 """
 
+import hashlib
 import json
 import statistics
 from collections.abc import Sequence
@@ -26,6 +28,7 @@ from winnrobust.allocator import keep_freed_memory
 from winnrobust.checkpoint import load_model
 from winnrobust.data import Dataset, ImageSplit, load_dataset, to_unit
 from winnrobust.evaluation import run as evaluate
+from winnrobust.files import read_json, write_json
 from winnrobust.reporting.figures import COLOURS, save_figure
 from winnrobust.reporting.runs import load_run
 from winnrobust.run_folder import RunFolder
@@ -51,6 +54,30 @@ class Timed:
     chosen: dict[str, Any]
 
 
+class Known:
+    """Errors measured before: of a model and images with these hashes.
+
+    Args:
+        file: a JSON file that keeps them; None to forget them.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+        self.errors: dict[str, dict[str, float]] = (
+            read_json(file) if file is not None and file.exists() else {}
+        )
+
+    def of(self, model: Path, split: ImageSplit) -> dict[str, float]:
+        """Return the errors of a model on images; measure what is not known yet."""
+        digest = hashlib.sha256(model.read_bytes()).hexdigest()
+        key = f"{digest} on {split.sha256()}"
+        if key not in self.errors:
+            self.errors[key] = errors(model, split)
+            if self.file is not None:
+                write_json(self.file, self.errors)
+        return self.errors[key]
+
+
 def errors(model: Path, split: ImageSplit) -> dict[str, float]:
     network, _ = load_model(model)
     found = evaluate(
@@ -61,7 +88,7 @@ def errors(model: Path, split: ImageSplit) -> dict[str, float]:
     return {"clean": found.clean.error[0], "fgsm": attacked["fgsm"], "pgd": attacked["pgd"]}
 
 
-def timed(path: Path, label: str, dataset: Dataset, images: int) -> Timed:
+def timed(path: Path, label: str, dataset: Dataset, images: int, known: Known) -> Timed:
     folder, record = RunFolder(path), load_run(path)
     curve, seconds, at = [], 0.0, {}
     for row in record.metrics:
@@ -69,11 +96,11 @@ def timed(path: Path, label: str, dataset: Dataset, images: int) -> Timed:
         at[row["epoch"]] = seconds
         model = folder.epoch_model(row["epoch"])
         if model.exists():
-            found = errors(model, dataset.valid.first(images))
+            found = known.of(model, dataset.valid.first(images))
             curve.append({"epoch": row["epoch"], "seconds": seconds} | found)
     _, info = load_model(folder.model)
     chosen = {"epoch": info.epoch, "seconds": seconds, "chosen at": at[info.epoch]}
-    return Timed(label, info.seed, curve, chosen | errors(folder.model, dataset.test))
+    return Timed(label, info.seed, curve, chosen | known.of(folder.model, dataset.test))
 
 
 def label_of(path: Path) -> str:
@@ -129,28 +156,33 @@ def figure_of(runs: list[Timed]) -> Figure:
     return figure
 
 
-def measure(paths: Sequence[Path], labels: Sequence[str], images: int) -> list[Timed]:
+def measure(paths: Sequence[Path], labels: Sequence[str], images: int, known: Known) -> list[Timed]:
     """Attack the kept epochs of runs on `images` validation images, and what they chose on all
     test images.
 
     Args:
         labels: a name for each run; runs of one name differ in their seed.
+        known: what need not be measured again.
     """
     datasets = {load_run(path).config["dataset"] for path in paths}
     (name,) = datasets  # one data set, or the errors could not be compared
     data = load_dataset(name)
     pairs = list(zip(paths, labels, strict=True))
-    return [timed(path, label, data, images) for path, label in tqdm(pairs, desc="runs")]
+    return [timed(path, label, data, images, known) for path, label in tqdm(pairs, desc="runs")]
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--images", default=2_000, show_default=True, help="Validation images for curves.")
 @click.option("--figure", type=click.Path(path_type=Path), help="File for the curves (.png).")
-def main(runs: tuple[Path, ...], images: int, figure: Path | None) -> None:
+@click.option(
+    "--known", type=click.Path(dir_okay=False, path_type=Path),
+    help="File (.json) of measured errors to read and add to.",
+)  # fmt: skip
+def main(runs: tuple[Path, ...], images: int, figure: Path | None, known: Path | None) -> None:
     """Attack the kept epochs of RUNS; the first is what the others' time is compared with."""
     keep_freed_memory()
-    lines = measure(runs, [label_of(path) for path in runs], images)
+    lines = measure(runs, [label_of(path) for path in runs], images, Known(known))
     click.echo(table_of(lines).to_markdown(index=False))
     if figure is not None:
         save_figure(figure_of(lines), figure)
