@@ -42,7 +42,8 @@ def text_of(
         f" torch {versions['torch']}. Every timing of a table is from this one run.",
         "## Time to robustness",
         "Errors of the model with the lowest validation error on all test images: mean over seeds,"
-        " and range. Minutes are processor time of a training process of one thread.",
+        " and range. Minutes are processor time of a training process of one thread. Stopped: the"
+        f" same runs, had they ended after {time_to_robustness.SHARE:.0%} of the first's time.",
         robustness.to_markdown(index=False),
         f"![Error over training time]({CURVES})",
         f"A point is an epoch, attacked on {images} validation images; a line is a seed.",
@@ -100,7 +101,7 @@ def main(
     attacks = harness.compare(model, dataset, 10_000, 2_000, rounds)
     steps, peak = training.compare("vanilla", rounds)
     errors = time_to_robustness.Known(known)
-    lines = time_to_robustness.measure(
+    lines = time_to_robustness.measure_in_time(
         runs, [time_to_robustness.label_of(path) for path in runs], images, errors
     )
     changed = (

@@ -34,6 +34,8 @@ from winnrobust.reporting.runs import load_run
 from winnrobust.run_folder import RunFolder
 
 EPSILON = 0.125
+SHARE = 0.25
+"""Of the first label's time: what a recipe is asked to need for the same errors."""
 MEASURES = ("clean", "fgsm", "pgd")
 TITLES = {"clean": "no attack", "fgsm": f"FGSM at {EPSILON}", "pgd": f"PGD-20 at {EPSILON}"}
 
@@ -45,7 +47,8 @@ class Timed:
     Attributes:
         label: recipe, or what the run changes in it.
         curve: a row per kept epoch: epoch, seconds, and the errors on validation images.
-        chosen: the epoch that the validation error chose, its time, and the errors on test images.
+        chosen: the epoch that the validation error chose, its time, the errors on test images, and
+            how many epochs it was chosen from, which took how many seconds.
     """
 
     label: str
@@ -99,8 +102,29 @@ def timed(path: Path, label: str, dataset: Dataset, images: int, known: Known) -
             found = known.of(model, dataset.valid.first(images))
             curve.append({"epoch": row["epoch"], "seconds": seconds} | found)
     _, info = load_model(folder.model)
-    chosen = {"epoch": info.epoch, "seconds": seconds, "chosen at": at[info.epoch]}
+    chosen = {"epoch": info.epoch, "chosen at": at[info.epoch]}
+    chosen |= {"epochs": len(record.metrics), "seconds": seconds}
     return Timed(label, info.seed, curve, chosen | known.of(folder.model, dataset.test))
+
+
+def stopped(path: Path, label: str, dataset: Dataset, limit: float, known: Known) -> Timed | None:
+    """What the run would have come to, had it been stopped after `limit` seconds; None where there
+    is no kept epoch by then."""
+    folder, record = RunFolder(path), load_run(path)
+    seconds, spent, epochs = 0.0, 0.0, []
+    for row in record.metrics:
+        seconds += row["cpu_seconds"]
+        if seconds > limit:
+            break
+        spent = seconds
+        if folder.epoch_model(row["epoch"]).exists():
+            epochs.append((row["valid_error"], row["epoch"], seconds))
+    if not epochs:
+        return None
+    _, epoch, at = min(epochs)
+    chosen = {"epoch": epoch, "chosen at": at, "epochs": epochs[-1][1], "seconds": spent}
+    found = known.of(folder.epoch_model(epoch), dataset.test)
+    return Timed(f"{label}, stopped", record.config["seed"], [], chosen | found)
 
 
 def label_of(path: Path) -> str:
@@ -116,7 +140,7 @@ def table_of(runs: list[Timed]) -> pd.DataFrame:
         row: dict[str, Any] = {
             "recipe": label,
             "seeds": len(of_label),
-            "epochs": "/".join(str(run.curve[-1]["epoch"]) for run in of_label if run.curve),
+            "epochs": "/".join(str(run.chosen["epochs"]) for run in of_label),
             "minutes": round(statistics.mean(run.chosen["seconds"] for run in of_label) / 60, 1),
         }
         for measure in MEASURES:
@@ -132,6 +156,7 @@ def table_of(runs: list[Timed]) -> pd.DataFrame:
 
 def figure_of(runs: list[Timed]) -> Figure:
     """A panel per measure, a line per run, a colour per label."""
+    runs = [run for run in runs if run.curve]
     labels = list(dict.fromkeys(run.label for run in runs))
     figure = Figure(figsize=(13, 3.8), layout="constrained")
     for axes, measure in zip(figure.subplots(1, 3), MEASURES, strict=True):
@@ -171,6 +196,28 @@ def measure(paths: Sequence[Path], labels: Sequence[str], images: int, known: Kn
     return [timed(path, label, data, images, known) for path, label in tqdm(pairs, desc="runs")]
 
 
+def measure_in_time(
+    paths: Sequence[Path], labels: Sequence[str], images: int, known: Known
+) -> list[Timed]:
+    """As `measure`, and each run that is not of the first label once more: stopped after `SHARE` of
+    the time that the first label's runs took, on average.
+
+    Nothing in a training depends on how many epochs are to come, so that a run that is stopped is
+    one that was asked for fewer.
+    """
+    lines = measure(paths, labels, images, known)
+    data = load_dataset(load_run(paths[0]).config["dataset"])
+    limit = SHARE * statistics.mean(
+        line.chosen["seconds"] for line in lines if line.label == labels[0]
+    )
+    others = [
+        stopped(path, label, data, limit, known)
+        for path, label in zip(paths, labels, strict=True)
+        if label != labels[0]
+    ]
+    return lines + [line for line in others if line is not None]
+
+
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--images", default=2_000, show_default=True, help="Validation images for curves.")
@@ -182,7 +229,7 @@ def measure(paths: Sequence[Path], labels: Sequence[str], images: int, known: Kn
 def main(runs: tuple[Path, ...], images: int, figure: Path | None, known: Path | None) -> None:
     """Attack the kept epochs of RUNS; the first is what the others' time is compared with."""
     keep_freed_memory()
-    lines = measure(runs, [label_of(path) for path in runs], images, Known(known))
+    lines = measure_in_time(runs, [label_of(path) for path in runs], images, Known(known))
     click.echo(table_of(lines).to_markdown(index=False))
     if figure is not None:
         save_figure(figure_of(lines), figure)
