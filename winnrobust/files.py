@@ -1,5 +1,6 @@
 """Writing files so that a kill at any moment leaves the old file or the new one, never half."""
 
+import hashlib
 import json
 import math
 import os
@@ -64,6 +65,12 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} does not exist") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is not valid JSON ({error}); it may be truncated") from None
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_free(path: Path) -> None:

@@ -1,12 +1,11 @@
 """A report folder: one HTML page, Markdown, LaTeX, CSV, JSON, figures."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from winnrobust import provenance
-from winnrobust.files import replacing, write_json, write_text
+from winnrobust.files import file_sha256, replacing, write_json, write_text
 from winnrobust.reporting.comparison_csv import comparison_csv
 from winnrobust.reporting.page import to_html
 from winnrobust.reporting.report import (
@@ -86,7 +85,7 @@ def _manifest(report: Report, paths: Sequence[Path], out: Path) -> dict[str, obj
 
 def _input_sha256(path: Path) -> str:
     name = "results.json" if is_results(path) else "config.json"
-    return hashlib.sha256((path / name).read_bytes()).hexdigest()
+    return file_sha256(path / name)
 
 
 def _all_tables(report: Report) -> list[Table]:

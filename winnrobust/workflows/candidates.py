@@ -14,10 +14,11 @@ from winnrobust import zoo
 from winnrobust.checkpoint import ModelInfo, load_model
 from winnrobust.config import TrainConfig
 from winnrobust.errors import InputError
+from winnrobust.files import file_sha256
 from winnrobust.foreign import Preprocessing, files_of, load_module
 from winnrobust.progress import say
 from winnrobust.reporting import RunRecord, load_run
-from winnrobust.workflows.shared import REFERENCE_METHOD, file_sha256, model_file
+from winnrobust.workflows.shared import REFERENCE_METHOD, model_file
 
 NOT_OF_A_METHOD = ("seed", "recipe", "keep_every")
 """Settings that runs of one method may differ in: a recipe only names the defaults of the others.

@@ -15,7 +15,7 @@ from winnrobust import distributed, provenance, zoo
 from winnrobust.checkpoint import ModelInfo
 from winnrobust.data import ImageSplit
 from winnrobust.errors import InputError
-from winnrobust.files import check_free, read_json, replacing, write_json, write_text
+from winnrobust.files import check_free, file_sha256, read_json, replacing, write_json, write_text
 from winnrobust.methods import method_of
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.progress import counted, say
@@ -38,7 +38,6 @@ from winnrobust.textures import draw_texture
 from winnrobust.workflows.detecting import detection_table
 from winnrobust.workflows.quality import load_classifier, neighbours_picture
 from winnrobust.workflows.shared import (
-    file_sha256,
     load_data,
     model_file,
     results_folder,

@@ -1,6 +1,5 @@
 """What several commands need: names, data, and a folder that is there as a whole or not at all."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -66,12 +65,6 @@ def model_file(path: Path) -> Path:
     if not file.exists():
         raise InputError(f"{path} holds no model.safetensors; it is no run, or has no epoch yet")
     return file
-
-
-def file_sha256(path: Path) -> str:
-    """Hash a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_rows(path: Path, parts: Sequence[Tensor], wide: int) -> None:

@@ -3,12 +3,11 @@
 `models.json` has a row for each folder under `models/`; `python -m winnrobust.zoo RUN` writes both.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from winnrobust.errors import InputError
-from winnrobust.files import read_json
+from winnrobust.files import file_sha256, read_json
 from winnrobust.run_folder import RunFolder
 
 FOLDER = Path(__file__).parent
@@ -59,7 +58,7 @@ class ZooModel:
     def is_whole(self) -> bool:
         """Tell whether the weights are there and the very ones."""
         file = RunFolder(self.folder).model
-        return file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == self.sha256
+        return file.is_file() and file_sha256(file) == self.sha256
 
 
 def models() -> list[ZooModel]:
