@@ -11,7 +11,6 @@ that does nothing else, and it does not suffer where runs share one. With `--kno
 measurement goes on, and a longer one repeats nothing.
 """
 
-import hashlib
 import json
 import statistics
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from winnrobust.allocator import keep_freed_memory
 from winnrobust.checkpoint import load_model
 from winnrobust.data import Dataset, ImageSplit, load_dataset, to_unit
 from winnrobust.evaluation import run as evaluate
-from winnrobust.files import read_json, write_json
+from winnrobust.files import file_sha256, read_json, write_json
 from winnrobust.reporting.figures import COLOURS, save_figure
 from winnrobust.reporting.runs import load_run
 from winnrobust.run_folder import RunFolder
@@ -46,7 +45,8 @@ class Timed:
 
     Attributes:
         label: recipe, or what the run changes in it.
-        curve: a row per kept epoch: epoch, seconds, and the errors on validation images.
+        curve: a row per kept epoch: epoch, seconds, the validation error that chooses, and the
+            errors on the validation images that are attacked.
         chosen: the epoch that the validation error chose, its time, the errors on test images, and
             how many epochs it was chosen from, which took how many seconds.
     """
@@ -72,8 +72,7 @@ class Known:
 
     def of(self, model: Path, split: ImageSplit) -> dict[str, float]:
         """Return the errors of a model on images; measure what is not known yet."""
-        digest = hashlib.sha256(model.read_bytes()).hexdigest()
-        key = f"{digest} on {split.sha256()}"
+        key = f"{file_sha256(model)} on {split.sha256()}"
         if key not in self.errors:
             self.errors[key] = errors(model, split)
             if self.file is not None:
@@ -100,31 +99,25 @@ def timed(path: Path, label: str, dataset: Dataset, images: int, known: Known) -
         model = folder.epoch_model(row["epoch"])
         if model.exists():
             found = known.of(model, dataset.valid.first(images))
-            curve.append({"epoch": row["epoch"], "seconds": seconds} | found)
+            at_epoch = {"epoch": row["epoch"], "seconds": seconds}
+            curve.append(at_epoch | {"valid_error": row["valid_error"]} | found)
     _, info = load_model(folder.model)
     chosen = {"epoch": info.epoch, "chosen at": at[info.epoch]}
     chosen |= {"epochs": len(record.metrics), "seconds": seconds}
     return Timed(label, info.seed, curve, chosen | known.of(folder.model, dataset.test))
 
 
-def stopped(path: Path, label: str, dataset: Dataset, limit: float, known: Known) -> Timed | None:
-    """What the run would have come to, had it been stopped after `limit` seconds; None where there
+def stopped(path: Path, run: Timed, dataset: Dataset, limit: float, known: Known) -> Timed | None:
+    """What a run would have come to, had it been stopped after `limit` seconds; None where there
     is no kept epoch by then."""
-    folder, record = RunFolder(path), load_run(path)
-    seconds, spent, epochs = 0.0, 0.0, []
-    for row in record.metrics:
-        seconds += row["cpu_seconds"]
-        if seconds > limit:
-            break
-        spent = seconds
-        if folder.epoch_model(row["epoch"]).exists():
-            epochs.append((row["valid_error"], row["epoch"], seconds))
-    if not epochs:
+    kept = [row for row in run.curve if row["seconds"] <= limit]
+    if not kept:
         return None
-    _, epoch, at = min(epochs)
-    chosen = {"epoch": epoch, "chosen at": at, "epochs": epochs[-1][1], "seconds": spent}
-    found = known.of(folder.epoch_model(epoch), dataset.test)
-    return Timed(f"{label}, stopped", record.config["seed"], [], chosen | found)
+    best = min(kept, key=lambda row: row["valid_error"])
+    chosen = {"epoch": best["epoch"], "chosen at": best["seconds"]}
+    chosen |= {"epochs": kept[-1]["epoch"], "seconds": kept[-1]["seconds"]}
+    found = known.of(RunFolder(path).epoch_model(int(best["epoch"])), dataset.test)
+    return Timed(f"{run.label}, stopped", run.seed, [], chosen | found)
 
 
 def label_of(path: Path) -> str:
@@ -211,9 +204,9 @@ def measure_in_time(
         line.chosen["seconds"] for line in lines if line.label == labels[0]
     )
     others = [
-        stopped(path, label, data, limit, known)
-        for path, label in zip(paths, labels, strict=True)
-        if label != labels[0]
+        stopped(path, line, data, limit, known)
+        for path, line in zip(paths, lines, strict=True)
+        if line.label != labels[0]
     ]
     return lines + [line for line in others if line is not None]
 
