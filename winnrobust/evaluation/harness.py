@@ -29,6 +29,7 @@ from winnrobust.evaluation.counts import AttackOnModel, Counts, Effort, Judged
 from winnrobust.evaluation.examples import Examples, combined, empty_examples, fill
 from winnrobust.evaluation.layout import use_channels_last
 from winnrobust.evaluation.outcome import Evaluation, evaluation_of
+from winnrobust.evaluation.pixel_gradient import use_matrix_products
 from winnrobust.evaluation.plan import Plan
 from winnrobust.evaluation.prediction import (
     check_classes,
@@ -124,6 +125,7 @@ def run(
             check_classes(nets, pixels[:2], truth)
             for model in nets.values():
                 use_channels_last(model, pixels[:2], truth[:2])
+                use_matrix_products(model, pixels[:2], truth[:2])
             size = batch_size or distributed.from_first(fastest_batch_size(nets, pixels))
             mine = _attack_my_part(plan, pixels, truth, size, num_examples, progress, unfinished)
     except torch.cuda.OutOfMemoryError:

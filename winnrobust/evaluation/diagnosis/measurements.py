@@ -22,6 +22,7 @@ from winnrobust.evaluation.diagnosis.probes import (
     obstacle_of,
 )
 from winnrobust.evaluation.layout import use_channels_last
+from winnrobust.evaluation.pixel_gradient import use_matrix_products
 from winnrobust.evaluation.prediction import check_classes, prediction
 from winnrobust.evaluation.state import frozen
 
@@ -113,6 +114,7 @@ def measure(
             check_classes(models, few[0], sample.labels)
             for model in models.values():
                 use_channels_last(model, *few)
+                use_matrix_products(model, *few)
             obstacles = {name: obstacle_of(model, *few) for name, model in models.items()}
             transferred = {
                 source: _transferred(source, models, sample)
