@@ -100,7 +100,7 @@ def main(
     dataset = load_run(runs[0]).config["dataset"]
     attacks = harness.compare(model, dataset, 10_000, 2_000, rounds)
     steps, peak = training.compare("vanilla", rounds)
-    errors = time_to_robustness.Known(known)
+    errors = time_to_robustness.Known(known, time_to_robustness.errors)
     lines = time_to_robustness.measure_in_time(
         runs, [time_to_robustness.label_of(path) for path in runs], images, errors
     )

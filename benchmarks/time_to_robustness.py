@@ -13,7 +13,7 @@ measurement goes on, and a longer one repeats nothing.
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,14 @@ class Known:
 
     Args:
         file: a JSON file that keeps them; None to forget them.
+        measure: measures those of the model in a file on images; a file is for one such function.
     """
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(
+        self, file: Path | None, measure: Callable[[Path, ImageSplit], dict[str, float]]
+    ) -> None:
         self.file = file
+        self.measure = measure
         self.errors: dict[str, dict[str, float]] = (
             read_json(file) if file is not None and file.exists() else {}
         )
@@ -74,7 +78,7 @@ class Known:
         """Return the errors of a model on images; measure what is not known yet."""
         key = f"{file_sha256(model)} on {split.sha256()}"
         if key not in self.errors:
-            self.errors[key] = errors(model, split)
+            self.errors[key] = self.measure(model, split)
             if self.file is not None:
                 write_json(self.file, self.errors)
         return self.errors[key]
@@ -222,7 +226,7 @@ def measure_in_time(
 def main(runs: tuple[Path, ...], images: int, figure: Path | None, known: Path | None) -> None:
     """Attack the kept epochs of RUNS; the first is what the others' time is compared with."""
     keep_freed_memory()
-    lines = measure_in_time(runs, [label_of(path) for path in runs], images, Known(known))
+    lines = measure_in_time(runs, [label_of(path) for path in runs], images, Known(known, errors))
     click.echo(table_of(lines).to_markdown(index=False))
     if figure is not None:
         save_figure(figure_of(lines), figure)
