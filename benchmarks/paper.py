@@ -18,6 +18,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
 from benchmarks.time_to_robustness import Known
@@ -179,6 +180,7 @@ def figure_of(curves: dict[str, pd.DataFrame]) -> Figure:
             axes.plot(epochs.epoch[best], 100 * epochs[column][best], "D", color=line.get_color())
         axes.set_title(f"{title}, all test images", fontsize=10)
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel("error, %")
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
@@ -201,8 +203,11 @@ def negatives_of(records: Sequence[RunRecord]) -> Figure:
             axes = figure.add_subplot(len(shown), SHOWN_EPOCHS, row * SHOWN_EPOCHS + column + 1)
             epoch = epochs[min(index, len(epochs) - 1)]
             axes.imshow(imread(record.samples[epoch]), cmap="gray")
-            axes.set_title(f"{record.name}\nepoch {epoch}", fontsize=8)
-            axes.set_axis_off()
+            axes.set_title(f"epoch {epoch}", fontsize=8)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if column == 0:
+                axes.set_ylabel(record.name.replace(", ", "\n"), fontsize=8)
     return figure
 
 
