@@ -164,7 +164,7 @@ class Clock(nn.Module):
 @pytest.mark.parametrize(
     ("seconds", "fastest"),
     [
-        (lambda size: 100 + size, 512),  # a fixed cost per pass: the larger the better, to the limit
+        (lambda size: 100 + size, 512),  # a fixed cost per pass: the larger the better
         (lambda size: size**2, 64),  # a cache that overflows: the smaller the better
         (lambda size: 100 + size + max(0, size - 128) * 9, 128),
     ],
