@@ -142,9 +142,8 @@ def table_of(runs: list[Timed]) -> pd.DataFrame:
         }
         for measure in MEASURES:
             values = [100 * run.chosen[measure] for run in of_label]
-            row[f"{TITLES[measure]}, %"] = (
-                f"{statistics.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-            )
+            spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+            row[f"{TITLES[measure]}, %"] = f"{statistics.mean(values):.2f}{spread}"
         rows.append(row)
     table = pd.DataFrame(rows)
     table.insert(4, "of the first's time", (table.minutes / table.minutes[0]).map("{:.0%}".format))
