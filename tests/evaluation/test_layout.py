@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from winnrobust.evaluation import evaluate
-from winnrobust.evaluation.layout import use_channels_last
+from winnrobust.evaluation.layout import channels_last
+from winnrobust.evaluation.speed import sped_up
 
 IMAGES = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(6) % 4
@@ -29,9 +30,10 @@ def is_channels_last(model: Net) -> bool:
 def test_convolutions_are_turned():
     model = Net(lambda x: x.flatten(1)).eval()
     before = model(IMAGES)
-    use_channels_last(model, IMAGES, LABELS)
-    assert is_channels_last(model)
-    torch.testing.assert_close(model(IMAGES), before)
+    with sped_up([model], [channels_last], IMAGES, LABELS):
+        assert is_channels_last(model)
+        torch.testing.assert_close(model(IMAGES), before)
+    assert not is_channels_last(model)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +47,19 @@ def test_convolutions_are_turned():
 def test_a_model_that_cannot_take_it_stays_as_it_is(flatten):
     model = Net(flatten).eval()
     before = model(IMAGES)
-    use_channels_last(model, IMAGES, LABELS)
-    assert not is_channels_last(model)
-    assert torch.equal(model(IMAGES), before)
+    with sped_up([model], [channels_last], IMAGES, LABELS):
+        assert not is_channels_last(model)
+        assert torch.equal(model(IMAGES), before)
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)], ids=["first", "last"])
+def test_one_that_cannot_take_it_speaks_for_all_that_share_its_convolutions(order):
+    model = Net(lambda x: x.flatten(1)).eval()
+    other = Net(lambda x: x.view(len(x), -1)).eval()
+    other.conv = model.conv
+    with sped_up([model, other][order], [channels_last], IMAGES, LABELS):
+        assert not is_channels_last(model)
+        other(IMAGES)
 
 
 def test_evaluation_gives_the_layout_back():

@@ -27,9 +27,9 @@ from winnrobust.evaluation.aims import AIMS
 from winnrobust.evaluation.batch_size import fastest_batch_size
 from winnrobust.evaluation.counts import AttackOnModel, Counts, Effort, Judged
 from winnrobust.evaluation.examples import Examples, combined, empty_examples, fill
-from winnrobust.evaluation.layout import use_channels_last
+from winnrobust.evaluation.layout import channels_last
 from winnrobust.evaluation.outcome import Evaluation, evaluation_of
-from winnrobust.evaluation.pixel_gradient import use_matrix_products
+from winnrobust.evaluation.pixel_gradient import matrix_products
 from winnrobust.evaluation.plan import Plan
 from winnrobust.evaluation.prediction import (
     check_classes,
@@ -37,6 +37,7 @@ from winnrobust.evaluation.prediction import (
     errors_named,
     prediction,
 )
+from winnrobust.evaluation.speed import sped_up
 from winnrobust.evaluation.state import frozen
 
 
@@ -123,11 +124,12 @@ def run(
     try:
         with frozen(nets.values(), place):
             check_classes(nets, pixels[:2], truth)
-            for model in nets.values():
-                use_channels_last(model, pixels[:2], truth[:2])
-                use_matrix_products(model, pixels[:2], truth[:2])
-            size = batch_size or distributed.from_first(fastest_batch_size(nets, pixels))
-            mine = _attack_my_part(plan, pixels, truth, size, num_examples, progress, unfinished)
+            few = pixels[:2], truth[:2]
+            with sped_up(nets.values(), (channels_last, matrix_products), *few):
+                size = batch_size or distributed.from_first(fastest_batch_size(nets, pixels))
+                mine = _attack_my_part(
+                    plan, pixels, truth, size, num_examples, progress, unfinished
+                )
     except torch.cuda.OutOfMemoryError:
         raise InputError(
             "the GPU has not enough memory for the models and a single image; use --device cpu"

@@ -12,8 +12,7 @@ def frozen(models: Iterable[nn.Module], device: torch.device | None) -> Iterator
     """Hold modules in eval mode, without parameter gradients and on `device`, for a `with` block.
 
     Afterwards, whatever happened, every submodule has its own mode again, every parameter its
-    `requires_grad` and its `grad`, every tensor its place, and every `forward` that was set on a
-    module instead of its class is gone or as it was.
+    `requires_grad` and its `grad`, and every tensor its place.
 
     Args:
         models: any modules; the same one may appear twice.
@@ -24,7 +23,6 @@ def frozen(models: Iterable[nn.Module], device: torch.device | None) -> Iterator
             stack.enter_context(_modes(model))
             stack.enter_context(_requires_grad(model))
             stack.enter_context(_memory(model))
-            stack.enter_context(_forwards(model))
             if device is not None:
                 with torch.inference_mode(False):
                     model.to(device)
@@ -82,19 +80,6 @@ def _memory(model: nn.Module) -> Iterator[None]:
             for buffer, value in values:
                 if not buffer.is_meta and not torch.equal(buffer, value):
                     buffer.copy_(value)
-
-
-@contextmanager
-def _forwards(model: nn.Module) -> Iterator[None]:
-    originals = [(module, module.__dict__.get("forward")) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, original in originals:
-            if original is None:
-                module.__dict__.pop("forward", None)
-            else:
-                module.__dict__["forward"] = original
 
 
 def _own_tensors(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:

@@ -21,9 +21,10 @@ from winnrobust.evaluation.diagnosis.probes import (
     mode_of,
     obstacle_of,
 )
-from winnrobust.evaluation.layout import use_channels_last
-from winnrobust.evaluation.pixel_gradient import use_matrix_products
+from winnrobust.evaluation.layout import channels_last
+from winnrobust.evaluation.pixel_gradient import matrix_products
 from winnrobust.evaluation.prediction import check_classes, prediction
+from winnrobust.evaluation.speed import sped_up
 from winnrobust.evaluation.state import frozen
 
 
@@ -112,32 +113,38 @@ def measure(
         with frozen(models.values(), device):
             few = sample.images[:2], sample.labels[:2]
             check_classes(models, few[0], sample.labels)
-            for model in models.values():
-                use_channels_last(model, *few)
-                use_matrix_products(model, *few)
-            obstacles = {name: obstacle_of(model, *few) for name, model in models.items()}
-            transferred = {
-                source: _transferred(source, models, sample)
-                for source, obstacle in obstacles.items()
-                if not obstacle
-            }
-            found = {}
-            for name, model in models.items():
-                answers, hits = _probed(name, models, sample, obstacles[name], advance)
-                found[name] = Measurements(
-                    epsilon=sample.epsilon,
-                    mode=modes[name],
-                    answers=answers,
-                    differentiable=next(model.parameters(), None) is not None,
-                    obstacle=obstacles[name],
-                    attacked=hits,
-                    transferred={
-                        source: wrong[name]
-                        for source, wrong in transferred.items()
-                        if source != name
-                    },
-                )
-            return found
+            with sped_up(models.values(), (channels_last, matrix_products), *few):
+                return _measured(models, sample, modes, advance)
+
+
+def _measured(
+    models: Mapping[str, nn.Module],
+    sample: Sample,
+    modes: Mapping[str, Mode],
+    advance: Callable[[int], None],
+) -> dict[str, Measurements]:
+    few = sample.images[:2], sample.labels[:2]
+    obstacles = {name: obstacle_of(model, *few) for name, model in models.items()}
+    transferred = {
+        source: _transferred(source, models, sample)
+        for source, obstacle in obstacles.items()
+        if not obstacle
+    }
+    found = {}
+    for name, model in models.items():
+        answers, hits = _probed(name, models, sample, obstacles[name], advance)
+        found[name] = Measurements(
+            epsilon=sample.epsilon,
+            mode=modes[name],
+            answers=answers,
+            differentiable=next(model.parameters(), None) is not None,
+            obstacle=obstacles[name],
+            attacked=hits,
+            transferred={
+                source: wrong[name] for source, wrong in transferred.items() if source != name
+            },
+        )
+    return found
 
 
 def _mode(name: str, model: nn.Module, sample: Sample, device: torch.device | None) -> Mode:
