@@ -21,6 +21,7 @@ from matplotlib.image import imread
 from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
+from benchmarks.command import Command
 from benchmarks.time_to_robustness import Known
 from winnrobust import provenance
 from winnrobust.allocator import keep_freed_memory
@@ -225,7 +226,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--run", "runs", multiple=True, required=True, type=click.Path(exists=True, path_type=Path),

@@ -15,6 +15,7 @@ import click
 import pandas as pd
 
 from benchmarks import harness, time_to_robustness, training
+from benchmarks.command import Command
 from winnrobust import provenance
 from winnrobust.allocator import keep_freed_memory
 from winnrobust.data import load_dataset
@@ -58,7 +59,10 @@ def text_of(
         "## Training",
         steps.to_markdown(index=False),
         f"Product of two {training.MATRIX} x {training.MATRIX} float32 matrices:"
-        f" {peak / 1e9:.0f} GFLOP/s. An epoch is 45,000 images, put together from its parts.",
+        f" {peak / 1e9:.0f} GFLOP/s. A step is loss, gradient, Adam and, but for the reference, the"
+        " average; the reference's ascent looks at the critic anew after each step, as the authors'"
+        " code does. An epoch is 45,000 images, put together from its parts. Memory is that of a"
+        " process at its first epoch.",
         "## Harness",
         "Seconds to attack and to judge; contestants take turns, medians count.",
         attacks.to_markdown(index=False),
@@ -66,7 +70,7 @@ def text_of(
     return "\n\n".join(parts) + "\n"
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--run", "runs", multiple=True, required=True, type=click.Path(exists=True, path_type=Path),
     help="A training run with kept epochs; those of the paper recipe first. Repeat it.",
@@ -80,7 +84,13 @@ def text_of(
     help="What the harness attacks.",
 )  # fmt: skip
 @click.option("--images", default=2_000, show_default=True, help="Validation images for curves.")
-@click.option("--rounds", default=5, show_default=True, help="Turns of every contestant.")
+@click.option(
+    "--rounds",
+    default=5,
+    type=click.IntRange(1),
+    show_default=True,
+    help="Turns of every contestant.",
+)
 @click.option(
     "--known", type=click.Path(dir_okay=False, path_type=Path),
     help="File (.json) of errors measured before, as time_to_robustness.py keeps them.",

@@ -11,7 +11,6 @@ that does nothing else, and it does not suffer where runs share one. With `--kno
 measurement goes on, and a longer one repeats nothing.
 """
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,9 +22,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from benchmarks.command import Command
 from winnrobust.allocator import keep_freed_memory
 from winnrobust.checkpoint import load_model
 from winnrobust.data import Dataset, ImageSplit, load_dataset, to_unit
+from winnrobust.errors import InputError
 from winnrobust.evaluation import run as evaluate
 from winnrobust.files import file_sha256, read_json, write_json
 from winnrobust.reporting.figures import COLOURS, save_figure
@@ -98,13 +99,17 @@ def timed(path: Path, label: str, dataset: Dataset, images: int, known: Known) -
     folder, record = RunFolder(path), load_run(path)
     curve, seconds, at = [], 0.0, {}
     for row in record.metrics:
+        model = folder.epoch_model(row["epoch"])
+        if "cpu_seconds" not in row or not model.exists():
+            raise InputError(
+                f"{path} has not every epoch's weights and processor time; train it by this version"
+                " with --keep-every 1"
+            )
         seconds += row["cpu_seconds"]
         at[row["epoch"]] = seconds
-        model = folder.epoch_model(row["epoch"])
-        if model.exists():
-            found = known.of(model, dataset.valid.first(images))
-            at_epoch = {"epoch": row["epoch"], "seconds": seconds}
-            curve.append(at_epoch | {"valid_error": row["valid_error"]} | found)
+        found = known.of(model, dataset.valid.first(images))
+        at_epoch = {"epoch": row["epoch"], "seconds": seconds}
+        curve.append(at_epoch | {"valid_error": row["valid_error"]} | found)
     _, info = load_model(folder.model)
     chosen = {"epoch": info.epoch, "chosen at": at[info.epoch]}
     chosen |= {"epochs": len(record.metrics), "seconds": seconds}
@@ -112,12 +117,12 @@ def timed(path: Path, label: str, dataset: Dataset, images: int, known: Known) -
 
 
 def stopped(path: Path, run: Timed, dataset: Dataset, limit: float, known: Known) -> Timed | None:
-    """What a run would have come to, had it been stopped after `limit` seconds; None where there
-    is no kept epoch by then."""
+    """What a run would have come to, had it been stopped after `limit` seconds; None where it had
+    not ended an epoch by then."""
     kept = [row for row in run.curve if row["seconds"] <= limit]
     if not kept:
         return None
-    best = min(kept, key=lambda row: row["valid_error"])
+    best = min(reversed(kept), key=lambda row: row["valid_error"])  # of equal ones the last
     chosen = {"epoch": best["epoch"], "chosen at": best["seconds"]}
     chosen |= {"epochs": kept[-1]["epoch"], "seconds": kept[-1]["seconds"]}
     found = known.of(RunFolder(path).epoch_model(int(best["epoch"])), dataset.test)
@@ -125,8 +130,7 @@ def stopped(path: Path, run: Timed, dataset: Dataset, limit: float, known: Known
 
 
 def label_of(path: Path) -> str:
-    config = json.loads(RunFolder(path).config.read_text())
-    return str(config.get("recipe", "paper"))
+    return str(load_run(path).config.get("recipe", "paper"))
 
 
 def table_of(runs: list[Timed]) -> pd.DataFrame:
@@ -186,8 +190,9 @@ def measure(paths: Sequence[Path], labels: Sequence[str], images: int, known: Kn
         known: what need not be measured again.
     """
     datasets = {load_run(path).config["dataset"] for path in paths}
-    (name,) = datasets  # one data set, or the errors could not be compared
-    data = load_dataset(name)
+    if len(datasets) > 1:
+        raise InputError(f"runs of {' and '.join(sorted(datasets))} cannot be compared")
+    data = load_dataset(datasets.pop())
     pairs = list(zip(paths, labels, strict=True))
     return [timed(path, label, data, images, known) for path, label in tqdm(pairs, desc="runs")]
 
@@ -214,7 +219,7 @@ def measure_in_time(
     return lines + [line for line in others if line is not None]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--images", default=2_000, show_default=True, help="Validation images for curves.")
 @click.option("--figure", type=click.Path(path_type=Path), help="File for the curves (.png).")

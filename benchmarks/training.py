@@ -26,12 +26,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from tqdm import tqdm
 
+from benchmarks.command import Command
 from winnrobust.allocator import keep_freed_memory
+from winnrobust.averaging import WeightAverage
 from winnrobust.config import TrainConfig, make_config
 from winnrobust.data import load_dataset, to_unit
 from winnrobust.methods import Batch
 from winnrobust.methods.winn import Winn
-from winnrobust.models import IntrospectiveNetwork, build
+from winnrobust.models import ARCHITECTURES, IntrospectiveNetwork, build
 from winnrobust.randomness import stream
 from winnrobust.synthesis import synthesise
 
@@ -95,8 +97,9 @@ def plain_ascent(network: IntrospectiveNetwork, winn: Winn, start: Tensor, steps
                 network.judge(pixels)
 
 
+REFERENCE = "plain reference"
 CONTESTANTS: dict[str, tuple[str, Step, Ascend]] = {
-    "plain reference": ("paper", plain_step, plain_ascent),
+    REFERENCE: ("paper", plain_step, plain_ascent),
     "recipe paper": ("paper", our_step, our_ascent),
     "recipe fast": ("fast", our_step, our_ascent),
 }
@@ -122,17 +125,26 @@ def measure(name: str, arch: str) -> dict[str, float]:
     """Time one contestant once: seconds, operations and the process's peak memory."""
     recipe, step, ascend = CONTESTANTS[name]
     config = make_config({"recipe": recipe, "arch": arch, "method": "winn"}, "benchmark")
-    if name != "plain reference":
+    if name != REFERENCE:
         keep_freed_memory()
     network = build(arch, 1, 28, 10, stream(0, "weights"))
-    if name != "plain reference":
+    if name != REFERENCE:
         network.to(memory_format=torch.channels_last)
     winn = Winn(config, 1, 28, 10, CPU)
     few = load_dataset("mnist5k").train.first(config.batch_size)
     images, labels = to_unit(few.images), few.labels
     start = winn.pool.images
 
-    step_seconds = seconds(lambda: step(network, winn, images, labels), 7)
+    optimizer = torch.optim.Adam(network.parameters(), config.lr, (0.0, 0.9))
+    average = None if name == REFERENCE else WeightAverage(network, config.average_decay)
+
+    def whole_step() -> None:
+        step(network, winn, images, labels)
+        optimizer.step()
+        if average is not None:
+            average.update_parameters(network)
+
+    step_seconds = seconds(whole_step, 7)
     one, three = (seconds(lambda n=n: ascend(network, winn, start, n), 3) for n in (1, 3))
     with Operations() as operations:
         step(network, winn, images, labels)
@@ -179,7 +191,7 @@ def epoch_seconds(config: TrainConfig, found: dict[str, float]) -> float:
 
 def in_own_process(name: str, arch: str) -> dict[str, float]:
     command = [sys.executable, __file__, "--arch", arch, "--measure", name]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(result.stdout)
     return found
 
@@ -220,9 +232,11 @@ def compare(arch: str, rounds: int) -> tuple[pd.DataFrame, float]:
     return table_of(found, peak, arch), peak
 
 
-@click.command()
-@click.option("--arch", default="vanilla", show_default=True)
-@click.option("--rounds", default=3, show_default=True)
+@click.command(cls=Command)
+@click.option(
+    "--arch", type=click.Choice(list(ARCHITECTURES)), default="vanilla", show_default=True
+)
+@click.option("--rounds", default=3, type=click.IntRange(1), show_default=True)
 @click.option("--measure", "name", type=click.Choice(list(CONTESTANTS)), hidden=True)
 def main(arch: str, rounds: int, name: str | None) -> None:
     """Time a training step, an ascent step and an epoch of every recipe on this machine's CPU."""

@@ -26,7 +26,8 @@ def job() -> Iterator[None]:
     Raises:
         InputError: another process of the job ended, so this one cannot go on.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    # Some schedulers set WORLD_SIZE, too; only launchers like torchrun set RANK.
+    if "RANK" not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1":
         yield
         return
     if torch.cuda.is_available():
@@ -71,6 +72,11 @@ def is_first() -> bool:
 def share(count: int) -> slice:
     """This process's part of `count` things: contiguous, sizes differing by at most one."""
     return slice(rank() * count // size(), (rank() + 1) * count // size())
+
+
+def dealt(count: int) -> slice:
+    """This process's part of `count` things, dealt in turns: of the first ones, too."""
+    return slice(rank(), count, size())
 
 
 def sum_up(tensor: Tensor) -> Tensor:

@@ -311,7 +311,7 @@ def _train_epoch(
     steps: dict[str, list[Tensor]] = {}
     for step, chosen in enumerate(order.to(labels.device).split(config.batch_size), start=1):
         # Every process takes its part of the batch; the parts' gradients add up to the batch's.
-        mine = distributed.share(len(chosen))
+        mine = distributed.dealt(len(chosen))
         shown = to_unit(images[chosen[mine]])
         if config.flip:
             turned = (torch.rand(len(chosen), generator=flips)[mine] < 0.5).to(shown.device)

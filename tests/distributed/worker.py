@@ -27,14 +27,21 @@ def gradients(method_name: str) -> dict[str, torch.Tensor]:
     """One training step's loss and parameter gradients, in float64."""
     digits = load_dataset("mnist5k").train.first(BATCH)
     network = build("vanilla", 1, 28, 10, stream(0, "weights")).double()
-    config = TrainConfig(method=method_name, negatives_per_class=3, alpha=1.0, at_steps=2)
+    config = TrainConfig(
+        method=method_name,
+        negatives_per_class=3,
+        alpha=1.0,
+        at_steps=2,
+        gp_share=0.5,
+        negatives_share=0.8,
+    )
     method = METHODS[method_name](config, 1, 28, 10, CPU)
     if hasattr(method, "pool"):
         method.pool.images = method.pool.images.double()
     for part in vars(method).values():
         if isinstance(part, SideNetwork):
             part.module.double()
-    mine = distributed.share(BATCH)
+    mine = distributed.dealt(BATCH)
     losses = method.loss(
         network,
         Batch(

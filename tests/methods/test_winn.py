@@ -161,6 +161,16 @@ def test_leading_part_of_a_batch(images):
         assert sum(len(piece.labels) for piece in again) == max(1, round(size / 2))
 
 
+def test_leading_part_is_dealt_evenly(images):
+    numbers = torch.arange(6)
+    parts = [slice(rank, 6, 2) for rank in range(2)]
+    batches = [Batch(images[p], numbers[p], 6, p, stream(0, "step")) for p in parts]
+    for share, expected in ((1.0, [[0, 2, 4], [1, 3, 5]]), (0.5, [[0, 2], [1]]), (0.2, [[0], []])):
+        pieces = [batch.leading(share) for batch in batches]
+        assert [piece.labels.tolist() for piece in pieces] == expected
+        assert [numbers[piece.part].tolist() for piece in pieces] == expected
+
+
 @pytest.mark.parametrize("carry", [False, True])
 def test_restored_method_goes_on_like_the_original(network, images, carry):
     original, copy = (make_winn(synthesis_carry_adam=carry, pool_newest=0.6) for _ in range(2))

@@ -85,7 +85,7 @@ class Commands(click.Group):
 
 def _job() -> AbstractContextManager[None]:
     """Join the processes of a job where torchrun started this one, without importing torch else."""
-    if "WORLD_SIZE" not in os.environ:
+    if "RANK" not in os.environ:
         return nullcontext()
     return importlib.import_module("winnrobust.distributed").job()
 

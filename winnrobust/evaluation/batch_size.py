@@ -12,6 +12,9 @@ CANDIDATES = (64, 128, 256, 512, 1024, 2048)
 SHARE = 0.1
 """At most this share of the images is spent on measuring."""
 
+MOST_BYTES = 2**26
+"""Of a batch's images: what a network keeps of them for a gradient is a hundred times as much."""
+
 GAIN = 1.03
 """A larger batch needs more memory, so it must be faster by more than the clock's noise."""
 
@@ -28,7 +31,8 @@ def fastest_batch_size(models: Mapping[str, nn.Module], images: Tensor) -> int:
     best, best_rate, spent = CANDIDATES[0], 0.0, 0
     for size in CANDIDATES:
         spent += size
-        if spent > SHARE * len(images):
+        large = size * images[:1].nbytes > MOST_BYTES and size > CANDIDATES[0]
+        if large or spent > SHARE * len(images):
             break
         try:
             rate = size / sum(_seconds(model, images[:size]) for model in models.values())

@@ -65,9 +65,9 @@ class Batch(NamedTuple):
         The order of the images is random already. Draw numbers from the whole batch, not from it.
         """
         size = max(1, round(share * self.size))
-        start, stop, _ = self.part.indices(self.size)
-        count = max(0, min(size, stop) - start)
-        part = slice(start, start + count)
+        start, stop, step = self.part.indices(self.size)
+        part = slice(start, min(stop, size), step)
+        count = len(range(size)[part])
         return self._replace(
             images=self.images[:count], labels=self.labels[:count], size=size, part=part
         )
