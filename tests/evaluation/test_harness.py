@@ -174,6 +174,13 @@ def test_batch_size_is_the_fastest_measured(seconds, fastest, monkeypatch):
     assert fastest_batch_size({"net": Clock(seconds, monkeypatch)}, images) == fastest
 
 
+def test_large_images_on_a_cpu_come_in_small_batches(monkeypatch):
+    model = Clock(lambda size: 100 + size, monkeypatch)
+    for side, most in ((64, 256), (224, 64)):
+        images = torch.zeros(1, 1, side, side).expand(20_000, 1, side, side)
+        assert fastest_batch_size({"net": model}, images) == most
+
+
 def test_measuring_spends_a_tenth_of_the_images_at_most(monkeypatch):
     model = Clock(lambda size: 1, monkeypatch)
     for count in (1, 500, 639, 640, 2000):
