@@ -11,7 +11,7 @@ several rounds long, so that a machine that slows down slows all of them; the me
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import cache
@@ -61,12 +61,14 @@ def winnrobust_attack(name: str) -> Contestant:
     return attack
 
 
+def in_batches(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(images.split(OTHERS_BATCH), labels.split(OTHERS_BATCH), strict=True)
+
+
 def batched(attack: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> Contestant:
     def count(model: nn.Module, images: Tensor, labels: Tensor) -> int:
         errors = 0
-        for pixels, truth in zip(
-            images.split(OTHERS_BATCH), labels.split(OTHERS_BATCH), strict=True
-        ):
+        for pixels, truth in in_batches(images, labels):
             adversarials = attack(model, pixels, truth)
             with torch.no_grad():
                 errors += int((model(adversarials).argmax(1) != truth).sum())
@@ -97,8 +99,9 @@ def foolbox_verdict(attack: foolbox.Attack) -> Contestant:
     """foolbox also says itself which examples are errors: one pass less."""
 
     def count(model: nn.Module, images: Tensor, labels: Tensor) -> int:
-        batches = zip(images.split(OTHERS_BATCH), labels.split(OTHERS_BATCH), strict=True)
-        return sum(int(by_foolbox(attack, model, *batch)[2].sum()) for batch in batches)
+        return sum(
+            int(by_foolbox(attack, model, *batch)[2].sum()) for batch in in_batches(images, labels)
+        )
 
     return count
 

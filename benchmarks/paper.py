@@ -22,13 +22,11 @@ from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
 from benchmarks.command import Command
-from benchmarks.time_to_robustness import Known
+from benchmarks.time_to_robustness import Known, attacked_file
 from winnrobust import provenance
 from winnrobust.allocator import keep_freed_memory
-from winnrobust.checkpoint import load_model
-from winnrobust.data import ImageSplit, load_dataset, to_unit
+from winnrobust.data import ImageSplit, load_dataset
 from winnrobust.errors import InputError
-from winnrobust.evaluation import run as evaluate
 from winnrobust.files import write_json, write_text
 from winnrobust.reporting.figures import save_figure, training_curves
 from winnrobust.reporting.reproduction import (
@@ -62,17 +60,9 @@ PAGE = Environment(
 
 def errors(model: Path, split: ImageSplit) -> dict[str, float]:
     """Errors of the model in a file on images: clean, and under FGSM at both epsilons."""
-    network, _ = load_model(model)
-    found = evaluate(
-        {"model": network}, to_unit(split.images), split.labels, ["fgsm"], MNIST_EPSILONS,
-        num_examples=0,
-    )  # fmt: skip
+    found = attacked_file(model, split, ["fgsm"], MNIST_EPSILONS)
     attacked = found.table.set_index("epsilon").adversarial_error
-    return {
-        "clean": found.clean.error[0],
-        f"{EPSILON}": attacked[EPSILON],
-        f"{HALF}": attacked[HALF],
-    }
+    return {"clean": found.clean.error[0]} | {f"{e}": attacked[e] for e in MNIST_EPSILONS}
 
 
 def epochs_of(path: Path, known: Known) -> pd.DataFrame:
@@ -91,12 +81,17 @@ def epochs_of(path: Path, known: Known) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def best(of_epochs: pd.Series) -> int:
+    """The row of the lowest error; of equal ones the last, as training selects."""
+    return int(of_epochs[::-1].idxmin())
+
+
 def selections(name: str, epochs: pd.DataFrame) -> list[dict[str, Any]]:
-    """What each way to select an epoch gives; of equal ones the first counts."""
+    """What each way to select an epoch gives."""
     chosen = {
-        "validation images": epochs.valid.idxmin(),
+        "validation images": best(epochs.valid),
         "the last epoch": epochs.index[-1],
-        "test images (authors' code)": epochs.clean.idxmin(),
+        "test images (authors' code)": best(epochs.clean),
     }
     return [
         {
@@ -177,8 +172,8 @@ def figure_of(curves: dict[str, pd.DataFrame]) -> Figure:
     for axes, (column, title) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         for name, epochs in curves.items():
             (line,) = axes.plot(epochs.epoch, 100 * epochs[column], linewidth=1.4, label=name)
-            best = epochs.valid.idxmin()
-            axes.plot(epochs.epoch[best], 100 * epochs[column][best], "D", color=line.get_color())
+            at = best(epochs.valid)
+            axes.plot(epochs.epoch[at], 100 * epochs[column][at], "D", color=line.get_color())
         axes.set_title(f"{title}, all test images", fontsize=10)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -27,6 +27,7 @@ from winnrobust.allocator import keep_freed_memory
 from winnrobust.checkpoint import load_model
 from winnrobust.data import Dataset, ImageSplit, load_dataset, to_unit
 from winnrobust.errors import InputError
+from winnrobust.evaluation import Evaluation
 from winnrobust.evaluation import run as evaluate
 from winnrobust.files import file_sha256, read_json, write_json
 from winnrobust.reporting.figures import COLOURS, save_figure
@@ -85,12 +86,18 @@ class Known:
         return self.errors[key]
 
 
-def errors(model: Path, split: ImageSplit) -> dict[str, float]:
+def attacked_file(
+    model: Path, split: ImageSplit, attacks: Sequence[str], epsilons: Sequence[float]
+) -> Evaluation:
+    """Attack the model in a file on images."""
     network, _ = load_model(model)
-    found = evaluate(
-        {"model": network}, to_unit(split.images), split.labels, ["fgsm", "pgd"], [EPSILON],
-        num_examples=0,
-    )  # fmt: skip
+    return evaluate(
+        {"model": network}, to_unit(split.images), split.labels, attacks, epsilons, num_examples=0
+    )
+
+
+def errors(model: Path, split: ImageSplit) -> dict[str, float]:
+    found = attacked_file(model, split, ["fgsm", "pgd"], [EPSILON])
     attacked = found.table.set_index("attack").adversarial_error
     return {"clean": found.clean.error[0], "fgsm": attacked["fgsm"], "pgd": attacked["pgd"]}
 
