@@ -22,13 +22,16 @@ from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
 from benchmarks.command import Command
+from benchmarks.harness import Logits, batched, plain_fgsm
 from benchmarks.time_to_robustness import Known, attacked_file
-from winnrobust import provenance
+from winnrobust import provenance, zoo
 from winnrobust.allocator import keep_freed_memory
-from winnrobust.data import ImageSplit, load_dataset
+from winnrobust.checkpoint import load_model
+from winnrobust.data import ImageSplit, load_dataset, to_unit
 from winnrobust.errors import InputError
 from winnrobust.files import write_json, write_text
 from winnrobust.reporting.figures import save_figure, training_curves
+from winnrobust.reporting.paper import paper_row
 from winnrobust.reporting.reproduction import (
     ADVERSARIAL_ERROR,
     BY_BASELINE,
@@ -161,6 +164,32 @@ def readings(figures: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
+def forms(known: Known) -> list[dict[str, Any]]:
+    """Errors of the models that come along in both forms of FGSM's loss, as multiples of the
+    paper's."""
+    rows = []
+    for model in zoo.models():
+        published = paper_row(model.dataset, model.arch, model.method, "fgsm", EPSILON)
+        if published is None or published.adversarial_error is None:
+            continue
+        paper, file = published.adversarial_error / 100, RunFolder(model.folder).model
+        test = load_dataset(model.dataset).test
+        ours = known.of(file, test)[f"{EPSILON}"]
+        network = Logits(load_model(file)[0]).eval()
+        usual = batched(plain_fgsm)(network, to_unit(test.images), test.labels) / len(test.labels)
+        rows.append(
+            {
+                "model": model.name,
+                "paper, %": percent(paper, 10_000),
+                "usual form, %": percent(usual, len(test.labels)),
+                "times the paper's": f"{usual / paper:.2f}",
+                "our form, %": percent(ours, len(test.labels)),
+                "times the paper's ": f"{ours / paper:.2f}",
+            }
+        )
+    return rows
+
+
 def figure_of(curves: dict[str, pd.DataFrame]) -> Figure:
     """Test error and FGSM error over epochs; what the validation images chose is marked."""
     figure = Figure(figsize=(13, 3.8), layout="constrained")
@@ -261,6 +290,7 @@ def main(folder: Path, runs: Sequence[Path], known: Path | None) -> None:
             for name, part in written.items()
         },
         readings=markdown(readings(figures)),
+        forms=markdown(forms(cache)),
         selections=markdown([row for name in curves for row in selections(name, curves[name])]),
     )
     write_text(folder / "report.md", text)
