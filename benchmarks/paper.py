@@ -69,7 +69,7 @@ def errors(model: Path, split: ImageSplit) -> dict[str, float]:
 
 
 def epochs_of(path: Path, known: Known) -> pd.DataFrame:
-    """A row per kept epoch of a run: its validation error, and its errors on all test images."""
+    """A row per kept epoch of a run, if any: validation error, and errors on all test images."""
     folder, record = RunFolder(path), load_run(path)
     test = load_dataset(record.config["dataset"]).test
     rows = []
@@ -79,8 +79,6 @@ def epochs_of(path: Path, known: Known) -> pd.DataFrame:
             rows.append(
                 {"epoch": row["epoch"], "valid": row["valid_error"]} | known.of(model, test)
             )
-    if not rows:
-        raise InputError(f"{path} keeps no epochs; train it with --keep-every 1")
     return pd.DataFrame(rows)
 
 
@@ -254,7 +252,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--run", "runs", multiple=True, required=True, type=click.Path(exists=True, path_type=Path),
-    help="A training run with kept epochs; its data, architecture, method and recipe name it.",
+    help="A training run, called after its data, architecture, method and recipe; those with kept"
+    " epochs (train --keep-every 1) are attacked epoch by epoch.",
 )  # fmt: skip
 @click.option(
     "--known", type=click.Path(dir_okay=False, path_type=Path),
@@ -272,9 +271,12 @@ def main(folder: Path, runs: Sequence[Path], known: Path | None) -> None:
         raise click.UsageError(f"{folder} has no table; make one with 'winnrobust reproduce'")
     cache = Known(known, errors)
     records = [named(path) for path in runs]
-    curves = {
+    measured = {
         record.name: epochs_of(path, cache) for record, path in zip(records, runs, strict=True)
     }
+    curves = {name: epochs for name, epochs in measured.items() if len(epochs)}
+    if not curves:
+        raise InputError("no run keeps its epochs; train one with --keep-every 1")
     figures = pd.concat(written.values(), ignore_index=True)
     save_figure(figure_of(curves), folder / "epochs.png")
     save_figure(training_curves(records), folder / "training.png")
