@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from winnrobust import distributed, provenance
-from winnrobust.adam_state import moments_to_tensors, tensors_to_moments
+from winnrobust.adam_state import load_moments, moments_to_tensors
 from winnrobust.averaging import WeightAverage
 from winnrobust.checkpoint import (
     ModelInfo,
@@ -420,12 +420,7 @@ def _restore(
     try:
         network.load_state_dict(tensors_under("network.", tensors))
         average.load_state_dict(tensors_under("average.", tensors))
-        moments = tensors_to_moments(tensors_under("optimizer.", tensors))
-        for index, parameter in enumerate(network.parameters()):
-            for name, value in moments.get(index, {}).items():
-                if name != "step" and value.shape != parameter.shape:
-                    raise ValueError(f"moment {name} of parameter {index} has another shape")
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        load_moments(optimizer, tensors_under("optimizer.", tensors))
         negatives = [
             read_tensors(run.negatives(epoch), "pseudo-negatives")[0]["images"]
             for epoch in progress.negative_epochs

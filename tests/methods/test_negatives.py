@@ -1,5 +1,7 @@
 """ICN, GDL and DCGAN negatives: losses recomputed term by term, and what makes their negatives."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -69,7 +71,7 @@ def test_without_weight_it_is_the_baseline(network, images, name):
     torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["icn", "gdl"])
 def test_pool_grows_by_what_an_epoch_made(network, images, name):
     method = make(name)
     for epoch in (1, 2):
@@ -170,8 +172,98 @@ def test_gdl_learns_log_odds_and_each_stage_goes_on_from_the_last(network, digit
     assert not torch.equal(*first_weights)
 
 
+def test_a_gdl_stage_tells_real_images_from_negatives_of_their_class(network, images):
+    """Its loss by hand; its step goes down it; what it notes are its own scores of real images."""
+    method = make("gdl")
+    method.pool.images = method.pool.images[:, :1].expand_as(method.pool.images).clone()
+    method.loss(network, batch_of(images))
+    method.score_means = []
+    judge, rows = copy.deepcopy(method.stage.module), torch.arange(6)
+
+    def loss_of(stage):
+        real, fake = (
+            stage.judge(x).logits[rows, LABELS]
+            for x in (2 * images - 1, method.pool.images[LABELS, 0])
+        )
+        return -(torch.sigmoid(real).log().mean() + torch.sigmoid(-fake).log().mean()), real
+
+    found = method.loss(network, batch_of(images)).parts["gdl_loss"]
+    expected, real = loss_of(judge)
+    torch.testing.assert_close(found, expected)
+    assert loss_of(method.stage.module)[0] < expected
+    assert method.score_means[0].item() == pytest.approx(real.mean().item(), abs=1e-6)
+
+
+def test_gdl_climbs_the_stages_logit_of_the_class_and_nothing_else(network, images):
+    """Adam's first step goes by the sign of the gradient."""
+    method = make("gdl", synthesis_max_steps=1, synthesis_lr=0.02)
+    method.loss(network, batch_of(images))
+    judge = method.stage.module
+    start = (method._starts(1, 0) * 0.9).requires_grad_()
+    method.samples = start.detach().clone()
+    method.score_means = [torch.tensor(100.0), torch.tensor(100.0)]  # out of reach
+    logits = judge.judge(start.flatten(0, 1)).logits
+    (gradient,) = torch.autograd.grad(
+        logits[torch.arange(30), torch.arange(10).repeat_interleave(3)].sum(), start
+    )
+    made = method.end_epoch(network, 1, ignore).negatives
+    steep = gradient.abs() > 1e-4
+    assert steep.float().mean() > 0.5
+    expected = (start + 0.02 * gradient.sign()).clamp(-1, 1)
+    torch.testing.assert_close(made[steep], expected[steep].detach(), rtol=0, atol=1e-4)
+
+
+def test_gdl_makes_as_many_where_the_pool_keeps_fewer_and_goes_on_from_them(network, images):
+    method = make("gdl", negatives_per_class=4, pool_newest=0.1)
+    made = []
+    for epoch in (1, 2):
+        method.loss(network, batch_of(images))
+        made.append(method.end_epoch(network, epoch, ignore).negatives)
+        assert made[-1].shape[1] == 4
+        assert method.pool.per_class < 4
+    resumed = make("gdl", negatives_per_class=4, pool_newest=0.1)
+    resumed.restore(method.state(), made)
+    assert torch.equal(resumed._starts(3, 0), made[-1])
+
+
+def test_gdl_stages_are_as_wide_as_the_classifier():
+    config = TrainConfig(method="gdl", arch="cnn64", width=0.125, negatives_per_class=1)
+    method = METHODS["gdl"](config, 3, 64, 10, CPU)
+    network = build("cnn64", 3, 64, 10, stream(0, "weights"), 0.125)
+    method.loss(network, batch_of(torch.rand(6, 3, 64, 64, generator=stream(0, "images"))))
+    stage = method.stage.module
+    assert [p.shape for p in stage.parameters()] == [p.shape for p in network.parameters()]
+
+
+def test_dcgan_hands_over_new_samples_of_every_class_in_place_of_the_old(network, images):
+    method = make("dcgan-negatives", dcgan_latents=5)
+    for epoch in (1, 2):
+        method.loss(network, batch_of(images))
+        end = method.end_epoch(network, epoch, ignore)
+        latents = 2 * torch.rand(30, 5, generator=stream(0, "samples", epoch)) - 1
+        for label in range(10):
+            part = latents[3 * label : 3 * label + 3]
+            expected = method.generator.module(part, torch.full((3,), label)).detach()
+            torch.testing.assert_close(end.negatives[label], expected)
+        assert torch.equal(method.pool.images, end.negatives)
+        assert not end.negatives.requires_grad
+        assert end.metrics["pool_size"] == 30
+    resumed = make("dcgan-negatives", dcgan_latents=5)
+    resumed.restore(method.state(), [torch.zeros(10, 3, 1, 28, 28), end.negatives])
+    assert torch.equal(resumed.pool.images, end.negatives)
+
+
+def test_a_side_network_refuses_moments_of_another_shape(network, images):
+    method = make("dcgan-negatives", dcgan_latents=5)
+    method.loss(network, batch_of(images))
+    state = method.state()
+    name = "generator.moments.0.exp_avg"
+    with pytest.raises(ValueError, match="exp_avg of parameter 0"):
+        method.restore(state | {name: state[name][1:]}, [])
+
+
 def test_dcgan_descends_both_losses(network, images):
-    """The first step's losses by hand, with the networks as they were drawn."""
+    """The first step's losses by hand, with the networks as they were drawn; it lowers them."""
     method = make("dcgan-negatives", dcgan_latents=5)
     generator = dcgan_generator(5, 1, 28, 10, stream(0, "dcgan generator"))
     discriminator = build("vanilla", 1, 28, 10, stream(0, "dcgan discriminator"))
@@ -184,9 +276,18 @@ def test_dcgan_descends_both_losses(network, images):
     torch.testing.assert_close(parts["discriminator_loss"], expected)
     fooled = method.discriminator.module.judge(samples).logits[rows, LABELS]
     torch.testing.assert_close(parts["generator_loss"], -torch.sigmoid(fooled).log().mean())
-    for side, before in ((method.generator, generator), (method.discriminator, discriminator)):
-        moved = zip(side.module.parameters(), before.parameters(), strict=True)
-        assert sum(not torch.equal(now, then) for now, then in moved) > 5
+    real, fake = (
+        method.discriminator.module.judge(x).logits[rows, LABELS] for x in (2 * images - 1, samples)
+    )
+    after = -(torch.sigmoid(real).log() + (1 - torch.sigmoid(fake)).log()).mean()
+    assert after < parts["discriminator_loss"]
+    again = method.generator.module(latents, LABELS)
+    after = (
+        -torch.sigmoid(method.discriminator.module.judge(again).logits[rows, LABELS]).log().mean()
+    )
+    assert after < parts["generator_loss"]
+    for side in (method.generator, method.discriminator):
+        assert side.optimizer.defaults["betas"] == (0.5, 0.999)
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32), (1, 30)])

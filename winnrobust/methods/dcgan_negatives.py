@@ -21,7 +21,7 @@ from winnrobust.methods.side_network import SideNetwork
 from winnrobust.models import IntrospectiveNetwork, build
 from winnrobust.models.dcgan import dcgan_generator
 from winnrobust.randomness import stream
-from winnrobust.synthesis import class_score
+from winnrobust.synthesis import NegativePool, class_score
 
 BETAS = (0.5, 0.999)
 """Adam's for both networks, as the source has them."""
@@ -32,11 +32,14 @@ class DcganNegatives(WithNegatives):
 
     The paper takes the row from the ICN paper and says no more of it. Here: a DCGAN with classes,
     because pseudo-negatives belong to one (labels enter the generator's input, and the
-    discriminator has a logit for each class); narrow, with the vanilla CNN as its discriminator;
-    layer norm instead of batch norm in both networks, so that an image's gradient does not depend
-    on its batch. It takes one step on each batch of the classifier's and hands over samples after
-    every epoch. They enter the CNN's loss as ICN's do (`discriminate`), the CNN's gradients never
-    enter the DCGAN.
+    discriminator has a logit for each class); narrow, with the vanilla CNN as its discriminator,
+    initialised and activated as that is; layer norm instead of batch norm in both networks, so that
+    an image's gradient does not depend on its batch.
+
+    The DCGAN is trained by itself, but in the same run: it takes one step on each batch of the
+    classifier's, none of whose gradients enter it, so that a run has one length, one state and one
+    progress bar. After every epoch its samples replace those before them, of which it was less
+    well trained. They enter the CNN's loss as ICN's do (`discriminate`).
     """
 
     def prepare(self) -> None:
@@ -82,7 +85,7 @@ class DcganNegatives(WithNegatives):
     def end_epoch(
         self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
     ) -> EpochEnd:
-        """Add samples of every class to the pool."""
+        """Fill the pool with new samples of every class."""
         count = self.config.negatives_per_class
         labels = torch.arange(self.num_classes).repeat_interleave(count)
         shape = len(labels), self.config.dcgan_latents
@@ -90,7 +93,7 @@ class DcganNegatives(WithNegatives):
         with torch.no_grad():
             samples = self.generator.module(2 * numbers.to(self.device) - 1, labels.to(self.device))
         made = samples.unflatten(0, (self.num_classes, count))
-        self.pool.add(made)
+        self.pool = NegativePool(made)
         return EpochEnd({"pool_size": len(self.pool)}, made)
 
     def state(self) -> dict[str, Tensor]:
@@ -99,6 +102,7 @@ class DcganNegatives(WithNegatives):
 
     def restore(self, state: dict[str, Tensor], negatives: list[Tensor]) -> None:
         """Rebuild the pool and both networks."""
-        super().restore(state, negatives)
+        if negatives:
+            self.pool = NegativePool(negatives[-1].to(self.device))
         self.generator.restore("generator", state)
         self.discriminator.restore("discriminator", state)

@@ -27,14 +27,20 @@ class Gdl(Introspective):
     The paper takes the row from the ICN paper and says no more of it. Here: one classifier q_t with
     the architecture of the CNN and a logit for each class, its log-odds in the equation; fresh
     weights for every t; trained by logistic loss on the same batches, from one synthesis to the
-    next (an epoch); its samples are those of t - 1, moved up its own log-odds by WINN's ascent and
-    stop instead of Markov chains. They enter the CNN's loss as ICN's do (`discriminate`), and the
-    CNN's gradients never enter them: that is the difference from ICN.
+    next (an epoch, unless `synthesis_every` says else); its samples are those of t - 1, moved up
+    its own log-odds by WINN's ascent and stop instead of Markov chains. They enter the CNN's loss
+    as ICN's do (`discriminate`), and the CNN's gradients never enter them: that is the difference
+    from ICN.
+
+    One departure from the equation: q_t learns from the pairs that the CNN gets, so its negatives
+    come from all of p_0 to p_(t-1), not from p_(t-1) alone. Its weights are fresh and the newest
+    samples few; from these alone it would not learn what the stages before it ruled out.
     """
 
     def prepare(self) -> None:
         super().prepare()
         self.stage: SideNetwork[IntrospectiveNetwork] | None = None
+        self.samples = self.pool.images  # of the last stage
 
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
         """The CNN's loss; the classifier q_t takes a step of its own."""
@@ -47,10 +53,10 @@ class Gdl(Introspective):
         """Descend ln(1 + exp(-l_y(x))) + ln(1 + exp(l_y(u))), both as batch means."""
         if self.stage is None:
             shape = self.channels, self.image_size, self.num_classes
-            fresh = build(self.config.arch, *shape, batch.generator).to(batch.images)
-            fresh.to(memory_format=torch.channels_last)
+            fresh = build(self.config.arch, *shape, batch.generator, self.config.width)
+            fresh.to(batch.images).to(memory_format=torch.channels_last)
             betas = (self.config.adam_beta1, self.config.adam_beta2)
-            self.stage = SideNetwork(fresh, self.config.lr, betas)
+            self.stage = SideNetwork(fresh, self.config.lr, betas, self.config.adam_eps)
         output = self.stage.module.judge(torch.cat([2 * batch.images - 1, fake]))
         labels = torch.cat([batch.labels, paired.labels])
         real_scores, fake_scores = class_score(output, labels).split([len(batch.labels), len(fake)])
@@ -79,5 +85,19 @@ class Gdl(Introspective):
         return judge
 
     def _starts(self, epoch: int, turn: int) -> Tensor:
-        """The samples of t - 1, the newest in the pool."""
-        return self.pool.images[:, -self.config.negatives_per_class :].clone()
+        """The samples of t - 1."""
+        return self.samples.clone()
+
+    def _synthesise(
+        self, judge: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+    ) -> None:
+        """As ever, and remember what came of it: the pool may keep less."""
+        super()._synthesise(judge, epoch, tell)
+        self.samples = self.made[-1]
+
+    def restore(self, state: dict[str, Tensor], negatives: list[Tensor]) -> None:
+        """Rebuild the pool and the last stage's samples."""
+        super().restore(state, negatives)
+        if negatives:
+            newest = negatives[-1][:, -self.config.negatives_per_class :]
+            self.samples = newest.to(self.device)

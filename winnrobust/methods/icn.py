@@ -23,9 +23,10 @@ class Icn(Introspective):
 
     A class's logit is its log-odds against pseudo-negatives, so it is what the ascents raise. What
     the source leaves open here is WINN's, so that the two methods differ in nothing but the term:
-    the initial distribution, how many pseudo-negatives there are, Adam, the cross-entropy in the
-    ascent, and where it stops (the source: "by a validation set"), which is among the batch means
-    of the true class's logit on real images. The weight w is not known either; nothing was tuned.
+    how many pseudo-negatives there are, Adam, the cross-entropy in the ascent, and where it stops
+    (the source: "by a validation set"), which is among the batch means of the true class's logit on
+    real images. For the same reason the initial distribution is WINN's, where the source has
+    Gaussian noise (`--initial gaussian`). The weight w is not known either; nothing was tuned.
     """
 
     score = staticmethod(class_score)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust import distributed
-from winnrobust.adam_state import moments_to_tensors, tensors_to_moments
+from winnrobust.adam_state import load_moments, moments_to_tensors
 from winnrobust.checkpoint import tensors_under
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -15,9 +15,11 @@ Network = TypeVar("Network", bound=nn.Module)
 class SideNetwork(Generic[Network]):
     """A module and its Adam, which several processes train as one."""
 
-    def __init__(self, module: Network, lr: float, betas: tuple[float, float]) -> None:
+    def __init__(
+        self, module: Network, lr: float, betas: tuple[float, float], eps: float = 1e-8
+    ) -> None:
         self.module = module
-        self.optimizer = torch.optim.Adam(module.parameters(), lr=lr, betas=betas)
+        self.optimizer = torch.optim.Adam(module.parameters(), lr=lr, betas=betas, eps=eps)
 
     def descend(self, loss: Tensor) -> None:
         """Take a step down `loss`, this process's share of it, and touch no other network."""
@@ -36,7 +38,10 @@ class SideNetwork(Generic[Network]):
         }
 
     def restore(self, name: str, state: dict[str, Tensor]) -> None:
-        """Undo `state`."""
+        """Undo `state`.
+
+        Raises:
+            RuntimeError, ValueError: a weight, or a moment, is missing or has another shape.
+        """
         self.module.load_state_dict(tensors_under(f"{name}.weights.", state))
-        moments = tensors_to_moments(tensors_under(f"{name}.moments.", state))
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        load_moments(self.optimizer, tensors_under(f"{name}.moments.", state))

@@ -41,7 +41,9 @@ class WganGp(UnsupervisedWinn):
             stream(self.config.seed, "generator"),
         )
         betas = (self.config.adam_beta1, self.config.adam_beta2)
-        self.generator = SideNetwork(module.to(self.device), self.config.lr, betas)
+        self.generator = SideNetwork(
+            module.to(self.device), self.config.lr, betas, self.config.adam_eps
+        )
 
     def negatives(self, batch: Batch, numbers: Tensor) -> Tensor:
         """Fresh samples of the generator, whatever their numbers."""
