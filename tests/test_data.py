@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -175,10 +177,30 @@ def test_damaged_svhn_files_are_named(tmp_path, any_svhn):
 
 
 def cifar_like(count: int) -> ImageSplit:
+    """Images whose red is the label at the second pixel of the first row, green 9 at the first."""
     labels = torch.arange(count) % 10
     images = torch.zeros(count, 3, 32, 32, dtype=torch.uint8)
-    images[:, 0, 0, 0], images[:, 1, 0, 0] = labels, 9
+    images[:, 0, 0, 1], images[:, 1, 0, 0] = labels, 9
     return ImageSplit(images, labels)
+
+
+def test_cifar10_is_read_row_by_row_and_split_in_file_order(tmp_path, monkeypatch):
+    """Its files hold an image as 1,024 red values, then the green, then the blue ones."""
+    monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda path, md5: True)
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    labels = np.arange(1_010) % 10
+    pixels = np.zeros((1_010, 3 * 1024), np.uint8)
+    pixels[:, 1], pixels[:, 1024] = labels, 9
+    batch = pickle.dumps({"data": pixels, "labels": labels.tolist()})
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        (folder / name).write_bytes(batch)
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": []}))
+    dataset = load_dataset("cifar10", tmp_path)
+    assert (len(dataset.train), len(dataset.valid), len(dataset.test)) == (50, 5_000, 1_010)
+    for split in (dataset.train, dataset.valid, dataset.test):
+        assert torch.equal(split.images, cifar_like(len(split)).images)
+        assert torch.equal(split.labels, cifar_like(len(split)).labels)
 
 
 def test_the_cifar10_subset_comes_from_its_files(tmp_path):
