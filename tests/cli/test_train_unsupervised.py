@@ -61,11 +61,18 @@ def test_a_folder_of_pictures(tmp_path):
     assert np.load(out)["images"].shape == (2, 3, 16, 16)
 
 
-def test_runs_without_labels_are_not_attacked(trained, tmp_path):
+def test_runs_without_labels_are_not_attacked(trained, tmp_path, monkeypatch):
     result = winnrobust("attack", trained, "--out", tmp_path / "results")
     assert_one_line(result, "was trained without labels and classifies nothing")
     result = winnrobust("attack", "--runs", trained.parent, "--out", tmp_path / "results")
     assert_one_line(result, "no trained run")
+    monkeypatch.chdir(trained.parent.parent)
+    result = winnrobust(
+        "attack", "--dataset", "mnist5k", "--attacks", "fgsm", "--limit", 10, "--no-diagnose",
+        "--out", tmp_path / "shipped",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "no trained run under runs: attacking models that come with" in result.output
     result = winnrobust("compare", "--unsupervised", "--out", tmp_path / "report")
     assert_one_line(result, "without labels there is nothing to attack")
 

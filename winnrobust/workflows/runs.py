@@ -61,13 +61,8 @@ def newest_of_each_method(runs: Path, dataset: str | None, arch: str | None) -> 
         InputError: no such run.
     """
     newest: dict[str, Path] = {}
-    found = [
-        (path, config)
-        for path, config in find_runs(runs)
-        if RunFolder(path).model.exists() and not config.unsupervised
-    ]
     # Stable: complete runs before those that are still being trained or were given up.
-    for path, config in sorted(found, key=lambda item: not _is_complete(item[0])):
+    for path, config in sorted(_classifiers(runs), key=lambda item: not _is_complete(item[0])):
         if config.dataset == (dataset or config.dataset) and config.arch == (arch or config.arch):
             dataset, arch = config.dataset, config.arch
             newest.setdefault(config.method, path)
@@ -81,12 +76,12 @@ def newest_of_each_method(runs: Path, dataset: str | None, arch: str | None) -> 
 
 
 def newest_or_shipped(runs: Path, dataset: str | None, arch: str | None) -> list[Path]:
-    """As `newest_of_each_method`; where there is no trained run at all, the package's own models.
+    """As `newest_of_each_method`; where no classifier was trained at all, the package's own models.
 
     Raises:
         InputError: neither.
     """
-    if any(RunFolder(path).model.exists() for path, _ in find_runs(runs)):
+    if _classifiers(runs):
         return newest_of_each_method(runs, dataset, arch)
     shipped = zoo.trained_on(dataset, arch)
     say(
@@ -94,6 +89,15 @@ def newest_or_shipped(runs: Path, dataset: str | None, arch: str | None) -> list
         f" ({', '.join(map(str, shipped))}; 'winnrobust models' lists them)"
     )
     return shipped
+
+
+def _classifiers(runs: Path) -> list[tuple[Path, TrainConfig]]:
+    """Those of `find_runs` that have a model, and one that can be attacked."""
+    return [
+        (path, config)
+        for path, config in find_runs(runs)
+        if RunFolder(path).model.exists() and not config.unsupervised
+    ]
 
 
 def _is_complete(path: Path) -> bool:
