@@ -7,6 +7,7 @@ import click
 
 from winnrobust import workflows
 from winnrobust.cli.options import data_root_option, device_option
+from winnrobust.config import LARGEST
 from winnrobust.devices import resolve_device
 from winnrobust.progress import say
 from winnrobust.reporting.table import to_text
@@ -21,9 +22,12 @@ class Seeds(click.ParamType):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, ...]:
-        parts = str(value).split(",")
-        if not all(part.strip().isdecimal() for part in parts):
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(part.isdecimal() for part in parts):
             self.fail(f"'{value}' are no seeds; write --seeds 0 or --seeds 0,1,2")
+        # The length first: int() refuses thousands of digits in words of its own.
+        if any(len(part) > len(str(LARGEST)) or int(part) > LARGEST for part in parts):
+            self.fail(f"a seed must be at most {LARGEST}")
         return tuple(int(part) for part in parts)
 
 
