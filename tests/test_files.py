@@ -12,6 +12,7 @@ from winnrobust.files import (
     new_folder,
     read_json,
     replacing,
+    replacing_folder,
     write_json,
     write_text,
 )
@@ -122,3 +123,36 @@ def test_an_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write to"):
         make(tmp_path / "file" / "below")
+
+
+def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "folder"
+
+    def replace_it(name: str) -> None:
+        with replacing_folder(path) as new:
+            (new / name).write_text(name)
+            if name == "half":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def found() -> list[str]:
+        return sorted(str(item.relative_to(tmp_path)) for item in tmp_path.rglob("*"))
+
+    replace_it("old")
+    with pytest.raises(OSError, match="No space left"):
+        replace_it("half")
+    assert found() == ["folder", "folder/old"]
+
+    rename = Path.rename
+
+    def fail(self, target):
+        if self.name == "new":
+            raise OSError(errno.EIO, "input/output error")
+        return rename(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", fail)
+        with pytest.raises(OSError, match="input/output error"):
+            replace_it("new")
+    assert found() == ["folder", "folder/old"]
+    replace_it("new")
+    assert found() == ["folder", "folder/new"]
