@@ -1,6 +1,8 @@
 """The models that come along: whole, accounted for, and as good as they say."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from tests.cli.conftest import assert_one_line, winnrobust
 from winnrobust import zoo
@@ -15,6 +18,7 @@ from winnrobust.checkpoint import load_model
 from winnrobust.errors import InputError
 from winnrobust.reporting import load_run
 from winnrobust.training import count_errors
+from winnrobust.zoo.__main__ import main
 from winnrobust.zoo.adding import add
 
 MODELS = zoo.models()
@@ -71,8 +75,37 @@ def test_models_lists_them(own_zoo):
     content = bytearray(file.read_bytes())
     content[-5] ^= 1
     file.write_bytes(content)
+    assert damaged() == [MODELS[0].name]
+
+
+@pytest.mark.parametrize("name", ["config.json", "manifest.json", "metrics.jsonl"])
+def test_a_model_that_lacks_a_file_is_damaged(own_zoo, tmp_path, name):
+    (own_zoo / "models" / "mnist-vanilla-winn" / name).unlink()
+    assert damaged() == ["mnist-vanilla-winn"]
+    result = winnrobust("attack", "zoo:mnist-vanilla-winn", "--out", tmp_path / "out")
+    assert_one_line(result, "zoo:mnist-vanilla-winn are missing or damaged", "install winnrobust")
+
+
+def damaged() -> list[str]:
+    """The models of which the list says so."""
     result = winnrobust("models")
-    assert result.output.count("DAMAGED") == 1
+    assert result.exit_code == 1
+    assert result.stderr == ""
+    assert "install winnrobust anew" in result.output
+    rows = [line.split() for line in result.output.splitlines()]
+    return [row[0].removeprefix("zoo:") for row in rows if row and row[-1] == "DAMAGED"]
+
+
+@pytest.mark.parametrize("content", [None, "[{", "{}", "null", '["mnist"]', '[{"name": "mnist"}]'])
+def test_a_list_that_is_missing_or_damaged_ends_in_one_line(own_zoo, tmp_path, content):
+    if content is None:
+        (own_zoo / "models.json").unlink()
+    else:
+        (own_zoo / "models.json").write_text(content)
+    for typed in (["models"], ["attack", "zoo:mnist-vanilla-winn", "--out", tmp_path / "out"]):
+        assert_one_line(
+            winnrobust(*typed), "models.json is missing or damaged; install winnrobust anew"
+        )
 
 
 def test_damaged_weights_are_refused(own_zoo, tmp_path):
@@ -132,7 +165,7 @@ def test_samples_are_drawn_from_them(tmp_path):
 
 
 def test_adding_a_run_makes_it_one_of_them(own_zoo, runs, digits):
-    before = {path: path.read_bytes() for path in own_zoo.rglob("*") if path.is_file()}
+    before = contents(own_zoo)
     model = add(runs / "baseline")
     assert model.name == "mnist5k-vanilla-baseline"
     assert model in zoo.models()
@@ -150,18 +183,86 @@ def test_adding_a_run_makes_it_one_of_them(own_zoo, runs, digits):
     assert add(runs / "baseline") == model, "again replaces it"
 
 
-def test_adding_an_unfinished_run_is_refused(own_zoo, runs, tmp_path):
-    run = shutil.copytree(runs / "baseline", tmp_path / "run")
-    manifest = (run / "manifest.json").read_text()
-    (run / "manifest.json").write_text(manifest.replace('"complete"', '"training"'))
-    with pytest.raises(InputError, match="is not complete"):
-        add(run)
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_command_that_adds_says_in_one_line_what_is_wrong(tmp_path):
+def change(file: Path, **values: object) -> None:
+    """Set entries of a JSON file; None takes one out."""
+    changed = json.loads(file.read_text()) | values
+    file.write_text(json.dumps({key: item for key, item in changed.items() if item is not None}))
+
+
+def test_runs_that_are_no_models_are_refused(own_zoo, runs, tmp_path):
+    before = contents(own_zoo)
+
+    def refusal(file: str, **values: object) -> str:
+        run = tmp_path / "run"
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(runs / "baseline", run)
+        change(run / file, **values)
+        with pytest.raises(InputError) as error:
+            add(run)
+        return str(error.value)
+
+    assert "is not complete" in refusal("manifest.json", status="training")
+    assert "manifest.json has no test error" in refusal("manifest.json", test=None)
+    for name, value, own in [
+        ("dataset", "mnist", "mnist5k"), ("arch", "resnet32", "vanilla"),
+        ("method", "winn", "baseline"), ("seed", 3, 0),
+    ]:  # fmt: skip
+        told = refusal("config.json", **{name: value})
+        assert f"model.safetensors is of {name} {own}, but" in told
+        assert f"config.json says {value}" in told
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    with pytest.raises(InputError, match=r"lacks metrics\.jsonl"):
+        add(tmp_path / "run")
+    assert contents(own_zoo) == before
+
+
+def test_a_run_without_labels_is_refused(own_zoo, tmp_path):
+    result = winnrobust(
+        "train", "--unsupervised", "--dataset", "mnist5k", "--limit-train", 20, "--epochs", 1,
+        "--start-images", 2, "--iteration-images", 20, "--iteration-passes", 1,
+        "--negatives-per-class", 2, "--synthesis-max-steps", 1, "--device", "cpu",
+        "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    with pytest.raises(InputError, match="without labels; only classifiers can be added"):
+        add(tmp_path / "run")
+
+
+def test_a_failed_copy_leaves_the_model_that_was_there(own_zoo, runs, monkeypatch):
+    add(runs / "baseline")
+    before = contents(own_zoo)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space left"):
+        add(runs / "baseline")
+    assert contents(own_zoo) == before
+
+
+def test_the_command_that_adds_tells_a_new_name_from_a_taken_one(own_zoo, runs):
+    result = CliRunner().invoke(main, [str(runs / "baseline"), str(runs / "winn")])
+    assert result.exit_code == 0, result.output
+    assert result.output == "added mnist5k-vanilla-baseline\nadded mnist5k-vanilla-winn\n"
+    result = CliRunner().invoke(main, [str(runs / "baseline")])
+    assert result.output == "replaced mnist5k-vanilla-baseline\n"
+
+
+def test_the_command_that_adds_says_what_is_wrong(tmp_path):
     command = [sys.executable, "-m", "winnrobust.zoo", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == (
         f"Error: {tmp_path} is not a training run (no config.json and manifest.json in it)\n"
     )
+    nothing = CliRunner().invoke(main, [])
+    assert nothing.exit_code == 2
+    assert "Missing argument 'RUN...'" in nothing.stderr
+    told = CliRunner().invoke(main, ["--help"])
+    assert told.exit_code == 0
+    assert "RUN..." in told.output

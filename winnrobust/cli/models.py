@@ -1,5 +1,7 @@
 """`winnrobust models`."""
 
+import sys
+
 import click
 from tabulate import tabulate
 
@@ -16,20 +18,23 @@ COLUMNS = (
     "test error, % [95 %]",
     "size",
     "sha256",
-    "weights",
+    "files",
 )
 
 
 @click.command()
 def models() -> None:
-    """List the trained models that come with winnrobust, and check that their weights are whole.
+    """List the trained models that come with winnrobust, and check that their files are whole.
 
     Attack them as zoo:NAME, beside runs of your own. Each has the manifest of the run that made it
     (configuration, commit, seed, hash of the data, every epoch's metrics).
 
     \b
     winnrobust attack zoo:mnist-vanilla-baseline zoo:mnist-vanilla-winn --attacks pgd
+
+    Exit code 1: one is damaged.
     """
+    whole = {model: model.is_whole() for model in zoo.models()}
     rows = [
         (
             f"{zoo.PREFIX}{model.name}",
@@ -40,9 +45,12 @@ def models() -> None:
             share_with_interval(*rate(model.test_errors, model.test_n), model.test_n),
             f"{model.size / 1e6:.1f} MB",
             model.sha256[:12],
-            "whole" if model.is_whole() else "DAMAGED",
+            "whole" if whole[model] else "DAMAGED",
         )
-        for model in zoo.models()
+        for model in whole
     ]
     click.echo(tabulate(rows, headers=COLUMNS, tablefmt="simple", disable_numparse=True))
     click.echo(f"Their manifests are under {zoo.FOLDER / 'models'}.")
+    if not all(whole.values()):
+        click.echo("DAMAGED: a file is missing or not the one it was; install winnrobust anew")
+        sys.exit(1)

@@ -56,28 +56,39 @@ class ZooModel:
         return FOLDER / "models" / self.name
 
     def is_whole(self) -> bool:
-        """Tell whether the weights are there and the very ones."""
-        file = RunFolder(self.folder).model
-        return file.is_file() and file_sha256(file) == self.sha256
+        """Tell whether all files are there, and the weights the very ones."""
+        if not all(file.is_file() for file in files_of(self.folder)):
+            return False
+        return file_sha256(RunFolder(self.folder).model) == self.sha256
+
+
+def files_of(folder: Path) -> tuple[Path, ...]:
+    """The files of a run that a model keeps."""
+    run = RunFolder(folder)
+    return run.config, run.manifest, run.metrics, run.model
 
 
 def models() -> list[ZooModel]:
     """All models, in the order of their names.
 
     Raises:
-        InputError: the list is damaged.
+        InputError: the list is missing or damaged.
     """
+    file = FOLDER / "models.json"
     try:
-        return [ZooModel(**row) for row in read_json(FOLDER / "models.json")]
-    except TypeError:
-        raise InputError(f"{FOLDER / 'models.json'} is damaged; install winnrobust anew") from None
+        rows = read_json(file)
+        if not isinstance(rows, list):
+            raise TypeError
+        return [ZooModel(**row) for row in rows]
+    except (InputError, TypeError):
+        raise InputError(f"{file} is missing or damaged; install winnrobust anew") from None
 
 
 def locate(path: Path) -> Path:
     """Return the folder that `zoo:NAME` stands for, and any other path as it is.
 
     Raises:
-        InputError: no such model, or its weights are damaged.
+        InputError: no such model, or its files are missing or damaged.
     """
     if not str(path).startswith(PREFIX):
         return path
@@ -89,14 +100,14 @@ def locate(path: Path) -> Path:
         )
     if not known[name].is_whole():
         raise InputError(
-            f"the weights of {path} are missing or damaged (their hash is not that of models.json);"
-            " install winnrobust anew"
+            f"files of {path} are missing or damaged (the hash of its weights must be that of"
+            " models.json); install winnrobust anew"
         )
     return known[name].folder
 
 
 def trained_on(dataset: str | None, arch: str | None) -> list[Path]:
-    """The models of a data set and architecture as `zoo:NAME`, the baseline first.
+    """The models of a data set and architecture as `zoo:NAME`.
 
     Raises:
         InputError: there are none.
@@ -109,5 +120,4 @@ def trained_on(dataset: str | None, arch: str | None) -> list[Path]:
             f"no model of {dataset} and {arch} comes with winnrobust, and there is no trained run;"
             " train one with 'winnrobust train'"
         )
-    found.sort(key=lambda model: model.method != "baseline")
     return [Path(PREFIX + model.name) for model in found]

@@ -11,7 +11,7 @@ from winnrobust import zoo
 from winnrobust.checkpoint import load_model
 from winnrobust.data import load_dataset
 from winnrobust.errors import InputError
-from winnrobust.files import new_folder, write_json
+from winnrobust.files import replacing_folder, write_json
 from winnrobust.reporting import load_run
 from winnrobust.run_folder import RunFolder
 from winnrobust.training import count_errors
@@ -21,12 +21,27 @@ def add(path: Path) -> zoo.ZooModel:
     """Copy what a complete run leaves into the package, in place of one with the same name.
 
     Raises:
-        InputError: it is no run, or not complete.
+        InputError: it is no run, not complete or no classifier, or its files do not fit together.
     """
     record, run = load_run(path), RunFolder(path)
     if record.manifest.get("status") != "complete":
         raise InputError(f"{path} is not complete; train it to its end first")
+    missing = [file.name for file in zoo.files_of(path) if not file.is_file()]
+    if missing:
+        raise InputError(f"{path} lacks {', '.join(missing)}; train it anew")
     network, info = load_model(run.model)
+    if info.num_classes == 1:
+        raise InputError(f"{path} was trained without labels; only classifiers can be added")
+    if "test" not in record.manifest:
+        raise InputError(f"{run.manifest} has no test error; train it anew")
+    for name in ("dataset", "arch", "method", "seed"):
+        told, configured = getattr(info, name), record.config.get(name)
+        if told != configured:
+            raise InputError(
+                f"{run.model} is of {name} {told}, but {run.config} says {configured};"
+                " they are not of one run"
+            )
+    rows = {known.name: known for known in zoo.models()}
     digits = load_dataset(zoo.EMBEDDED).test
     knows_digits = info.dataset in (zoo.DATASET, zoo.EMBEDDED)
     weights = run.model.read_bytes()
@@ -49,10 +64,9 @@ def add(path: Path) -> zoo.ZooModel:
         size=len(weights),
         sha256=hashlib.sha256(weights).hexdigest(),
     )
-    shutil.rmtree(model.folder, ignore_errors=True)
-    with new_folder(model.folder) as folder:
-        for file in (run.config, run.manifest, run.metrics, run.model):
+    with replacing_folder(model.folder) as folder:
+        for file in zoo.files_of(path):
             shutil.copyfile(file, folder / file.name)
-    rows = {known.name: known for known in zoo.models()} | {model.name: model}
+    rows[model.name] = model
     write_json(zoo.FOLDER / "models.json", [asdict(rows[name]) for name in sorted(rows)])
     return model
