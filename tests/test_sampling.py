@@ -113,7 +113,7 @@ def test_what_an_icn_raises_is_the_logit_of_the_class():
 
 
 def test_what_cannot_be_sampled_from_is_named():
-    with pytest.raises(InputError, match="method baseline trains no generator"):
+    with pytest.raises(InputError, match="method baseline draws no samples"):
         drawn(make_sampler(method="baseline"), [0])
     sampler = make_sampler()
     with pytest.raises(InputError, match="give the range of critic values with --threshold"):

@@ -36,7 +36,7 @@ class TrainConfig:
     """The configuration of one run; together with the data it decides the weights.
 
     The field names are the command line's options (`synthesis_lr` is `--synthesis-lr`) and the
-    keys of a `--config` file. Defaults are the paper's and its code's (method.md A2 to A6).
+    keys of a `--config` file. Defaults are the paper's and its code's.
     """
 
     dataset: str = _setting("mnist", "Data set.")

@@ -244,13 +244,13 @@ def _torchvision(name: str, root: Path, load: Callable[[bool], Any]) -> Any:
         if "not found" not in str(error):
             raise InputError(
                 f"data set '{name}' in {root} cannot be read ({brief(error)}); replace its"
-                f" files ({_PLACES[name]}), or use --dataset mnist5k, which needs none"
+                f" files ({_PLACES[name]}), or take the data set mnist5k, which needs none"
             ) from None
     try:
         return load(True)
     except Exception as error:  # torchvision raises anything from URLError to zipfile errors
         raise MissingDataError(
             f"data set '{name}' was not found in {root} and could not be downloaded"
-            f" ({brief(error)}); put {_PLACES[name]} there, point --data-root or"
-            f" ${DATA_ROOT_VARIABLE} to where it is, or use --dataset mnist5k, which needs nothing"
+            f" ({brief(error)}); put {_PLACES[name]} there, or point --data-root or"
+            f" ${DATA_ROOT_VARIABLE} to where it is; the data set mnist5k needs no files"
         ) from None

@@ -37,4 +37,4 @@ UNSUPERVISED: dict[str, dict[str, Any]] = {
     "inn": _WITHOUT_LABELS
     | {"synthesis_lr": 0.02, "synthesis_beta1": 0.5, "initial": "gaussian", "iteration_passes": 1},
 }
-"""Method -> what the paper's recipe sets for training without labels (method.md E1, F)."""
+"""Method -> what the paper's recipe sets for training without labels (authors' code)."""

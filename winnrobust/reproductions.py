@@ -11,8 +11,8 @@ class Group(NamedTuple):
     Attributes:
         dataset, arch, methods: what is trained; the baseline comes first.
         published: the data set of the paper's figures that stand beside ours.
-        epsilons: of the attack, in [0, 1] units: the paper's as the authors' code has it, and as
-            its text has it.
+        epsilons: of the attack, in [0, 1] units: the paper's as the authors' code (for MNIST) has
+            it, and as its text has it.
     """
 
     dataset: str
@@ -70,7 +70,7 @@ TARGETS: dict[str, Target] = {
     ),
     "table4": Target("Table 4: FGSM on SVHN", (SVHN,), attacked=True),
     "table4-cifar10": Target(
-        "Like Table 4, but on 20,000 training images of CIFAR-10",
+        "Like Table 4, but on 20,000 images of CIFAR-10, a tenth of them for validation",
         (Group("cifar10-20k", "resnet32", ("baseline", "winn"), "svhn", SVHN_EPSILONS),),
         attacked=True,
     ),

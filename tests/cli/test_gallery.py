@@ -179,7 +179,7 @@ def test_bad_input_ends_in_one_line(runs, generators, tmp_path):
         ([single], "name a classifier of mnist5k, to judge the samples"),
         ([single, single], "is named twice"),
         ([runs / "winn", "--classifier", runs / "winn"], "would judge its own samples"),
-        ([runs / "baseline"], "method baseline trains no generator"),
+        ([runs / "baseline"], "method baseline draws no samples"),
         ([single, "--classifier", single], "was trained without labels; it judges no samples"),
         ([single, "--classifier", runs / "baseline", "--n", 5], "there are 5 samples"),
         ([tmp_path], "is not a training run"),

@@ -110,7 +110,7 @@ def test_bad_options_end_in_one_line(runs, tmp_path, options, message):
 def test_bad_files_end_in_one_line(runs, tmp_path):
     out = tmp_path / "samples.png"
     assert_one_line(
-        winnrobust("synthesize", runs / "baseline", "--out", out), "baseline trains no generator"
+        winnrobust("synthesize", runs / "baseline", "--out", out), "baseline draws no samples"
     )
     assert_one_line(winnrobust("synthesize", tmp_path, "--out", out), "holds no model.safetensors")
     assert_one_line(

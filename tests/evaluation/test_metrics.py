@@ -22,7 +22,7 @@ from winnrobust.evaluation.metrics import (
 
 
 def test_the_papers_integers_give_the_papers_percentages():
-    # Table 3 on 10,000 test images (method.md G, integer check).
+    # Table 3 on 10,000 test images (its percentages as counts).
     percent = {
         "vanilla": (adversarial_error(3241, 10_000), 32.41),
         "ICN": (adversarial_error(1902, 10_000), 19.02),

@@ -17,7 +17,7 @@ def test_initial_images_have_the_right_shape_and_range(channels, size):
     images = make_initial(size, channels).sample(4, stream(0, "noise"))
     assert images.shape == (4, channels, size, size)
     assert images.abs().max() <= 1
-    assert images.std() > 0.5, "mostly saturated blobs (method.md A5)"
+    assert images.std() > 0.5, "mostly saturated blobs"
 
 
 def test_initial_weights_have_the_papers_number_and_spread():

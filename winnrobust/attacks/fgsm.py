@@ -1,7 +1,7 @@
 """The fast gradient sign method.
 
 Goodfellow, Shlens, Szegedy: Explaining and Harnessing Adversarial Examples, ICLR 2015, section 4;
-as the WINN authors evaluate it: true labels, one step, clipped (method.md C).
+as the WINN authors evaluate it: true labels, one step, clipped.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """INN, WINN's predecessor: a logistic classifier of real images and pseudo-negatives.
 
-Lazarow, Jin, Tu: Introspective Neural Networks for Generative Modeling, ICCV 2017 (method.md F).
+Lazarow, Jin, Tu: Introspective Neural Networks for Generative Modeling, ICCV 2017.
 It is compared with WINN on the same network and optimiser; the authors train a DCGAN discriminator
 with batch norm by SGD.
 """

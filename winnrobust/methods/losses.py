@@ -1,4 +1,4 @@
-"""The gradient penalty, on images in [-1, 1] (paper Eq. 5; method.md A2).
+"""The gradient penalty, on images in [-1, 1] (paper Eq. 5, authors' code).
 
 It is given per pair of a real image and its pseudo-negative; the loss takes the mean.
 """

@@ -136,7 +136,8 @@ class Method:
             InputError: such a network is no generator.
         """
         raise InputError(
-            f"method {config.method} trains no generator; methods winn, icn, inn and wgan-gp do"
+            f"the model file of method {config.method} draws no samples; those of winn, icn, inn"
+            " and wgan-gp do"
         )
 
     def length(self, epoch: int, count: int) -> int:

@@ -1,4 +1,4 @@
-"""Training without labels: what WINN and INN have in common (paper 3.2 and 5.1; method.md E1)."""
+"""Training without labels: what WINN and INN have in common (paper 3.2 and 5.1, authors' code)."""
 
 from collections.abc import Callable
 

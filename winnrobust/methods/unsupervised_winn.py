@@ -1,4 +1,4 @@
-"""WINN without labels: the Wasserstein loss with gradient penalty (paper Eq. 5; method.md E1)."""
+"""WINN without labels: the Wasserstein loss with gradient penalty (paper Eq. 5)."""
 
 import torch
 from torch import Tensor

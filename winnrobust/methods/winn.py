@@ -1,4 +1,12 @@
-"""Supervised WINN: classification and synthesis in turns (paper 3.4 and 5.6; method.md A)."""
+"""Supervised WINN: classification and synthesis in turns (paper 3.4 and 5.6, authors' code).
+
+For real images (x, y), pseudo-negatives (u, y) of the same class and z on the line between the two
+it minimises, with the critic f and all expectations batch means (paper Eq. 5 beside softmax),
+
+    E[-ln softmax_y(logits(x))] + alpha * (E[f(u)] - E[f(x)] + lambda * E[(|grad_z f(z)| - 1)^2]),
+
+and then moves new images u up f until its mean over them is near one that real batches had.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +21,9 @@ from winnrobust.synthesis import Goal, near
 
 
 class Winn(Introspective):
-    """Cross-entropy + alpha * (Wasserstein term + gradient penalty) against self-made negatives.
+    """Cross-entropy + alpha * (Wasserstein term + lambda * gradient penalty).
+
+    Alpha and lambda are `alpha` and `gp_weight` of the settings.
 
     Classification: real images and label-matched pseudo-negatives from the pool. Synthesis, after
     every epoch and where asked for in between: new images for every class, from noise or from the

@@ -1,4 +1,4 @@
-"""The paper's CNN for 64x64 images (Table 5; method.md E1)."""
+"""The paper's CNN for 64x64 images (Table 5, authors' code)."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""The authors' weight initialisation (method.md A1)."""
+"""The authors' weight initialisation."""
 
 import math
 

@@ -21,7 +21,7 @@ class IntrospectiveNetwork(nn.Module):
     """A feature extractor, a linear layer to the logits, and a critic on the logits.
 
     The critic is one linear unit on the class logits: it depends on the image only through them
-    (authors' code; method.md A1). A baseline has the same network and leaves its critic untrained.
+    (authors' code). A baseline has the same network and leaves its critic untrained.
     Of one class, that is without classes, the only logit is the critic itself.
 
     Args:

@@ -1,4 +1,8 @@
-"""The authors' pre-activation ResNet with layer norm and swish (method.md A1)."""
+"""The authors' pre-activation ResNet with layer norm and swish.
+
+Where a convolution halves the image, theirs pads by one pixel at the bottom and the right alone,
+as TensorFlow does; here padding is symmetric.
+"""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,4 +1,11 @@
-"""The paper's vanilla CNN: four 5x5 convolutions of stride 2 (method.md D)."""
+"""The vanilla CNN: four 5x5 convolutions of stride 2.
+
+The paper has one of four layers, smaller than ICN's, and says no more of it, nor is it in the
+authors' code. The 5x5 convolutions of 64 channels, stride 2 and swish are those of a later paper
+that builds on WINN and cites it for its simple CNN (Introspective Transformation Networks, arXiv
+1805.06447). That has batch norm; here it is layer norm, as in the authors' ResNet, because the
+gradient penalty is of each image, and batch norm would mix them. Padding is symmetric.
+"""
 
 from torch import nn
 

@@ -1,7 +1,6 @@
 """The critic of WGAN-GP for 32x32 images: a residual network without normalisation.
 
-Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville: Improved Training of Wasserstein GANs, NIPS 2017
-(method.md F).
+Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville: Improved Training of Wasserstein GANs, NIPS 2017.
 """
 
 import torch.nn.functional as F

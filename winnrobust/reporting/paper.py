@@ -23,6 +23,12 @@ FGSM_TABLES = {
 }
 """Data set -> its table and the paper's epsilon in [0, 1] units."""
 
+CODE = {
+    "mnist": "the authors' code",
+    "svhn": "the authors' code for MNIST (they published none for SVHN)",
+}
+"""Data set -> what says that epsilon is in [0, 1] units."""
+
 LITERAL_READING = 0.5
 """The paper says its epsilon is on [-1, 1], its code says [0, 1]: read literally it is half."""
 
@@ -86,10 +92,10 @@ def reading_note(dataset: str, attack: str, epsilon: float) -> str:
         return ""
     paper_epsilon = FGSM_TABLES[dataset][1]
     if epsilon == paper_epsilon:
-        return f"This is the paper's {paper_epsilon:g} as the authors' code has it, on [0, 1]."
+        return f"This is the paper's {paper_epsilon:g} as {CODE[dataset]} has it, on [0, 1]."
     if epsilon == paper_epsilon * LITERAL_READING:
         return (
-            f"This is the paper's {paper_epsilon:g} as its text has it, on [-1, 1]; the authors'"
-            " code attacks twice as hard, so the paper's figures may belong to the other table."
+            f"This is the paper's {paper_epsilon:g} as its text has it, on [-1, 1]; {CODE[dataset]}"
+            " attacks twice as hard, so the paper's figures may belong to the other table."
         )
     return ""

@@ -225,7 +225,7 @@ def _order_of_errors(
 
 
 def _agreement(ours: float, paper: float) -> str:
-    if math.isnan(ours) or math.isnan(paper):
+    if math.isnan(ours) or math.isnan(paper) or ours == 0:
         return DASH
     return AGREES if ours * paper > 0 else REVERSED
 

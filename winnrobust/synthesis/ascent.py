@@ -22,7 +22,7 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Ascent:
-    """How pixels are moved (method.md A6, E1); the fields are `TrainConfig`'s `synthesis_*`."""
+    """How pixels are moved; the fields are `TrainConfig`'s `synthesis_*`."""
 
     lr: float
     beta1: float

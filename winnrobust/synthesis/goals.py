@@ -51,7 +51,7 @@ def near(
     """The supervised WINN's: images of their class with a mean critic value close to a threshold.
 
     Minimises |mean f - threshold| + class_weight * mean cross-entropy to the class; stops where the
-    first term is at most `tolerance` (method.md A6).
+    first term is at most `tolerance` (authors' code).
 
     Args:
         classes: (G,) int64.
@@ -72,7 +72,7 @@ def near(
 
 
 def above(thresholds: Tensor) -> Goal:
-    """The unsupervised WINN's: raise the mean critic value to a threshold (method.md E1).
+    """The unsupervised WINN's: raise the mean critic value to a threshold (authors' code).
 
     Args:
         thresholds: (G,) critic values; a group may stop at or above its own.
@@ -88,7 +88,7 @@ def above(thresholds: Tensor) -> Goal:
 def believed() -> Goal:
     """INN's: images that a classifier with sigmoid(f) takes for real as often as not.
 
-    Minimises the mean of -log sigmoid(f); stops at log 2 or below (method.md F).
+    Minimises the mean of -log sigmoid(f); stops at log 2 or below (its authors' code).
     """
 
     def pursue(output: ClassifierOutput, groups: Sequence[int]) -> Pursuit:

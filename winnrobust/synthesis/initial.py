@@ -12,7 +12,7 @@ CHANNELS = (512, 256, 128, 64)
 """Of the random networks, from 4x4 pixels up (paper, Appendix D)."""
 
 GAUSSIAN_STD = 0.3
-"""Of INN's start, before it is stretched to the range (method.md F)."""
+"""Of INN's start, before it is stretched to the range (its authors' code)."""
 
 
 class InitialDistribution(Protocol):
@@ -26,7 +26,7 @@ class ProjectedNetwork:
     """The supervised code's random convolutional network, never trained.
 
     z ~ U(-1, 1)^noise_dim -> linear to 512x4x4 -> four times [layer norm, conv 5x5, nearest-
-    neighbour upsampling to 8, 16, 32 and the image size, but no further] -> tanh (method.md A5).
+    neighbour upsampling to 8, 16, 32 and the image size, but no further] -> tanh.
     Its weights are uniform with standard deviation `weight_std`, drawn once from `generator`.
 
     Args:
@@ -62,7 +62,7 @@ class RandomNetwork:
 
     U(-1, 1)^(512x4x4) -> four times [conv 5x5, nearest-neighbour upsampling to 8, 16, 32 and the
     image size, but no further], with layer norms between; every image is stretched to [-1, 1]. The
-    weights are uniform, as in the authors' code; the paper has normal ones (method.md E1).
+    weights are uniform, as in the authors' code; the paper has normal ones.
 
     Args:
         channels, image_size, weight_std, generator: as for `ProjectedNetwork`.

@@ -17,8 +17,8 @@ def langevin(std: float, seed: int, *names: str | int) -> PixelNoise:
     """Add normal noise to every pixel after every step, as Langevin dynamics do.
 
     The step itself stays Adam's, so this is a preconditioned relative of the paper's update, whose
-    noise, of a variance equal to the step size, would drown a critic with gradients of norm 1
-    (method.md H9).
+    noise, of a variance equal to the step size, would drown a critic with gradients of norm 1. The
+    authors' code has neither.
 
     Args:
         std: standard deviation of the noise, of pixels in [-1, 1].

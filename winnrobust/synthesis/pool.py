@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class NegativePool:
-    """The pseudo-negatives made so far, by class: all of them (method.md A4), or the newest."""
+    """The pseudo-negatives made so far, by class: all of them (authors' code), or the newest."""
 
     def __init__(self, images: Tensor, newest: float = 1.0) -> None:
         """Start with `images` (num_classes, n, C, H, W) in [-1, 1].

@@ -27,7 +27,7 @@ SHOWN = 100
 IN_A_ROW = 20
 
 USUAL = 50_000
-"""Samples of an Inception score (method.md F)."""
+"""Samples of an Inception score (Salimans et al. 2016)."""
 
 
 def judge_quality(
