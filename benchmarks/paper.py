@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
 from benchmarks.command import Command
-from benchmarks.harness import Logits, batched, plain_fgsm
+from benchmarks.plain import Logits, batched, plain_fgsm
 from benchmarks.time_to_robustness import Known, attacked_file
 from winnrobust import provenance, zoo
 from winnrobust.allocator import keep_freed_memory
@@ -36,6 +36,8 @@ from winnrobust.reporting.reproduction import (
     ADVERSARIAL_ERROR,
     BY_BASELINE,
     BY_METHOD,
+    FIGURE_COLUMNS,
+    NO_DATA,
     TEST_ERROR,
     reproduction_tables,
 )
@@ -115,9 +117,8 @@ def goals(figures: pd.DataFrame) -> list[dict[str, str]]:
     rows = []
 
     def goal(text: str, ours: float, met: bool) -> None:
-        if not math.isnan(ours):
-            said = "yes" if met else "no"
-            rows.append({"goal": text, "ours, %": percent(ours, 10_000), "reached": said})
+        said = "not measured" if math.isnan(ours) else "yes" if met else "no"
+        rows.append({"goal": text, "ours, %": percent(ours, 10_000), "reached": said})
 
     for network in figures[figures.dataset == "mnist"].network.unique():
         for (method, quantity), most in GOALS.items():
@@ -141,6 +142,17 @@ def goals(figures: pd.DataFrame) -> list[dict[str, str]]:
             met = ours > limit if sign == ">" else ours < limit
             goal(f"{network}, WINN: {quantity} {sign} {100 * limit:g} %", ours, met)
     return rows
+
+
+def table_of(file: Path) -> pd.DataFrame:
+    """The figures that `winnrobust reproduce` wrote."""
+    try:
+        figures = pd.read_csv(file)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{file} cannot be read ({error}); make the table anew") from None
+    if list(figures.columns) != list(FIGURE_COLUMNS):
+        raise InputError(f"{file} is of another version of winnrobust; make the table anew")
+    return figures
 
 
 def readings(figures: pd.DataFrame) -> list[dict[str, Any]]:
@@ -216,14 +228,13 @@ def figure_of(curves: dict[str, pd.DataFrame]) -> Figure:
 
 def negatives_of(records: Sequence[RunRecord]) -> Figure:
     """Pseudo-negatives by epoch: a line of pictures per run."""
-    shown = [record for record in records if record.samples]
-    figure = Figure(figsize=(13, 2.5 * len(shown)), layout="constrained")
-    for row, record in enumerate(shown):
+    figure = Figure(figsize=(13, 2.5 * len(records)), layout="constrained")
+    for row, record in enumerate(records):
         epochs = sorted(record.samples)
         steps = max(len(epochs) - 1, 1)
         chosen = sorted({round(i * steps / (SHOWN_EPOCHS - 1)) for i in range(SHOWN_EPOCHS)})
         for column, index in enumerate(chosen):
-            axes = figure.add_subplot(len(shown), SHOWN_EPOCHS, row * SHOWN_EPOCHS + column + 1)
+            axes = figure.add_subplot(len(records), SHOWN_EPOCHS, row * SHOWN_EPOCHS + column + 1)
             epoch = epochs[min(index, len(epochs) - 1)]
             axes.imshow(imread(record.samples[epoch]), cmap="gray")
             axes.set_title(f"epoch {epoch}", fontsize=8)
@@ -238,9 +249,13 @@ def named(path: Path) -> RunRecord:
     """Read a run, called after what it is: the page has several of one method."""
     record = load_run(path)
     of = record.config
-    name = f"{of['dataset']} {of['arch']} {of['method']}, {of.get('recipe', 'paper')} recipe"
-    if of["method"] != "winn":
-        name = f"{of['dataset']} {of['arch']} {of['method']}"
+    if of.get("unsupervised"):
+        raise InputError(
+            f"{path} was trained without labels, like none in the tables; leave it out"
+        )
+    name = f"{of['dataset']} {of['arch']} {of['method']}, seed {of['seed']}"
+    if of["method"] == "winn":
+        name += f", {of.get('recipe', 'paper')} recipe"
     return RunRecord(name, of, record.manifest, record.metrics, record.samples)
 
 
@@ -263,7 +278,7 @@ def main(folder: Path, runs: Sequence[Path], known: Path | None) -> None:
     """Write report.md, its figures and epochs.csv into FOLDER, where the tables are."""
     keep_freed_memory()
     written = {
-        name: pd.read_csv(folder / name / "reproduction.csv")
+        name: table_of(folder / name / "reproduction.csv")
         for name in TARGETS
         if (folder / name / "reproduction.csv").exists()
     }
@@ -271,6 +286,8 @@ def main(folder: Path, runs: Sequence[Path], known: Path | None) -> None:
         raise click.UsageError(f"{folder} has no table; make one with 'winnrobust reproduce'")
     cache = Known(known, errors)
     records = [named(path) for path in runs]
+    if len({record.name for record in records}) < len(records):
+        raise InputError("two runs are of the same data, architecture, method, seed and recipe")
     measured = {
         record.name: epochs_of(path, cache) for record, path in zip(records, runs, strict=True)
     }
@@ -280,7 +297,9 @@ def main(folder: Path, runs: Sequence[Path], known: Path | None) -> None:
     figures = pd.concat(written.values(), ignore_index=True)
     save_figure(figure_of(curves), folder / "epochs.png")
     save_figure(training_curves(records), folder / "training.png")
-    save_figure(negatives_of(records), folder / "pseudo-negatives.png")
+    pictured = [record for record in records if record.samples]
+    if pictured:
+        save_figure(negatives_of(pictured), folder / "pseudo-negatives.png")
     rows = pd.concat([part.assign(run=name) for name, part in curves.items()])
     write_text(folder / "epochs.csv", rows.to_csv(index=False))
     about = provenance.describe()
@@ -288,11 +307,14 @@ def main(folder: Path, runs: Sequence[Path], known: Path | None) -> None:
         about=about,
         goals=markdown(goals(figures)),
         tables={
-            name: to_markdown(reproduction_tables(TARGETS[name], part, ""))
+            name: to_markdown(reproduction_tables(TARGETS[name], part))
             for name, part in written.items()
         },
         readings=markdown(readings(figures)),
         forms=markdown(forms(cache)),
+        datasets=set(figures.dataset),
+        missing=sorted(set(figures[figures.order == NO_DATA].dataset)),
+        pictured=bool(pictured),
         selections=markdown([row for name in curves for row in selections(name, curves[name])]),
     )
     write_text(folder / "report.md", text)

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tests.cli.conftest import assert_one_line, winnrobust
 from winnrobust import training
@@ -97,7 +99,7 @@ def test_a_given_run_takes_its_place(made, no_report, tmp_path):
     result = reproduce("table3", "--run", given, "--out", out)
     assert result.exit_code == 0, result.output
     assert [path.name for path in (out / "runs").iterdir()] == ["mnist5k-vanilla-baseline-seed0"]
-    assert "Given, with budgets of their own: mnist5k-vanilla-winn-seed0." in result.output
+    assert "Given, with settings of their own: mnist5k-vanilla-winn." in result.output
     columns = ["method", "epsilon", "quantity", "mean", "n"]
     table, first = (pd.read_csv(folder / "table3" / "reproduction.csv")[columns]
                     for folder in (out, made[0]))  # fmt: skip
@@ -113,6 +115,8 @@ def test_a_run_without_a_place_in_the_table_is_refused(made, tmp_path):
     longer = shutil.copytree(run, tmp_path / "longer")
     config = json.loads((run / "config.json").read_text())
     (longer / "config.json").write_text(json.dumps(config | {"limit_train": 3000}))
+    cut = shutil.copytree(run, tmp_path / "cut")
+    (cut / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes()[:5000])
     for arguments, message in (
         (["--run", "zoo:mnist-vanilla-winn"], "zoo:mnist-vanilla-winn is mnist-vanilla-winn-seed0"),
         (["--run", run, "--seeds", "1"], "it wants mnist5k-vanilla-baseline-seed1 and"),
@@ -120,6 +124,7 @@ def test_a_run_without_a_place_in_the_table_is_refused(made, tmp_path):
         (["--run", unfinished], "is not complete"),
         (["--run", longer], "was trained on 3000 images, this budget trains on 60"),
         (["--run", tmp_path], "is not a training run"),
+        (["--run", cut], "cut/model.safetensors"),
     ):
         assert_one_line(reproduce("table3", *arguments, "--out", out), message)
         assert not out.exists()
@@ -141,12 +146,48 @@ def test_interrupted_it_goes_on(patches, no_report, tmp_path, monkeypatch):
         result = reproduce("table3", "--out", out)
     assert result.exit_code == 130
     assert "with the same command again" in result.output
-    assert not (out / "table3").exists()
+    assert not list((out / "table3").iterdir())
     result = reproduce("table3", "--out", out)
     assert result.exit_code == 0, result.output
     assert result.output.count("is complete") == 1
     assert "resuming winn" in result.output
     assert (out / "table3" / "reproduction.csv").exists()
+
+
+def test_other_weights_are_attacked_anew(made, no_report, tmp_path):
+    """What was attacked is known by its hash, not by its path."""
+    out = shutil.copytree(made[0], tmp_path / "out")
+    model = out / "runs" / "mnist5k-vanilla-winn-seed0" / "model.safetensors"
+    with safe_open(model, "pt") as file:
+        about = file.metadata()
+        doubled = {name: 2 * file.get_tensor(name) for name in file.offset_keys()}
+    save_file(doubled, model, about)
+    (old,) = (out / "results").iterdir()
+    result = reproduce("table3", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "attacking" in result.output
+    assert len([path for path in (out / "results").iterdir() if path != old]) == 1
+
+
+def test_every_seed_is_trained(patches, no_report, tmp_path, monkeypatch):
+    """In the default folder, which is named after the budget."""
+    monkeypatch.chdir(tmp_path)
+    result = reproduce("table2", "--seeds", "1,2")
+    assert result.exit_code == 0, result.output
+    out = tmp_path / "reproduction" / "quick"
+    assert {path.name for path in (out / "runs").iterdir()} == {
+        f"mnist5k-vanilla-{method}-seed{seed}" for method in ("baseline", "winn") for seed in (1, 2)
+    }
+    table = pd.read_csv(out / "table2" / "reproduction.csv")
+    assert set(table[table.dataset == "mnist5k"].seeds) == {2}
+    (results,) = (out / "results").iterdir()
+    assert set(pd.read_csv(results / "results.csv").epsilon) == {0.125}
+
+
+def test_a_file_in_its_way_is_named_before_anything_is_trained(patches, tmp_path):
+    (tmp_path / "results").write_text("")
+    assert_one_line(reproduce("table3", "--out", tmp_path), "results")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_without_data_it_says_what_to_do(no_network, tmp_path):

@@ -30,15 +30,16 @@ CLEAN = Target("Table 2", (VANILLA,), attacked=False)
 
 
 def run_of(epochs: int, seconds: float) -> RunRecord:
-    return RunRecord("winn", {}, {"epochs": epochs, "training_seconds": seconds}, [])
+    metrics = [{"epoch": 1, "cpu_seconds": seconds / 4}, {"epoch": 2, "cpu_seconds": seconds / 4}]
+    return RunRecord("winn", {}, {"epochs": epochs, "training_seconds": seconds}, metrics)
 
 
 RUNS = {("baseline", 0): run_of(20, 1800), ("winn", 0): run_of(10, 7200)}
 
 
-def figures(results, target=ATTACKED, runs=RUNS, group=None):
+def figures(results, target=ATTACKED, runs=RUNS, group=None, given=frozenset()):
     group = group or VANILLA._replace(epsilons=(0.125,))
-    return figures_of(target, [Reproduced(group, results, runs)])
+    return figures_of(target, "quick", [Reproduced(group, results, runs, given)])
 
 
 def figure(table, method, quantity):
@@ -80,7 +81,7 @@ def test_the_baseline_corrects_nobody(published):
 
 def test_what_a_training_took_stands_beside_it(published):
     row = figure(figures(published), "winn", "adversarial error")
-    assert (row.seeds, row.epochs, row.hours) == (1, 10, 2)
+    assert (row.seeds, row.epochs, row.hours, row.cpu_hours) == (1, 10, 2, 1)
     row = figure(figures(published), "baseline", "adversarial error")
     assert (row.epochs, row.hours) == (20, 0.5)
 
@@ -112,6 +113,24 @@ def test_a_difference_within_noise_is_no_order(tmp_path):
     }
     results = load_results(make_results(tmp_path / "r", make_evaluation(counts)))
     assert figure(figures(results), "winn", "adversarial error").order == "within noise"
+
+
+@pytest.mark.parametrize(
+    ("by_method", "by_baseline", "order"),
+    [(300, 250, "as in the paper"), (210, 200, "within noise"), (200, 200, "within noise"),
+     (250, 300, "reversed")],
+)  # fmt: skip
+def test_corrections_of_both_directions_are_compared(tmp_path, by_method, by_baseline, order):
+    """Of 400 errors each; Fisher's p of 210 against 200 is 0.53, of 300 against 250 0.0002."""
+    counts = {
+        ("baseline", "baseline"): (400, 400, 400),
+        ("baseline", "winn"): (400, 400 - by_method, 400 - by_method),
+        ("winn", "baseline"): (400, 400 - by_baseline, 400 - by_baseline),
+        ("winn", "winn"): (400, 400, 400),
+    }
+    results = load_results(make_results(tmp_path / "r", make_evaluation(counts)))
+    row = figure(figures(results), "winn", "correction by it of the baseline's errors")
+    assert (row["mean"], row.order) == (by_method / 400, order)
 
 
 def test_each_other_method_is_named_where_they_differ(tmp_path):
@@ -154,12 +173,13 @@ def test_seeds_are_averaged_and_only_those_of_one_seed_correct_each_other(tmp_pa
     assert (row.low, row.high) == pytest.approx(rate(900, 10_000)[1:])
     row = figure(table, "winn", "correction by it of the baseline's errors")
     assert row["mean"] == pytest.approx((0.9 + 0.8) / 2)
+    assert (row.low, row.high) == pytest.approx(rate(round(0.85 * 3100), 3100)[1:])
     row = figure(table, "winn", "correction by the baseline of its errors")
     assert row["mean"] == pytest.approx((0.5 + 0.4) / 2)
 
 
 def test_the_table_has_the_papers_layout(published):
-    (table,) = reproduction_tables(ATTACKED, figures(published), "Budget 'quick': minutes.")
+    (table,) = reproduction_tables(ATTACKED, figures(published))
     assert table.title == "Table 3, epsilon 0.125"
     assert table.header[:7] == [
         "data", "network", "method", "adversarial error, %", "paper",
@@ -167,25 +187,49 @@ def test_the_table_has_the_papers_layout(published):
     ]  # fmt: skip
     assert table.rows[0] == [
         "mnist", "vanilla", "baseline", "32.41 [31.50, 33.33]", "32.41", "-", "-", "-", "-",
-        "as in the paper", "-", "1", "20", "0.50",
+        "as in the paper", "-", "1", "20", "0.50", "0.25",
     ]  # fmt: skip
     assert table.rows[1][3:5] == ["7.99 [7.47, 8.54]", "7.99"]
-    assert table.rows[1][9:] == ["as in the paper", "as in the paper", "1", "10", "2.00"]
+    assert table.rows[1][9:] == ["as in the paper", "as in the paper", "1", "10", "2.00", "1.00"]
     assert "the authors' code" in table.note
-    assert table.note.startswith("Budget 'quick': minutes.")
+    assert table.note.startswith("Budget 'quick': minutes on two CPU cores")
+
+
+@pytest.mark.parametrize(
+    ("given", "note"),
+    [({("winn", 0)}, "Given, with settings of their own: mnist-vanilla-winn."),
+     ({("winn", 0), ("baseline", 0)}, "All networks were given, each trained with settings of")],
+)  # fmt: skip
+def test_given_networks_are_named(published, given, note):
+    (table,) = reproduction_tables(ATTACKED, figures(published, given=given))
+    assert note in table.note
+    assert ("Budget" in table.note) == (len(given) == 1)
+
+
+def test_the_spread_of_seeds_stands_in_the_table(tmp_path):
+    own = {"b0": 3000, "b1": 3200}
+    counts = {(a, b): (own[a], own[a], own[a]) for a in own for b in own}
+    models = [
+        describe_model(name, method="baseline", group=group, seed=int(name[1]))
+        for name, group in (("b0", "trained so"), ("b1", "trained otherwise"))
+    ]
+    results = load_results(make_results(tmp_path / "r", make_evaluation(counts), models=models))
+    group = VANILLA._replace(methods=("baseline",), epsilons=(0.125,))
+    (table,) = reproduction_tables(ATTACKED, figures(results, group=group))
+    assert table.rows[0][3] == "31.00 [30.10, 31.91] ± 1.41"
 
 
 def test_other_data_than_the_papers_are_named(tmp_path):
     results = load_results(make_results(tmp_path / "r", dataset="mnist5k"))
-    (table,) = reproduction_tables(ATTACKED, figures(results), "")
+    (table,) = reproduction_tables(ATTACKED, figures(results))
     assert table.rows[1][0] == "mnist5k"
     assert "Ours are of mnist5k (10000 test images), the paper's of mnist" in table.note
 
 
 def test_without_data_the_papers_figures_stand_alone():
     svhn = TARGETS["table4"].groups[0]
-    table = figures_of(TARGETS["table4"], [Reproduced(svhn, None, {})])
-    first, second = reproduction_tables(TARGETS["table4"], table, "")
+    table = figures_of(TARGETS["table4"], "cpu", [Reproduced(svhn, None, {}, set())])
+    first, second = reproduction_tables(TARGETS["table4"], table)
     assert (first.title[-13:], second.title[-14:]) == ("epsilon 0.005", "epsilon 0.0025")
     assert first.rows[1][2:9] == [
         "winn", "not run: no data", "19.53", "not run: no data", "74.39", "not run: no data",
@@ -205,7 +249,8 @@ def test_targets_have_every_row_of_the_papers_tables():
     }
     for name, percents in wanted.items():
         target = TARGETS[name]
-        table = figures_of(target, [Reproduced(group, None, {}) for group in target.groups])
+        nothing = [Reproduced(group, None, {}, set()) for group in target.groups]
+        table = figures_of(target, "cpu", nothing)
         errors = table[table.quantity.isin(["test error", "adversarial error"])]
         for _, part in errors.groupby("epsilon"):
             assert sorted(100 * part.paper) == pytest.approx(sorted(percents))

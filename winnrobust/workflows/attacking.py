@@ -87,6 +87,7 @@ def attack_runs(
     data_root: Path | None = None,
     limit: int | None = None,
     place: Path | None = None,
+    again: str | None = None,
 ) -> Evaluation:
     """Attack models with each other as judges and write the results to `out`.
 
@@ -98,7 +99,8 @@ def attack_runs(
         dataset: name of a data set whose test images are attacked; None for that trained on.
         data: a folder or file with images of the user's own instead.
         limit: how many of the first images; None for all.
-        place: what is finished is kept beside it; None for `out`. It is what the user calls --out.
+        place: what is finished is kept beside it; None for `out`.
+        again: as for `resumable`.
 
     Raises:
         InputError: models or data cannot be used, or `out` exists; before any long work.
@@ -114,7 +116,7 @@ def attack_runs(
     say_what_differs(candidates)
     check_fit(candidates, attacks, test.split, device)
     what = _what(candidates, test, settings)
-    with resumable(place or out, what, device) as unfinished, results_folder(out) as folder:
+    with resumable(place or out, what, device, again) as unfinished, results_folder(out) as folder:
         told = ", ".join(f"{candidate.name} ({candidate.path})" for candidate in candidates)
         say(f"attacking {told} on {len(test.split)} test images of {test.name} ({device})")
         done = distributed.from_first(unfinished.images())

@@ -1,7 +1,7 @@
 """`winnrobust reproduce`: what a table of the paper needs is trained, attacked and written down."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from winnrobust import distributed, zoo
+from winnrobust.checkpoint import load_model
 from winnrobust.config import make_config
 from winnrobust.data import MissingDataError, load_dataset
 from winnrobust.errors import InputError
@@ -54,7 +55,7 @@ def reproduce(
     """Train what is missing, attack, and write the table.
 
     Runs are kept under `out/runs` and evaluations under `out/results`, for all tables of a budget;
-    only what is not there yet is made. The table's folder, `out/NAME`, is written anew.
+    only what is not there yet is made. The table itself, in `out/NAME`, is written anew.
 
     Args:
         name, budget_name: of `TARGETS` and `BUDGETS`.
@@ -76,29 +77,28 @@ def reproduce(
     missing = {group: _missing(_dataset(group, budget), data_root) for group in target.groups}
     if all(missing.values()):
         raise InputError(f"{name}: {NO_DATA}: {next(iter(missing.values()))}")
+    folder = out / name
+    for needed in (folder, out / "results"):
+        needed.mkdir(parents=True, exist_ok=True)
     reproduced, results = [], []
     for group in target.groups:
         if missing[group]:
             say(f"{group.arch} on {group.dataset}: {NO_DATA}: {missing[group]}")
-            reproduced.append(Reproduced(group, None, {}))
+            reproduced.append(Reproduced(group, None, {}, set()))
             continue
         runs = {}
         for network in _networks(group, budget, chosen):
             runs[network.method, network.seed] = trained.get(network) or _train(
                 network, budget, out / "runs", data_root, device
             )
-        evaluation = _attack(target, group, list(runs.values()), out, data_root, device)
+        evaluation = _attack(target, _dataset(group, budget), group, runs, out, data_root, device)
         results.append(evaluation)
-        records = {key: load_run(path) for key, path in runs.items()}
-        reproduced.append(Reproduced(group, load_results(evaluation), records))
-    figures = figures_of(target, reproduced)
-    note = f"Budget '{budget_name}': {budget.summary}."
-    if trained:
-        note += f" Given, with budgets of their own: {listed(sorted(map(str, trained)))}."
-    tables = reproduction_tables(target, figures, note)
-    folder = out / name
+        records = {key: load_run(zoo.locate(path)) for key, path in runs.items()}
+        given_here = {key for key, path in runs.items() if path in trained.values()}
+        reproduced.append(Reproduced(group, load_results(evaluation), records, given_here))
+    figures = figures_of(target, budget_name, reproduced)
+    tables = reproduction_tables(target, figures)
     if distributed.is_first():
-        folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "reproduction.csv", figures.to_csv(index=False))
         write_report(results, folder, lead=Lead(f"{target.title} (Lee et al. 2018)", tables))
     return tables, folder / "index.html"
@@ -130,12 +130,15 @@ def _networks(group: Group, budget: TrainingBudget, seeds: Sequence[int]) -> lis
 def _placed(
     given: Sequence[Path], wanted: Sequence[Network], budget: TrainingBudget
 ) -> dict[Network, Path]:
-    """Which of the networks that a table wants there are already."""
+    """Which of the networks that a table wants there are already, as their model files say."""
     found: dict[Network, Path] = {}
     for path in given:
         folder = zoo.locate(path)
         record = load_run(folder)
-        network = Network._make(record.config.get(name) for name in Network._fields)
+        _, info = load_model(RunFolder(folder).model)
+        network = Network(info.dataset, info.arch, info.method, info.seed)
+        if info.num_classes == 1:
+            raise InputError(f"{path} was trained without labels; leave it out")
         if record.manifest.get("status") != "complete":
             raise InputError(f"{path} is not complete; go on with it, or leave it out")
         if network not in wanted:
@@ -151,7 +154,7 @@ def _placed(
             )
         if network in found:
             raise InputError(f"{path} and {found[network]} are both {network}; name one of them")
-        found[network] = folder
+        found[network] = path
     return found
 
 
@@ -175,8 +178,9 @@ def _train(
 
 def _attack(
     target: Target,
+    dataset: str,
     group: Group,
-    runs: Sequence[Path],
+    runs: Mapping[tuple[str, int], Path],
     out: Path,
     data_root: Path | None,
     device: torch.device,
@@ -186,10 +190,11 @@ def _attack(
     epsilons = group.epsilons if target.attacked else group.epsilons[:1]
     settings = AttackSettings(epsilons=epsilons, diagnose=False)
     identity = repr([asdict(settings)]).encode()
-    for run in runs:
-        identity += hashlib.sha256(RunFolder(run).model.read_bytes()).digest()
+    for run in runs.values():
+        identity += hashlib.sha256(RunFolder(zoo.locate(run)).model.read_bytes()).digest()
     digest = hashlib.sha256(identity).hexdigest()[:12]
-    folder = out / "results" / f"{group.dataset}-{group.arch}-{digest}"
+    folder = out / "results" / f"{dataset}-{group.arch}-{digest}"
     if not distributed.from_first(folder.exists()):
-        attack_runs(runs, folder, settings, device, data_root=data_root)
+        paths, again = list(runs.values()), "the same command"
+        attack_runs(paths, folder, settings, device, data_root=data_root, again=again)
     return folder

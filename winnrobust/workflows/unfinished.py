@@ -55,15 +55,18 @@ class Unfinished:
 
 
 @contextmanager
-def resumable(out: Path, what: dict[str, Any], device: torch.device) -> Iterator[Unfinished]:
+def resumable(
+    out: Path, what: dict[str, Any], device: torch.device, again: str | None = None
+) -> Iterator[Unfinished]:
     """Yield a place for what is done of an evaluation whose results shall be in `out`.
 
     It holds what an interrupted evaluation of the same has left, and is removed at the end of the
     block, but for what is done if that is interrupted.
 
     Args:
-        out: the same in all processes of a job, and what a user would give as --out to go on.
+        out: the same in all processes of a job.
         what: is evaluated, and how: all that decides the results.
+        again: the words for what goes on with it; None where `out` is what a user gives as --out.
 
     Raises:
         InputError: an evaluation of something else was interrupted there.
@@ -75,7 +78,7 @@ def resumable(out: Path, what: dict[str, Any], device: torch.device) -> Iterator
         images = unfinished.images()
         if images or _diagnosis(unfinished.folder).exists():
             done = f"{images} images are done" if images else "the diagnosis is done"
-            say(f"{done}: the same command with --out {out} goes on from there")
+            say(f"{done}: {again or f'the same command with --out {out}'} goes on from there")
         else:
             if isinstance(error, KeyboardInterrupt):
                 say(f"stopped; nothing was written to {out}")
