@@ -226,9 +226,20 @@ def figure_of(curves: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
+def training_of(records: Sequence[RunRecord]) -> Figure:
+    """The training curves of several runs, with one legend beside them all."""
+    figure = training_curves(records)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    for axes in figure.axes:
+        if legend := axes.get_legend():
+            legend.remove()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=7)
+    return figure
+
+
 def negatives_of(records: Sequence[RunRecord]) -> Figure:
     """Pseudo-negatives by epoch: a line of pictures per run."""
-    figure = Figure(figsize=(13, 2.5 * len(records)), layout="constrained")
+    figure = Figure(figsize=(8, 1.5 * len(records)), layout="constrained")
     for row, record in enumerate(records):
         epochs = sorted(record.samples)
         steps = max(len(epochs) - 1, 1)
@@ -237,11 +248,11 @@ def negatives_of(records: Sequence[RunRecord]) -> Figure:
             axes = figure.add_subplot(len(records), SHOWN_EPOCHS, row * SHOWN_EPOCHS + column + 1)
             epoch = epochs[min(index, len(epochs) - 1)]
             axes.imshow(imread(record.samples[epoch]), cmap="gray")
-            axes.set_title(f"epoch {epoch}", fontsize=8)
+            axes.set_title(f"epoch {epoch}", fontsize=6)
             axes.set_xticks([])
             axes.set_yticks([])
             if column == 0:
-                axes.set_ylabel(record.name.replace(", ", "\n"), fontsize=8)
+                axes.set_ylabel(record.name.replace(", ", "\n"), fontsize=5)
     return figure
 
 
@@ -296,7 +307,10 @@ def main(folder: Path, runs: Sequence[Path], known: Path | None) -> None:
         raise InputError("no run keeps its epochs; train one with --keep-every 1")
     figures = pd.concat(written.values(), ignore_index=True)
     save_figure(figure_of(curves), folder / "epochs.png")
-    save_figure(training_curves(records), folder / "training.png")
+    datasets = sorted({record.config["dataset"] for record in records})
+    for dataset in datasets:
+        of_dataset = [record for record in records if record.config["dataset"] == dataset]
+        save_figure(training_of(of_dataset), folder / f"training-{dataset}.png")
     pictured = [record for record in records if record.samples]
     if pictured:
         save_figure(negatives_of(pictured), folder / "pseudo-negatives.png")
@@ -313,6 +327,7 @@ def main(folder: Path, runs: Sequence[Path], known: Path | None) -> None:
         readings=markdown(readings(figures)),
         forms=markdown(forms(cache)),
         datasets=set(figures.dataset),
+        trained=datasets,
         missing=sorted(set(figures[figures.order == NO_DATA].dataset)),
         pictured=bool(pictured),
         selections=markdown([row for name in curves for row in selections(name, curves[name])]),
