@@ -11,12 +11,12 @@ from torch import Tensor
 
 from winnrobust.config import TrainConfig
 from winnrobust.methods.method import Batch, Losses
-from winnrobust.methods.unsupervised import Unsupervised
+from winnrobust.methods.unsupervised import UnsupervisedIntrospective
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.synthesis import Goal, believed
 
 
-class Inn(Unsupervised):
+class Inn(UnsupervisedIntrospective):
     """Sigmoid cross-entropy; what it makes is to be taken for real as often as not."""
 
     has_thresholds = False

@@ -1,4 +1,4 @@
-"""Training without labels: what WINN and INN have in common (paper 3.2 and 5.1, authors' code)."""
+"""Training without labels: what its methods have in common (paper 3.2 and 5.1, authors' code)."""
 
 from collections.abc import Callable
 
@@ -24,24 +24,13 @@ RAMP = 5
 
 
 class Unsupervised(Method):
-    """A critic learns to tell real images from pseudo-negatives and makes new ones in turns.
+    """A critic learns to tell real images from others, which a method gives in `negatives`.
 
-    An epoch is an iteration of the paper: a sample of the real images and as many pseudo-negatives
-    of all that there are, some passes over these pairs, then a synthesis from images that are the
-    same throughout a cascade: random ones at first, later the last samples of the one before.
-    Images stay as they were made; the authors keep them in 8 bits.
+    An epoch is an iteration of the paper: a sample of the real images, and some passes over them.
     """
 
-    cascades = True
-
     def prepare(self) -> None:
-        initial = initial_of(self.config, self.channels, self.image_size)
-        noise = initial.sample(self.config.start_images, stream(self.config.seed, "noise")).to(
-            self.device
-        )
-        self.starts = noise
-        self.pool = NegativePool(noise[None], self.config.pool_newest)
-        self.partners = torch.zeros(0, dtype=torch.int64)  # in the pool, of this epoch's images
+        self.chosen = 0  # of the real images, for this epoch
         self.position = 0  # of the next batch among them
         self.last_pass: list[Batch] = []  # of this epoch, its real batches
 
@@ -50,15 +39,81 @@ class Unsupervised(Method):
         return self.config.iteration_passes * self._images(epoch)
 
     def order(self, epoch: int, count: int) -> Tensor:
-        """Draw the epoch's real images, without repetition if there are enough, and partners."""
+        """Draw the epoch's real images, without repetition if there are enough."""
         chosen, generator = self._images(epoch), stream(self.config.seed, "batches", epoch)
         if chosen < count:
             order = torch.randperm(count, generator=generator)[:chosen]
         else:
             order = torch.randint(count, (chosen,), generator=generator)
-        self.partners = torch.randint(self.pool.per_class, (chosen,), generator=generator)
-        self.position = 0
+        self.chosen, self.position = chosen, 0
+        self.pair(generator)
         return order.repeat(self.config.iteration_passes)
+
+    def pair(self, generator: torch.Generator) -> None:
+        """Say which pseudo-negatives belong to the epoch's images, where that is said before."""
+
+    def partners_of(self, batch: Batch) -> Tensor:
+        """The pseudo-negatives (N, C, H, W) in [-1, 1] that belong to a batch, the next one."""
+        if self.position == 0:
+            self.last_pass = []
+        self.last_pass.append(batch)
+        place = slice(self.position, self.position + batch.size)
+        self.position = (self.position + batch.size) % self.chosen
+        return self.negatives(batch, place)
+
+    def negatives(self, batch: Batch, place: slice) -> Tensor:
+        """The pseudo-negatives of a batch, the whole of which has this place in a pass."""
+        raise NotImplementedError
+
+    def thresholds(self, network: IntrospectiveNetwork) -> tuple[float, float]:
+        """The lowest and the highest batch mean of the critic on the last pass's real images.
+
+        It is asked at the end of the pass. The authors ask after every step, but the critic's
+        offset, which its loss leaves free, moves meanwhile, all the more where the learning rate is
+        higher than theirs, and low thresholds end ascents too early.
+        """
+        with torch.no_grad():
+            means = [
+                batch.mean(network.judge(2 * batch.images - 1).critic) for batch in self.last_pass
+            ]
+        low, high = torch.aminmax(distributed.sum_up(torch.stack(means)))
+        return low.item(), high.item()
+
+    def _images(self, epoch: int) -> int:
+        """How many real images the epoch has: whole batches."""
+        iteration = (epoch - 1) % self.config.epochs
+        share = min(iteration + 1, RAMP) / RAMP
+        batch = self.config.batch_size
+        return max(1, round(share * self.config.iteration_images) // batch) * batch
+
+
+class UnsupervisedIntrospective(Unsupervised):
+    """The critic's own ascents make the pseudo-negatives, in turns with its learning from them.
+
+    They begin at images that are the same throughout a cascade: random ones at first, later the
+    last samples of the one before. A real image's partner is one of all that there are. Images stay
+    as they were made; the authors keep them in 8 bits.
+    """
+
+    cascades = True
+
+    def prepare(self) -> None:
+        super().prepare()
+        initial = initial_of(self.config, self.channels, self.image_size)
+        noise = initial.sample(self.config.start_images, stream(self.config.seed, "noise")).to(
+            self.device
+        )
+        self.starts = noise
+        self.pool = NegativePool(noise[None], self.config.pool_newest)
+
+    def pair(self, generator: torch.Generator) -> None:
+        """Draw a number in the pool for each of the epoch's images."""
+        self.partners = torch.randint(self.pool.per_class, (self.chosen,), generator=generator)
+
+    def negatives(self, batch: Batch, place: slice) -> Tensor:
+        """Those with the numbers that were drawn."""
+        numbers = self.partners[place][batch.part].to(self.device)
+        return self.pool.take(torch.zeros_like(numbers), numbers)
 
     def end_epoch(
         self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
@@ -83,40 +138,6 @@ class Unsupervised(Method):
         """Rebuild the pool and the images that ascents start from."""
         for epoch, images in enumerate(negatives, start=1):
             self._keep(images[0].to(self.device), epoch)
-
-    def partners_of(self, batch: Batch) -> Tensor:
-        """The pseudo-negatives (N, C, H, W) in [-1, 1] that belong to a batch, the next one."""
-        if self.position == 0:
-            self.last_pass = []
-        self.last_pass.append(batch)
-        numbers = self.partners[self.position : self.position + batch.size][batch.part]
-        self.position = (self.position + batch.size) % len(self.partners)
-        return self.negatives(batch, numbers.to(self.device))
-
-    def negatives(self, batch: Batch, numbers: Tensor) -> Tensor:
-        """The pseudo-negatives of a batch, which have these numbers (N,) in the pool."""
-        return self.pool.take(torch.zeros_like(numbers), numbers)
-
-    def thresholds(self, network: IntrospectiveNetwork) -> tuple[float, float]:
-        """The lowest and the highest batch mean of the critic on the last pass's real images.
-
-        It is asked at the end of the pass. The authors ask after every step, but the critic's
-        offset, which its loss leaves free, moves meanwhile, all the more where the learning rate is
-        higher than theirs, and low thresholds end ascents too early.
-        """
-        with torch.no_grad():
-            means = [
-                batch.mean(network.judge(2 * batch.images - 1).critic) for batch in self.last_pass
-            ]
-        low, high = torch.aminmax(distributed.sum_up(torch.stack(means)))
-        return low.item(), high.item()
-
-    def _images(self, epoch: int) -> int:
-        """How many real images the epoch has: whole batches."""
-        iteration = (epoch - 1) % self.config.epochs
-        share = min(iteration + 1, RAMP) / RAMP
-        batch = self.config.batch_size
-        return max(1, round(share * self.config.iteration_images) // batch) * batch
 
     def _leaves_starts(self, epoch: int) -> bool:
         return epoch % self.config.epochs == 0 and epoch < self.config.total_epochs

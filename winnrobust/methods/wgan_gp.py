@@ -11,25 +11,26 @@ import torch
 from torch import Tensor
 
 from winnrobust import distributed
-from winnrobust.methods.method import Batch, EpochEnd
+from winnrobust.config import TrainConfig
+from winnrobust.methods.method import Batch, EpochEnd, Losses
 from winnrobust.methods.side_network import SideNetwork
-from winnrobust.methods.unsupervised_winn import UnsupervisedWinn
+from winnrobust.methods.unsupervised import Unsupervised
+from winnrobust.methods.unsupervised_winn import critic_losses
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.models.dcgan import dcgan_generator
 from winnrobust.randomness import stream
+from winnrobust.synthesis import Goal, above
 
 CRITIC_STEPS = 5
 """Of the critic for each of the generator, as the source has it."""
 
 
-class WganGp(UnsupervisedWinn):
+class WganGp(Unsupervised):
     """WINN's loss of the critic on a generator's samples; the generator raises the critic on them.
 
     The real images of an epoch, their order and number are WINN's, so that both critics take the
     same steps. The generator is a small DCGAN's (`models/dcgan.py`) with the critic's Adam.
     """
-
-    cascades = False
 
     def prepare(self) -> None:
         super().prepare()
@@ -45,8 +46,17 @@ class WganGp(UnsupervisedWinn):
             module.to(self.device), self.config.lr, betas, self.config.adam_eps
         )
 
-    def negatives(self, batch: Batch, numbers: Tensor) -> Tensor:
-        """Fresh samples of the generator, whatever their numbers."""
+    @staticmethod
+    def goal(config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
+        """As WINN's, for ascents after the training: it has none itself."""
+        return above(thresholds)
+
+    def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
+        """The critic's, as WINN's."""
+        return critic_losses(network, batch, self.partners_of(batch), self.config.gp_weight)
+
+    def negatives(self, batch: Batch, place: slice) -> Tensor:
+        """Fresh samples of the generator, in every pass others."""
         with torch.no_grad():
             return self.generator.module(batch.latents(self.config.dcgan_latents), batch.labels)
 
