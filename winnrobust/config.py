@@ -42,7 +42,12 @@ class TrainConfig:
     dataset: str = _setting("mnist", "Data set.")
     arch: str = _setting("vanilla", "Architecture.")
     method: str = _setting("winn", "Training method.")
-    recipe: str = _setting("paper", "Defaults of all other settings (see recipes.py).")
+    recipe: str = _setting(
+        "paper",
+        "Defaults of all other settings, as far as the method uses them: the paper's, or those of a"
+        " fast training of a WINN, which for every other method, too, mean smaller batches and"
+        " averaged weights (see recipes.py).",
+    )
     epochs: int = _setting(
         200,
         "Passes over the training images; without labels, iterations (of a cascade).",
@@ -153,8 +158,15 @@ class TrainConfig:
         at_least=0,
         at_most=1,
     )
-    dcgan_lr: float = _setting(2e-4, "Adam's learning rate of both networks of a DCGAN.", above=0)
-    dcgan_latents: int = _setting(100, "Random inputs of a DCGAN's generator.", at_least=1)
+    dcgan_lr: float = _setting(
+        2e-4,
+        "Adam's learning rate of both networks of dcgan-negatives' DCGAN (wgan-gp's generator has"
+        " --lr).",
+        above=0,
+    )
+    dcgan_latents: int = _setting(
+        100, "Random inputs of the generator of dcgan-negatives and of wgan-gp.", at_least=1
+    )
     unsupervised: bool = _setting(
         False, "Train without labels: a critic and generator alone, in place of a classifier."
     )
