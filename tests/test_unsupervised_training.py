@@ -144,7 +144,6 @@ def test_half_of_the_images_are_flipped(tmp_path, few_digits, monkeypatch):
     [
         ({"cascades": 2}, "--cascades says nothing to training with labels; add --unsupervised"),
         ({"data": "pictures"}, "--data says nothing to training with labels"),
-        ({"alpha": 1.0, "unsupervised": True}, "--alpha says nothing to training without labels"),
         ({"image_size": 32}, "--image-size is for --data and --texture"),
         ({"width": 0.5}, "--width scales cnn64 and wgan-resnet only, not vanilla"),
         (

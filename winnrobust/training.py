@@ -46,14 +46,8 @@ SAMPLES_PER_CLASS = 10
 """Pseudo-negatives of each class in an epoch's picture; without classes there are as many rows."""
 
 
-ONLY_WITHOUT_LABELS = (
-    "cascades", "data", "texture", "start_images", "iteration_images", "iteration_passes",
-)  # fmt: skip
-ONLY_WITH_LABELS = (
-    "alpha", "gp_share", "negatives_share", "synthesis_every", "synthesis_pool_share",
-    "synthesis_tolerance", "synthesis_class_weight", "synthesis_carry_adam", "negatives_weight",
-)  # fmt: skip
-"""Settings that say nothing to the other kind of training."""
+ONLY_WITHOUT_LABELS = ("cascades", "data", "texture")
+"""Settings that training with labels cannot follow."""
 
 EPOCH_LINE = {
     "cross_entropy": "cross-entropy {:.4f}",
@@ -129,15 +123,10 @@ def check_settings(config: TrainConfig) -> None:
     if config.cascades > 1 and config.unsupervised and not method.cascades:
         raise InputError(f"method {config.method} has no cascades; leave out --cascades")
     defaults = {setting.name: setting.default for setting in fields(TrainConfig)}
-    kind, other, what_to_do = (
-        ("with", ONLY_WITHOUT_LABELS, "add --unsupervised")
-        if not config.unsupervised
-        else ("without", ONLY_WITH_LABELS, "leave it out")
-    )
-    for name in other:
+    for name in () if config.unsupervised else ONLY_WITHOUT_LABELS:
         if getattr(config, name) != defaults[name]:
             raise InputError(
-                f"{option_name(name)} says nothing to training {kind} labels; {what_to_do}"
+                f"{option_name(name)} says nothing to training with labels; add --unsupervised"
             )
     if config.image_size != defaults["image_size"] and config.data is config.texture is None:
         raise InputError("--image-size is for --data and --texture; leave it out")

@@ -7,10 +7,10 @@ from click.testing import CliRunner, Result
 
 from winnrobust.cli import main
 
-SMALL = [
-    "train", "--dataset", "mnist5k", "--limit-train", "100", "--epochs", "1",
-    "--negatives-per-class", "2", "--synthesis-max-steps", "2", "--device", "cpu",
-]  # fmt: skip
+TINY = ["train", "--dataset", "mnist5k", "--limit-train", "100", "--epochs", "1", "--device", "cpu"]
+"""What every method takes."""
+SMALL = [*TINY, "--negatives-per-class", "2", "--synthesis-max-steps", "2"]
+"""A WINN."""
 
 
 def winnrobust(*arguments: object) -> Result:
@@ -31,7 +31,7 @@ def assert_one_line(result: Result, *parts: str) -> None:
 def runs(tmp_path_factory) -> Path:
     """A folder with one run of each method; baseline first, so the WINN is the newer."""
     folder = tmp_path_factory.mktemp("cli") / "runs"
-    for method in ("baseline", "winn"):
-        result = winnrobust(*SMALL, "--method", method, "--out", folder / method)
+    for method, command in (("baseline", TINY), ("winn", SMALL)):
+        result = winnrobust(*command, "--method", method, "--out", folder / method)
         assert result.exit_code == 0, result.output
     return folder

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import winnrobust as package
-from tests.cli.conftest import SMALL, assert_one_line, winnrobust
+from tests.cli.conftest import SMALL, TINY, assert_one_line, winnrobust
 from winnrobust.checkpoint import load_model
 from winnrobust.data import load_dataset, to_unit
 from winnrobust.evaluation import harness
@@ -89,7 +89,7 @@ def test_named_checkpoints_may_be_run_folders_or_files(runs, tmp_path):
 def test_the_newest_run_of_each_method_is_taken(runs, tmp_path):
     more = tmp_path / "runs"
     shutil.copytree(runs, more)
-    result = winnrobust(*SMALL, "--method", "baseline", "--seed", 7, "--out", more / "newer")
+    result = winnrobust(*TINY, "--method", "baseline", "--seed", 7, "--out", more / "newer")
     assert result.exit_code == 0, result.output
     attack("--runs", more, "--limit", 10, "--out", tmp_path / "out")
     models = json.loads((tmp_path / "out" / "results.json").read_text())["models"]

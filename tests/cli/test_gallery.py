@@ -11,11 +11,14 @@ from PIL import Image
 
 from tests.cli.conftest import assert_one_line, winnrobust
 
-SMALL = [
-    "--epochs", "1", "--start-images", "4", "--iteration-images", "250", "--iteration-passes", "1",
+TINY = [
+    "--epochs", "1", "--iteration-images", "250", "--iteration-passes", "1",
     "--negatives-per-class", "3", "--synthesis-max-steps", "2", "--device", "cpu",
 ]  # fmt: skip
-DIGITS = ["train", "--unsupervised", "--dataset", "mnist5k", "--limit-train", "100", *SMALL]
+SMALL = [*TINY, "--start-images", "4"]
+PLACE = ["train", "--unsupervised", "--dataset", "mnist5k", "--limit-train", "100"]
+DIGITS = [*PLACE, *SMALL]
+WGAN = [*PLACE, *TINY, "--method", "wgan-gp"]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def generators(tmp_path_factory):
     for name, options in (
         ("single", DIGITS),
         ("cascade", [*DIGITS, "--cascades", "2"]),
-        ("wgan", [*DIGITS, "--method", "wgan-gp"]),
+        ("wgan", WGAN),
         ("texture", ["train", "--unsupervised", "--texture", folder / "my.png", *SMALL,
                      "--arch", "cnn64", "--width", "0.125", "--image-size", "16"]),
     ):  # fmt: skip
@@ -155,7 +158,7 @@ def test_two_textures_of_one_name_keep_their_own_pictures(generators, tmp_path):
 def test_critics_are_compared_only_where_their_trainings_are(runs, generators, tmp_path):
     """Another seed: other starting images, other batches."""
     other, out = tmp_path / "other", tmp_path / "report"
-    result = winnrobust(*DIGITS, "--method", "wgan-gp", "--seed", 1, "--out", other)
+    result = winnrobust(*WGAN, "--seed", 1, "--out", other)
     assert result.exit_code == 0, result.output
     result = winnrobust("gallery", generators / "single", other, "--classifier", runs / "baseline",
                         "--n", 20, "--out", out)  # fmt: skip

@@ -5,19 +5,19 @@ import shutil
 
 import pytest
 
-from tests.cli.conftest import SMALL, winnrobust
+from tests.cli.conftest import SMALL, TINY, winnrobust
 
 
 @pytest.fixture(scope="module")
 def seeds(runs, tmp_path_factory):
     """Two seeds of each method, and a baseline that was trained in another way."""
     folder = tmp_path_factory.mktemp("seeds")
-    for method in ("baseline", "winn"):
+    for method, command in (("baseline", TINY), ("winn", SMALL)):
         shutil.copytree(runs / method, folder / f"{method}-0")
-        typed = [*SMALL, "--method", method, "--seed", 1, "--out", folder / f"{method}-1"]
+        typed = [*command, "--method", method, "--seed", 1, "--out", folder / f"{method}-1"]
         result = winnrobust(*typed)
         assert result.exit_code == 0, result.output
-    result = winnrobust(*SMALL, "--method", "baseline", "--lr", 0.01, "--out", folder / "other")
+    result = winnrobust(*TINY, "--method", "baseline", "--lr", 0.01, "--out", folder / "other")
     assert result.exit_code == 0, result.output
     return folder
 

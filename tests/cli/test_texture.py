@@ -83,6 +83,7 @@ def test_bad_input_ends_in_one_line(place, runs, tmp_path):
         ([*source, "--texture", "grass"], "--source says what to train on; leave out --texture"),
         ([*source, "--dataset", "mnist5k"], "leave out --dataset"),
         ([*source, "--no-unsupervised"], "leave out --no-unsupervised"),
+        ([*source, "--alpha", 1], "does not use --alpha (of training with labels)"),
     ):
         assert_one_line(winnrobust("texture", *arguments, "--out", out), message)
     for taken, message in (("x.jpg", "must end in .png"), ("my.png/y.png", "is no folder")):

@@ -1,10 +1,15 @@
 """`winnrobust train` as a user types it (in process; tests/faults runs real processes)."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 
-from tests.cli.conftest import SMALL, assert_one_line, winnrobust
+from tests.cli.conftest import SMALL, TINY, assert_one_line, winnrobust
+from winnrobust.config import TrainConfig
+from winnrobust.errors import InputError
+from winnrobust.workflows.training import complete_run
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +31,7 @@ def test_a_run_has_everything_the_readme_names(trained):
 
 
 def test_prints_plain_lines_without_a_terminal(tmp_path):
-    result = winnrobust(*SMALL, "--method", "baseline", "--out", tmp_path / "run")
+    result = winnrobust(*TINY, "--method", "baseline", "--out", tmp_path / "run")
     lines = result.output.splitlines()
     assert lines[0].startswith("training baseline vanilla on mnist5k (cpu) in ")
     assert lines[1].startswith("epoch   1/1  loss ")
@@ -74,8 +79,8 @@ def test_resume_of_a_complete_run_trains_on_only_with_more_epochs(tmp_path):
 
 def test_resume_takes_the_newest_run_with_what_was_given(tmp_path):
     runs = tmp_path / "runs"
-    for name, options in (("a", ["--seed", 1]), ("b", ["--method", "baseline"])):
-        result = winnrobust(*SMALL, *options, "--out", runs / name)
+    for name, command in (("a", [*SMALL, "--seed", 1]), ("b", [*TINY, "--method", "baseline"])):
+        result = winnrobust(*command, "--out", runs / name)
         assert result.exit_code == 0, result.output
     (runs / "foreign").mkdir()
     (runs / "foreign" / "config.json").write_text("[]")
@@ -89,7 +94,7 @@ def test_resume_takes_the_newest_run_with_what_was_given(tmp_path):
 
 def test_resume_takes_no_epochs_back(tmp_path):
     out = tmp_path / "run"
-    assert winnrobust(*SMALL, "--epochs", 3, "--method", "baseline", "--out", out).exit_code == 0
+    assert winnrobust(*TINY, "--epochs", 3, "--method", "baseline", "--out", out).exit_code == 0
     manifest = out / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"complete"', '"training"'))
     before = (out / "config.json").read_bytes()
@@ -132,6 +137,66 @@ def test_bad_input_ends_in_one_line(arguments, message, tmp_path):
     result = winnrobust("train", "--dataset", "mnist5k", "--out", tmp_path / "run", *arguments)
     assert_one_line(result, message)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            "--method dcgan-negatives --alpha 7 --gp-share 0.1 --synthesis-lr 9 --trades-beta 3",
+            "method dcgan-negatives does not use --alpha (of winn), --gp-share (of winn),"
+            " --synthesis-lr (of winn, icn, gdl), --trades-beta (of trades); leave that out",
+        ),
+        (
+            "--method baseline --recipe fast --no-synthesis-carry-adam",
+            "method baseline does not use --synthesis-carry-adam (of winn, icn, gdl)",
+        ),
+        ("--method gdl --synthesis-pool-share 0", "--synthesis-pool-share (of winn, icn)"),
+        ("--at-steps 3", "method winn does not use --at-steps (of pgd-at, trades)"),
+        (
+            "--unsupervised --method wgan-gp --dcgan-lr 0.5 --at-epsilon 0.9 --trades-beta 7",
+            "method wgan-gp without labels does not use --dcgan-lr (of training with labels),",
+        ),
+        ("--initial gaussian --noise-dim 3", "--initial gaussian does not use --noise-dim"),
+    ],
+)
+def test_an_option_that_does_nothing_ends_in_one_line(tmp_path, arguments, message):
+    place = ["--dataset", "mnist5k", "--out", tmp_path / "run"]
+    assert_one_line(winnrobust("train", *arguments.split(), *place), message)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_setting_of_the_file_that_does_nothing_ends_in_one_line(tmp_path):
+    settings = tmp_path / "settings.toml"
+    settings.write_text('method = "trades"\nlr = 0.002\ngp-weight = 3\n')
+    result = winnrobust(*TINY, "--config", settings, "--out", tmp_path / "run")
+    assert_one_line(result, "method trades does not use --gp-weight (of winn)")
+
+
+def test_what_a_run_has_may_be_said_again(tmp_path):
+    """Every setting is in its config.json; none has to be true of the options' own method."""
+    out = tmp_path / "run"
+    assert winnrobust(*TINY, "--method", "baseline", "--out", out).exit_code == 0
+    result = winnrobust("train", "--resume", "--out", out, "--at-epsilon", 0.125)
+    assert "is complete" in result.output
+
+
+def test_a_comparison_takes_what_the_method_beside_the_baseline_uses(tmp_path):
+    """What both trainings take is in test_attack.py."""
+    result = winnrobust("compare", "--method", "trades", "--alpha", 3, "--out", tmp_path / "out")
+    assert_one_line(result, "method trades does not use --alpha (of winn)")
+    result = winnrobust("compare", "--method", "baseline", "--alpha", 3, "--out", tmp_path / "out")
+    assert_one_line(result, "method baseline does not use --alpha (of winn)")
+
+
+def test_a_comparison_goes_on_with_a_run_whatever_says_nothing_to_its_method(tmp_path):
+    """A baseline cannot be told of WINN's settings; the comparison's WINN can."""
+    out, cpu = tmp_path / "run", torch.device("cpu")
+    assert winnrobust(*TINY, "--method", "baseline", "--out", out).exit_code == 0
+    config = TrainConfig(**json.loads((out / "config.json").read_text()))
+    complete_run(out, replace(config, alpha=3.0, synthesis_max_steps=2), None, cpu)
+    with pytest.raises(InputError, match=r"was started with --lr 0.001, not 0.5"):
+        complete_run(out, replace(config, lr=0.5), None, cpu)
 
 
 def test_too_little_memory_ends_in_one_line(tmp_path):

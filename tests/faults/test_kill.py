@@ -9,9 +9,9 @@ import time
 import pytest
 
 EPOCHS = 3
+TINY = ["train", "--dataset", "mnist5k", "--limit-train", "300", "--device", "cpu"]
 TRAIN = [
-    "train", "--dataset", "mnist5k", "--limit-train", "300", "--epochs", str(EPOCHS),
-    "--negatives-per-class", "3", "--synthesis-max-steps", "3", "--device", "cpu",
+    *TINY, "--epochs", str(EPOCHS), "--negatives-per-class", "3", "--synthesis-max-steps", "3",
 ]  # fmt: skip
 WRITES_PER_EPOCH = 5  # negatives, picture, model (if best), metrics, state
 
@@ -96,9 +96,10 @@ def test_killed_before_the_run_is_there_leaves_the_place_free(tmp_path, write):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     runs = tmp_path_factory.mktemp("trained")
-    for method in ("baseline", "winn"):
+    for method, command in (("baseline", TINY), ("winn", TRAIN)):
         name = f"mnist5k-vanilla-{method}-seed0"
-        result = finish(winnrobust(*TRAIN, "--epochs", 1, "--method", method, "--out", runs / name))
+        typed = [*command, "--epochs", 1, "--method", method, "--out", runs / name]
+        result = finish(winnrobust(*typed))
         assert result.returncode == 0, result.stderr
     return runs
 

@@ -21,6 +21,7 @@ from winnrobust.cli.options import (
 )
 from winnrobust.config import make_config
 from winnrobust.devices import resolve_device
+from winnrobust.methods.settings import check_given
 from winnrobust.progress import say
 from winnrobust.reporting import terminal_tables
 
@@ -52,6 +53,8 @@ def compare(
 ) -> None:
     """Train the baseline and --method with the same settings, attack both, and write a report.
 
+    Settings that --method alone uses are its own; one that it does not use is refused.
+
     Runs are kept as DATASET-ARCH-METHOD-seedN under --runs; one that is there is resumed, or used
     as it is when complete. So a comparison that was stopped goes on when called again.
 
@@ -60,6 +63,7 @@ def compare(
     """
     given = given_settings(config_file, settings)
     config = make_config(given, str(config_file or "options"))
+    check_given(given, config)  # the baseline has no settings of its own
     out = out or Path("reports") / f"{workflows.stamp()}-{config.dataset}-{config.arch}"
     page = workflows.compare(
         config,

@@ -18,6 +18,7 @@ from winnrobust.cli.options import (
 from winnrobust.config import make_config
 from winnrobust.devices import resolve_device
 from winnrobust.errors import InputError
+from winnrobust.methods.settings import check_given
 from winnrobust.progress import say
 from winnrobust.recipes import UNSUPERVISED
 
@@ -75,7 +76,9 @@ def texture(
         if given.get("unsupervised") is False:
             raise InputError("textures are learned without labels; leave out --no-unsupervised")
         given = with_place({"arch": "cnn64"} | given | {"unsupervised": True, "texture": source})
-        run = workflows.texture_run(runs, make_config(given, str(config_file or "options")), where)
+        config = make_config(given, str(config_file or "options"))
+        check_given(given, config)
+        run = workflows.texture_run(runs, config, where)
     elif given:
         raise InputError("RUN has its own settings; they are for training, with --source")
     made = workflows.texture(run, size, out, where, seed=draw)

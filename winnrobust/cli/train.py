@@ -17,6 +17,7 @@ from winnrobust.cli.options import (
 )
 from winnrobust.config import make_config
 from winnrobust.devices import resolve_device
+from winnrobust.methods.settings import check_given
 from winnrobust.recipes import UNSUPERVISED
 
 
@@ -53,7 +54,7 @@ def train(
     with pseudo-negatives of a generative model trained beside it (Tu 2007; Radford et al. 2016);
     pgd-at, by cross-entropy on PGD examples of the images (Madry et al. 2018); trades, by
     cross-entropy plus the divergence between images and adversarial examples (Zhang et al. 2019).
-    Validation images are not attacked.
+    Validation images are not attacked. An option that the method does not use is refused.
 
     With --unsupervised: winn, a critic that generates; inn, its predecessor with the sigmoid
     cross-entropy; wgan-gp, the same critic trained against a generator network. An epoch is an
@@ -72,6 +73,8 @@ def train(
     given = given_settings(config_file, settings)
     given = with_place(given)
     config = make_config(given, str(config_file or "options"))
+    if not resume:
+        check_given(given, config)
     where = resolve_device(device)
     if resume:
         run = out or workflows.newest_run_like(runs, given)

@@ -17,6 +17,7 @@ from winnrobust.data import ImageSplit
 from winnrobust.errors import InputError
 from winnrobust.files import check_free, file_sha256, read_json, replacing, write_json, write_text
 from winnrobust.methods import method_of
+from winnrobust.methods.settings import OF_A_METHOD, WITHOUT_LABELS
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.progress import counted, say
 from winnrobust.quality import Quality, check_samples, judge_samples
@@ -421,7 +422,7 @@ def _critics(drawn: Sequence[Generator], folder: Path) -> list[Section]:
 
 def _comparable(generator: Generator) -> dict[str, Any]:
     """The settings that two critics must share, if only their opponents are to differ."""
-    own = ("method", "dcgan_lr", "dcgan_latents", "keep_every")
+    own = OF_A_METHOD - (WITHOUT_LABELS["winn"] & WITHOUT_LABELS[WGAN]) | {"method", "keep_every"}
     settings = asdict(generator.sampler.config)
     return {name: value for name, value in settings.items() if name not in own}
 

@@ -11,6 +11,7 @@ from winnrobust.config import TrainConfig, option_name
 from winnrobust.data import Dataset
 from winnrobust.errors import InputError
 from winnrobust.files import read_json
+from winnrobust.methods.settings import unused_by
 from winnrobust.progress import say
 from winnrobust.reporting import load_run, training_figure
 from winnrobust.run_folder import RunFolder
@@ -31,9 +32,15 @@ def train_run(
 def complete_run(
     path: Path, config: TrainConfig, data_root: Path | None, device: torch.device
 ) -> None:
-    """Train a run to its end: from its start, from where it was stopped, or not at all."""
+    """Train a run to its end: from its start, from where it was stopped, or not at all.
+
+    Raises:
+        InputError: as training; or the run was started with other settings that its method uses.
+    """
     if distributed.from_first(path.exists()):
-        resume_run(path, asdict(config), data_root, device)
+        idle = unused_by(config)
+        asked = {name: value for name, value in asdict(config).items() if name not in idle}
+        resume_run(path, asked, data_root, device)
     else:
         train_run(path, config, data_root, device)
 
