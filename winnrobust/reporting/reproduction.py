@@ -75,6 +75,7 @@ def figures_of(target: Target, budget: str, reproduced: Sequence[Reproduced]) ->
     for found in reproduced:
         group, results = found.group, found.results
         dataset = group.dataset if results is None else results.dataset
+        compared = pd.DataFrame() if results is None else _compared(results)
         for epsilon in group.epsilons if target.attacked else (0.0,):
             for method in group.methods:
                 given = sum(name == method for name, _ in found.given)
@@ -85,7 +86,7 @@ def figures_of(target: Target, budget: str, reproduced: Sequence[Reproduced]) ->
                         rows.append((*key, *[math.nan] * 4, 0, 0, *about, NO_DATA))
                     else:
                         ours = _ours(group, results, method, epsilon, quantity)
-                        order = _order(group, results, method, epsilon, quantity)
+                        order = _order(group, results, compared, method, epsilon, quantity)
                         rows.append((*key, *ours, *about, order))
     return pd.DataFrame(rows, columns=list(FIGURE_COLUMNS))
 
@@ -234,9 +235,22 @@ def _counts(
     return row.source_errors - row.both_errors, row.source_errors
 
 
-def _order(group: Group, results: Results, method: str, epsilon: float, quantity: str) -> str:
+def _compared(results: Results) -> pd.DataFrame:
+    """Every two methods' errors, over their seeds however those were trained."""
+    methods = {model["name"]: model["method"] for model in results.models}
+    return differences(results.errors, results.paired, methods)
+
+
+def _order(
+    group: Group,
+    results: Results,
+    compared: pd.DataFrame,
+    method: str,
+    epsilon: float,
+    quantity: str,
+) -> str:
     if quantity in (TEST_ERROR, ADVERSARIAL_ERROR):
-        return _order_of_errors(group, results, method, epsilon, quantity)
+        return _order_of_errors(group, compared, method, epsilon, quantity)
     return _order_of_corrections(group, results, method, epsilon)
 
 
@@ -259,14 +273,13 @@ def _order_of_corrections(group: Group, results: Results, method: str, epsilon: 
 
 
 def _order_of_errors(
-    group: Group, results: Results, method: str, epsilon: float, quantity: str
+    group: Group, compared: pd.DataFrame, method: str, epsilon: float, quantity: str
 ) -> str:
     """Compare a method with each other one; say it once where all agree."""
     case = ("fgsm", epsilon) if epsilon else (NO_ATTACK, 0.0)
-    methods = {model["name"]: model["method"] for model in results.models}
     tested = {
         (row.first, row.second): row
-        for row in differences(results.errors, results.paired, methods).itertuples()
+        for row in compared.itertuples()
         if (row.attack, row.epsilon) == case
     }
     said: dict[str, list[str]] = {}
