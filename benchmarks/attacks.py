@@ -21,15 +21,15 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from winnrobust import provenance
 from winnrobust.attacks import Attack, Budget, Target, find, logits
 from winnrobust.attacks.geometry import GEOMETRIES
 from winnrobust.attacks.libraries import CW_STEP
 from winnrobust.attacks.pgd import RELATIVE_STEP
-from winnrobust.checkpoint import load_model
-from winnrobust.data import load_dataset, to_unit
+from winnrobust.data.datasets import load_dataset, to_unit
 from winnrobust.evaluation.metrics import mcnemar
-from winnrobust.files import write_json, write_text
+from winnrobust.models.checkpoint import load_model
+from winnrobust.runtime import provenance
+from winnrobust.runtime.files import write_json, write_text
 
 LIBRARIES = ("foolbox", "torchattacks", "art", "adv_lib", "pyautoattack")
 NOISE = 0.05

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from winnrobust.errors import InputError
+from winnrobust.runtime.errors import InputError
 
 
 class Command(click.Command):

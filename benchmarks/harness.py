@@ -26,11 +26,11 @@ from tqdm import tqdm
 
 from benchmarks.command import Command
 from benchmarks.plain import EPSILON, Contestant, Logits, batched, in_batches, plain_fgsm
-from winnrobust.allocator import keep_freed_memory
 from winnrobust.attacks.pgd import RELATIVE_STEP, STEPS
-from winnrobust.checkpoint import load_model
-from winnrobust.data import load_dataset, to_unit
+from winnrobust.data.datasets import load_dataset, to_unit
 from winnrobust.evaluation import run
+from winnrobust.models.checkpoint import load_model
+from winnrobust.runtime.allocator import keep_freed_memory
 
 
 def winnrobust_attack(name: str) -> Contestant:

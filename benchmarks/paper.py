@@ -24,12 +24,9 @@ from tqdm import tqdm
 from benchmarks.command import Command
 from benchmarks.plain import Logits, batched, plain_fgsm
 from benchmarks.time_to_robustness import Known, attacked_file
-from winnrobust import provenance, zoo
-from winnrobust.allocator import keep_freed_memory
-from winnrobust.checkpoint import load_model
-from winnrobust.data import ImageSplit, load_dataset, to_unit
-from winnrobust.errors import InputError
-from winnrobust.files import write_json, write_text
+from winnrobust import zoo
+from winnrobust.data.datasets import ImageSplit, load_dataset, to_unit
+from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting.figures import save_figure, training_curves
 from winnrobust.reporting.paper import paper_row
 from winnrobust.reporting.reproduction import (
@@ -41,10 +38,14 @@ from winnrobust.reporting.reproduction import (
     TEST_ERROR,
     reproduction_tables,
 )
+from winnrobust.reporting.reproductions import MNIST_EPSILONS, TARGETS
 from winnrobust.reporting.runs import RunRecord, load_run
 from winnrobust.reporting.table import percent, to_markdown
-from winnrobust.reproductions import MNIST_EPSILONS, TARGETS
-from winnrobust.run_folder import RunFolder
+from winnrobust.runtime import provenance
+from winnrobust.runtime.allocator import keep_freed_memory
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import write_json, write_text
+from winnrobust.training.run_folder import RunFolder
 
 GOALS = {
     ("baseline", TEST_ERROR): 0.007,

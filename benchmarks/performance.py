@@ -16,12 +16,12 @@ import pandas as pd
 
 from benchmarks import harness, time_to_robustness, training
 from benchmarks.command import Command
-from winnrobust import provenance
-from winnrobust.allocator import keep_freed_memory
-from winnrobust.data import load_dataset
-from winnrobust.files import write_json, write_text
+from winnrobust.data.datasets import load_dataset
 from winnrobust.reporting.figures import save_figure
 from winnrobust.reporting.runs import load_run
+from winnrobust.runtime import provenance
+from winnrobust.runtime.allocator import keep_freed_memory
+from winnrobust.runtime.files import write_json, write_text
 
 CURVES = "time-to-robustness.png"
 

@@ -23,16 +23,16 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from benchmarks.command import Command
-from winnrobust.allocator import keep_freed_memory
-from winnrobust.checkpoint import load_model
-from winnrobust.data import Dataset, ImageSplit, load_dataset, to_unit
-from winnrobust.errors import InputError
+from winnrobust.data.datasets import Dataset, ImageSplit, load_dataset, to_unit
 from winnrobust.evaluation import Evaluation
 from winnrobust.evaluation import run as evaluate
-from winnrobust.files import file_sha256, read_json, write_json
+from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting.figures import COLOURS, save_figure
 from winnrobust.reporting.runs import load_run
-from winnrobust.run_folder import RunFolder
+from winnrobust.runtime.allocator import keep_freed_memory
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import file_sha256, read_json, write_json
+from winnrobust.training.run_folder import RunFolder
 
 EPSILON = 0.125
 SHARE = 0.25

@@ -27,15 +27,15 @@ from torch.utils.flop_counter import flop_registry
 from tqdm import tqdm
 
 from benchmarks.command import Command
-from winnrobust.allocator import keep_freed_memory
-from winnrobust.averaging import WeightAverage
-from winnrobust.config import TrainConfig, make_config
-from winnrobust.data import load_dataset, to_unit
-from winnrobust.methods import Batch
-from winnrobust.methods.winn import Winn
+from winnrobust.data.datasets import load_dataset, to_unit
 from winnrobust.models import ARCHITECTURES, IntrospectiveNetwork, build
-from winnrobust.randomness import stream
+from winnrobust.runtime.allocator import keep_freed_memory
+from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis import synthesise
+from winnrobust.training.averaging import WeightAverage
+from winnrobust.training.config import TrainConfig, make_config
+from winnrobust.training.methods import Batch
+from winnrobust.training.methods.winn import Winn
 
 CPU = torch.device("cpu")
 TRAIN_IMAGES = 45_000

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from winnrobust.data import Dataset, ImageSplit, load_dataset, to_unit
+from winnrobust.data.datasets import Dataset, ImageSplit, load_dataset, to_unit
 from winnrobust.models import build
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, and of those that it starts

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from winnrobust.attacks import ATTACKS, check_adversarials
-from winnrobust.errors import InputError
+from winnrobust.runtime.errors import InputError
 
 IMAGES = torch.full((2, 1, 2, 2), 0.5)
 

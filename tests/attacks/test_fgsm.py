@@ -6,8 +6,8 @@ from torch import nn
 
 from winnrobust.attacks import ATTACKS, Target, logits_of
 from winnrobust.attacks.fgsm import fgsm
-from winnrobust.errors import InputError
 from winnrobust.models import ClassifierOutput
+from winnrobust.runtime.errors import InputError
 
 
 class Linear(nn.Module):

@@ -5,7 +5,7 @@ import torch
 
 from tests.attacks.models import Answers, Linear, image
 from winnrobust.attacks import ATTACKS, Budget, Target, logits
-from winnrobust.errors import InputError
+from winnrobust.runtime.errors import InputError
 
 LABEL = torch.tensor([0])
 # Label 0 leads class 1 by 0.5; the slopes are 3, -4, 0, 0: 0.1 away in L2, 0.5 / 7 in L-infinity.

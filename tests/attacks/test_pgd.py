@@ -7,7 +7,7 @@ from torch import nn
 from winnrobust.attacks import ATTACKS, Budget, Target, logits_of, loss_gradient
 from winnrobust.attacks.fgsm import fgsm
 from winnrobust.attacks.pgd import RELATIVE_STEP, STEPS, pgd
-from winnrobust.errors import InputError
+from winnrobust.runtime.errors import InputError
 
 LABEL = torch.tensor([0])
 

@@ -5,7 +5,7 @@ import torch
 
 from tests.attacks.models import Linear, image
 from winnrobust.attacks import ATTACKS, Target, find
-from winnrobust.errors import InputError
+from winnrobust.runtime.errors import InputError
 
 # Label 0 falls when the first pixel grows, or the second.
 FIRST = [[0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]

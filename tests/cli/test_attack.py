@@ -10,9 +10,9 @@ import torch
 
 import winnrobust as package
 from tests.cli.conftest import SMALL, TINY, assert_one_line, winnrobust
-from winnrobust.checkpoint import load_model
-from winnrobust.data import load_dataset, to_unit
+from winnrobust.data.datasets import load_dataset, to_unit
 from winnrobust.evaluation import harness
+from winnrobust.models.checkpoint import load_model
 
 COLUMNS = (
     "attack,norm,epsilon,source,target,n,clean_errors_source,clean_errors_target,source_errors,"
@@ -229,7 +229,7 @@ def test_models_of_different_data_need_a_word(runs, tmp_path, digits):
     network, info = load_model(runs / "winn" / "model.safetensors")
     from dataclasses import replace
 
-    from winnrobust.checkpoint import save_model
+    from winnrobust.models.checkpoint import save_model
 
     other = tmp_path / "mnist.safetensors"
     save_model(other, network, replace(info, dataset="mnist", method="baseline"))

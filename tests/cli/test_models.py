@@ -14,10 +14,10 @@ from click.testing import CliRunner
 
 from tests.cli.conftest import assert_one_line, winnrobust
 from winnrobust import zoo
-from winnrobust.checkpoint import load_model
-from winnrobust.errors import InputError
+from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting import load_run
-from winnrobust.training import count_errors
+from winnrobust.runtime.errors import InputError
+from winnrobust.training.loop import count_errors
 from winnrobust.zoo.__main__ import main
 from winnrobust.zoo.adding import add
 

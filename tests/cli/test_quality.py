@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import assert_one_line, winnrobust
-from winnrobust.data import load_dataset
+from winnrobust.data.datasets import load_dataset
 
 
 @pytest.fixture(scope="module")

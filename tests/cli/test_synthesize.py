@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import assert_one_line, winnrobust
-from winnrobust.checkpoint import load_model, save_model
-from winnrobust.user_data import load_user_data
+from winnrobust.data.folders import load_user_data
+from winnrobust.models.checkpoint import load_model, save_model
 
 
 def test_a_picture_with_a_table_beside_it(runs, tmp_path):

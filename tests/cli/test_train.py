@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.cli.conftest import SMALL, TINY, assert_one_line, winnrobust
-from winnrobust.config import TrainConfig
-from winnrobust.errors import InputError
+from winnrobust.runtime.errors import InputError
+from winnrobust.training.config import TrainConfig
 from winnrobust.workflows.training import complete_run
 
 
@@ -53,7 +53,7 @@ def test_settings_come_from_defaults_then_file_then_options(tmp_path):
 def test_every_setting_has_an_option(tmp_path):
     from dataclasses import fields
 
-    from winnrobust.config import TrainConfig, option_name
+    from winnrobust.training.config import TrainConfig, option_name
 
     help_text = winnrobust("train", "--help").output
     for setting in fields(TrainConfig):

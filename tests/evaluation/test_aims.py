@@ -6,10 +6,10 @@ from torch import nn
 
 from tests.evaluation.tiny import UP, attack_called
 from winnrobust.attacks import ATTACKS, Target
-from winnrobust.errors import InputError
 from winnrobust.evaluation import run
 from winnrobust.evaluation.aims import AIMS, least_likely_aims, random_aims
 from winnrobust.evaluation.metrics import AIM_COLUMNS
+from winnrobust.runtime.errors import InputError
 
 
 def target_of(images, labels, **more) -> Target:

@@ -7,9 +7,9 @@ import pytest
 
 from tests.evaluation.tiny import IMAGES, LABELS, MODELS, NEAREST, UP, described
 from winnrobust.attacks import ATTACKS, NO_GRADIENTS, AttackResult, Budget
-from winnrobust.errors import InputError
 from winnrobust.evaluation import run
 from winnrobust.evaluation.metrics import COST_COLUMNS
+from winnrobust.runtime.errors import InputError
 
 INF = math.inf
 

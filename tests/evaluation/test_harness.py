@@ -12,9 +12,9 @@ import winnrobust.evaluation
 from tests.evaluation.problems import problems
 from tests.evaluation.tiny import IMAGES, LABELS, MODELS, NEAREST, Threshold
 from winnrobust.attacks import ATTACKS
-from winnrobust.errors import InputError
 from winnrobust.evaluation import evaluate, run
 from winnrobust.evaluation.batch_size import fastest_batch_size
+from winnrobust.runtime.errors import InputError
 
 
 def rows(table: pd.DataFrame) -> dict[tuple[float, str, str], pd.Series]:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from winnrobust.errors import InputError
 from winnrobust.evaluation import evaluate, run
+from winnrobust.runtime.errors import InputError
 
 IMAGES = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2])

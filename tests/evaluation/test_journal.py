@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.evaluation.tiny import IMAGES, LABELS, MODELS, NEAREST
 from winnrobust.attacks import ATTACKS
-from winnrobust.errors import InputError
 from winnrobust.evaluation import journal, run
+from winnrobust.runtime.errors import InputError
 
 SETTINGS = {"attacks": ["fgsm", "pgd", "nearest"], "epsilons": [0.1, 0.2], "epsilons_l2": [0.2]}
 TABLES = ("table", "gradients", "clean", "worst", "paired", "aimed")

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from winnrobust.attacks import loss_gradient
-from winnrobust.errors import InputError
 from winnrobust.evaluation import evaluate
 from winnrobust.evaluation.pixel_gradient import matrix_products
 from winnrobust.evaluation.speed import sped_up
+from winnrobust.runtime.errors import InputError
 
 IMAGES = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(6) % 4

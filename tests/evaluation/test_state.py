@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from winnrobust.errors import InputError
 from winnrobust.evaluation import run
 from winnrobust.evaluation.state import frozen
+from winnrobust.runtime.errors import InputError
 
 
 class Net(nn.Module):

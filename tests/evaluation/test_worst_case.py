@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from tests.evaluation.problems import problems
 from tests.evaluation.tiny import DOWN, DOWN_L2, IMAGES, LABELS, MODELS, UP, attack_called
 from winnrobust.attacks import ATTACKS
-from winnrobust.errors import InputError
 from winnrobust.evaluation import run
 from winnrobust.evaluation.metrics import NO_ATTACK, PAIRED_COLUMNS, WORST_CASE, WORST_COLUMNS
+from winnrobust.runtime.errors import InputError
 
 
 @pytest.fixture(autouse=True)

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from winnrobust.methods.losses import gradient_penalty
 from winnrobust.models import ARCHITECTURES, SCALABLE, blank, build
 from winnrobust.models.densenet import DenseLayer
-from winnrobust.randomness import stream
+from winnrobust.runtime.randomness import stream
+from winnrobust.training.methods.losses import gradient_penalty
 
 
 def network(arch: str, channels: int = 1, size: int = 28, seed: int = 0):

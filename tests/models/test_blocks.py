@@ -9,7 +9,7 @@ from winnrobust.models import blank
 from winnrobust.models.densenet import DenseLayer
 from winnrobust.models.layers import layer_norm
 from winnrobust.models.resnet import ResidualBlock
-from winnrobust.randomness import stream
+from winnrobust.runtime.randomness import stream
 
 
 def randomised(module: nn.Module) -> nn.Module:

@@ -7,7 +7,7 @@ import torch
 torch_fidelity = pytest.importorskip("torch_fidelity")
 registry = pytest.importorskip("torch_fidelity.registry")
 
-from winnrobust.quality import classifier_score, frechet_distance, inception_scores  # noqa: E402
+from winnrobust.generation.quality import classifier_score, frechet_distance, inception_scores  # noqa: E402
 
 
 class Small(torch_fidelity.feature_extractor_base.FeatureExtractorBase):

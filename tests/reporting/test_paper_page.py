@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from benchmarks.paper import goals, readings, selections, table_of
-from winnrobust.errors import InputError
 from winnrobust.reporting.reproduction import FIGURE_COLUMNS
+from winnrobust.runtime.errors import InputError
 
 CORRECTIONS = (
     "correction by it of the baseline's errors",

@@ -16,7 +16,6 @@ from tests.reporting.conftest import (
     make_results,
     make_run,
 )
-from winnrobust.errors import InputError
 from winnrobust.reporting import (
     FORMATS,
     load_results,
@@ -28,6 +27,7 @@ from winnrobust.reporting import (
 from winnrobust.reporting.figures import training_curves
 from winnrobust.reporting.report import read_report
 from winnrobust.reporting.schema import check
+from winnrobust.runtime.errors import InputError
 
 REPORTS = Path(__file__).parents[2] / "reports"
 

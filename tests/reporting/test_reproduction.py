@@ -12,7 +12,6 @@ from tests.reporting.conftest import (
     make_evaluation,
     make_results,
 )
-from winnrobust.evaluation.intervals import rate
 from winnrobust.reporting import load_results
 from winnrobust.reporting.reproduction import (
     FIGURE_COLUMNS,
@@ -20,8 +19,9 @@ from winnrobust.reporting.reproduction import (
     figures_of,
     reproduction_tables,
 )
+from winnrobust.reporting.reproductions import BUDGETS, TARGETS, Group, Target
 from winnrobust.reporting.runs import RunRecord
-from winnrobust.reproductions import BUDGETS, TARGETS, Group, Target
+from winnrobust.runtime.intervals import rate
 
 EPSILONS = (0.125, 0.0625)
 VANILLA = Group("mnist", "vanilla", ("baseline", "winn"), "mnist", EPSILONS)

@@ -19,10 +19,10 @@ from tests.reporting.conftest import (
     make_evaluation,
     make_results,
 )
-from winnrobust.errors import InputError
 from winnrobust.evaluation.metrics import NO_ATTACK, aim_table
 from winnrobust.reporting import load_results
 from winnrobust.reporting.stored import paired_of
+from winnrobust.runtime.errors import InputError
 
 REPORTS = Path(__file__).parents[2] / "reports"
 

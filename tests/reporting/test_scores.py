@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from winnrobust.quality import Quality
+from winnrobust.generation.quality import Quality
 from winnrobust.reporting.scores import (
     INN_CASCADES,
     INN_SINGLE,

@@ -2,10 +2,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from winnrobust.config import TrainConfig
-from winnrobust.methods import INITIAL, initial_of
-from winnrobust.randomness import stream
+from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis import GaussianImages, ProjectedNetwork, RandomNetwork
+from winnrobust.training.config import TrainConfig
+from winnrobust.training.methods import INITIAL, initial_of
 
 
 def make_initial(size: int = 28, channels: int = 1) -> ProjectedNetwork:

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnrobust.randomness import stream
+from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis import NegativePool
 
 

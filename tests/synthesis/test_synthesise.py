@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from winnrobust.models import build
-from winnrobust.randomness import stream
+from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis import Ascent, above, dropout, langevin, near, synthesise
 
 ASCENT = Ascent(lr=0.02, beta1=0.9, beta2=0.9, max_steps=25)

@@ -31,7 +31,7 @@ from winnrobust.attacks.rfgsm import RFGSM
 from winnrobust.attacks.square import SQUARE
 from winnrobust.attacks.target import Target
 from winnrobust.attacks.transfer import PREFIX, transfer_from
-from winnrobust.errors import InputError
+from winnrobust.runtime.errors import InputError
 
 ATTACKS: dict[str, Attack] = {
     attack.name: attack

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from winnrobust.attacks.attack import Attack
 from winnrobust.attacks.geometry import GEOMETRIES
-from winnrobust.errors import InputError
+from winnrobust.runtime.errors import InputError
 
 ROUNDING = 1e-6
 """How far float32 may carry a pixel over a bound."""

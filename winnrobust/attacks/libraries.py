@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from winnrobust import randomness
 from winnrobust.attacks.attack import DEFAULT_BUDGET, Attack, AttackResult, Budget, Norm
 from winnrobust.attacks.geometry import GEOMETRIES, Geometry
 from winnrobust.attacks.nearest import Nearest
 from winnrobust.attacks.passes import NO_GRADIENTS, gradient_statistics, logits_of
 from winnrobust.attacks.target import Target
+from winnrobust.runtime import randomness
 
 DEEPFOOL_STEPS = 50
 CW_SEARCHES = 9

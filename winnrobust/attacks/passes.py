@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from winnrobust.errors import InputError
+from winnrobust.runtime.errors import InputError
 
 TINY = 1e-10
 """A gradient whose largest entry is at most this is drowned by float32 rounding."""

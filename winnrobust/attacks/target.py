@@ -8,7 +8,6 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from winnrobust import randomness
 from winnrobust.attacks.passes import (
     LossGradient,
     cross_entropy,
@@ -16,6 +15,7 @@ from winnrobust.attacks.passes import (
     logits,
     loss_gradient,
 )
+from winnrobust.runtime import randomness
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 """From the logits (n, K) of the images with the numbers (n,) to what an attack raises, (n,)."""

@@ -11,8 +11,8 @@ from torch import Tensor
 from winnrobust.attacks.attack import DEFAULT_BUDGET, Attack, AttackResult, Budget
 from winnrobust.attacks.mifgsm import MIFGSM, mifgsm
 from winnrobust.attacks.target import Target
-from winnrobust.devices import device_of
-from winnrobust.errors import InputError
+from winnrobust.runtime.devices import device_of
+from winnrobust.runtime.errors import InputError
 
 PREFIX = "transfer:"
 

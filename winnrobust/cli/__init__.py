@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from winnrobust.allocator import keep_freed_memory
-from winnrobust.errors import InputError
+from winnrobust.runtime.allocator import keep_freed_memory
+from winnrobust.runtime.errors import InputError
 
 COMMANDS = {
     "quickstart": "Train, attack and compare on the embedded digits, in minutes.",
@@ -87,7 +87,7 @@ def _job() -> AbstractContextManager[None]:
     """Join the processes of a job where torchrun started this one, without importing torch else."""
     if "RANK" not in os.environ:
         return nullcontext()
-    return importlib.import_module("winnrobust.distributed").job()
+    return importlib.import_module("winnrobust.runtime.distributed").job()
 
 
 def _one_line(message: str, ctx: click.Context | None = None) -> OneLineError:

@@ -20,10 +20,10 @@ from winnrobust.cli.options import (
     names_in,
     runs_option,
 )
-from winnrobust.devices import resolve_device
 from winnrobust.evaluation.aims import AIMS
-from winnrobust.progress import say
 from winnrobust.reporting import terminal_tables
+from winnrobust.runtime.devices import resolve_device
+from winnrobust.runtime.progress import say
 
 
 @click.command()

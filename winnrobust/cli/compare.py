@@ -19,11 +19,11 @@ from winnrobust.cli.options import (
     names_in,
     runs_option,
 )
-from winnrobust.config import make_config
-from winnrobust.devices import resolve_device
-from winnrobust.methods.settings import check_given
-from winnrobust.progress import say
 from winnrobust.reporting import terminal_tables
+from winnrobust.runtime.devices import resolve_device
+from winnrobust.runtime.progress import say
+from winnrobust.training.config import make_config
+from winnrobust.training.methods.settings import check_given
 
 
 @click.command()

@@ -6,10 +6,10 @@ import click
 
 from winnrobust import workflows
 from winnrobust.cli.options import EpsilonList, data_root_option, device_option, names_in
-from winnrobust.devices import resolve_device
-from winnrobust.errors import InputError
-from winnrobust.evaluation.detection import STEPS
-from winnrobust.progress import say
+from winnrobust.generation.detection import STEPS
+from winnrobust.runtime.devices import resolve_device
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.progress import say
 
 
 @click.command()

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import click
 
-from winnrobust.errors import InputError
-from winnrobust.foreign import Preprocessing
+from winnrobust.external import Preprocessing
+from winnrobust.runtime.errors import InputError
 from winnrobust.workflows import ForeignModel
 
 NAME = re.compile(r"[\w.+-]+(@(0|[1-9]\d*))?")

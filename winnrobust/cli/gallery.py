@@ -6,8 +6,8 @@ import click
 
 from winnrobust import workflows
 from winnrobust.cli.options import Size, data_root_option, device_option
-from winnrobust.devices import resolve_device
-from winnrobust.progress import say
+from winnrobust.runtime.devices import resolve_device
+from winnrobust.runtime.progress import say
 
 
 @click.command()

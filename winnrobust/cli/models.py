@@ -6,8 +6,8 @@ import click
 from tabulate import tabulate
 
 from winnrobust import zoo
-from winnrobust.evaluation.intervals import rate
 from winnrobust.reporting.table import share_with_interval
+from winnrobust.runtime.intervals import rate
 
 COLUMNS = (
     "model",

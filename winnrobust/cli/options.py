@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
-from winnrobust.config import TrainConfig, option_name, read_toml
-from winnrobust.data import DATASETS
-from winnrobust.errors import InputError
-from winnrobust.methods import INITIAL, METHODS, UNSUPERVISED
+from winnrobust.data.datasets import DATASETS
+from winnrobust.generation.textures import EMBEDDED
 from winnrobust.models import ARCHITECTURES
-from winnrobust.recipes import RECIPES
-from winnrobust.textures import EMBEDDED
+from winnrobust.runtime.errors import InputError
+from winnrobust.training.config import TrainConfig, option_name, read_toml
+from winnrobust.training.methods import INITIAL, METHODS, UNSUPERVISED
+from winnrobust.training.recipes import RECIPES
 
 CHOICES = {
     "dataset": list(DATASETS),

@@ -7,10 +7,10 @@ import click
 
 from winnrobust import workflows
 from winnrobust.cli.options import device_option
-from winnrobust.config import TrainConfig
-from winnrobust.devices import resolve_device
-from winnrobust.progress import say
 from winnrobust.reporting import terminal_tables
+from winnrobust.runtime.devices import resolve_device
+from winnrobust.runtime.progress import say
+from winnrobust.training.config import TrainConfig
 
 QUICK = TrainConfig(
     dataset="mnist5k",

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from winnrobust.errors import InputError
-from winnrobust.files import new_folder
-from winnrobust.progress import say
 from winnrobust.reporting import FORMATS, write_report
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import new_folder
+from winnrobust.runtime.progress import say
 from winnrobust.workflows import stamp
 
 

@@ -7,11 +7,11 @@ import click
 
 from winnrobust import workflows
 from winnrobust.cli.options import data_root_option, device_option
-from winnrobust.config import LARGEST
-from winnrobust.devices import resolve_device
-from winnrobust.progress import say
+from winnrobust.reporting.reproductions import BUDGETS, TARGETS
 from winnrobust.reporting.table import to_text
-from winnrobust.reproductions import BUDGETS, TARGETS
+from winnrobust.runtime.devices import resolve_device
+from winnrobust.runtime.progress import say
+from winnrobust.training.config import LARGEST
 
 
 class Seeds(click.ParamType):

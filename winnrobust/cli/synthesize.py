@@ -6,10 +6,10 @@ import click
 
 from winnrobust import workflows
 from winnrobust.cli.options import CHOICES, Range, device_option
-from winnrobust.devices import resolve_device
-from winnrobust.errors import InputError
-from winnrobust.progress import say
-from winnrobust.sampling import NOISE, Noise
+from winnrobust.generation.sampling import NOISE, Noise
+from winnrobust.runtime.devices import resolve_device
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.progress import say
 
 
 @click.command()

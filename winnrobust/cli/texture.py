@@ -15,12 +15,12 @@ from winnrobust.cli.options import (
     runs_option,
     with_place,
 )
-from winnrobust.config import make_config
-from winnrobust.devices import resolve_device
-from winnrobust.errors import InputError
-from winnrobust.methods.settings import check_given
-from winnrobust.progress import say
-from winnrobust.recipes import UNSUPERVISED
+from winnrobust.runtime.devices import resolve_device
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.progress import say
+from winnrobust.training.config import make_config
+from winnrobust.training.methods.settings import check_given
+from winnrobust.training.recipes import UNSUPERVISED
 
 
 @click.command()

@@ -15,10 +15,10 @@ from winnrobust.cli.options import (
     runs_option,
     with_place,
 )
-from winnrobust.config import make_config
-from winnrobust.devices import resolve_device
-from winnrobust.methods.settings import check_given
-from winnrobust.recipes import UNSUPERVISED
+from winnrobust.runtime.devices import resolve_device
+from winnrobust.training.config import make_config
+from winnrobust.training.methods.settings import check_given
+from winnrobust.training.recipes import UNSUPERVISED
 
 
 @click.command()

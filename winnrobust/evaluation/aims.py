@@ -6,7 +6,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from winnrobust.attacks import Target
-from winnrobust.randomness import uniform
+from winnrobust.runtime.randomness import uniform
 
 
 def random_aims(target: Target) -> Tensor:

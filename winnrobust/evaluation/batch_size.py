@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from winnrobust.devices import device_of
 from winnrobust.evaluation.prediction import logits_from
+from winnrobust.runtime.devices import device_of
 
 CANDIDATES = (64, 128, 256, 512, 1024, 2048)
 SHARE = 0.1

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from winnrobust import distributed
 from winnrobust.attacks import (
     DEFAULT_BUDGET,
     NO_GRADIENTS,
@@ -20,8 +19,6 @@ from winnrobust.attacks import (
     Target,
     check_adversarials,
 )
-from winnrobust.devices import device_of, resolve_device
-from winnrobust.errors import InputError
 from winnrobust.evaluation import inputs, journal
 from winnrobust.evaluation.aims import AIMS
 from winnrobust.evaluation.batch_size import fastest_batch_size
@@ -39,6 +36,9 @@ from winnrobust.evaluation.prediction import (
 )
 from winnrobust.evaluation.speed import sped_up
 from winnrobust.evaluation.state import frozen
+from winnrobust.runtime import distributed
+from winnrobust.runtime.devices import device_of, resolve_device
+from winnrobust.runtime.errors import InputError
 
 
 def run(
@@ -62,8 +62,8 @@ def run(
 
     Models are held in eval mode without parameter gradients and given back exactly as they were;
     no tensor of the caller's is changed. Memory does not grow with the number of images, but for
-    the distances. Where several processes work together (`winnrobust.distributed`), each takes some
-    of the batches and all return the whole result.
+    the distances. Where several processes work together (`winnrobust.runtime.distributed`), each
+    takes some of the batches and all return the whole result.
 
     No attack is trusted: what it made is checked to be an image within the ball, and every model,
     the one under attack among them, judges it anew.

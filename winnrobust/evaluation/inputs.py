@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from winnrobust.attacks import ATTACKS, PREFIX, Attack, Budget, find
-from winnrobust.errors import InputError
 from winnrobust.evaluation.aims import AIMS
+from winnrobust.runtime.errors import InputError
 
 
 def checked_models(models: Mapping[str, nn.Module]) -> dict[str, nn.Module]:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from winnrobust.attacks import GradientStatistics
-from winnrobust.errors import InputError
 from winnrobust.evaluation.counts import Effort, Judged
 from winnrobust.evaluation.plan import Plan
-from winnrobust.files import replacing
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import replacing
 
 NAME = re.compile(r"(\d+)-(\d+)\.npz")
 """A batch's file: the number of its first image, and of the first that is not in it any more."""

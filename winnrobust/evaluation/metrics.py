@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from winnrobust.attacks import GradientStatistics
-from winnrobust.evaluation.intervals import Rate, rate
+from winnrobust.runtime.intervals import Rate, rate
 
 NO_ATTACK = "none"
 """Stands for the clean images where a table has a row per attack; its epsilon is 0."""

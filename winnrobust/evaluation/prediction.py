@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust.attacks import passes
-from winnrobust.devices import device_of
-from winnrobust.errors import InputError
+from winnrobust.runtime.devices import device_of
+from winnrobust.runtime.errors import InputError
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust.attacks import LossGradient, loss_gradient
-from winnrobust.devices import device_of
+from winnrobust.runtime.devices import device_of
 
 TOLERANCE = 1e-3
 """How far answers may move, relative to their size; float32 sums in another order."""

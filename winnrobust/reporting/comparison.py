@@ -3,9 +3,9 @@
 import itertools
 from typing import NamedTuple
 
-from winnrobust.evaluation.intervals import Rate
 from winnrobust.reporting.results import Case, Results
 from winnrobust.reporting.table import p_text, percent, share_text
+from winnrobust.runtime.intervals import Rate
 
 
 class Outcome(NamedTuple):

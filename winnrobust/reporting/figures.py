@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from winnrobust.files import replacing
 from winnrobust.reporting.runs import RunRecord
+from winnrobust.runtime.files import replacing
 
 DPI = 150
 

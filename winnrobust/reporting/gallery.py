@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from winnrobust.files import write_text
 from winnrobust.reporting.table import Table, markdown_text, to_markdown
 from winnrobust.reporting.templates import data_uri, fill_in
+from winnrobust.runtime.files import write_text
 
 
 @dataclass(frozen=True)

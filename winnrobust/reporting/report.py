@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from winnrobust.errors import InputError
-from winnrobust.evaluation.intervals import rate
 from winnrobust.reporting.results import Results
 from winnrobust.reporting.results_folder import is_results, load_results
 from winnrobust.reporting.runs import RunRecord, find_samples, is_run, load_run
 from winnrobust.reporting.table import Table, listed, share_with_interval
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.intervals import rate
 
 NAMES_IN_TITLE = 4
 """With more models than this a title says how many they are."""

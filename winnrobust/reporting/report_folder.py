@@ -4,8 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from winnrobust import provenance
-from winnrobust.files import file_sha256, replacing, write_json, write_text
 from winnrobust.reporting.comparison_csv import comparison_csv
 from winnrobust.reporting.page import to_html
 from winnrobust.reporting.report import (
@@ -25,6 +23,8 @@ from winnrobust.reporting.tables import comparison_tables
 from winnrobust.reporting.threat import threat_model
 from winnrobust.reporting.tidy import report_json
 from winnrobust.reporting.verdict import verdict
+from winnrobust.runtime import provenance
+from winnrobust.runtime.files import file_sha256, replacing, write_json, write_text
 
 FORMATS = ("html", "md", "tex", "csv", "json")
 

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact, ttest_ind
 
-from winnrobust.evaluation.intervals import rate
 from winnrobust.evaluation.metrics import NO_ATTACK
 from winnrobust.evaluation.seeds import SIGNIFICANCE, differences
 from winnrobust.reporting.order import AGREES, NOISE, REVERSED
 from winnrobust.reporting.paper import paper_row, paper_test_error, reading_note
+from winnrobust.reporting.reproductions import BUDGETS, Group, Target
 from winnrobust.reporting.results import Results
 from winnrobust.reporting.runs import RunRecord
 from winnrobust.reporting.table import DASH, Table, listed, percent, share_with_interval
-from winnrobust.reproductions import BUDGETS, Group, Target
+from winnrobust.runtime.intervals import rate
 
 NO_DATA = "not run: no data"
 TEST_ERROR, ADVERSARIAL_ERROR = "test error", "adversarial error"

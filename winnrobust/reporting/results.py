@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from winnrobust.evaluation import Examples
-from winnrobust.evaluation.intervals import Rate, rate
 from winnrobust.evaluation.metrics import NO_ATTACK
 from winnrobust.evaluation.seeds import differences, own_errors
+from winnrobust.runtime.intervals import Rate, rate
 
 MODEL_KEYS = (
     "name",

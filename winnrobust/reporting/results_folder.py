@@ -9,11 +9,9 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from winnrobust.errors import InputError
 from winnrobust.evaluation import Evaluation, Examples
 from winnrobust.evaluation.diagnosis import DIAGNOSIS_COLUMNS
 from winnrobust.evaluation.metrics import COST_COLUMNS, GRADIENT_COLUMNS
-from winnrobust.files import read_json, replacing, write_json, write_text
 from winnrobust.reporting import stored as counts
 from winnrobust.reporting.comparison_csv import comparison_csv
 from winnrobust.reporting.examples_figure import examples_figure
@@ -22,6 +20,8 @@ from winnrobust.reporting.results import Results
 from winnrobust.reporting.schema import check
 from winnrobust.reporting.table import to_latex, to_markdown
 from winnrobust.reporting.tables import comparison_tables
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import read_json, replacing, write_json, write_text
 
 
 def write_results(

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from winnrobust.errors import InputError
-from winnrobust.files import read_json
 from winnrobust.reporting.schema import check
-from winnrobust.run_folder import RunFolder
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import read_json
+from winnrobust.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

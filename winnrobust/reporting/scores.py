@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import ttest_ind_from_stats
 
 from winnrobust.evaluation.seeds import SIGNIFICANCE
-from winnrobust.quality import SPLITS, Quality
+from winnrobust.generation.quality import SPLITS, Quality
 from winnrobust.reporting.order import AGREES, NOISE, REVERSED
 from winnrobust.reporting.paper import paper_inception_score
 from winnrobust.reporting.table import MISSING, Table, share_with_interval

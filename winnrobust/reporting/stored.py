@@ -7,8 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from winnrobust.errors import InputError
-from winnrobust.evaluation.intervals import rate
 from winnrobust.evaluation.metrics import (
     NO_ATTACK,
     WORST_CASE,
@@ -19,8 +17,10 @@ from winnrobust.evaluation.metrics import (
     results_table,
     worst_table,
 )
-from winnrobust.files import read_json
 from winnrobust.reporting.schema import check
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import read_json
+from winnrobust.runtime.intervals import rate
 
 SCHEMA = 2
 """The version of results.json that is written; it and all before it are read."""

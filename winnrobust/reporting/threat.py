@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from winnrobust.attacks import Access, Attack, find
-from winnrobust.errors import InputError
 from winnrobust.evaluation.metrics import WORST_CASE
 from winnrobust.reporting.results import Case, Level, Results
 from winnrobust.reporting.table import listed
+from winnrobust.runtime.errors import InputError
 
 SINGLE_STEP = ("fgsm", "rfgsm")
 

@@ -7,8 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from winnrobust import distributed
 from winnrobust.models import ClassifierOutput
+from winnrobust.runtime import distributed
 from winnrobust.synthesis.goals import Goal
 from winnrobust.synthesis.noise import PixelNoise
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from winnrobust.models import IntrospectiveNetwork
-from winnrobust.randomness import stream
+from winnrobust.runtime.randomness import stream
 
 PixelNoise = Callable[[int, int, Tensor], Tensor]
 """From the number of a step, of a group, and its images (n, C, H, W) to what is added to them."""

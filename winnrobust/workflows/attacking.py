@@ -10,18 +10,19 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from winnrobust import distributed, zoo
+from winnrobust import zoo
 from winnrobust.attacks import DEFAULT_BUDGET, Budget
-from winnrobust.data import ImageSplit, to_unit
-from winnrobust.errors import InputError
+from winnrobust.data.datasets import ImageSplit, to_unit
+from winnrobust.data.folders import load_user_data
 from winnrobust.evaluation import Evaluation
 from winnrobust.evaluation import run as evaluate_models
 from winnrobust.evaluation.diagnosis import diagnose
 from winnrobust.evaluation.inputs import check_sources, checked_attacks, checked_seconds
-from winnrobust.files import check_free
-from winnrobust.progress import counted, say
 from winnrobust.reporting import write_results
-from winnrobust.user_data import load_user_data
+from winnrobust.runtime import distributed
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import check_free
+from winnrobust.runtime.progress import counted, say
 from winnrobust.workflows.candidates import (
     Candidate,
     ForeignModel,

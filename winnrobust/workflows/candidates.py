@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from winnrobust import zoo
-from winnrobust.checkpoint import ModelInfo, load_model
-from winnrobust.config import TrainConfig
-from winnrobust.errors import InputError
-from winnrobust.files import file_sha256
-from winnrobust.foreign import Preprocessing, files_of, load_module
-from winnrobust.progress import say
+from winnrobust.external import Preprocessing, files_of, load_module
+from winnrobust.models.checkpoint import ModelInfo, load_model
 from winnrobust.reporting import RunRecord, load_run
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import file_sha256
+from winnrobust.runtime.progress import say
+from winnrobust.training.config import TrainConfig
 from winnrobust.workflows.shared import REFERENCE_METHOD, model_file
 
 NOT_OF_A_METHOD = ("seed", "recipe", "keep_every")

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 
-from winnrobust import distributed
-from winnrobust.config import TrainConfig
-from winnrobust.errors import InputError
 from winnrobust.evaluation.inputs import checked_attacks
-from winnrobust.files import check_free
 from winnrobust.reporting import write_report
+from winnrobust.runtime import distributed
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import check_free
+from winnrobust.training.config import TrainConfig
 from winnrobust.workflows.attacking import AttackSettings, attack_runs
 from winnrobust.workflows.shared import REFERENCE_METHOD, load_data, results_folder
 from winnrobust.workflows.training import complete_run

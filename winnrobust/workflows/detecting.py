@@ -7,11 +7,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from winnrobust import distributed, provenance
-from winnrobust.data import DATASETS, to_unit
-from winnrobust.devices import device_of
-from winnrobust.errors import InputError
-from winnrobust.evaluation.detection import (
+from winnrobust.data.datasets import DATASETS, to_unit
+from winnrobust.data.folders import load_user_data
+from winnrobust.evaluation.inputs import checked_attacks
+from winnrobust.generation.detection import (
     KNOWING,
     STEPS,
     Detector,
@@ -19,12 +18,13 @@ from winnrobust.evaluation.detection import (
     energy,
     largest_probability,
 )
-from winnrobust.evaluation.inputs import checked_attacks
-from winnrobust.files import check_free, write_json, write_text
 from winnrobust.models import IntrospectiveNetwork
-from winnrobust.progress import counted, say
 from winnrobust.reporting.table import MISSING, Table, to_text
-from winnrobust.user_data import load_user_data
+from winnrobust.runtime import distributed, provenance
+from winnrobust.runtime.devices import device_of
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import check_free, write_json, write_text
+from winnrobust.runtime.progress import counted, say
 from winnrobust.workflows.candidates import Candidate, load_candidates
 from winnrobust.workflows.shared import load_data, results_folder
 

@@ -11,16 +11,13 @@ import pandas as pd
 import torch
 import torchvision
 
-from winnrobust import distributed, provenance, zoo
-from winnrobust.checkpoint import ModelInfo
-from winnrobust.data import ImageSplit
-from winnrobust.errors import InputError
-from winnrobust.files import check_free, file_sha256, read_json, replacing, write_json, write_text
-from winnrobust.methods import method_of
-from winnrobust.methods.settings import OF_A_METHOD, WITHOUT_LABELS
+from winnrobust import zoo
+from winnrobust.data.datasets import ImageSplit
+from winnrobust.generation.quality import Quality, check_samples, judge_samples
+from winnrobust.generation.sampling import Sampler, Samples, draw
+from winnrobust.generation.textures import draw_texture
 from winnrobust.models import IntrospectiveNetwork
-from winnrobust.progress import counted, say
-from winnrobust.quality import Quality, check_samples, judge_samples
+from winnrobust.models.checkpoint import ModelInfo
 from winnrobust.reporting import RunRecord, load_run
 from winnrobust.reporting.gallery import Picture, Section, write_gallery
 from winnrobust.reporting.report import chosen_samples
@@ -34,8 +31,19 @@ from winnrobust.reporting.scores import (
     scores_frame,
     scores_table,
 )
-from winnrobust.sampling import Sampler, Samples, draw
-from winnrobust.textures import draw_texture
+from winnrobust.runtime import distributed, provenance
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import (
+    check_free,
+    file_sha256,
+    read_json,
+    replacing,
+    write_json,
+    write_text,
+)
+from winnrobust.runtime.progress import counted, say
+from winnrobust.training.methods import method_of
+from winnrobust.training.methods.settings import OF_A_METHOD, WITHOUT_LABELS
 from winnrobust.workflows.detecting import detection_table
 from winnrobust.workflows.quality import load_classifier, neighbours_picture
 from winnrobust.workflows.shared import (

@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from winnrobust.attacks import ATTACKS, PREFIX, Attack, loss_gradient
-from winnrobust.data import ImageSplit, to_unit
-from winnrobust.devices import device_of
-from winnrobust.errors import InputError
+from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.evaluation.prediction import check_classes, errors_named
 from winnrobust.evaluation.state import frozen
-from winnrobust.foreign.conventions import check_shape_taken, doubts
-from winnrobust.progress import say
+from winnrobust.external.conventions import check_shape_taken, doubts
+from winnrobust.runtime.devices import device_of
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.progress import say
 from winnrobust.workflows.candidates import Candidate
 
 FEW = 256

@@ -9,16 +9,22 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from winnrobust import distributed, provenance
-from winnrobust.checkpoint import ModelInfo, load_model
-from winnrobust.data import ImageSplit, to_unit
-from winnrobust.errors import InputError
-from winnrobust.files import check_free, write_json
+from winnrobust.data.datasets import ImageSplit, to_unit
+from winnrobust.data.folders import load_user_data
+from winnrobust.generation.quality import (
+    Quality,
+    check_samples,
+    inception_scores,
+    judge_samples,
+    nearest,
+)
 from winnrobust.models import IntrospectiveNetwork
-from winnrobust.progress import counted, say
-from winnrobust.quality import Quality, check_samples, inception_scores, judge_samples, nearest
+from winnrobust.models.checkpoint import ModelInfo, load_model
 from winnrobust.reporting.table import Table, share_text, to_text
-from winnrobust.user_data import load_user_data
+from winnrobust.runtime import distributed, provenance
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import check_free, write_json
+from winnrobust.runtime.progress import counted, say
 from winnrobust.workflows.shared import load_data, model_file, results_folder, write_rows
 
 SHOWN = 100

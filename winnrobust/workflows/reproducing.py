@@ -8,13 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from winnrobust import distributed, zoo
-from winnrobust.checkpoint import load_model
-from winnrobust.config import make_config
-from winnrobust.data import MissingDataError, load_dataset
-from winnrobust.errors import InputError
-from winnrobust.files import write_text
-from winnrobust.progress import say
+from winnrobust import zoo
+from winnrobust.data.datasets import MissingDataError, load_dataset
+from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting import load_results, load_run, write_report
 from winnrobust.reporting.report import Lead
 from winnrobust.reporting.reproduction import (
@@ -23,9 +19,14 @@ from winnrobust.reporting.reproduction import (
     figures_of,
     reproduction_tables,
 )
+from winnrobust.reporting.reproductions import BUDGETS, TARGETS, Group, Target, TrainingBudget
 from winnrobust.reporting.table import Table, listed
-from winnrobust.reproductions import BUDGETS, TARGETS, Group, Target, TrainingBudget
-from winnrobust.run_folder import RunFolder
+from winnrobust.runtime import distributed
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import write_text
+from winnrobust.runtime.progress import say
+from winnrobust.training.config import make_config
+from winnrobust.training.run_folder import RunFolder
 from winnrobust.workflows.attacking import AttackSettings, attack_runs
 from winnrobust.workflows.training import complete_run
 

@@ -5,12 +5,13 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from winnrobust import training, zoo
-from winnrobust.config import TrainConfig
-from winnrobust.errors import InputError
-from winnrobust.files import read_json
-from winnrobust.progress import say
-from winnrobust.run_folder import RunFolder
+from winnrobust import zoo
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import read_json
+from winnrobust.runtime.progress import say
+from winnrobust.training import loop as training
+from winnrobust.training.config import TrainConfig
+from winnrobust.training.run_folder import RunFolder
 from winnrobust.workflows.shared import stamp
 
 

@@ -9,14 +9,15 @@ import torch
 import torchvision
 from torch import Tensor
 
-from winnrobust import distributed, zoo
-from winnrobust.config import TrainConfig
-from winnrobust.data import Dataset, load_dataset
-from winnrobust.errors import InputError
-from winnrobust.files import new_folder, replacing
-from winnrobust.run_folder import RunFolder
-from winnrobust.textures import crops_of
-from winnrobust.user_data import load_pictures
+from winnrobust import zoo
+from winnrobust.data.datasets import Dataset, load_dataset
+from winnrobust.data.folders import load_pictures
+from winnrobust.generation.textures import crops_of
+from winnrobust.runtime import distributed
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import new_folder, replacing
+from winnrobust.training.config import TrainConfig
+from winnrobust.training.run_folder import RunFolder
 
 REFERENCE_METHOD = "baseline"
 """The method that the others are compared with, named first."""

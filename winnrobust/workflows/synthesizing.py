@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from winnrobust import distributed, provenance
-from winnrobust.checkpoint import load_cascades
-from winnrobust.config import make_config
-from winnrobust.errors import InputError
-from winnrobust.files import check_free_file, replacing, write_text
-from winnrobust.methods import method_of
-from winnrobust.progress import counted, say
+from winnrobust.generation.sampling import NO_NOISE, Noise, Sampler, Samples, draw, ranges_of
+from winnrobust.models.checkpoint import load_cascades
 from winnrobust.reporting import load_run
 from winnrobust.reporting.table import DASH, Table, percent, to_text
-from winnrobust.run_folder import RunFolder, thresholds_of
-from winnrobust.sampling import NO_NOISE, Noise, Sampler, Samples, draw, ranges_of
-from winnrobust.training import reopen_run
+from winnrobust.runtime import distributed, provenance
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import check_free_file, replacing, write_text
+from winnrobust.runtime.progress import counted, say
+from winnrobust.training.config import make_config
+from winnrobust.training.loop import reopen_run
+from winnrobust.training.methods import method_of
+from winnrobust.training.run_folder import RunFolder, thresholds_of
 from winnrobust.workflows.shared import model_file, write_rows
 
 PICTURE, ARRAYS = ".png", ".npz"

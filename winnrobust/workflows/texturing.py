@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 import torchvision
 
-from winnrobust import distributed
-from winnrobust.config import TrainConfig
-from winnrobust.errors import InputError
-from winnrobust.files import check_free_file, replacing
-from winnrobust.progress import counted, say
-from winnrobust.textures import EMBEDDED, Texture, draw_texture
+from winnrobust.generation.textures import EMBEDDED, Texture, draw_texture
+from winnrobust.runtime import distributed
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import check_free_file, replacing
+from winnrobust.runtime.progress import counted, say
+from winnrobust.training.config import TrainConfig
 from winnrobust.workflows.synthesizing import load_sampler
 from winnrobust.workflows.training import complete_run
 

@@ -6,15 +6,16 @@ from typing import Any
 
 import torch
 
-from winnrobust import distributed, training
-from winnrobust.config import TrainConfig, option_name
-from winnrobust.data import Dataset
-from winnrobust.errors import InputError
-from winnrobust.files import read_json
-from winnrobust.methods.settings import unused_by
-from winnrobust.progress import say
+from winnrobust.data.datasets import Dataset
 from winnrobust.reporting import load_run, training_figure
-from winnrobust.run_folder import RunFolder
+from winnrobust.runtime import distributed
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import read_json
+from winnrobust.runtime.progress import say
+from winnrobust.training import loop as training
+from winnrobust.training.config import TrainConfig, option_name
+from winnrobust.training.methods.settings import unused_by
+from winnrobust.training.run_folder import RunFolder
 from winnrobust.workflows.shared import training_data
 
 

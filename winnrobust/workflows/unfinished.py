@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 import torch
 
-from winnrobust import distributed, provenance
-from winnrobust.errors import InputError
 from winnrobust.evaluation import journal
 from winnrobust.evaluation.diagnosis import DIAGNOSIS_COLUMNS
-from winnrobust.files import read_json, write_json
-from winnrobust.progress import say
+from winnrobust.runtime import distributed, provenance
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import read_json, write_json
+from winnrobust.runtime.progress import say
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from winnrobust.errors import InputError
-from winnrobust.files import file_sha256, read_json
-from winnrobust.run_folder import RunFolder
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import file_sha256, read_json
+from winnrobust.training.run_folder import RunFolder
 
 FOLDER = Path(__file__).parent
 PREFIX = "zoo:"

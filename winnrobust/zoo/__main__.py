@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from winnrobust import zoo
-from winnrobust.errors import InputError
+from winnrobust.runtime.errors import InputError
 from winnrobust.zoo.adding import add
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from winnrobust import zoo
-from winnrobust.checkpoint import load_model
-from winnrobust.data import load_dataset
-from winnrobust.errors import InputError
-from winnrobust.files import replacing_folder, write_json
+from winnrobust.data.datasets import load_dataset
+from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting import load_run
-from winnrobust.run_folder import RunFolder
-from winnrobust.training import count_errors
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import replacing_folder, write_json
+from winnrobust.training.loop import count_errors
+from winnrobust.training.run_folder import RunFolder
 
 
 def add(path: Path) -> zoo.ZooModel:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from winnrobust.attacks import logits_of, loss_gradient
-from winnrobust.data import Dataset, to_unit
+from winnrobust.data.datasets import Dataset, to_unit
 
 EPSILON = 0.125
 

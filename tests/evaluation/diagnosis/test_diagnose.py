@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from winnrobust.errors import InputError
 from winnrobust.evaluation.diagnosis import DIAGNOSIS_COLUMNS, VERDICTS, diagnose, overall
+from winnrobust.runtime.errors import InputError
 
 ATTACK_INDICATORS = {
     "loss along the attack",

@@ -24,8 +24,8 @@ from winnrobust.evaluation.diagnosis.probes import (
     USUAL,
     Attacked,
 )
-from winnrobust.evaluation.intervals import rate
 from winnrobust.evaluation.metrics import mcnemar
+from winnrobust.runtime.intervals import rate
 
 Verdict = Literal["ok", "suspicious", "broken", "not tested"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust.attacks import Target
-from winnrobust.devices import device_of
 from winnrobust.evaluation.diagnosis.probes import (
     Answers,
     Attacked,
@@ -26,6 +25,7 @@ from winnrobust.evaluation.pixel_gradient import matrix_products
 from winnrobust.evaluation.prediction import check_classes, prediction
 from winnrobust.evaluation.speed import sped_up
 from winnrobust.evaluation.state import frozen
+from winnrobust.runtime.devices import device_of
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from winnrobust.attacks import (
 )
 from winnrobust.attacks.passes import gradient_of
 from winnrobust.attacks.pgd import RELATIVE_STEP, STEPS
-from winnrobust.devices import device_of
-from winnrobust.errors import InputError
 from winnrobust.evaluation.prediction import errors_named, logits_from
+from winnrobust.runtime.devices import device_of
+from winnrobust.runtime.errors import InputError
 
 USUAL = Budget(steps=STEPS, restarts=1)
 """What PGD spends in an evaluation unless it is told otherwise."""

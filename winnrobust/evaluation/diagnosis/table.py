@@ -7,11 +7,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from winnrobust.devices import resolve_device
-from winnrobust.errors import InputError
 from winnrobust.evaluation import inputs
 from winnrobust.evaluation.diagnosis.indicators import Verdict, conclude
 from winnrobust.evaluation.diagnosis.measurements import Sample, measure
+from winnrobust.runtime.devices import resolve_device
+from winnrobust.runtime.errors import InputError
 
 DIAGNOSIS_COLUMNS = ("model", "indicator", "verdict", "evidence")
 BATCH_SIZE = 64

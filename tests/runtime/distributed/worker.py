@@ -1,0 +1,122 @@
+"""What every process of the tests' jobs computes; the first writes it to the file named."""
+
+import sys
+from unittest.mock import patch
+
+import torch
+
+from tests.evaluation.tiny import IMAGES, LABELS, MODELS, NEAREST
+from winnrobust.attacks import ATTACKS, Budget
+from winnrobust.data.datasets import load_dataset, to_unit
+from winnrobust.evaluation import Evaluation, run
+from winnrobust.models import build
+from winnrobust.runtime import distributed
+from winnrobust.runtime.randomness import stream
+from winnrobust.synthesis import Ascent, near, synthesise
+from winnrobust.training.config import TrainConfig
+from winnrobust.training.methods import METHODS, Batch
+from winnrobust.training.methods.side_network import SideNetwork
+
+CPU = torch.device("cpu")
+TABLES = ("table", "gradients", "clean", "worst", "paired", "aimed")
+BATCH = 7
+"""Odd, so that two processes get unequal parts."""
+
+
+def gradients(method_name: str) -> dict[str, torch.Tensor]:
+    """One training step's loss and parameter gradients, in float64."""
+    digits = load_dataset("mnist5k").train.first(BATCH)
+    network = build("vanilla", 1, 28, 10, stream(0, "weights")).double()
+    config = TrainConfig(
+        method=method_name,
+        negatives_per_class=3,
+        alpha=1.0,
+        at_steps=2,
+        gp_share=0.5,
+        negatives_share=0.8,
+    )
+    method = METHODS[method_name](config, 1, 28, 10, CPU)
+    if hasattr(method, "pool"):
+        method.pool.images = method.pool.images.double()
+    for part in vars(method).values():
+        if isinstance(part, SideNetwork):
+            part.module.double()
+    mine = distributed.dealt(BATCH)
+    losses = method.loss(
+        network,
+        Batch(
+            to_unit(digits.images)[mine].double(),
+            digits.labels[mine],
+            BATCH,
+            mine,
+            stream(0, "step"),
+        ),
+    )
+    losses.total.backward()
+    distributed.sum_gradients(network.parameters())
+    found = {name: parameter.grad for name, parameter in network.named_parameters()}
+    logged = {name: value.detach().double() for name, value in losses.parts.items()}
+    return found | {name: distributed.sum_up(value) for name, value in logged.items()}
+
+
+def synthesis() -> dict:
+    """An ascent of all classes, and Adam's moments after it."""
+    network = build("vanilla", 1, 28, 10, stream(0, "weights"))
+    start = torch.rand(10, 2, 1, 28, 28, generator=stream(0, "start")) * 2 - 1
+    before = network.judge(start.flatten(0, 1)).critic.reshape(10, 2).mean(1).detach()
+    thresholds = before + torch.linspace(-0.1, 0.2, 10)
+    goal = near(torch.arange(10), thresholds, tolerance=2e-2, class_weight=0.5)
+    result, adam = synthesise(network, start, goal, Ascent(0.02, 0.9, 0.9, max_steps=25))
+    return {"result": result, "adam": adam["state"]}
+
+
+def evaluation(aim: str | None = None) -> dict:
+    """A small evaluation of two networks under attacks of both norms, in uneven batches."""
+    digits = load_dataset("mnist5k").test.first(30)
+    models = {name: build("vanilla", 1, 28, 10, stream(0, name)) for name in ("first", "second")}
+    found = run(
+        models,
+        to_unit(digits.images),
+        digits.labels,
+        attacks=["fgsm", "pgd", "pgd-l2"],
+        epsilons=[0.05, 0.125],
+        batch_size=8,
+        num_examples=12,
+        budget=Budget(steps=4),
+        aim=aim,
+    )
+    return told(found)
+
+
+def distances() -> dict:
+    """An evaluation with a minimum-norm attack, in batches smaller than what a process gets."""
+    with patch.dict(ATTACKS, {"nearest": NEAREST}):
+        return told(run(MODELS, IMAGES, LABELS, ["nearest"], epsilons_l2=[0.2], batch_size=1))
+
+
+def told(found: Evaluation) -> dict:
+    """All of an evaluation but how long it took, in plain values."""
+    return {name: getattr(found, name).to_dict() for name in TABLES} | {
+        "unfinished": found.costs.drop(columns="seconds").to_dict(),
+        "timed": bool((found.costs.seconds > 0).all()),
+        "distances": {key: value.tolist() for key, value in found.distances.items()},
+        "examples": {name: value.tolist() for name, value in vars(found.examples).items()},
+    }
+
+
+def main() -> None:
+    with distributed.job():
+        found = {
+            "size": distributed.size(),
+            **{name: gradients(name) for name in METHODS},
+            "synthesis": synthesis(),
+            "evaluation": evaluation(),
+            "aimed": evaluation("random"),
+            "distances": distances(),
+        }
+        if distributed.is_first():
+            torch.save(found, sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""The table of what a method uses, beside what trainings read."""
+
+from dataclasses import asdict, fields
+from typing import ClassVar
+
+import pytest
+import torch
+
+from winnrobust.data.datasets import Dataset
+from winnrobust.generation.sampling import Sampler, draw
+from winnrobust.models.checkpoint import load_cascades
+from winnrobust.runtime.errors import InputError
+from winnrobust.training.config import TrainConfig, make_config
+from winnrobust.training.loop import start_run, train
+from winnrobust.training.methods import (
+    INITIAL,
+    METHODS,
+    UNSUPERVISED,
+    Method,
+    initial_of,
+    method_of,
+)
+from winnrobust.training.methods.settings import (
+    OF_A_METHOD,
+    OF_AN_INITIAL,
+    OF_INITIAL,
+    WITH_LABELS,
+    WITHOUT_LABELS,
+    check_given,
+)
+from winnrobust.training.recipes import RECIPES
+
+CPU = torch.device("cpu")
+NAMES = {setting.name for setting in fields(TrainConfig)}
+READ_EARLIER = {"data", "texture", "image_size", "recipe"}
+"""By what finds the data, and the other settings."""
+READ_IN_VAIN = {"dcgan-negatives": {"pool_newest"}}
+"""By a pool that is filled anew after every epoch."""
+SMALL = {
+    "dataset": "mnist5k", "limit_train": 20, "epochs": 2, "batch_size": 5,
+    "negatives_per_class": 2, "synthesis_max_steps": 1, "at_steps": 1,
+    "iteration_images": 50, "iteration_passes": 1, "start_images": 4,
+}  # fmt: skip
+
+
+class Watched(TrainConfig):
+    """Settings that note which of them are read."""
+
+    read: ClassVar[set[str]] = set()
+
+    def __getattribute__(self, name: str):
+        if name in NAMES:
+            Watched.read.add(name)
+        return super().__getattribute__(name)
+
+
+def small(**settings) -> TrainConfig:
+    return Watched(**asdict(make_config(SMALL | settings, "test")))
+
+
+def outcome(path, digits, config):
+    """Train, and draw a sample if there are any: the networks, and which settings were read."""
+    data = Dataset("mnist5k", 10, digits.train, digits.valid.first(10), digits.test.first(10))
+    data = data.without_labels() if config.unsupervised else data
+    run = start_run(path, config, data, CPU)
+    Watched.read.clear()
+    train(run, config, data, CPU)
+    networks, info = load_cascades(run.model)
+    if method_of(config).goal is not Method.goal:
+        classes = torch.zeros(1, dtype=torch.int64)
+        draw(Sampler(networks, info, config, info.thresholds), classes, seed=0, device=CPU)
+    return networks, set(Watched.read)
+
+
+@pytest.fixture(scope="module")
+def always_read(tmp_path_factory, digits):
+    """What a training reads that has nothing besides the network."""
+    run = tmp_path_factory.mktemp("settings") / "run"
+    return outcome(run, digits, small(method="baseline"))[1]
+
+
+def test_the_table_has_every_method():
+    assert set(WITH_LABELS) == set(METHODS)
+    assert set(WITHOUT_LABELS) == set(UNSUPERVISED)
+    assert set(OF_INITIAL) == set(INITIAL)
+
+
+@pytest.mark.parametrize(
+    ("method", "unsupervised"),
+    [(name, False) for name in METHODS] + [(name, True) for name in UNSUPERVISED],
+)
+def test_a_method_reads_what_its_row_says(tmp_path, digits, always_read, method, unsupervised):
+    config = small(method=method, unsupervised=unsupervised)
+    idle = OF_AN_INITIAL - OF_INITIAL[config.initial]
+    row = (WITHOUT_LABELS if unsupervised else WITH_LABELS)[method]
+    _, read = outcome(tmp_path / "run", digits, config)
+    in_vain = READ_IN_VAIN.get(method, set())
+    assert read - always_read - in_vain == row - idle
+    assert not in_vain & row
+
+
+def test_what_is_in_no_row_is_read_by_every_training(always_read):
+    assert always_read | READ_EARLIER == NAMES - OF_A_METHOD
+
+
+def test_what_is_read_in_vain_changes_nothing(tmp_path, digits):
+    configs = [small(method="dcgan-negatives", pool_newest=newest) for newest in (1.0, 0.1)]
+    weights = [
+        list(outcome(tmp_path / str(number), digits, config)[0][0].parameters())
+        for number, config in enumerate(configs)
+    ]
+    assert all(map(torch.equal, *weights))
+
+
+@pytest.mark.parametrize("initial", INITIAL)
+def test_an_initial_distribution_reads_what_its_row_says(initial):
+    config = small(initial=initial)
+    Watched.read.clear()
+    initial_of(config, 1, 28)
+    assert Watched.read - {"initial", "seed"} == set(OF_INITIAL[initial])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_fast_recipe_has_something_for_every_method_with_labels(method):
+    assert set(RECIPES["fast"]) & (NAMES - OF_A_METHOD) == {"batch_size", "average_decay"}
+    check_given(["recipe", "method"], make_config({"recipe": "fast", "method": method}, "test"))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"method": "baseline", "negatives_weight": 0.9, "lr": 0.1, "dcgan_lr": 3},
+            "method baseline does not use --negatives-weight (of icn, gdl, dcgan-negatives),"
+            " --dcgan-lr (of dcgan-negatives); leave that out",
+        ),
+        (
+            {"start_images": 5},
+            "method winn does not use --start-images (of training without labels); leave that out",
+        ),
+        (
+            {"unsupervised": True, "method": "wgan-gp", "at_epsilon": 0.9, "start_images": 5},
+            "method wgan-gp without labels does not use --at-epsilon (of training with labels),"
+            " --start-images (of winn, inn); leave that out",
+        ),
+        ({"at_epsilon": 0.125}, "method winn does not use --at-epsilon (of pgd-at, trades); leave"),
+        (
+            {"initial": "gaussian", "noise_dim": 5},
+            "--initial gaussian does not use --noise-dim; leave that out",
+        ),
+        ({"unsupervised": True, "noise_dim": 5}, "--initial appendix-d does not use --noise-dim"),
+        ({"method": "magic", "alpha": 1}, "unknown method 'magic'"),
+    ],
+)
+def test_settings_without_use_are_named_even_at_their_defaults(given, message):
+    with pytest.raises(InputError) as error:
+        check_given(given, make_config(given, "test"))
+    assert str(error.value).startswith(message)
+
+
+def test_an_unknown_initial_distribution_is_left_to_its_own_check():
+    given = {"initial": "magic", "noise_dim": 5}
+    check_given(given, make_config(given, "test"))

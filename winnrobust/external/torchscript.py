@@ -1,0 +1,30 @@
+"""TorchScript archives, as `torch.jit.save` writes them."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from winnrobust.external.quiet import quiet
+from winnrobust.external.weights import unpickled_hint
+from winnrobust.runtime.errors import InputError
+
+
+def load_torchscript(path: Path) -> nn.Module:
+    """Load a TorchScript archive on the CPU.
+
+    PyTorch's reader of archives takes nothing else, and runs no Python: a pickle with the same
+    suffix is refused.
+
+    Raises:
+        InputError: the file is not a whole TorchScript archive.
+    """
+    try:
+        with quiet():
+            module: nn.Module = torch.jit.load(path, map_location="cpu")
+    except (RuntimeError, ValueError):
+        raise InputError(
+            f"{path} is not a whole TorchScript archive but perhaps a pickle,"
+            f" {unpickled_hint(path)}"
+        ) from None
+    return module

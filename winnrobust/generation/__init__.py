@@ -1,0 +1,1 @@
+"""The generative half: sampling, textures, quality, detection."""

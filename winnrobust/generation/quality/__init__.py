@@ -1,0 +1,17 @@
+"""How good samples are: the usual scores on a classifier of ours, its opinion, copies of images."""
+
+from winnrobust.generation.quality.formulas import SPLITS, classifier_score, frechet_distance
+from winnrobust.generation.quality.inception import inception_scores
+from winnrobust.generation.quality.judging import Quality, check_samples, judge_samples
+from winnrobust.generation.quality.neighbours import nearest
+
+__all__ = [
+    "SPLITS",
+    "Quality",
+    "check_samples",
+    "classifier_score",
+    "frechet_distance",
+    "inception_scores",
+    "judge_samples",
+    "nearest",
+]

@@ -1,0 +1,1 @@
+"""Devices, processes, files, progress, provenance, random numbers, errors."""

@@ -1,0 +1,141 @@
+"""Several processes as one job: PyTorch's distributed package, behind the little we need of it.
+
+`torchrun --nproc-per-node N -m winnrobust ...` starts N processes that all run the same command.
+Alone (no torchrun) every function here does nothing, so nobody else needs to ask.
+"""
+
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from winnrobust.runtime.errors import InputError
+
+Value = TypeVar("Value")
+
+
+@contextmanager
+def job() -> Iterator[None]:
+    """Join the other processes that torchrun started, if it did, for a `with` block.
+
+    Raises:
+        InputError: another process of the job ended, so this one cannot go on.
+    """
+    # Some schedulers set WORLD_SIZE, too; only launchers like torchrun set RANK.
+    if "RANK" not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1":
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_gpu())
+    # torchrun sends SIGTERM to the others when one ends; let them say how to go on.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    dist.init_process_group()  # gloo for tensors of the CPU, NCCL for those of CUDA
+    try:
+        yield
+    except (dist.DistError, RuntimeError) as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
+            raise
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"another process of this job ended ({reason}); mend its cause, then go on with the"
+            " same command and the same --out; train needs --resume, too"
+        ) from None
+    finally:
+        dist.destroy_process_group()
+
+
+def local_gpu() -> int:
+    """Number of the GPU of this machine that belongs to this process."""
+    return int(os.environ.get("LOCAL_RANK", "0")) % max(torch.cuda.device_count(), 1)
+
+
+def rank() -> int:
+    """Number of this process in the job, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def size() -> int:
+    """Number of processes in the job."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Tell whether this process is the one that writes and prints."""
+    return rank() == 0
+
+
+def share(count: int) -> slice:
+    """This process's part of `count` things: contiguous, sizes differing by at most one."""
+    return slice(rank() * count // size(), (rank() + 1) * count // size())
+
+
+def dealt(count: int) -> slice:
+    """This process's part of `count` things, dealt in turns: of the first ones, too."""
+    return slice(rank(), count, size())
+
+
+def sum_up(tensor: Tensor) -> Tensor:
+    """Replace `tensor` by its sum over all processes, in place, and return it."""
+    if size() > 1:
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def sum_gradients(parameters: Iterable[Tensor]) -> None:
+    """Sum every parameter's gradient over all processes; a missing one counts as zero."""
+    if size() == 1:
+        return
+    tensors = list(parameters)
+    flat = torch.cat(
+        [
+            (torch.zeros_like(tensor) if tensor.grad is None else tensor.grad).reshape(-1)
+            for tensor in tensors
+        ]
+    )
+    dist.all_reduce(flat)
+    sizes = [tensor.numel() for tensor in tensors]
+    for tensor, part in zip(tensors, flat.split(sizes), strict=True):
+        tensor.grad = part.view_as(tensor)
+
+
+def gather(value: Value) -> list[Value]:
+    """Collect a value of every process, in the order of their ranks; its tensors come on the CPU.
+
+    Args:
+        value: dicts, tuples and lists of tensors and plain values.
+    """
+    if size() == 1:
+        return [value]
+    collected: list[Any] = [None] * size()
+    dist.all_gather_object(collected, _on_cpu(value))
+    return collected
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_on_cpu(item) for item in value)
+    return value
+
+
+def from_first(value: Value) -> Value:
+    """Return the first process's value in all of them."""
+    if size() == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values)
+    return values[0]
+
+
+def wait_for_all() -> None:
+    """Hold until every process is here."""
+    if size() > 1:
+        dist.barrier()

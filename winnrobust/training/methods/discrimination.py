@@ -1,0 +1,50 @@
+"""The loss that sets real images against pseudo-negatives without a critic."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from winnrobust.models import IntrospectiveNetwork
+from winnrobust.synthesis import class_score
+from winnrobust.training.methods.method import Batch, Losses
+
+
+class Discrimination(NamedTuple):
+    """The losses, and the logits (N, K) of the real images, without a graph."""
+
+    losses: Losses
+    logits: Tensor
+
+
+def discriminate(
+    network: IntrospectiveNetwork, batch: Batch, paired: Batch, fake: Tensor, weight: float
+) -> Discrimination:
+    """(1 - weight) * CE(x, y) + weight * ln(1 + exp(logit_y(u))), both as batch means.
+
+    Real images x of the class y are told from those of other classes by the softmax, and
+    pseudo-negatives u of the class y from real ones by the sigmoid of the class's logit. The form
+    is that of ICN; see `winnrobust.training.methods.icn`.
+
+    Args:
+        batch: the real images.
+        paired: those that have a pseudo-negative.
+        fake: (N, C, H, W) in [-1, 1], the pseudo-negatives.
+        weight: in [0, 1].
+    """
+    real = 2 * batch.images - 1
+    output = network.judge(torch.cat([real, fake]))
+    logits = output.logits[: len(real)]
+    scores = class_score(output, torch.cat([batch.labels, paired.labels]))[len(real) :]
+    cross_entropy = batch.mean(F.cross_entropy(logits, batch.labels, reduction="none"))
+    negatives_loss = paired.mean(F.softplus(scores))
+    losses = Losses(
+        (1 - weight) * cross_entropy + weight * negatives_loss,
+        {
+            "cross_entropy": cross_entropy,
+            "negatives_loss": negatives_loss,
+            "train_error": batch.mean((logits.argmax(1) != batch.labels).float()),
+        },
+    )
+    return Discrimination(losses, logits.detach())

@@ -1,0 +1,121 @@
+"""What methods share whose pseudo-negatives are made by gradient ascent on a network's score."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from winnrobust.models import IntrospectiveNetwork
+from winnrobust.runtime import distributed
+from winnrobust.runtime.randomness import stream
+from winnrobust.synthesis import Goal, synthesise
+from winnrobust.synthesis.adam_state import moments_to_tensors, tensors_to_moments
+from winnrobust.training.methods.from_config import ascent_of
+from winnrobust.training.methods.method import EpochEnd
+from winnrobust.training.methods.negatives import WithNegatives
+
+
+class Introspective(WithNegatives):
+    """Synthesis after every epoch, and where asked for in between.
+
+    It makes new images for every class, from noise or from the pool, until their score is that of
+    real images. A method's `goal` says what the score is, and its loss notes the batch means of it
+    in `score_means`.
+    """
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.ascent = ascent_of(self.config)
+        self.adam_state: dict | None = None
+        self.score_means: list[Tensor] = []  # of the real batches since the last synthesis
+        self.turns: list[dict[str, float]] = []  # what each synthesis of this epoch measured
+        self.made: list[Tensor] = []  # what each synthesis of this epoch made
+
+    def after_step(
+        self, network: IntrospectiveNetwork, epoch: int, step: int, tell: Callable[[str], None]
+    ) -> None:
+        """Synthesise after every `synthesis_every` steps."""
+        if self.config.synthesis_every and step % self.config.synthesis_every == 0:
+            self._synthesise(self._judge(network), epoch, tell)
+
+    def end_epoch(
+        self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+    ) -> EpochEnd:
+        """Synthesise, unless that was just done, and return all that the epoch made."""
+        if self.score_means:
+            self._synthesise(self._judge(network), epoch, tell)
+        names = self.turns[0].keys()
+        metrics = {name: sum(turn[name] for turn in self.turns) / len(self.turns) for name in names}
+        made = torch.cat(self.made, dim=1)
+        self.turns, self.made = [], []
+        return EpochEnd(metrics | {"pool_size": len(self.pool)}, made)
+
+    def _goal(self, classes: Tensor, thresholds: Tensor) -> Goal:
+        """What the ascents of this run are after."""
+        return self.goal(self.config, classes, thresholds)
+
+    def _judge(self, network: IntrospectiveNetwork) -> IntrospectiveNetwork:
+        """The network whose score is raised: the one that is trained."""
+        return network
+
+    def _synthesise(
+        self, judge: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+    ) -> None:
+        """Make new pseudo-negatives of every class and add them to the pool.
+
+        Thresholds are drawn uniformly between the smallest and the largest batch mean of the score
+        on real images since the last synthesis: one for each class, or for each image.
+        """
+        means = distributed.sum_up(torch.stack(self.score_means))
+        low, high = (bound.item() for bound in torch.aminmax(means))
+        self.score_means = []
+        turn = len(self.turns)
+        start = self._starts(epoch, turn)
+        per_class = start.shape[1]
+        group = 1 if self.config.synthesis_per_image else per_class
+        classes = torch.arange(self.num_classes).repeat_interleave(per_class // group)
+        draw = torch.rand(
+            len(classes), generator=stream(self.config.seed, "thresholds", epoch, turn)
+        )
+        result, adam_state = synthesise(
+            judge,
+            start.reshape(len(classes), group, *start.shape[2:]),
+            self._goal(classes.to(self.device), (low + (high - low) * draw).to(self.device)),
+            self.ascent,
+            self.adam_state,
+            tell,
+        )
+        if self.config.synthesis_carry_adam:
+            self.adam_state = adam_state
+        images = result.images.reshape(start.shape)
+        self.pool.add(images)
+        self.made.append(images)
+        self.turns.append(
+            {
+                "synthesis_steps": result.steps.float().mean().item(),
+                "synthesis_reached": result.reached.float().mean().item(),
+                "threshold_low": low,
+                "threshold_high": high,
+            }
+        )
+
+    def _starts(self, epoch: int, turn: int) -> Tensor:
+        """Images that the ascents start from, (num_classes, n, C, H, W) in [-1, 1]."""
+        count = self.config.negatives_per_class
+        from_pool = round(self.config.synthesis_pool_share * count)
+        old = self.pool.draw(from_pool, stream(self.config.seed, "starts", epoch, turn))
+        if from_pool == count:
+            return old
+        return torch.cat([old, self._noise(count - from_pool, epoch, turn)], dim=1)
+
+    def state(self) -> dict[str, Tensor]:
+        """Adam's moments of the synthesis, where they are carried over."""
+        return {} if self.adam_state is None else moments_to_tensors(self.adam_state)
+
+    def restore(self, state: dict[str, Tensor], negatives: list[Tensor]) -> None:
+        """Rebuild the pool and the carried moments."""
+        super().restore(state, negatives)
+        if state:
+            moments = tensors_to_moments(state)
+            blank = [torch.zeros(1, device=self.device) for _ in moments]
+            self.adam_state = {**self.ascent.optimizer(blank).state_dict(), "state": moments}

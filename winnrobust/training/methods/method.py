@@ -1,0 +1,178 @@
+"""What a training method is: the loss of a batch, and what happens between epochs."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from winnrobust.models import IntrospectiveNetwork
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.randomness import stream
+from winnrobust.synthesis import Goal, Score, critic_score
+from winnrobust.training.config import TrainConfig
+
+
+class Batch(NamedTuple):
+    """This process's part of one step's real images: all of them, unless there are several.
+
+    Attributes:
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) int64.
+        size: number of images in the whole batch.
+        part: which of them are here.
+        generator: where the step's random draws come from (CPU), the same in every process.
+    """
+
+    images: Tensor
+    labels: Tensor
+    size: int
+    part: slice
+    generator: torch.Generator
+
+    def uniform(self) -> Tensor:
+        """Draw a number in [0, 1) for each image here: (N,) float32.
+
+        It is drawn for the whole batch, so that several processes draw what one would.
+        """
+        numbers = torch.rand(self.size, generator=self.generator)[self.part]
+        return numbers.to(self.images.device)
+
+    def integers(self, below: int) -> Tensor:
+        """Draw a number from 0 to below - 1 for each image here: (N,) int64; as `uniform`."""
+        numbers = torch.randint(below, (self.size,), generator=self.generator)[self.part]
+        return numbers.to(self.images.device)
+
+    def noise(self) -> Tensor:
+        """Draw a number in [-1, 1) for each pixel here: (N, C, H, W); as `uniform`."""
+        return self._signed(*self.images.shape[1:])
+
+    def latents(self, count: int) -> Tensor:
+        """Draw `count` numbers in [-1, 1) for each image here: (N, count); as `uniform`."""
+        return self._signed(count)
+
+    def _signed(self, *shape: int) -> Tensor:
+        numbers = torch.rand((self.size, *shape), generator=self.generator)[self.part]
+        return 2 * numbers.to(self.images) - 1
+
+    def mean(self, values: Tensor) -> Tensor:
+        """This process's share of the whole batch's mean of `values` (N,); shares add up to it."""
+        return values.sum() / self.size
+
+    def leading(self, share: float) -> "Batch":
+        """This process's part of the first `share` of the batch's images, at least one of them.
+
+        The order of the images is random already. Draw numbers from the whole batch, not from it.
+        """
+        size = max(1, round(share * self.size))
+        start, stop, step = self.part.indices(self.size)
+        part = slice(start, min(stop, size), step)
+        count = len(range(size)[part])
+        return self._replace(
+            images=self.images[:count], labels=self.labels[:count], size=size, part=part
+        )
+
+
+class Losses(NamedTuple):
+    """The scalar to minimise, and scalars to log: this process's shares, which add up."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+class EpochEnd(NamedTuple):
+    """What a method did after an epoch.
+
+    Attributes:
+        metrics: numbers for the log.
+        negatives: (num_classes, n, C, H, W) in [-1, 1] made in this epoch, or None.
+    """
+
+    metrics: dict[str, float]
+    negatives: Tensor | None
+
+
+class Method:
+    """How to train; one file per method derives from it, and says what it does otherwise.
+
+    As it is, nothing happens between the steps and nothing needs to be kept.
+
+    Attributes:
+        has_thresholds: whether its ascents stop at scores that it notes in an epoch.
+        score: what its ascents raise.
+        cascades: whether several networks may follow each other.
+    """
+
+    has_thresholds = True
+    score: Score = staticmethod(critic_score)
+    cascades = False
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        channels: int,
+        image_size: int,
+        num_classes: int,
+        device: torch.device,
+    ) -> None:
+        self.config = config
+        self.channels, self.image_size = channels, image_size
+        self.num_classes = num_classes
+        self.device = device
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Make what the method needs besides, at its start."""
+
+    @staticmethod
+    def goal(config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
+        """Say what an ascent to new images of these classes is after.
+
+        Args:
+            classes: (G,) int64, of each group.
+            thresholds: (G,) critic values, drawn from what the critic gave to real images.
+
+        Raises:
+            InputError: such a network is no generator.
+        """
+        raise InputError(
+            f"the model file of method {config.method} draws no samples; those of winn, icn, inn"
+            " and wgan-gp do"
+        )
+
+    def length(self, epoch: int, count: int) -> int:
+        """Say how many images the epoch's steps look at, of `count` training images."""
+        return count
+
+    def order(self, epoch: int, count: int) -> Tensor:
+        """Draw the numbers of these images: (length,) int64; called once before the first step."""
+        return torch.randperm(count, generator=stream(self.config.seed, "batches", epoch))
+
+    def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
+        """Compute the loss of one batch."""
+        raise NotImplementedError
+
+    def after_step(
+        self, network: IntrospectiveNetwork, epoch: int, step: int, tell: Callable[[str], None]
+    ) -> None:
+        """Do what belongs between the steps of an epoch.
+
+        Args:
+            network: as the step left it.
+            epoch: counted from 1.
+            step: of this epoch, counted from 1.
+            tell: shows a few words.
+        """
+
+    def end_epoch(
+        self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+    ) -> EpochEnd:
+        """Do what belongs between epochs; arguments as `after_step`."""
+        return EpochEnd({}, None)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a resumed run needs besides the negatives of every epoch."""
+        return {}
+
+    def restore(self, state: dict[str, Tensor], negatives: list[Tensor]) -> None:
+        """Go back to a saved state; `negatives` holds what each finished epoch returned."""
