@@ -85,7 +85,7 @@ def synthesise(
         optimizer.load_state_dict(optimizer_state)
     steps = torch.zeros(groups, dtype=torch.int64)
     reached = torch.zeros(groups, dtype=torch.bool)
-    mine = list(range(groups))[distributed.share(groups)]
+    mine = list(range(groups))[distributed.shard(groups)]
     active = mine
 
     for step in range(ascent.max_steps + 1):
@@ -120,7 +120,7 @@ def synthesise(
     images = torch.stack([images.detach() for images in pixels])
     state = optimizer.state_dict()
     made = {g: (images[g], steps[g], reached[g], state["state"][g]) for g in mine}
-    for part in distributed.gather(made):
+    for part in distributed.all_gather(made):
         for g, (image, step_count, was_reached, moments) in part.items():
             images[g], steps[g], reached[g] = image, step_count, was_reached
             state["state"][g] = moments

@@ -33,7 +33,7 @@ from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import new_folder, read_json, replacing, write_json, write_text
 from winnrobust.runtime.intervals import rate
-from winnrobust.runtime.progress import bar, say
+from winnrobust.runtime.progress import log, progress_bar
 from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis.adam_state import load_moments, moments_to_tensors
 from winnrobust.training.averaging import WeightAverage
@@ -88,7 +88,7 @@ def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: torch.d
         InputError: as `check_settings`, or the folder exists.
     """
     check_settings(config)
-    if distributed.is_first():
+    if distributed.is_main_process():
         with new_folder(path) as folder:
             write_json(RunFolder(folder).config, asdict(config))
             manifest = provenance.describe(device) | {
@@ -98,7 +98,7 @@ def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: torch.d
                 "resumed": [],
             }
             write_json(RunFolder(folder).manifest, manifest)
-    distributed.wait_for_all()
+    distributed.barrier()
     return RunFolder(path)
 
 
@@ -184,7 +184,7 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
     if run.state.exists():
         _check_same_data(run, dataset, config)
         progress, earlier = _restore(run, network, average, optimizer, method)
-        say(f"going on after epoch {progress.epoch} of {total}")
+        log(f"going on after epoch {progress.epoch} of {total}")
     elapsed_before = progress.history[-1]["elapsed"] if progress.history else 0.0
 
     images, labels = train_split.images.to(device), train_split.labels.to(device)
@@ -192,7 +192,7 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
         math.ceil(method.length(epoch, len(labels)) / config.batch_size)
         for epoch in range(1, total + 1)
     ]
-    with bar(
+    with progress_bar(
         sum(batches),
         f"{config.method} {config.arch}",
         initial=sum(batches[: progress.epoch]),
@@ -215,12 +215,12 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
                 "elapsed": round(elapsed_before + time.monotonic() - began, 3),
             }
             progress.history.append(row)
-            if distributed.is_first():
+            if distributed.is_main_process():
                 _save_epoch(
                     run, config, dataset, network, average, earlier, optimizer, method, progress,
                     end.negatives,
                 )  # fmt: skip
-            say(_epoch_line(row, total))
+            log(_epoch_line(row, total))
     _finish(run, dataset, progress, device)
 
 
@@ -248,9 +248,9 @@ def mean_critic(network: IntrospectiveNetwork, split: ImageSplit, device: torch.
     network.eval()
     total = torch.zeros((), dtype=torch.float64)
     with torch.no_grad():
-        for images in split.images[distributed.share(len(split))].split(VALIDATION_BATCH):
+        for images in split.images[distributed.shard(len(split))].split(VALIDATION_BATCH):
             total += network(to_unit(images.to(device))).critic.sum().double().cpu()
-    mean = float(distributed.sum_up(total.to(device))) / len(split)
+    mean = float(distributed.all_reduce(total.to(device))) / len(split)
     if not math.isfinite(mean):
         raise _diverged("the critic's values are no longer finite")
     return mean
@@ -264,7 +264,7 @@ def count_errors(network: IntrospectiveNetwork, split: ImageSplit, device: torch
     """
     network.eval()
     errors = torch.zeros((), dtype=torch.int64, device=device)
-    mine = distributed.share(len(split))
+    mine = distributed.shard(len(split))
     with torch.no_grad():
         for images, labels in zip(
             split.images[mine].split(VALIDATION_BATCH),
@@ -275,7 +275,7 @@ def count_errors(network: IntrospectiveNetwork, split: ImageSplit, device: torch
             if not logits.isfinite().all():
                 raise _diverged("the network's logits are no longer finite")
             errors += (logits.argmax(1) != labels.to(device)).sum()
-    return int(distributed.sum_up(errors))
+    return int(distributed.all_reduce(errors))
 
 
 def _train_epoch(
@@ -300,7 +300,7 @@ def _train_epoch(
     steps: dict[str, list[Tensor]] = {}
     for step, chosen in enumerate(order.to(labels.device).split(config.batch_size), start=1):
         # Every process takes its part of the batch; the parts' gradients add up to the batch's.
-        mine = distributed.dealt(len(chosen))
+        mine = distributed.strided_shard(len(chosen))
         shown = to_unit(images[chosen[mine]])
         if config.flip:
             turned = (torch.rand(len(chosen), generator=flips)[mine] < 0.5).to(shown.device)
@@ -309,7 +309,7 @@ def _train_epoch(
         losses = method.loss(network, batch)
         optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
-        distributed.sum_gradients(network.parameters())
+        distributed.all_reduce_gradients(network.parameters())
         optimizer.step()
         average.update_parameters(network)
         loss = losses.total.item() * len(chosen) / max(len(batch.labels), 1)
@@ -323,7 +323,7 @@ def _train_epoch(
         status.update()
         method.after_step(network, epoch, step, status.set_postfix_str)
     return {
-        name: distributed.sum_up(torch.stack(values)).mean().item()
+        name: distributed.all_reduce(torch.stack(values)).mean().item()
         for name, values in steps.items()
     }
 
@@ -433,7 +433,7 @@ def _restore(
 
 def _finish(run: RunFolder, dataset: Dataset, progress: Progress, device: torch.device) -> None:
     """Test the best model, the only use of the test images, and complete the manifest."""
-    distributed.wait_for_all()  # for the first process, which wrote the model
+    distributed.barrier()  # for the first process, which wrote the model
     network, info = load_model(run.model)
     manifest = read_json(run.manifest) | {
         "status": "complete",
@@ -463,14 +463,14 @@ def _finish(run: RunFolder, dataset: Dataset, progress: Progress, device: torch.
                 "error_high": error.high,
             },
         }
-    if distributed.is_first():
+    if distributed.is_main_process():
         write_json(run.manifest, manifest)
-    say(told)
+    log(told)
 
 
 def note_resumption(run: RunFolder, config: TrainConfig, device: torch.device) -> None:
     """Record in the manifest that, when and on what machine a run is gone on with."""
-    if not distributed.is_first():
+    if not distributed.is_main_process():
         return
     manifest = read_json(run.manifest)
     resumed = [*manifest.get("resumed", []), provenance.describe(device)]

@@ -41,7 +41,7 @@ from winnrobust.runtime.files import (
     write_json,
     write_text,
 )
-from winnrobust.runtime.progress import counted, say
+from winnrobust.runtime.progress import log, show_progress
 from winnrobust.training.methods import method_of
 from winnrobust.training.methods.settings import OF_A_METHOD, WITHOUT_LABELS
 from winnrobust.workflows.detecting import detection_table
@@ -133,7 +133,7 @@ def make_gallery(
     Raises:
         InputError: a run or file cannot be used, or `out` exists; before any long work.
     """
-    if distributed.is_first():
+    if distributed.is_main_process():
         check_free(out)
     generators = _named(paths)
     drawn = [generator for generator in generators if generator.texture is None]
@@ -164,7 +164,7 @@ def make_gallery(
         ]
         if noticed is not None:
             sections.append(Section("Does it notice?", tables=[detection_table(noticed[0])]))
-        if distributed.is_first():
+        if distributed.is_main_process():
             about = provenance.describe(device)
             details: dict[str, Any] = {
                 each.name: {"config": each.record.config, "manifest": each.record.manifest}
@@ -267,7 +267,7 @@ class _Judge:
         }
 
     def judge(self, samples: Samples, labelled: bool, device: torch.device) -> Quality:
-        with counted("judge", "image") as progress:
+        with show_progress("judge", "image") as progress:
             return judge_samples(
                 self.network,
                 ImageSplit(samples.images, samples.classes),
@@ -342,12 +342,12 @@ def _image_section(
         name, slug = generator.name, generator.slug
         if cascades < info.cascades:
             name, slug = f"{name}, after {cascades}", f"{slug}-after-{cascades}"
-        say(f"drawing {count} samples: {name}")
-        with counted(name, "step") as progress:
+        log(f"drawing {count} samples: {name}")
+        with show_progress(name, "step") as progress:
             samples = draw(part, classes, seed=seed, device=device, progress=progress)
         if judge is not None:
             qualities[name] = judge.judge(samples, info.num_classes > 1, device)
-        if distributed.is_first():
+        if distributed.is_main_process():
             shown = Samples(*(value[:SHOWN] for value in vars(samples).values()))
             picture = folder / "samples" / f"{slug}.png"
             write_picture(picture, shown)
@@ -359,7 +359,7 @@ def _image_section(
                 Picture(neighbours, f"{name}: above samples, below their nearest training images"),
             ]
     for epoch, source in chosen_samples(generator.record).items():
-        if distributed.is_first():
+        if distributed.is_main_process():
             copy = folder / "iterations" / f"{generator.slug}-{epoch:04d}.png"
             with replacing(copy) as temporary:
                 shutil.copyfile(source, temporary)
@@ -392,7 +392,7 @@ def _scores(found: Mapping[Generator, Mapping[str, Quality]], folder: Path) -> S
             cascades += [(more, less) for less, more in itertools.pairwise(in_order)]
         order = order_table(dataset, named, cascades)
         tables += [] if order is None else [order]
-    if distributed.is_first():
+    if distributed.is_main_process():
         frame = scores_frame(
             {
                 (each.dataset, name): part
@@ -445,12 +445,12 @@ def _texture_section(
     """Draw a texture at every size, beside a crop of its picture."""
     pictures = []
     for width, height in sizes:
-        say(f"drawing {width}x{height} pixels: {generator.name}")
-        with counted(generator.name, "step") as progress:
+        log(f"drawing {width}x{height} pixels: {generator.name}")
+        with show_progress(generator.name, "step") as progress:
             made = draw_texture(
                 generator.sampler, width, height, seed=seed, device=device, progress=progress
             )
-        if distributed.is_first():
+        if distributed.is_main_process():
             path = folder / "textures" / f"{generator.slug}-{width}x{height}.png"
             with replacing(path) as temporary:
                 torchvision.utils.save_image(made.image, temporary)

@@ -24,7 +24,7 @@ from winnrobust.reporting.table import Table, share_text, to_text
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import check_free, write_json
-from winnrobust.runtime.progress import counted, say
+from winnrobust.runtime.progress import log, show_progress
 from winnrobust.workflows.shared import load_data, model_file, results_folder, write_rows
 
 SHOWN = 100
@@ -56,7 +56,7 @@ def judge_quality(
     Raises:
         InputError: the files cannot be used, or `out` exists.
     """
-    if out is not None and distributed.is_first():
+    if out is not None and distributed.is_main_process():
         check_free(out)
     if samples.suffix != ".npz":
         raise InputError(f"{samples} must be an .npz file, as 'winnrobust synthesize' writes it")
@@ -69,30 +69,30 @@ def judge_quality(
     )
     # Of what others made nothing is known.
     if "dataset" in told.get("header", {}) and told["header"]["dataset"] != info.dataset:
-        say(
+        log(
             f"note: the samples are like {told['header']['dataset']}, the classifier and the images"
             f" beside them are of {info.dataset}"
         )
     if told.get("header") == _as_stored(info):
-        say("note: the classifier looks like the very network that made the samples; name another")
+        log("note: the classifier looks like the very network that made the samples; name another")
     if inception and len(made) < USUAL:
-        say(f"note: Inception scores are mostly those of {USUAL} samples; here are {len(made)}")
+        log(f"note: Inception scores are mostly those of {USUAL} samples; here are {len(made)}")
     scores = inception_scores(made.images, dataset.train.images, device) if inception else {}
     labelled = told.get("header", {}).get("num_classes") != 1
     judged = made.first(len(dataset.test))
-    say(f"judging {len(judged)} samples of {samples} by {classifier} ({device})")
+    log(f"judging {len(judged)} samples of {samples} by {classifier} ({device})")
     if len(judged) < len(made):
-        say(
+        log(
             f"these are the first of {len(made)}, as many as there are test images to compare them"
             " with"
         )
-    with counted("judge", "image") as progress:
+    with show_progress("judge", "image") as progress:
         quality = judge_samples(
             network, judged, labelled, dataset.train, dataset.test, device, progress
         )
     if out is not None:
         with results_folder(out) as folder:
-            if distributed.is_first():
+            if distributed.is_main_process():
                 described = provenance.describe(device) | {
                     "samples": {"path": str(samples), "made": told},
                     "classifier": {"path": str(classifier), "header": asdict(info)},

@@ -66,7 +66,7 @@ class Introspective(WithNegatives):
         Thresholds are drawn uniformly between the smallest and the largest batch mean of the score
         on real images since the last synthesis: one for each class, or for each image.
         """
-        means = distributed.sum_up(torch.stack(self.score_means))
+        means = distributed.all_reduce(torch.stack(self.score_means))
         low, high = (bound.item() for bound in torch.aminmax(means))
         self.score_means = []
         turn = len(self.turns)

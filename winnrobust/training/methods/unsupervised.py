@@ -76,7 +76,7 @@ class Unsupervised(Method):
             means = [
                 batch.mean(network.judge(2 * batch.images - 1).critic) for batch in self.last_pass
             ]
-        low, high = torch.aminmax(distributed.sum_up(torch.stack(means)))
+        low, high = torch.aminmax(distributed.all_reduce(torch.stack(means)))
         return low.item(), high.item()
 
     def _images(self, epoch: int) -> int:

@@ -68,7 +68,7 @@ class WganGp(Unsupervised):
         if (earlier // self.config.batch_size + step) % CRITIC_STEPS:
             return
         count = self.config.batch_size
-        samples = self._samples(count, distributed.share(count), "generator step", epoch, step)
+        samples = self._samples(count, distributed.shard(count), "generator step", epoch, step)
         self.generator.descend(-network.judge(samples).critic.sum() / count)
 
     def end_epoch(
