@@ -1,0 +1,144 @@
+"""The results folder while its evaluation runs: a new one, or one that was interrupted."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from winnrobust.evaluation import outcomes
+from winnrobust.evaluation.diagnosis import DIAGNOSIS_COLUMNS
+from winnrobust.reporting.results_folder import read_metadata
+from winnrobust.reporting.stored import Metadata
+from winnrobust.runtime import distributed, provenance
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import check_free, read_json, write_json
+from winnrobust.runtime.locks import hold
+from winnrobust.runtime.progress import log
+
+
+@dataclass(frozen=True)
+class EvaluationFolder:
+    """A results folder that an evaluation writes to, batch by batch.
+
+    Attributes:
+        path: the folder.
+        sessions: provenance of the processes that worked on it, this one last.
+    """
+
+    path: Path
+    sessions: list[dict[str, Any]]
+
+    def images_done(self) -> int:
+        """Return how many images were attacked and judged."""
+        return sum(map(len, outcomes.finished(self.path)))
+
+    def save_diagnosis(self, diagnosis: pd.DataFrame) -> None:
+        """Keep a finished diagnosis."""
+        if distributed.is_main_process():
+            write_json(self._diagnosis, diagnosis.to_dict("records"))
+
+    def load_diagnosis(self) -> pd.DataFrame | None:
+        """Return the diagnosis that an earlier session finished, if one did.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        if not distributed.broadcast(self._diagnosis.exists()):
+            return None
+        try:
+            rows = [[row[name] for name in DIAGNOSIS_COLUMNS] for row in read_json(self._diagnosis)]
+        except (InputError, LookupError, TypeError):
+            raise InputError(
+                f"{self._diagnosis} is damaged; remove it, and the diagnosis is made again"
+            ) from None
+        return pd.DataFrame(rows, columns=list(DIAGNOSIS_COLUMNS))
+
+    @property
+    def _diagnosis(self) -> Path:
+        return self.path / "diagnosis.json"
+
+
+@contextmanager
+def evaluation_folder(
+    out: Path, metadata: Metadata, device: torch.device, resume_with: str | None = None
+) -> Iterator[EvaluationFolder]:
+    """Hold `out` while an evaluation writes to it; go on where an interrupted one stopped.
+
+    Whatever ends the block, finished batches stay; a folder without any is removed again.
+
+    Args:
+        out: the results folder.
+        metadata: of this evaluation; its `what` is all that decides the results.
+        resume_with: the command that goes on with it; None for the same one with --out.
+
+    Raises:
+        InputError: `out` holds something else, or another process is at work on it.
+    """
+    if not distributed.is_main_process():
+        distributed.barrier()
+        yield EvaluationFolder(out, read_metadata(out).sessions)
+        return
+    check_unfinished(out, metadata)
+    with hold(out):
+        sessions = _begin(out, metadata, device)
+        distributed.barrier()
+        folder = EvaluationFolder(out, sessions)
+        try:
+            yield folder
+        except BaseException as error:
+            _stopped(folder, error, resume_with or f"the same command with --out {out}")
+            raise
+
+
+def check_unfinished(out: Path, metadata: Metadata) -> None:
+    """Check that an evaluation may write to `out`: nothing is there, or its own beginning.
+
+    Raises:
+        InputError: there is something else, which is left untouched.
+    """
+    if not (out / "results.json").exists():
+        return check_free(out)
+    stored = read_metadata(out)
+    if stored.status == "complete":
+        return check_free(out)
+    # As text, because the order of the models counts.
+    before, now = (json.loads(each.model_dump_json())["what"] for each in (stored, metadata))
+    differing = [name for name in now if json.dumps(before.get(name)) != json.dumps(now[name])]
+    if differing:
+        command = stored.sessions[0].get("command", "?") if stored.sessions else "?"
+        raise InputError(
+            f"{out} holds an interrupted evaluation with other {' and '.join(differing)}, of"
+            f" '{command}'; finish it with that command, remove the folder, or choose another --out"
+        )
+    return None
+
+
+def _begin(out: Path, metadata: Metadata, device: torch.device) -> list[dict[str, Any]]:
+    """Write down what is evaluated, and return the sessions, this one the last."""
+    sessions = read_metadata(out).sessions if (out / "results.json").exists() else []
+    session = provenance.describe(device)
+    begun = sessions[0].get("commit") if sessions else session["commit"]
+    if begun != session["commit"]:
+        log(f"note: this was begun by another version of winnrobust (commit {begun})")
+    sessions = [*sessions, session]
+    running = metadata.model_copy(update={"status": "running", "sessions": sessions})
+    write_json(out / "results.json", running.model_dump(mode="json", by_alias=True))
+    return sessions
+
+
+def _stopped(folder: EvaluationFolder, error: BaseException, command: str) -> None:
+    """Say how to go on with what is there; leave nothing where nothing was done."""
+    images, diagnosed = folder.images_done(), (folder.path / "diagnosis.json").exists()
+    if images or diagnosed:
+        done = f"{images} images are done" if images else "the diagnosis is done"
+        log(f"{done}: {command} goes on from there")
+        return
+    if isinstance(error, KeyboardInterrupt):
+        log(f"stopped; nothing was written to {folder.path}")
+    shutil.rmtree(folder.path, ignore_errors=True)
