@@ -248,14 +248,15 @@ def write_part(
     Args:
         folder: a results folder.
         table: all rows of a range of images; from `outcome_table` or `table_of`.
-        facts: what is known of the batch as a whole, as JSON takes it; see `Facts`.
+        facts: what is known of the batch as a whole, as JSON takes it: `seconds` as a list of
+            [attack, source, seconds], `gradients` as a list of [attack, source, counts by name].
         rank: of the process.
 
     Returns:
         The path of the part.
     """
     images = table["image"].to_numpy()
-    path = folder / FOLDER / f"{images.min():07d}-{images.max() + 1:07d}-r{rank}.parquet"
+    path = part_path(folder, range(images.min(), images.max() + 1), rank)
     text = json.dumps(dict(facts or {})).encode()
     metadata = {b"winnrobust": text, b"crc32": str(zlib.crc32(text)).encode()}
     with replacing(path) as temporary:
@@ -266,6 +267,11 @@ def write_part(
             write_page_checksum=True,
         )
     return path
+
+
+def part_path(folder: Path, images: range, rank: int = 0) -> Path:
+    """Return where a part with these images is, or will be."""
+    return folder / FOLDER / f"{images.start:07d}-{images.stop:07d}-r{rank}.parquet"
 
 
 def parts(folder: Path) -> list[Part]:
