@@ -1,5 +1,6 @@
 """Attacks by name. A new one is one file with an `Attack`, named here."""
 
+from winnrobust.attacks.apgd import APGD_CE, APGD_T
 from winnrobust.attacks.base import (
     Access,
     Attack,
@@ -10,6 +11,7 @@ from winnrobust.attacks.base import (
     with_budget,
 )
 from winnrobust.attacks.checks import check_examples
+from winnrobust.attacks.fab import FAB
 from winnrobust.attacks.fgsm import FGSM
 from winnrobust.attacks.gradients import (
     LOSSES,
@@ -23,11 +25,16 @@ from winnrobust.attacks.gradients import (
     logits_of,
     loss_gradient,
 )
+from winnrobust.attacks.mifgsm import MIFGSM
 from winnrobust.attacks.norms import NORMS, Norm, NormName
+from winnrobust.attacks.pgd import BIM, PGD, PGD_L2
 from winnrobust.attacks.progress import Nearest, Progress
+from winnrobust.attacks.rfgsm import RFGSM
 from winnrobust.runtime.errors import InputError
 
-ATTACKS: dict[str, Attack] = {attack.name: attack for attack in (FGSM,)}
+ATTACKS: dict[str, Attack] = {
+    attack.name: attack for attack in (FGSM, RFGSM, BIM, MIFGSM, PGD, PGD_L2, APGD_CE, APGD_T, FAB)
+}
 """Name -> attack; `transfer:NAME` is made by `find`."""
 
 PREFIX = "transfer:"

@@ -11,7 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust.attacks.checks import check_examples
-from winnrobust.attacks.gradients import CleanPass, GradientStatistics, at_least_float32
+from winnrobust.attacks.gradients import (
+    NO_GRADIENTS,
+    CleanPass,
+    GradientStatistics,
+    at_least_float32,
+)
 from winnrobust.attacks.norms import NormName, per_image
 
 Access = Literal["none", "white-box", "black-box", "transfer"]
@@ -35,7 +40,7 @@ class AttackResult:
     gradients: Tensor
     queries: Tensor
     unfinished: Tensor
-    statistics: GradientStatistics = GradientStatistics()
+    statistics: GradientStatistics = NO_GRADIENTS
     distance: Tensor | None = None
 
     @staticmethod
@@ -48,7 +53,7 @@ class AttackResult:
     def without_costs(self) -> "AttackResult":
         """Return the same with nothing spent, because another result counts it already."""
         zeros = torch.zeros_like(self.gradients)
-        return replace(self, gradients=zeros, queries=zeros, statistics=GradientStatistics())
+        return replace(self, gradients=zeros, queries=zeros, statistics=NO_GRADIENTS)
 
 
 @dataclass(frozen=True)
@@ -246,11 +251,10 @@ def _at_all_epsilons(
     timed = replace(run, deadline=min(run.deadline, time.monotonic() + seconds))
     nearest = attack.function(model, images, labels, run=timed, **attack.settings)
     assert nearest.distance is not None
-    results = [
+    return [
         replace(
             nearest if place == 0 else nearest.without_costs(),
             images=torch.where(per_image(nearest.distance <= epsilon), nearest.images, images),
         )
         for place, epsilon in enumerate(epsilons)
     ]
-    return results

@@ -22,8 +22,8 @@ def fgsm(
 ) -> AttackResult:
     """Move every pixel by epsilon in the direction that raises the loss of the true label.
 
-    adversarial = clip(image + epsilon * sign(gradient), 0, 1) with sign(0) = 0, also where the model
-    is wrong already, as the paper's authors do.
+    adversarial = clip(image + epsilon * sign(gradient), 0, 1) with sign(0) = 0; an image that the
+    model gets wrong already moves as well, as with the authors of WINN.
 
     Args:
         model, images, labels, run: as for every attack (`base.AttackFunction`).

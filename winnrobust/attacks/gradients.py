@@ -119,6 +119,9 @@ class GradientStatistics(NamedTuple):
         return GradientStatistics(*map(int, self))
 
 
+NO_GRADIENTS = GradientStatistics()
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a model says of n images.

@@ -16,8 +16,8 @@ numbers `rows` (n,), and whatever else it needs of them in the same order:
     return progress.result()
 
 On a CPU an image leaves at once. Elsewhere to look who has left is to wait for the device, so that
-is done every few steps, and the batch is made smaller when a quarter has left. Nothing that an image
-does after it has left counts.
+is done every few steps, and the batch is made smaller when a quarter has left. What an image that
+has left still does there counts for nothing.
 """
 
 from collections.abc import Callable
