@@ -8,7 +8,7 @@ from winnrobust.attacks.base import (
     AttackResult,
     Run,
     run_attack,
-    with_budget,
+    with_settings,
 )
 from winnrobust.attacks.checks import check_examples
 from winnrobust.attacks.fab import FAB
@@ -79,5 +79,5 @@ __all__ = [
     "logits_of",
     "loss_gradient",
     "run_attack",
-    "with_budget",
+    "with_settings",
 ]

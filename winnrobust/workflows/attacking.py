@@ -14,6 +14,7 @@ from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.data.folders import load_user_data
 from winnrobust.evaluation import EvaluationSettings, run
 from winnrobust.evaluation.diagnosis import diagnose
+from winnrobust.evaluation.settings import check_surrogates
 from winnrobust.reporting import write_results
 from winnrobust.reporting.stored import Metadata
 from winnrobust.runtime import distributed
@@ -101,7 +102,7 @@ def attack_runs(
     """
     candidates = load_candidates(paths, external)
     modules = {candidate.name: candidate.module for candidate in candidates}
-    settings.check_surrogates(list(modules))
+    check_surrogates(settings.chosen_attacks(), list(modules))
     test = _test_images(candidates, source)
     metadata = _metadata(candidates, test, settings)
     if distributed.is_main_process():
@@ -115,7 +116,8 @@ def attack_runs(
         if done:
             log(f"going on after {done} of them")
         diagnosis = _diagnosis(folder, modules, test, settings, device) if with_diagnosis else None
-        with show_progress("attack", "image", done * settings.rounds(len(modules))) as progress:
+        rounds = len(settings.attacks) * len(modules)
+        with show_progress("attack", "image", done * rounds) as progress:
             run(
                 modules,
                 test.split.images,
@@ -217,7 +219,7 @@ def _metadata(
     candidates: Sequence[Candidate], test: Images, settings: EvaluationSettings
 ) -> Metadata:
     """What results.json says before anything is attacked."""
-    stored = settings.stored()
+    decisive = settings.decisive()
     weights = {
         candidate.name: [candidate.metadata["weights_sha256"], candidate.provenance.get("loaded")]
         for candidate in candidates
@@ -228,10 +230,10 @@ def _metadata(
         split="test",
         n=len(test.split),
         limit=None if test.whole else len(test.split),
-        settings=stored,
+        settings=decisive,
         models=[candidate.metadata for candidate in candidates],
         # All that decides the outcomes: an interrupted evaluation goes on only with the same.
-        what={"models": weights, "data": _data(test), "settings": stored},
+        what={"models": weights, "data": _data(test), "settings": decisive},
     )
 
 
