@@ -124,7 +124,7 @@ def test_every_data_set_has_its_own_classifier_and_table(runs, generators, colou
 
 
 def test_samples_like_a_users_own_pictures_are_shown_without_scores(tmp_path):
-    """Nobody knows their classes; their neighbours are the pictures themselves."""
+    """Nobody knows their classes; their neighbors are the pictures themselves."""
     folder, out = tmp_path / "my pictures", tmp_path / "report"
     folder.mkdir()
     for number in range(4):
@@ -137,7 +137,7 @@ def test_samples_like_a_users_own_pictures_are_shown_without_scores(tmp_path):
     assert result.exit_code == 0, result.output
     assert not (out / "scores.csv").exists()
     assert "How good" not in (out / "report.md").read_text()
-    pixels = np.asarray(Image.open(out / "neighbours" / "winn-single.png").convert("L"))
+    pixels = np.asarray(Image.open(out / "neighbors" / "winn-single.png").convert("L"))
     assert pixels.shape == (2 * 18 + 2, 20 * 18 + 2)
     below = pixels[20:36]
     grey = {int(below[0, 2 + 18 * column]) for column in range(20)}

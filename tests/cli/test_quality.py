@@ -30,8 +30,8 @@ def test_copies_are_found_out(runs, copies, tmp_path):
     found = json.loads((out / "quality.json").read_text())["quality"]
     assert found["nearest"] == 0 < found["real_nearest"]
     assert found["n"] == 40
-    assert Image.open(out / "neighbours.png").size == (20 * 30 + 2, 4 * 30 + 2)
-    pixels = np.asarray(Image.open(out / "neighbours.png"))
+    assert Image.open(out / "neighbors.png").size == (20 * 30 + 2, 4 * 30 + 2)
+    pixels = np.asarray(Image.open(out / "neighbors.png"))
     for top in (0, 60):
         copy, original = (pixels[top + row : top + row + 28] for row in (2, 32))
         assert (copy == original).all(), "each copy above its original"

@@ -25,7 +25,7 @@ from winnrobust.runtime.progress import say
     " 'winnrobust[quality]'; it downloads a network).",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for quality.json and neighbours.png."
+    "--out", type=click.Path(path_type=Path), help="Folder for quality.json and neighbors.png."
 )
 @data_root_option
 @device_option

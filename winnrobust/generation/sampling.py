@@ -21,7 +21,7 @@ from winnrobust.synthesis import (
     images_at_once,
     langevin,
     silent,
-    synthesise,
+    synthesize,
     together,
 )
 from winnrobust.training.config import TrainConfig
@@ -55,7 +55,7 @@ class Sampler:
     Attributes:
         networks: one for each cascade, in order.
         info: what the model file says of them.
-        config: how they were trained, and how they synthesised.
+        config: how they were trained, and how they synthesized.
         thresholds: for each network the range that early stopping draws from, as
             `ModelInfo.thresholds`.
     """
@@ -143,7 +143,7 @@ def draw(
             wanted = low + (high - low) * torch.cat(draws)
             goal = method.goal(config, classes[rows[:, 0]].to(device), wanted.to(device))
             with _dropout(noise, network, seed, cascade, numbers):
-                made, _ = synthesise(
+                made, _ = synthesize(
                     network,
                     moved,
                     goal,

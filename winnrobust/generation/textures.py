@@ -15,11 +15,11 @@ from winnrobust.generation.sampling import Sampler, ranges_of
 from winnrobust.models import ClassifierOutput
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.randomness import stream
-from winnrobust.synthesis import InitialDistribution, Judge, Pace, Progress, silent, synthesise
+from winnrobust.synthesis import InitialDistribution, Judge, Pace, Progress, silent, synthesize
 from winnrobust.training.methods import ascent_of, initial_of, method_of
 
 EMBEDDED = ("grass", "gravel", "brick")
-"""Pictures that come with scikit-image (CC0), 512x512 grey pixels."""
+"""Pictures that come with scikit-image (CC0), 512x512 gray pixels."""
 
 TRAIN_CROPS, VALID_CROPS = 10_000, 500
 
@@ -178,7 +178,7 @@ def draw_texture(
         draw = torch.rand(1, generator=stream(seed, "texture stop", cascade))
         threshold = (lowest + (highest - lowest) * draw).to(device)
         goal = goal_of(config, torch.zeros(1, dtype=torch.int64, device=device), threshold)
-        made, _ = synthesise(judge, canvas[None, None], goal, ascent, tell=pace.step)
+        made, _ = synthesize(judge, canvas[None, None], goal, ascent, tell=pace.step)
         pace.end()
         canvas = made.images[0, 0]
         steps, reached = steps + int(made.steps), reached and bool(made.reached)

@@ -45,7 +45,7 @@ from winnrobust.runtime.progress import counted, say
 from winnrobust.training.methods import method_of
 from winnrobust.training.methods.settings import OF_A_METHOD, WITHOUT_LABELS
 from winnrobust.workflows.detecting import detection_table
-from winnrobust.workflows.quality import load_classifier, neighbours_picture
+from winnrobust.workflows.quality import load_classifier, neighbors_picture
 from winnrobust.workflows.shared import (
     load_data,
     model_file,
@@ -266,12 +266,12 @@ class _Judge:
             "sha256": file_sha256(model_file(self.path)),
         }
 
-    def judge(self, samples: Samples, labelled: bool, device: torch.device) -> Quality:
+    def judge(self, samples: Samples, labeled: bool, device: torch.device) -> Quality:
         with counted("judge", "image") as progress:
             return judge_samples(
                 self.network,
                 ImageSplit(samples.images, samples.classes),
-                labelled,
+                labeled,
                 self.train,
                 self.test,
                 device,
@@ -352,11 +352,11 @@ def _image_section(
             picture = folder / "samples" / f"{slug}.png"
             write_picture(picture, shown)
             write_text(picture.with_suffix(".csv"), table_of(samples).to_csv(index=False))
-            neighbours = folder / "neighbours" / f"{slug}.png"
-            neighbours_picture(neighbours, samples.images, train)
+            neighbors = folder / "neighbors" / f"{slug}.png"
+            neighbors_picture(neighbors, samples.images, train)
             pictures += [
                 Picture(picture, f"{name}: the first {len(shown.classes)} samples drawn"),
-                Picture(neighbours, f"{name}: above samples, below their nearest training images"),
+                Picture(neighbors, f"{name}: above samples, below their nearest training images"),
             ]
     for epoch, source in chosen_samples(generator.record).items():
         if distributed.is_first():

@@ -1,4 +1,4 @@
-"""`winnrobust quality`: samples and a classifier in, scores and nearest neighbours out."""
+"""`winnrobust quality`: samples and a classifier in, scores and nearest neighbors out."""
 
 import json
 from dataclasses import asdict
@@ -50,7 +50,7 @@ def judge_quality(
     Args:
         samples: an .npz file, as `winnrobust synthesize` writes it.
         classifier: a run folder or model file, of the data set that the samples are like.
-        out: a folder that does not exist yet, for quality.json and neighbours.png.
+        out: a folder that does not exist yet, for quality.json and neighbors.png.
         inception: whether the Inception score and FID are computed, too.
 
     Raises:
@@ -78,7 +78,7 @@ def judge_quality(
     if inception and len(made) < USUAL:
         say(f"note: Inception scores are mostly those of {USUAL} samples; here are {len(made)}")
     scores = inception_scores(made.images, dataset.train.images, device) if inception else {}
-    labelled = told.get("header", {}).get("num_classes") != 1
+    labeled = told.get("header", {}).get("num_classes") != 1
     judged = made.first(len(dataset.test))
     say(f"judging {len(judged)} samples of {samples} by {classifier} ({device})")
     if len(judged) < len(made):
@@ -88,7 +88,7 @@ def judge_quality(
         )
     with counted("judge", "image") as progress:
         quality = judge_samples(
-            network, judged, labelled, dataset.train, dataset.test, device, progress
+            network, judged, labeled, dataset.train, dataset.test, device, progress
         )
     if out is not None:
         with results_folder(out) as folder:
@@ -99,7 +99,7 @@ def judge_quality(
                     "quality": asdict(quality) | scores,
                 }
                 write_json(folder / "quality.json", described)
-                neighbours_picture(folder / "neighbours.png", made.images, dataset.train)
+                neighbors_picture(folder / "neighbors.png", made.images, dataset.train)
     return quality, scores
 
 
@@ -115,7 +115,7 @@ def load_classifier(path: Path) -> tuple[IntrospectiveNetwork, ModelInfo]:
     return network, info
 
 
-def neighbours_picture(path: Path, samples: torch.Tensor, train: ImageSplit) -> None:
+def neighbors_picture(path: Path, samples: torch.Tensor, train: ImageSplit) -> None:
     """Draw the first samples in rows, and below each its nearest training image."""
     shown = samples[:SHOWN]
     _, numbers = nearest(shown, train.images)

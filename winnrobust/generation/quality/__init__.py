@@ -3,7 +3,7 @@
 from winnrobust.generation.quality.formulas import SPLITS, classifier_score, frechet_distance
 from winnrobust.generation.quality.inception import inception_scores
 from winnrobust.generation.quality.judging import Quality, check_samples, judge_samples
-from winnrobust.generation.quality.neighbours import nearest
+from winnrobust.generation.quality.neighbors import nearest
 
 __all__ = [
     "SPLITS",

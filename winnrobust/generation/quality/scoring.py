@@ -1,4 +1,4 @@
-"""A classifier's judgement of samples."""
+"""A classifier's judgment of samples."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.generation.quality.formulas import SPLITS, classifier_score, frechet_distance
-from winnrobust.generation.quality.neighbours import nearest
+from winnrobust.generation.quality.neighbors import nearest
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.intervals import Rate, rate
@@ -73,7 +73,7 @@ def check_samples(n: int, shape: Sequence[int], train: ImageSplit, test: ImageSp
 def judge_samples(
     classifier: IntrospectiveNetwork,
     samples: ImageSplit,
-    labelled: bool,
+    labeled: bool,
     train: ImageSplit,
     test: ImageSplit,
     device: torch.device,
@@ -84,7 +84,7 @@ def judge_samples(
     Args:
         classifier: of the same data set; it is moved to `device`.
         samples: images, and the classes they were made as.
-        labelled: whether those mean anything.
+        labeled: whether those mean anything.
         train, test: real images. Of the test images as many are judged as there are samples.
         progress: called with (done, total) images.
 
@@ -120,7 +120,7 @@ def judge_samples(
             f"{name}score": score,
             f"{name}score_sd": score_sd,
             f"{name}distance": frechet_distance(features, train_features),
-            f"{name}agreement": rate(right, n) if labelled or split is real else None,
+            f"{name}agreement": rate(right, n) if labeled or split is real else None,
             f"{name}nearest": distances.median().item(),
             f"{name}nearest_low": distances.quantile(LOW).item(),
         }
