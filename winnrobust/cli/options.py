@@ -215,6 +215,5 @@ def _config_option(setting: Setting, default: str) -> Callable[[Callable], Calla
     if kind is bool:
         off = f"--no-{flag.removeprefix('--')}"
         return click.option(f"{flag}/{off}", setting.name, default=None, help=help_text)
-    if setting.name in CHOICES:
-        kind = click.Choice(CHOICES[setting.name])
-    return click.option(flag, setting.name, type=kind, default=None, help=help_text)
+    choice = click.Choice(CHOICES[setting.name]) if setting.name in CHOICES else kind
+    return click.option(flag, setting.name, type=choice, default=None, help=help_text)

@@ -34,7 +34,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-def complaint(error: ValidationError, option_of: Callable[[tuple[int | str, ...]], str]) -> str:
+def complaint(error: ValidationError, option_of: Callable[[tuple[str, ...]], str]) -> str:
     """Say in a line what is wrong with the first bad value, as in "--lr must be above 0, not -1".
 
     Args:
@@ -43,11 +43,13 @@ def complaint(error: ValidationError, option_of: Callable[[tuple[int | str, ...]
             user calls it.
     """
     first = error.errors(include_url=False)[0]
-    option, kind, shown = option_of(first["loc"]), first["type"], _shown(first["input"])
+    option = option_of(tuple(map(str, first["loc"])))
+    kind, shown = first["type"], _shown(first["input"])
     if kind in _BOUNDS:
         words, name = _BOUNDS[kind]
         bound = first["ctx"][name]
-        return f"{option} must be {words} {bound if isinstance(bound, int) else f'{bound:g}'}, not {shown}"
+        limit = str(bound) if isinstance(bound, int) else f"{bound:g}"
+        return f"{option} must be {words} {limit}, not {shown}"
     if kind in _TYPES:
         return f"{option} must be of type {_TYPES[kind]}, not {shown}"
     if kind == "finite_number":

@@ -4,7 +4,7 @@ import tomllib
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -25,17 +25,19 @@ from winnrobust.runtime.settings import (
 from winnrobust.training.recipes import RECIPES, UNSUPERVISED
 
 
-def _setting(default: Any, help: str, *, option: str | None = None, **bounds: float) -> Any:
+def _setting(default: Any, help: str, *, option: str | None = None) -> Any:
     """A setting; `option` is its name on the command line where that is not the field's."""
-    extra = {"option": option} if option else {}
-    return Field(default, description=help, json_schema_extra=extra, **bounds)  # type: ignore[arg-type]
+    extra: Any = {"option": option} if option else {}
+    return Field(default, description=help, json_schema_extra=extra)
 
 
 class ModelSettings(Settings):
     """The network."""
 
     arch: Text = _setting("vanilla", "Architecture.")
-    width: float = _setting(1.0, "Scale of the channels of cnn64 and wgan-resnet.", gt=0, le=64)
+    width: Annotated[float, Field(gt=0, le=64)] = _setting(
+        1.0, "Scale of the channels of cnn64 and wgan-resnet."
+    )
 
 
 class DataSettings(Settings):
@@ -53,8 +55,8 @@ class DataSettings(Settings):
         "Without labels: a picture whose random crops are the data set: a file, or grass, gravel or"
         " brick.",
     )
-    image_size: int = _setting(
-        64, "Side of images that come from --data or --texture.", ge=16, le=1024
+    image_size: Annotated[int, Field(ge=16, le=1024)] = _setting(
+        64, "Side of images that come from --data or --texture."
     )
     flip: bool = _setting(False, "Flip every training image with probability 1/2, left to right.")
     limit_train: Count | None = _setting(
