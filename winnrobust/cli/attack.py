@@ -7,7 +7,7 @@ import click
 
 from winnrobust import workflows
 from winnrobust.attacks import Budget
-from winnrobust.cli.foreign import foreign_models, foreign_options
+from winnrobust.cli.external import external_models, external_options
 from winnrobust.cli.options import (
     CHOICES,
     attacks_option,
@@ -23,12 +23,12 @@ from winnrobust.cli.options import (
 from winnrobust.evaluation.aims import AIMS
 from winnrobust.reporting import terminal_tables
 from winnrobust.runtime.devices import resolve_device
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 
 
 @click.command()
 @click.argument("models", nargs=-1, type=click.Path(path_type=Path))
-@foreign_options
+@external_options
 @attacks_option
 @eps_option
 @eps_l2_option
@@ -137,9 +137,9 @@ def attack(
     if dataset is not None and data is not None:
         raise click.UsageError("--dataset and --data exclude each other.")
     where = resolve_device(device)
-    foreign = foreign_models(modules, weights, ranges, means, stds)
+    external = external_models(modules, weights, ranges, means, stds)
     paths = list(models)
-    if not paths and not foreign:
+    if not paths and not external:
         asked = context.get_parameter_source("runs") is not click.core.ParameterSource.DEFAULT
         choose = workflows.newest_of_each_method if asked else workflows.newest_or_shipped
         paths = choose(runs, dataset, arch)
@@ -160,11 +160,11 @@ def attack(
         out,
         settings,
         where,
-        foreign=foreign,
+        external=external,
         dataset=dataset,
         data=data,
         data_root=data_root,
         limit=limit,
     )
-    say(terminal_tables(out))
-    say(f"results are in {out}; for a page to read and send: winnrobust report {out}")
+    log(terminal_tables(out))
+    log(f"results are in {out}; for a page to read and send: winnrobust report {out}")

@@ -21,7 +21,7 @@ from winnrobust.cli.options import (
 )
 from winnrobust.reporting import terminal_tables
 from winnrobust.runtime.devices import resolve_device
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 from winnrobust.training.config import make_config
 from winnrobust.training.methods.settings import check_given
 
@@ -75,5 +75,5 @@ def compare(
         data_root=data_root,
         device=resolve_device(device),
     )
-    say(terminal_tables(out / "results"))
-    say(f"open {page}")
+    log(terminal_tables(out / "results"))
+    log(f"open {page}")

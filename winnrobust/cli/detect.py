@@ -9,7 +9,7 @@ from winnrobust.cli.options import EpsilonList, data_root_option, device_option,
 from winnrobust.generation.detection import STEPS
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 
 
 @click.command()
@@ -89,4 +89,4 @@ def detect(
         data_root=data_root,
         out=out,
     )
-    say(workflows.detection_text(table))
+    log(workflows.detection_text(table))

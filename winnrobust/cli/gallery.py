@@ -7,7 +7,7 @@ import click
 from winnrobust import workflows
 from winnrobust.cli.options import Size, data_root_option, device_option
 from winnrobust.runtime.devices import resolve_device
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 
 
 @click.command()
@@ -81,4 +81,4 @@ def gallery(
         seed=seed,
         data_root=data_root,
     )
-    say(f"open {out / 'index.html'}")
+    log(f"open {out / 'index.html'}")

@@ -7,7 +7,7 @@ import click
 from winnrobust import workflows
 from winnrobust.cli.options import data_root_option, device_option
 from winnrobust.runtime.devices import resolve_device
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 
 
 @click.command()
@@ -55,4 +55,4 @@ def quality(
         data_root=data_root,
         inception=inception,
     )
-    say(workflows.quality_text(found, scores))
+    log(workflows.quality_text(found, scores))

@@ -8,7 +8,7 @@ from winnrobust import workflows
 from winnrobust.cli.options import device_option
 from winnrobust.reporting import terminal_tables
 from winnrobust.runtime.devices import resolve_device
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 from winnrobust.training.config import TrainConfig
 
 QUICK = TrainConfig(
@@ -47,5 +47,5 @@ def quickstart(seed: int, out: Path, device: str) -> None:
         data_root=None,
         device=resolve_device(device),
     )
-    say(terminal_tables(out / "report" / "results"))
-    say(f"open {page}")
+    log(terminal_tables(out / "report" / "results"))
+    log(f"open {page}")

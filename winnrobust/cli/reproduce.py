@@ -10,7 +10,7 @@ from winnrobust.cli.options import data_root_option, device_option
 from winnrobust.reporting.reproductions import BUDGETS, TARGETS
 from winnrobust.reporting.table import to_text
 from winnrobust.runtime.devices import resolve_device
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 from winnrobust.runtime.settings import LARGEST
 
 
@@ -89,5 +89,5 @@ def reproduce(
         data_root=data_root,
         device=resolve_device(device),
     )
-    say(to_text(tables))
-    say(f"open {page}; the figures as numbers are in {page.with_name('reproduction.csv')}")
+    log(to_text(tables))
+    log(f"open {page}; the figures as numbers are in {page.with_name('reproduction.csv')}")

@@ -9,7 +9,7 @@ from winnrobust.cli.options import CHOICES, Range, device_option
 from winnrobust.generation.sampling import NOISE, Noise
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 
 
 @click.command()
@@ -105,5 +105,5 @@ def synthesize(
         seed=seed,
         batch_size=batch_size,
     )
-    say(workflows.summary(samples))
-    say(f"samples are in {' and '.join(map(str, out))}")
+    log(workflows.summary(samples))
+    log(f"samples are in {' and '.join(map(str, out))}")

@@ -17,7 +17,7 @@ from winnrobust.cli.options import (
 )
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 from winnrobust.training.config import make_config
 from winnrobust.training.methods.settings import check_given
 from winnrobust.training.recipes import UNSUPERVISED
@@ -83,4 +83,4 @@ def texture(
         raise InputError("RUN has its own settings; they are for training, with --source")
     made = workflows.texture(run, size, out, where, seed=draw)
     how = "its threshold was reached" if made.reached else "the limit of steps came first"
-    say(f"the texture is in {out} ({made.steps} steps; {how})")
+    log(f"the texture is in {out} ({made.steps} steps; {how})")

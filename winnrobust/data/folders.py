@@ -12,7 +12,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from winnrobust.data.datasets import Dataset, ImageSplit
 from winnrobust.runtime.arrays import load_arrays
 from winnrobust.runtime.errors import InputError, brief
-from winnrobust.runtime.progress import bar
+from winnrobust.runtime.progress import progress_bar
 
 GREY_MODES = ("1", "L", "LA")
 COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -73,7 +73,7 @@ def load_pictures(path: Path, size: int, name: str) -> Dataset:
         )
     mode = _common_mode(files, same_size=False)
     pixels = []
-    with bar(len(files), "read pictures", unit="picture") as status:
+    with progress_bar(len(files), "read pictures", unit="picture") as status:
         for file in files:
             pixels.append(_pixels(file, mode, size))
             status.update()
@@ -119,7 +119,7 @@ def _load_folder(path: Path, limit: int | None) -> UserData:
     chosen = sorted(numbered)[:limit]
     files = [file for _, _, file in chosen]
     mode = _common_mode(files)
-    with bar(len(files), "read images", unit="image") as status:
+    with progress_bar(len(files), "read images", unit="image") as status:
         pixels = []
         for file in files:
             pixels.append(_pixels(file, mode))

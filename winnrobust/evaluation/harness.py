@@ -126,7 +126,7 @@ def run(
             check_classes(nets, pixels[:2], truth)
             few = pixels[:2], truth[:2]
             with sped_up(nets.values(), (channels_last, matrix_products), *few):
-                size = batch_size or distributed.from_first(fastest_batch_size(nets, pixels))
+                size = batch_size or distributed.broadcast(fastest_batch_size(nets, pixels))
                 mine = _attack_my_part(
                     plan, pixels, truth, size, num_examples, progress, unfinished
                 )
@@ -134,7 +134,7 @@ def run(
         raise InputError(
             "the GPU has not enough memory for the models and a single image; use --device cpu"
         ) from None
-    parts = distributed.gather(mine)
+    parts = distributed.all_gather(mine)
     total = Counts(plan, len(pixels))
     total.add_all([counts for counts, _, _ in parts])
     kept = combined([examples for _, examples, _ in parts])
@@ -159,8 +159,8 @@ def _attack_my_part(
     examples = empty_examples(
         list(plan.models), plan.cases, pixels[:num_examples], truth[:num_examples]
     )
-    finished = [] if unfinished is None else distributed.from_first(journal.finished(unfinished))
-    if unfinished is not None and distributed.is_first():
+    finished = [] if unfinished is None else distributed.broadcast(journal.finished(unfinished))
+    if unfinished is not None and distributed.is_main_process():
         for part in finished:
             judged, kept = journal.read_batch(unfinished, part, plan)
             counts.add(judged, truth[part.start : part.stop], part.start)
@@ -169,7 +169,7 @@ def _attack_my_part(
     tell = _counting(plan, len(pixels), before, progress)
     done = 0
     parts = journal.missing(len(pixels), size, finished)
-    for part in parts[distributed.rank() :: distributed.size()]:
+    for part in parts[distributed.rank() :: distributed.world_size()]:
         start = part.start
         while start < part.stop:
             batch = slice(start, min(start + size, part.stop))
@@ -205,7 +205,7 @@ def _counting(
 
     def tell(before: int, batch: int, attacks: int) -> None:
         if progress is not None:
-            done = (before * rounds + batch * attacks) * distributed.size()
+            done = (before * rounds + batch * attacks) * distributed.world_size()
             progress(min(finished * rounds + done, n * rounds), n * rounds)
 
     return tell

@@ -59,36 +59,36 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def size() -> int:
+def world_size() -> int:
     """Number of processes in the job."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def is_first() -> bool:
-    """Tell whether this process is the one that writes and prints."""
+def is_main_process() -> bool:
+    """Tell whether this process is the one that writes and prints: the one of rank 0."""
     return rank() == 0
 
 
-def share(count: int) -> slice:
-    """This process's part of `count` things: contiguous, sizes differing by at most one."""
-    return slice(rank() * count // size(), (rank() + 1) * count // size())
+def shard(count: int) -> slice:
+    """This process's shard of `count` things: contiguous, sizes differing by at most one."""
+    return slice(rank() * count // world_size(), (rank() + 1) * count // world_size())
 
 
-def dealt(count: int) -> slice:
-    """This process's part of `count` things, dealt in turns: of the first ones, too."""
-    return slice(rank(), count, size())
+def strided_shard(count: int) -> slice:
+    """This process's shard of `count` things, every `world_size`-th: of the first ones, too."""
+    return slice(rank(), count, world_size())
 
 
-def sum_up(tensor: Tensor) -> Tensor:
+def all_reduce(tensor: Tensor) -> Tensor:
     """Replace `tensor` by its sum over all processes, in place, and return it."""
-    if size() > 1:
+    if world_size() > 1:
         dist.all_reduce(tensor)
     return tensor
 
 
-def sum_gradients(parameters: Iterable[Tensor]) -> None:
+def all_reduce_gradients(parameters: Iterable[Tensor]) -> None:
     """Sum every parameter's gradient over all processes; a missing one counts as zero."""
-    if size() == 1:
+    if world_size() == 1:
         return
     tensors = list(parameters)
     flat = torch.cat(
@@ -103,15 +103,15 @@ def sum_gradients(parameters: Iterable[Tensor]) -> None:
         tensor.grad = part.view_as(tensor)
 
 
-def gather(value: Value) -> list[Value]:
+def all_gather(value: Value) -> list[Value]:
     """Collect a value of every process, in the order of their ranks; its tensors come on the CPU.
 
     Args:
         value: dicts, tuples and lists of tensors and plain values.
     """
-    if size() == 1:
+    if world_size() == 1:
         return [value]
-    collected: list[Any] = [None] * size()
+    collected: list[Any] = [None] * world_size()
     dist.all_gather_object(collected, _on_cpu(value))
     return collected
 
@@ -126,16 +126,16 @@ def _on_cpu(value: Any) -> Any:
     return value
 
 
-def from_first(value: Value) -> Value:
-    """Return the first process's value in all of them."""
-    if size() == 1:
+def broadcast(value: Value) -> Value:
+    """Return the main process's value in all of them."""
+    if world_size() == 1:
         return value
     values = [value]
     dist.broadcast_object_list(values)
     return values[0]
 
 
-def wait_for_all() -> None:
+def barrier() -> None:
     """Hold until every process is here."""
-    if size() > 1:
+    if world_size() > 1:
         dist.barrier()

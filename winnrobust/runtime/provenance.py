@@ -37,7 +37,7 @@ def describe(device: torch.device = CPU) -> dict[str, Any]:
             "processor": _processor(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
-            "processes": distributed.size(),
+            "processes": distributed.world_size(),
             "device": str(device),
             "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         },

@@ -85,7 +85,7 @@ def synthesize(
         optimizer.load_state_dict(optimizer_state)
     steps = torch.zeros(groups, dtype=torch.int64)
     reached = torch.zeros(groups, dtype=torch.bool)
-    mine = list(range(groups))[distributed.share(groups)]
+    mine = list(range(groups))[distributed.shard(groups)]
     active = mine
 
     for step in range(ascent.max_steps + 1):
@@ -119,7 +119,7 @@ def synthesize(
 def _gathered(made: Synthesis, adam: dict, mine: list[int]) -> tuple[Synthesis, dict]:
     """The groups of every process together, and their moments; each made those of its `mine`."""
     parts = {g: (made.images[g], made.steps[g], made.reached[g], adam["state"][g]) for g in mine}
-    for part in distributed.gather(parts):
+    for part in distributed.all_gather(parts):
         for g, (images, steps, reached, moments) in part.items():
             made.images[g], made.steps[g], made.reached[g] = images, steps, reached
             adam["state"][g] = moments

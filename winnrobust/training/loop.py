@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from winnrobust.data.datasets import Dataset, to_unit
 from winnrobust.runtime import distributed
-from winnrobust.runtime.progress import bar, say
+from winnrobust.runtime.progress import log, progress_bar
 from winnrobust.runtime.randomness import stream
 from winnrobust.training.config import TrainConfig
 from winnrobust.training.manifest import check_same_data, finish
@@ -49,7 +49,7 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
     if run.state.exists():
         check_same_data(run, dataset, config)
         restore(state, run)
-        say(f"going on after epoch {state.progress.epoch} of {config.total_epochs}")
+        log(f"going on after epoch {state.progress.epoch} of {config.total_epochs}")
     elapsed_before = state.progress.elapsed
     split = dataset.train.first(config.data.limit_train)
     images, labels = split.images.to(device), split.labels.to(device)
@@ -71,9 +71,9 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
                 "elapsed": round(elapsed_before + time.monotonic() - began, 3),
             }
             state.progress.history.append(row)
-            if distributed.is_first():
+            if distributed.is_main_process():
                 save_epoch(run, state, config, dataset, end.negatives)
-            say(epoch_line(row, config.total_epochs))
+            log(epoch_line(row, config.total_epochs))
     finish(run, dataset, state.progress, device)
 
 
@@ -90,13 +90,13 @@ def _train_epoch(
     network.train()
     order = method.order(epoch, len(labels)).to(labels.device)
     batch_of = _batches(images, labels, config, epoch)
-    log: dict[str, list[Tensor]] = {}
+    logged: dict[str, list[Tensor]] = {}
     for step, chosen in enumerate(order.split(config.optimization.batch_size), start=1):
         batch = batch_of(chosen)
         losses = method.loss(network, batch)
         optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
-        distributed.sum_gradients(network.parameters())
+        distributed.all_reduce_gradients(network.parameters())
         optimizer.step()
         state.average.update_parameters(network)
 
@@ -104,13 +104,14 @@ def _train_epoch(
         if not math.isfinite(loss):
             raise diverged(f"the loss became {loss} in epoch {epoch}")
         for name, value in {"loss": losses.total, **losses.parts}.items():
-            log.setdefault(name, []).append(value.detach())
+            logged.setdefault(name, []).append(value.detach())
         text = f"epoch {epoch}/{config.total_epochs}, loss {loss:.4f}"
         status.set_postfix_str(text, refresh=False)
         status.update()
         method.after_step(network, epoch, step, status.set_postfix_str)
     return {
-        name: distributed.sum_up(torch.stack(values)).mean().item() for name, values in log.items()
+        name: distributed.all_reduce(torch.stack(values)).mean().item()
+        for name, values in logged.items()
     }
 
 
@@ -122,7 +123,7 @@ def _batches(
 
     def batch_of(chosen: Tensor) -> Batch:
         # Every process takes its part of the batch; the parts' gradients add up to the batch's.
-        mine = distributed.dealt(len(chosen))
+        mine = distributed.strided_shard(len(chosen))
         shown = to_unit(images[chosen[mine]])
         if config.data.flip:
             flipped = (torch.rand(len(chosen), generator=flips)[mine] < 0.5).to(shown.device)
@@ -139,7 +140,7 @@ def _bar(state: TrainingState, config: TrainConfig, count: int) -> tqdm:
         for epoch in range(1, config.total_epochs + 1)
     ]
     done = sum(batches[: state.progress.epoch])
-    return bar(sum(batches), f"{config.method} {config.model.arch}", initial=done)
+    return progress_bar(sum(batches), f"{config.method} {config.model.arch}", initial=done)
 
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:

@@ -11,7 +11,7 @@ from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import new_folder, read_json, write_json
 from winnrobust.runtime.intervals import rate
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 from winnrobust.training.config import TrainConfig, flat, make_config
 from winnrobust.training.methods.settings import check_settings
 from winnrobust.training.run_folder import RunFolder
@@ -28,7 +28,7 @@ def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: torch.d
         InputError: as `check_settings`, or the folder exists.
     """
     check_settings(config)
-    if distributed.is_first():
+    if distributed.is_main_process():
         with new_folder(path) as folder:
             write_json(RunFolder(folder).config, config.model_dump())
             manifest = provenance.describe(device) | {
@@ -38,7 +38,7 @@ def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: torch.d
                 "resumed": [],
             }
             write_json(RunFolder(folder).manifest, manifest)
-    distributed.wait_for_all()
+    distributed.barrier()
     return RunFolder(path)
 
 
@@ -62,7 +62,7 @@ def reopen_run(path: Path) -> tuple[RunFolder, TrainConfig]:
 
 def note_resumption(run: RunFolder, config: TrainConfig, device: torch.device) -> None:
     """Record in the manifest that, when and on what machine a run is gone on with."""
-    if not distributed.is_first():
+    if not distributed.is_main_process():
         return
     manifest = read_json(run.manifest)
     resumed = [*manifest.get("resumed", []), provenance.describe(device)]
@@ -96,7 +96,7 @@ def _describe_data(dataset: Dataset, config: TrainConfig) -> dict[str, Any]:
 
 def finish(run: RunFolder, dataset: Dataset, progress: Progress, device: torch.device) -> None:
     """Test the best model, the only use of the test images, and complete the manifest."""
-    distributed.wait_for_all()  # for the first process, which wrote the model
+    distributed.barrier()  # for the first process, which wrote the model
     network, info = load_model(run.model)
     manifest = read_json(run.manifest) | {
         "status": "complete",
@@ -124,6 +124,6 @@ def finish(run: RunFolder, dataset: Dataset, progress: Progress, device: torch.d
             "error_low": error.low,
             "error_high": error.high,
         }
-    if distributed.is_first():
+    if distributed.is_main_process():
         write_json(run.manifest, manifest)
-    say(line)
+    log(line)

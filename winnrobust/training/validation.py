@@ -35,9 +35,9 @@ def mean_critic(network: IntrospectiveNetwork, split: ImageSplit, device: torch.
     network.eval()
     total = torch.zeros((), dtype=torch.float64)
     with torch.no_grad():
-        for images in split.images[distributed.share(len(split))].split(BATCH):
+        for images in split.images[distributed.shard(len(split))].split(BATCH):
             total += network(to_unit(images.to(device))).critic.sum().double().cpu()
-    mean = float(distributed.sum_up(total.to(device))) / len(split)
+    mean = float(distributed.all_reduce(total.to(device))) / len(split)
     if not math.isfinite(mean):
         raise diverged("the critic's values are no longer finite")
     return mean
@@ -51,7 +51,7 @@ def count_errors(network: IntrospectiveNetwork, split: ImageSplit, device: torch
     """
     network.eval()
     errors = torch.zeros((), dtype=torch.int64, device=device)
-    mine = distributed.share(len(split))
+    mine = distributed.shard(len(split))
     batches = zip(split.images[mine].split(BATCH), split.labels[mine].split(BATCH), strict=True)
     with torch.no_grad():
         for images, labels in batches:
@@ -59,7 +59,7 @@ def count_errors(network: IntrospectiveNetwork, split: ImageSplit, device: torch
             if not logits.isfinite().all():
                 raise diverged("the network's logits are no longer finite")
             errors += (logits.argmax(1) != labels.to(device)).sum()
-    return int(distributed.sum_up(errors))
+    return int(distributed.all_reduce(errors))
 
 
 def diverged(what: str) -> InputError:

@@ -1,7 +1,7 @@
 """What the commands do, from start to end: the layers of the package put in a row."""
 
 from winnrobust.workflows.attacking import AttackSettings, attack_runs
-from winnrobust.workflows.candidates import ForeignModel
+from winnrobust.workflows.candidates import ExternalModel
 from winnrobust.workflows.comparing import compare
 from winnrobust.workflows.detecting import detect_others, detection_table, detection_text
 from winnrobust.workflows.gallery import make_gallery
@@ -20,7 +20,7 @@ from winnrobust.workflows.training import resume_run, train_run
 
 __all__ = [
     "AttackSettings",
-    "ForeignModel",
+    "ExternalModel",
     "attack_runs",
     "check_texture_file",
     "compare",

@@ -22,10 +22,10 @@ from winnrobust.reporting import write_results
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import check_free
-from winnrobust.runtime.progress import counted, say
+from winnrobust.runtime.progress import log, show_progress
 from winnrobust.workflows.candidates import (
     Candidate,
-    ForeignModel,
+    ExternalModel,
     load_candidates,
     say_what_differs,
 )
@@ -82,7 +82,7 @@ def attack_runs(
     settings: AttackSettings,
     device: torch.device,
     *,
-    foreign: Sequence[ForeignModel] = (),
+    external: Sequence[ExternalModel] = (),
     dataset: str | None = None,
     data: Path | None = None,
     data_root: Path | None = None,
@@ -96,7 +96,7 @@ def attack_runs(
 
     Args:
         paths: run folders or model files of ours.
-        foreign: models from elsewhere.
+        external: models from elsewhere.
         dataset: name of a data set whose test images are attacked; None for that trained on.
         data: a folder or file with images of the user's own instead.
         limit: how many of the first images; None for all.
@@ -108,9 +108,9 @@ def attack_runs(
     """
     attacks = checked_attacks(settings.attacks, settings.aim)
     checked_seconds(settings.seconds)
-    if distributed.is_first():
+    if distributed.is_main_process():
         check_free(out)
-    candidates = load_candidates(paths, foreign)
+    candidates = load_candidates(paths, external)
     modules = {candidate.name: candidate.module for candidate in candidates}
     check_sources(attacks, modules)
     test = _test_images(candidates, dataset, data, data_root, limit)
@@ -119,17 +119,17 @@ def attack_runs(
     what = _what(candidates, test, settings)
     with resumable(place or out, what, device, again) as unfinished, results_folder(out) as folder:
         told = ", ".join(f"{candidate.name} ({candidate.path})" for candidate in candidates)
-        say(f"attacking {told} on {len(test.split)} test images of {test.name} ({device})")
-        done = distributed.from_first(unfinished.images())
+        log(f"attacking {told} on {len(test.split)} test images of {test.name} ({device})")
+        done = distributed.broadcast(unfinished.images())
         if done:
-            say(f"going on after {done} of them")
+            log(f"going on after {done} of them")
         images, labels = to_unit(test.split.images), test.split.labels
         diagnosis = (
             _diagnosis(modules, images, labels, settings, device, unfinished)
             if settings.diagnose
             else None
         )
-        with counted("attack", "image", done * len(attacks) * len(modules)) as progress:
+        with show_progress("attack", "image", done * len(attacks) * len(modules)) as progress:
             evaluation = evaluate_models(
                 modules,
                 images,
@@ -146,7 +146,7 @@ def attack_runs(
                 seconds=settings.seconds,
                 unfinished=unfinished.folder,
             )
-        if distributed.is_first():
+        if distributed.is_main_process():
             write_results(
                 folder,
                 evaluation,
@@ -173,11 +173,11 @@ def _diagnosis(
     if diagnosis is not None:
         return diagnosis
     epsilon = _diagnosed_epsilon(settings.epsilons)
-    say(
+    log(
         f"looking for false robustness on {len(labels[:DIAGNOSED])} of them around epsilon"
         f" {epsilon:g} (--no-diagnose leaves that out)"
     )
-    with counted("diagnose", "image") as progress:
+    with show_progress("diagnose", "image") as progress:
         diagnosis = diagnose(
             modules,
             images[:DIAGNOSED],
@@ -224,7 +224,7 @@ def _test_images(
         )
     loaded = load_data(dataset or trained_on[0], data_root)
     if loaded.name == zoo.EMBEDDED and zoo.DATASET in trained_on:
-        say("note: mnist5k's images are among the training images of mnist, so errors look low")
+        log("note: mnist5k's images are among the training images of mnist, so errors look low")
     split = loaded.test.first(limit)
     return Images(loaded.name, split, len(split) == len(loaded.test), {})
 
@@ -233,9 +233,9 @@ def _user_images(path: Path, limit: int | None) -> Images:
     given = load_user_data(path, limit)
     found = len(given.images.labels.unique())
     if given.classes:
-        say(f"note: classes are numbered by name: {_numbered(given.classes)}")
+        log(f"note: classes are numbered by name: {_numbered(given.classes)}")
     elif found == 1:
-        say(f"note: these {len(given.images)} images of {path} are all of the same class")
+        log(f"note: these {len(given.images)} images of {path} are all of the same class")
     origin = {"path": str(path), "classes": given.classes}
     return Images(path.resolve().stem, given.images, len(given.images) == given.total, origin)
 

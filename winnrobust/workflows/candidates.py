@@ -16,7 +16,7 @@ from winnrobust.models.checkpoint import ModelInfo, load_model
 from winnrobust.reporting import RunRecord, load_run
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import file_sha256
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 from winnrobust.training.config import TrainConfig
 from winnrobust.workflows.shared import REFERENCE_METHOD, model_file
 
@@ -26,7 +26,7 @@ NOT_OF_A_METHOD = ("seed", "recipe", "keep_every")
 
 
 @dataclass(frozen=True)
-class ForeignModel:
+class ExternalModel:
     """A model from elsewhere, as a user names it.
 
     Attributes:
@@ -53,7 +53,7 @@ class Candidate:
         told: what results say of it besides its errors: `reporting.results.MODEL_KEYS`.
         provenance: what the manifest says of it.
         dataset: what it was trained on; None if nobody knows.
-        foreign: how it was named, and the module without its preprocessing, if from elsewhere.
+        external: how it was named, and the module without its preprocessing, if from elsewhere.
     """
 
     name: str
@@ -62,10 +62,12 @@ class Candidate:
     told: dict[str, Any]
     provenance: dict[str, Any]
     dataset: str | None = None
-    foreign: tuple[ForeignModel, nn.Module] | None = None
+    external: tuple[ExternalModel, nn.Module] | None = None
 
 
-def load_candidates(paths: Sequence[Path], foreign: Sequence[ForeignModel] = ()) -> list[Candidate]:
+def load_candidates(
+    paths: Sequence[Path], external: Sequence[ExternalModel] = ()
+) -> list[Candidate]:
     """Load runs and models from elsewhere, the baseline first, each under a name of its own.
 
     Args:
@@ -73,12 +75,12 @@ def load_candidates(paths: Sequence[Path], foreign: Sequence[ForeignModel] = ())
             where a method comes more than once, after its seed, architecture or recipe too; and
             where that is not enough, after its path. Those that differ in nothing but their seeds
             form a group.
-        foreign: they come last.
+        external: they come last.
 
     Raises:
         InputError: one cannot be loaded, or a name or path is given twice.
     """
-    candidates = [*_load_runs(paths), *map(_load_foreign, foreign)]
+    candidates = [*_load_runs(paths), *map(_load_external, external)]
     names = [candidate.name for candidate in candidates]
     for name in names:
         if names.count(name) > 1:
@@ -167,37 +169,37 @@ def _groups(
             yield info.method if len(of_method) == 1 else f"{first} and other seeds"
 
 
-def _load_foreign(foreign: ForeignModel) -> Candidate:
+def _load_external(external: ExternalModel) -> Candidate:
     try:
-        module = load_module(foreign.spec, foreign.weights)
+        module = load_module(external.spec, external.weights)
     except InputError as error:
-        raise InputError(f"model '{foreign.name}': {error}") from error
-    files = files_of(foreign.spec, foreign.weights)
+        raise InputError(f"model '{external.name}': {error}") from error
+    files = files_of(external.spec, external.weights)
     hashes = {str(file): file_sha256(file) for file in files}
-    method, _, seed = foreign.name.partition("@")
+    method, _, seed = external.name.partition("@")
     told = {
-        "name": foreign.name,
+        "name": external.name,
         "group": method,
         "method": None,
         "arch": None,
-        "path": foreign.spec,
+        "path": external.spec,
         "parameters": _parameters(module) or None,  # an ONNX file keeps its own to itself
         "epoch": None,
         "seed": int(seed) if seed else None,
-        "weights_sha256": hashes.get(str(foreign.weights or foreign.spec)),
+        "weights_sha256": hashes.get(str(external.weights or external.spec)),
     }
     provenance = {
         "loaded": {
-            "model": foreign.spec,
-            "weights": None if foreign.weights is None else str(foreign.weights),
+            "model": external.spec,
+            "weights": None if external.weights is None else str(external.weights),
             "files_sha256": hashes,
             "state_sha256": _state_sha256(module),
-            "preprocessing": asdict(foreign.preprocessing),
+            "preprocessing": asdict(external.preprocessing),
         }
     }
-    around = foreign.preprocessing.around(module)
+    around = external.preprocessing.around(module)
     return Candidate(
-        foreign.name, foreign.spec, around, told, provenance, foreign=(foreign, module)
+        external.name, external.spec, around, told, provenance, external=(external, module)
     )
 
 
@@ -252,4 +254,4 @@ def say_what_differs(candidates: Sequence[Candidate]) -> None:
         values = {model: settings.get(name, defaults.get(name)) for model, settings in told.items()}
         if len(set(values.values())) > 1:
             listed = ", ".join(f"{model} {value}" for model, value in values.items())
-            say(f"note: the runs differ in {name}: {listed}")
+            log(f"note: the runs differ in {name}: {listed}")

@@ -33,7 +33,7 @@ def compare(
     if config.unsupervised:
         raise InputError("without labels there is nothing to attack; leave out --unsupervised")
     load_data(config.data.dataset, data_root)
-    if distributed.is_first():
+    if distributed.is_main_process():
         check_free(out)
     checked_attacks(settings.attacks, settings.aim)
     paths = []
@@ -50,6 +50,6 @@ def compare(
             data_root=data_root,
             place=out,
         )
-        if distributed.is_first():
+        if distributed.is_main_process():
             write_report([folder / "results"], folder)
     return out / "index.html"

@@ -24,7 +24,7 @@ from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import check_free, write_json, write_text
-from winnrobust.runtime.progress import counted, say
+from winnrobust.runtime.progress import log, show_progress
 from winnrobust.workflows.candidates import Candidate, load_candidates
 from winnrobust.workflows.shared import load_data, results_folder
 
@@ -64,7 +64,7 @@ def detect_others(
     Raises:
         InputError: the models or images cannot be used, or `out` exists.
     """
-    if out is not None and distributed.is_first():
+    if out is not None and distributed.is_main_process():
         check_free(out)
     chosen = checked_attacks(attacks) if attacks else []
     for attack in chosen:
@@ -90,8 +90,8 @@ def detect_others(
                 f" {dataset.name} {tuple(test.images.shape[1:])}"
             )
         others[label] = pictures
-    say(f"detecting others than {len(test)} test images of {dataset.name} ({device})")
-    with counted("detect", "image") as progress:
+    log(f"detecting others than {len(test)} test images of {dataset.name} ({device})")
+    with show_progress("detect", "image") as progress:
         table = detect(
             {candidate.name: candidate.module for candidate in candidates},
             {candidate.name: _detectors(candidate) for candidate in candidates},
@@ -107,7 +107,7 @@ def detect_others(
         )
     if out is not None:
         with results_folder(out) as folder:
-            if distributed.is_first():
+            if distributed.is_main_process():
                 told = provenance.describe(device) | {
                     "models": {each.name: each.provenance for each in candidates},
                     "data": {"name": dataset.name, "n": len(test), "sha256": test.sha256()},

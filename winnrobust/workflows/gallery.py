@@ -41,7 +41,7 @@ from winnrobust.runtime.files import (
     write_json,
     write_text,
 )
-from winnrobust.runtime.progress import counted, say
+from winnrobust.runtime.progress import log, show_progress
 from winnrobust.training.methods import UNSUPERVISED, method_of
 from winnrobust.training.methods.settings import OF_A_METHOD
 from winnrobust.workflows.detecting import detection_table
@@ -157,7 +157,7 @@ def make_gallery(
     Raises:
         InputError: a run or file cannot be used, or `out` exists; before any long work.
     """
-    if distributed.is_first():
+    if distributed.is_main_process():
         check_free(out)
     generators = _named(paths)
     drawn = [generator for generator in generators if generator.texture is None]
@@ -185,7 +185,7 @@ def make_gallery(
         ]
         if noticed is not None:
             sections.append(Section("Does it notice?", tables=[detection_table(noticed.table)]))
-        if distributed.is_first():
+        if distributed.is_main_process():
             details = _details(generators, noticed)
             facts = {
                 "classifiers": [scorer.metadata() for scorer in loaded.values()],
@@ -306,7 +306,7 @@ class _Scorer:
         }
 
     def score(self, samples: Samples, labeled: bool, device: torch.device) -> Quality:
-        with counted("score", "image") as progress:
+        with show_progress("score", "image") as progress:
             return score_samples(
                 self.network,
                 ImageSplit(samples.images, samples.classes),
@@ -374,7 +374,7 @@ def _image_section(
         samples = _draw(name, _first_cascades(generator.sampler, cascades), drawing)
         if scorer is not None:
             qualities[name] = scorer.score(samples, info.num_classes > 1, drawing.device)
-        if distributed.is_first():
+        if distributed.is_main_process():
             pictures += _show(name, slug, samples, train, drawing.folder)
     pictures += _made_in_training(generator, drawing.folder)
     width = config.model.width
@@ -396,9 +396,9 @@ def _first_cascades(sampler: Sampler, count: int) -> Sampler:
 
 
 def _draw(name: str, sampler: Sampler, drawing: _Drawing) -> Samples:
-    say(f"drawing {drawing.count} samples: {name}")
+    log(f"drawing {drawing.count} samples: {name}")
     classes = torch.arange(drawing.count) % sampler.info.num_classes
-    with counted(name, "step") as progress:
+    with show_progress(name, "step") as progress:
         return draw(sampler, classes, seed=drawing.seed, device=drawing.device, progress=progress)
 
 
@@ -420,7 +420,7 @@ def _made_in_training(generator: Generator, folder: Path) -> list[Picture]:
     """Copy some of the pictures that the training left."""
     pictures = []
     for epoch, source in chosen_samples(generator.record).items():
-        if distributed.is_first():
+        if distributed.is_main_process():
             copy = folder / "iterations" / f"{generator.slug}-{epoch:04d}.png"
             with replacing(copy) as temporary:
                 shutil.copyfile(source, temporary)
@@ -447,7 +447,7 @@ def _scores(found: Mapping[Generator, Mapping[str, Quality]], folder: Path) -> S
             cascades += [(more, less) for less, more in itertools.pairwise(in_order)]
         order = order_table(dataset, named, cascades)
         tables += [] if order is None else [order]
-    if distributed.is_first():
+    if distributed.is_main_process():
         frame = scores_frame(
             {
                 (each.dataset, name): part
@@ -497,8 +497,8 @@ def _texture_section(
     """Draw a texture at every size, beside a crop of its picture."""
     pictures = []
     for width, height in sizes:
-        say(f"drawing {width}x{height} pixels: {generator.name}")
-        with counted(generator.name, "step") as progress:
+        log(f"drawing {width}x{height} pixels: {generator.name}")
+        with show_progress(generator.name, "step") as progress:
             made = draw_texture(
                 generator.sampler,
                 width,
@@ -507,7 +507,7 @@ def _texture_section(
                 device=drawing.device,
                 progress=progress,
             )
-        if distributed.is_first():
+        if distributed.is_main_process():
             path = drawing.folder / "textures" / f"{generator.slug}-{width}x{height}.png"
             with replacing(path) as temporary:
                 torchvision.utils.save_image(made.image, temporary)

@@ -24,7 +24,7 @@ from winnrobust.reporting.table import Table, share_text, to_text
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import check_free, write_json
-from winnrobust.runtime.progress import counted, say
+from winnrobust.runtime.progress import log, show_progress
 from winnrobust.workflows.shared import load_data, model_file, results_folder, write_rows
 
 SHOWN = 100
@@ -56,7 +56,7 @@ def score_quality(
     Raises:
         InputError: the files cannot be used, or `out` exists.
     """
-    if out is not None and distributed.is_first():
+    if out is not None and distributed.is_main_process():
         check_free(out)
     if samples.suffix != ".npz":
         raise InputError(f"{samples} must be an .npz file, as 'winnrobust synthesize' writes it")
@@ -68,15 +68,15 @@ def score_quality(
     header = metadata.get("header", {})
     _note_what_hardly_compares(header, info)
     if inception and len(made) < USUAL:
-        say(f"note: Inception scores are mostly those of {USUAL} samples; here are {len(made)}")
+        log(f"note: Inception scores are mostly those of {USUAL} samples; here are {len(made)}")
     scores = inception_scores(made.images, dataset.train.images, device) if inception else {}
-    say(f"scoring {count} samples of {samples} by {classifier} ({device})")
+    log(f"scoring {count} samples of {samples} by {classifier} ({device})")
     if count < len(made):
-        say(
+        log(
             f"these are the first of {len(made)}, as many as there are test images to compare them"
             " with"
         )
-    with counted("score", "image") as progress:
+    with show_progress("score", "image") as progress:
         quality = score_samples(
             network,
             made.first(count),
@@ -88,7 +88,7 @@ def score_quality(
         )
     if out is not None:
         with results_folder(out) as folder:
-            if distributed.is_first():
+            if distributed.is_main_process():
                 described = provenance.describe(device) | {
                     "samples": {"path": str(samples), "made": metadata},
                     "classifier": {"path": str(classifier), "header": asdict(info)},
@@ -102,12 +102,12 @@ def score_quality(
 def _note_what_hardly_compares(header: dict[str, Any], info: ModelInfo) -> None:
     """Say where samples whose model has this header and a classifier do not suit each other."""
     if header.get("dataset", info.dataset) != info.dataset:
-        say(
+        log(
             f"note: the samples are like {header['dataset']}, the classifier and the images beside"
             f" them are of {info.dataset}"
         )
     if header == json.loads(json.dumps(asdict(info))):  # as JSON gives it back
-        say("note: the classifier looks like the network that made the samples; name another")
+        log("note: the classifier looks like the network that made the samples; name another")
 
 
 def load_classifier(path: Path) -> tuple[IntrospectiveNetwork, ModelInfo]:

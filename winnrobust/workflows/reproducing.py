@@ -24,7 +24,7 @@ from winnrobust.reporting.table import Table, listed
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import write_text
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 from winnrobust.training.config import make_config
 from winnrobust.training.run_folder import RunFolder
 from winnrobust.workflows.attacking import AttackSettings, attack_runs
@@ -84,7 +84,7 @@ def reproduce(
     reproduced, results = [], []
     for group in target.groups:
         if missing[group]:
-            say(f"{group.arch} on {group.dataset}: {NO_DATA}: {missing[group]}")
+            log(f"{group.arch} on {group.dataset}: {NO_DATA}: {missing[group]}")
             reproduced.append(Reproduced(group, None, {}, set()))
             continue
         runs = {}
@@ -99,7 +99,7 @@ def reproduce(
         reproduced.append(Reproduced(group, load_results(evaluation), records, given_here))
     figures = figures_of(target, budget_name, reproduced)
     tables = reproduction_tables(target, figures)
-    if distributed.is_first():
+    if distributed.is_main_process():
         write_text(folder / "reproduction.csv", figures.to_csv(index=False))
         write_report(results, folder, lead=Lead(f"{target.title} (Lee et al. 2018)", tables))
     return tables, folder / "index.html"
@@ -112,12 +112,12 @@ def _dataset(group: Group, budget: TrainingBudget) -> str:
 def _missing(dataset: str, data_root: Path | None) -> str:
     """Say why there is no data, as the first process sees it; empty where there is."""
     reason = ""
-    if distributed.is_first():
+    if distributed.is_main_process():
         try:
             load_dataset(dataset, data_root)
         except MissingDataError as error:
             reason = str(error)
-    return distributed.from_first(reason)
+    return distributed.broadcast(reason)
 
 
 def _networks(group: Group, budget: TrainingBudget, seeds: Sequence[int]) -> list[Network]:
@@ -195,7 +195,7 @@ def _attack(
         identity += hashlib.sha256(RunFolder(zoo.locate(run)).model.read_bytes()).digest()
     digest = hashlib.sha256(identity).hexdigest()[:12]
     folder = out / "results" / f"{dataset}-{group.arch}-{digest}"
-    if not distributed.from_first(folder.exists()):
+    if not distributed.broadcast(folder.exists()):
         paths, again = list(runs.values()), "the same command"
         attack_runs(paths, folder, settings, device, data_root=data_root, again=again)
     return folder

@@ -8,7 +8,7 @@ from typing import Any
 from winnrobust import zoo
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import read_json
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 from winnrobust.training.config import TrainConfig
 from winnrobust.training.manifest import reopen_run
 from winnrobust.training.run_folder import RunFolder
@@ -87,7 +87,7 @@ def newest_or_shipped(runs: Path, dataset: str | None, arch: str | None) -> list
     if _classifiers(runs):
         return newest_of_each_method(runs, dataset, arch)
     shipped = zoo.trained_on(dataset, arch)
-    say(
+    log(
         f"no trained run under {runs}: attacking models that come with winnrobust"
         f" ({', '.join(map(str, shipped))}; 'winnrobust models' lists them)"
     )

@@ -25,16 +25,16 @@ REFERENCE_METHOD = "baseline"
 
 def stamp() -> str:
     """The local time, for the names of folders; the same in all processes of a job."""
-    return distributed.from_first(datetime.now().strftime("%Y%m%d-%H%M%S"))
+    return distributed.broadcast(datetime.now().strftime("%Y%m%d-%H%M%S"))
 
 
 def load_data(name: str, root: Path | None) -> Dataset:
     """As `load_dataset`; of several processes the first goes ahead and downloads."""
-    if distributed.is_first():
+    if distributed.is_main_process():
         dataset = load_dataset(name, root)
-        distributed.wait_for_all()
+        distributed.barrier()
     else:
-        distributed.wait_for_all()
+        distributed.barrier()
         dataset = load_dataset(name, root)
     return dataset
 
@@ -85,9 +85,9 @@ def write_rows(path: Path, parts: Sequence[Tensor], wide: int) -> None:
 @contextmanager
 def results_folder(path: Path) -> Iterator[Path]:
     """As `new_folder`, by the first process; the others get a path that they must not write to."""
-    if distributed.is_first():
+    if distributed.is_main_process():
         with new_folder(path) as folder:
             yield folder
     else:
         yield path
-    distributed.wait_for_all()
+    distributed.barrier()

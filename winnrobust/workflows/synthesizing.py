@@ -18,7 +18,7 @@ from winnrobust.reporting.table import DASH, Table, percent, to_text
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import check_free_file, replacing, write_text
-from winnrobust.runtime.progress import counted, say
+from winnrobust.runtime.progress import log, show_progress
 from winnrobust.training.config import make_config
 from winnrobust.training.manifest import reopen_run
 from winnrobust.training.methods import method_of
@@ -111,8 +111,8 @@ def synthesize(
             else f"{path} was trained without classes; leave out --class"
         )
     classes = torch.arange(count) % known if label is None else torch.full((count,), label)
-    say(f"drawing {count} samples from {path} ({device})")
-    with counted("synthesize", "step") as progress:
+    log(f"drawing {count} samples from {path} ({device})")
+    with show_progress("synthesize", "step") as progress:
         samples = draw(
             sampler,
             classes,
@@ -122,7 +122,7 @@ def synthesize(
             noise=noise,
             progress=progress,
         )
-    if distributed.is_first():
+    if distributed.is_main_process():
         about = provenance.describe(device) | {
             "model": str(path),
             "header": asdict(sampler.info),
@@ -147,7 +147,7 @@ def _check_files(out: Sequence[Path]) -> None:
             raise InputError(f"{file} must end in {PICTURE} or {ARRAYS}")
         if file in out[:number]:
             raise InputError(f"--out {file} is named twice")
-        if distributed.is_first():
+        if distributed.is_main_process():
             check_free_file(file)
             if file.suffix.lower() == PICTURE:
                 check_free_file(file.with_suffix(".csv"))

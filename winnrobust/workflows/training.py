@@ -10,7 +10,7 @@ from winnrobust.reporting import load_run, training_figure
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import read_json
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 from winnrobust.training.config import TrainConfig, option_name
 from winnrobust.training.loop import train
 from winnrobust.training.manifest import note_resumption, reopen_run, start_run
@@ -26,7 +26,7 @@ def train_run(
     check_settings(config)
     dataset = training_data(config, data_root)
     run = start_run(path, config, dataset, device)
-    say(f"training {config.method} {config.model.arch} on {dataset.name} ({device}) in {path}")
+    log(f"training {config.method} {config.model.arch} on {dataset.name} ({device}) in {path}")
     _train(run, config, dataset, device)
 
 
@@ -38,7 +38,7 @@ def complete_run(
     Raises:
         InputError: as training; or the run was started with other settings that its method uses.
     """
-    if distributed.from_first(path.exists()):
+    if distributed.broadcast(path.exists()):
         idle = unused_by(config)
         asked = {name: value for name, value in config.flat().items() if name not in idle}
         resume_run(path, asked, data_root, device)
@@ -58,7 +58,7 @@ def resume_run(
     config = _with_epochs(path, config, given)
     finished = len(load_run(path).metrics)
     if finished >= config.total_epochs and read_json(run.manifest).get("status") == "complete":
-        say(f"{path} is complete: {finished} epochs; a larger --epochs trains it further")
+        log(f"{path} is complete: {finished} epochs; a larger --epochs trains it further")
         return
     if finished > config.total_epochs:
         raise InputError(
@@ -66,7 +66,7 @@ def resume_run(
         )
     dataset = training_data(config, data_root)
     note_resumption(run, config, device)
-    say(f"resuming {config.method} {config.model.arch} on {dataset.name} ({device}) in {path}")
+    log(f"resuming {config.method} {config.model.arch} on {dataset.name} ({device}) in {path}")
     _train(run, config, dataset, device)
 
 
@@ -92,8 +92,8 @@ def _train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.
     try:
         train(run, config, dataset, device)
     except KeyboardInterrupt:
-        say(f"stopped; go on with: winnrobust train --resume --out {run.path}")
-        say("or, if this was quickstart, compare or reproduce, with the same command again")
+        log(f"stopped; go on with: winnrobust train --resume --out {run.path}")
+        log("or, if this was quickstart, compare or reproduce, with the same command again")
         raise
-    if distributed.is_first():
+    if distributed.is_main_process():
         training_figure([load_run(run.path)], run.path / "training.png")

@@ -16,7 +16,7 @@ from winnrobust.evaluation.diagnosis import DIAGNOSIS_COLUMNS
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import read_json, write_json
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Unfinished:
 
     def save_diagnosis(self, diagnosis: pd.DataFrame) -> None:
         """Keep a finished diagnosis; only the first of several processes writes."""
-        if distributed.is_first():
+        if distributed.is_main_process():
             write_json(_diagnosis(self.folder), diagnosis.to_dict("records"))
 
     def load_diagnosis(self) -> pd.DataFrame | None:
         """Return the diagnosis that an earlier session finished, if one did."""
         file = _diagnosis(self.folder)
-        if not distributed.from_first(file.exists()):
+        if not distributed.broadcast(file.exists()):
             return None
         try:
             rows = [[row[name] for name in DIAGNOSIS_COLUMNS] for row in read_json(file)]
@@ -78,22 +78,22 @@ def resumable(
         images = unfinished.images()
         if images or _diagnosis(unfinished.folder).exists():
             done = f"{images} images are done" if images else "the diagnosis is done"
-            say(f"{done}: {again or f'the same command with --out {out}'} goes on from there")
+            log(f"{done}: {again or f'the same command with --out {out}'} goes on from there")
         else:
             if isinstance(error, KeyboardInterrupt):
-                say(f"stopped; nothing was written to {out}")
-            if distributed.is_first():
+                log(f"stopped; nothing was written to {out}")
+            if distributed.is_main_process():
                 shutil.rmtree(unfinished.folder)
         raise
-    if distributed.is_first():
+    if distributed.is_main_process():
         shutil.rmtree(unfinished.folder)
 
 
 def _open(out: Path, what: dict[str, Any], device: torch.device) -> Unfinished:
     folder = out.with_name(f".{out.name}.unfinished")
     file = folder / "evaluation.json"
-    if not distributed.is_first():
-        distributed.wait_for_all()
+    if not distributed.is_main_process():
+        distributed.barrier()
         return Unfinished(folder, read_json(file)["sessions"])
     what = json.loads(json.dumps(what))
     sessions: list[dict[str, Any]] = []
@@ -114,10 +114,10 @@ def _open(out: Path, what: dict[str, Any], device: torch.device) -> Unfinished:
     session = provenance.describe(device)
     begun = sessions[0].get("commit") if sessions else session["commit"]
     if begun != session["commit"]:
-        say(f"note: this was begun by another version of winnrobust (commit {begun})")
+        log(f"note: this was begun by another version of winnrobust (commit {begun})")
     sessions.append(session)
     write_json(file, {"what": what, "sessions": sessions})
-    distributed.wait_for_all()
+    distributed.barrier()
     return Unfinished(folder, sessions)
 
 

@@ -41,7 +41,7 @@ def gradients(method_name: str) -> dict[str, torch.Tensor]:
     for part in vars(method).values():
         if isinstance(part, SideNetwork):
             part.module.double()
-    mine = distributed.dealt(BATCH)
+    mine = distributed.strided_shard(BATCH)
     losses = method.loss(
         network,
         Batch(
@@ -53,10 +53,10 @@ def gradients(method_name: str) -> dict[str, torch.Tensor]:
         ),
     )
     losses.total.backward()
-    distributed.sum_gradients(network.parameters())
+    distributed.all_reduce_gradients(network.parameters())
     found = {name: parameter.grad for name, parameter in network.named_parameters()}
     logged = {name: value.detach().double() for name, value in losses.parts.items()}
-    return found | {name: distributed.sum_up(value) for name, value in logged.items()}
+    return found | {name: distributed.all_reduce(value) for name, value in logged.items()}
 
 
 def synthesis() -> dict:
@@ -107,14 +107,14 @@ def told(found: Evaluation) -> dict:
 def main() -> None:
     with distributed.job():
         found = {
-            "size": distributed.size(),
+            "size": distributed.world_size(),
             **{name: gradients(name) for name in METHODS},
             "synthesis": synthesis(),
             "evaluation": evaluation(),
             "aimed": evaluation("random"),
             "distances": distances(),
         }
-        if distributed.is_first():
+        if distributed.is_main_process():
             torch.save(found, sys.argv[1])
 
 

@@ -105,7 +105,7 @@ class Introspective(WithNegatives):
 
     def _range(self) -> tuple[float, float]:
         """The smallest and the largest of the scores' batch means, which are then forgotten."""
-        low, high = torch.aminmax(distributed.sum_up(torch.stack(self.score_means)))
+        low, high = torch.aminmax(distributed.all_reduce(torch.stack(self.score_means)))
         self.score_means = []
         return low.item(), high.item()
 

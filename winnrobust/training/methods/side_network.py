@@ -24,7 +24,7 @@ class SideNetwork(Generic[Network]):
         parameters = list(self.module.parameters())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=parameters)
-        distributed.sum_gradients(parameters)
+        distributed.all_reduce_gradients(parameters)
         self.optimizer.step()
 
     def state(self, name: str) -> dict[str, Tensor]:

@@ -83,7 +83,7 @@ class Unsupervised(Method):
         """
         with torch.no_grad():
             means = [batch.mean(network(batch.images).critic) for batch in self.last_pass]
-        low, high = torch.aminmax(distributed.sum_up(torch.stack(means)))
+        low, high = torch.aminmax(distributed.all_reduce(torch.stack(means)))
         return low.item(), high.item()
 
     def _images(self, epoch: int) -> int:

@@ -69,7 +69,7 @@ class WganGp(Unsupervised):
         earlier = sum(self.length(before, 0) for before in range(1, epoch)) // count
         if (earlier + step) % CRITIC_STEPS:
             return
-        samples = self._samples(count, distributed.share(count), "generator step", epoch, step)
+        samples = self._samples(count, distributed.shard(count), "generator step", epoch, step)
         self.generator.descend(-network.forward_signed(samples).critic.sum() / count)
 
     def end_epoch(

@@ -10,7 +10,7 @@ import click
 
 from winnrobust.external import Preprocessing
 from winnrobust.runtime.errors import InputError
-from winnrobust.workflows import ForeignModel
+from winnrobust.workflows import ExternalModel
 
 NAME = re.compile(r"[\w.+-]+(@(0|[1-9]\d*))?")
 """What a model may be called: it must stand in a list of attacks, as transfer:NAME."""
@@ -62,7 +62,7 @@ class NamedNumbers(click.ParamType):
         return Numbers(name or None, values)
 
 
-def foreign_options(command: Callable) -> Callable:
+def external_options(command: Callable) -> Callable:
     """Add --model, --weights, --input-range, --mean and --std."""
     for option in reversed(
         (
@@ -110,13 +110,13 @@ def foreign_options(command: Callable) -> Callable:
     return command
 
 
-def foreign_models(
+def external_models(
     modules: Sequence[tuple[str, str]],
     weights: Sequence[tuple[str, str]],
     ranges: Sequence[Numbers],
     means: Sequence[Numbers],
     stds: Sequence[Numbers],
-) -> list[ForeignModel]:
+) -> list[ExternalModel]:
     """Put together what the options say of each model.
 
     Raises:
@@ -129,7 +129,7 @@ def foreign_models(
         _check_names(flag, [each.name for each in numbers], names)
     files = dict(weights)
     return [
-        ForeignModel(
+        ExternalModel(
             name,
             spec,
             Path(files[name]) if name in files else None,

@@ -98,7 +98,7 @@ def test_a_factory_is_attacked_beside_a_run(folder, runs, monkeypatch):
     assert results["models"][1]["weights_sha256"] == loaded["files_sha256"]["weights.safetensors"]
 
 
-def test_seeds_of_a_foreign_method_are_compared_as_one(folder, weights):
+def test_seeds_of_an_external_method_are_compared_as_one(folder, weights):
     for seed in range(2):
         noise = torch.Generator().manual_seed(seed)
         moved = {
