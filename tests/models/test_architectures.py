@@ -119,7 +119,7 @@ def test_a_flat_image_gives_finite_outputs(arch):
     assert network(arch)(torch.zeros(1, 1, 28, 28)).logits.isfinite().all()
 
 
-def test_initialisation_follows_the_authors():
+def test_initialization_follows_the_authors():
     model = network("vanilla")
     kernel = model.features[3].weight  # 64 channels in, 5x5: fan-in 1,600
     nominal = (1.3 * 2 / 1600) ** 0.5

@@ -34,7 +34,7 @@ QUICK = make_config(
 
 
 @pytest.fixture(scope="module")
-def unlabelled(few_digits) -> Dataset:
+def unlabeled(few_digits) -> Dataset:
     return few_digits.without_labels()
 
 
@@ -45,8 +45,8 @@ def run(path, dataset, config=QUICK):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, unlabelled):
-    return run(tmp_path_factory.mktemp("unsupervised") / "run", unlabelled)
+def finished(tmp_path_factory, unlabeled):
+    return run(tmp_path_factory.mktemp("unsupervised") / "run", unlabeled)
 
 
 def rows(folder):
@@ -69,10 +69,10 @@ def test_the_last_networks_of_all_cascades_are_kept(finished):
     assert "test" not in manifest
 
 
-def test_the_log_has_the_critic_of_the_validation_images_in_place_of_an_error(finished, unlabelled):
+def test_the_log_has_the_critic_of_the_validation_images_in_place_of_an_error(finished, unlabeled):
     network = load_cascades(finished.model)[0][-1]
     with torch.no_grad():
-        expected = network(unlabelled.valid.images / 255).critic.mean().item()
+        expected = network(unlabeled.valid.images / 255).critic.mean().item()
     last = rows(finished)[-1]
     assert last["valid_critic"] == pytest.approx(expected, abs=1e-4)
     assert "valid_error" not in last
@@ -81,16 +81,16 @@ def test_the_log_has_the_critic_of_the_validation_images_in_place_of_an_error(fi
 @pytest.mark.parametrize(
     ("method", "stop"), [("winn", 1), ("winn", 2), ("winn", 3), ("inn", 2), ("wgan-gp", 2)]
 )
-def test_stopped_anywhere_it_ends_with_the_same_bits(tmp_path, unlabelled, finished, method, stop):
+def test_stopped_anywhere_it_ends_with_the_same_bits(tmp_path, unlabeled, finished, method, stop):
     config = replace(QUICK, method=method)
     if method == "wgan-gp":  # which has no cascades
         config = replace(config, epochs=4, cascades=1)
-    whole = finished if method == "winn" else run(tmp_path / "whole", unlabelled, config)
+    whole = finished if method == "winn" else run(tmp_path / "whole", unlabeled, config)
 
     class StoppedError(Exception):
         pass
 
-    folder = start_run(tmp_path / "parts", config, unlabelled, CPU)
+    folder = start_run(tmp_path / "parts", config, unlabeled, CPU)
     with pytest.MonkeyPatch.context() as patch:
 
         def stopping(row, total):
@@ -100,19 +100,19 @@ def test_stopped_anywhere_it_ends_with_the_same_bits(tmp_path, unlabelled, finis
 
         patch.setattr("winnrobust.training.loop._epoch_line", stopping)
         with pytest.raises(StoppedError):
-            train(folder, config, unlabelled, CPU)
+            train(folder, config, unlabeled, CPU)
     assert load_cascades(folder.model)[1].epoch == stop
-    train(folder, config, unlabelled, CPU)
+    train(folder, config, unlabeled, CPU)
     assert folder.model.read_bytes() == whole.model.read_bytes()
     for epoch in range(1, 5):
         assert folder.negatives(epoch).read_bytes() == whole.negatives(epoch).read_bytes()
 
 
-def test_a_single_network_can_be_trained_longer(tmp_path, unlabelled):
+def test_a_single_network_can_be_trained_longer(tmp_path, unlabeled):
     single = replace(QUICK, cascades=1, epochs=3)
-    whole = run(tmp_path / "whole", unlabelled, single)
-    parts = run(tmp_path / "parts", unlabelled, replace(single, epochs=1))
-    train(parts, single, unlabelled, CPU)
+    whole = run(tmp_path / "whole", unlabeled, single)
+    parts = run(tmp_path / "parts", unlabeled, replace(single, epochs=1))
+    train(parts, single, unlabeled, CPU)
     assert parts.model.read_bytes() == whole.model.read_bytes()
 
 

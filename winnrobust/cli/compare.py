@@ -64,7 +64,7 @@ def compare(
     given = given_settings(config_file, settings)
     config = make_config(given, str(config_file or "options"))
     check_given(given, config)  # the baseline has no settings of its own
-    out = out or Path("reports") / f"{workflows.stamp()}-{config.dataset}-{config.arch}"
+    out = out or Path("reports") / f"{workflows.stamp()}-{config.data.dataset}-{config.model.arch}"
     page = workflows.compare(
         config,
         runs,

@@ -17,7 +17,7 @@ from winnrobust.runtime.progress import log
     "classifiers",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Run, model file or zoo:NAME of a classifier that judges samples of its data set; repeat"
+    help="Run, model file or zoo:NAME of a classifier that scores samples of its data set; repeat"
     " it for others. Textures and your own pictures need none.",
 )
 @click.option(

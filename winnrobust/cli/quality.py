@@ -25,7 +25,7 @@ from winnrobust.runtime.progress import log
     " 'winnrobust[quality]'; it downloads a network).",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for quality.json and neighbours.png."
+    "--out", type=click.Path(path_type=Path), help="Folder for quality.json and neighbors.png."
 )
 @data_root_option
 @device_option
@@ -39,7 +39,7 @@ def quality(
 ) -> None:
     """Score SAMPLES, an .npz file of 'winnrobust synthesize'.
 
-    A classifier of the same data judges them beside as many test images: how certain and varied its
+    A classifier of the same data scores them beside as many test images: how certain and varied its
     answers are, how its features are distributed, how often it sees the class asked for; and how
     near the closest training images are.
 
@@ -47,7 +47,7 @@ def quality(
     winnrobust synthesize runs/winn --n 1000 --out samples.npz
     winnrobust quality samples.npz --classifier runs/baseline
     """
-    found, scores = workflows.judge_quality(
+    found, scores = workflows.score_quality(
         samples,
         classifier,
         resolve_device(device),

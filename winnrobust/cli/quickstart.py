@@ -1,6 +1,5 @@
 """`winnrobust quickstart`."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -41,7 +40,7 @@ def quickstart(seed: int, out: Path, device: str) -> None:
     goes on where it was.
     """
     page = workflows.compare(
-        replace(QUICK, seed=seed),
+        QUICK.replace(seed=seed),
         out / "runs",
         out / "report",
         workflows.AttackSettings(diagnose=False),

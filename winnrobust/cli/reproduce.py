@@ -11,7 +11,7 @@ from winnrobust.reporting.reproductions import BUDGETS, TARGETS
 from winnrobust.reporting.table import to_text
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.progress import log
-from winnrobust.training.config import LARGEST
+from winnrobust.runtime.settings import LARGEST
 
 
 class Seeds(click.ParamType):

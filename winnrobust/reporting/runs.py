@@ -8,6 +8,7 @@ from typing import Any
 from winnrobust.reporting.schema import check
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import read_json
+from winnrobust.training.config import flat
 from winnrobust.training.run_folder import RunFolder
 
 
@@ -17,7 +18,8 @@ class RunRecord:
 
     Attributes:
         name: what tables and legends call it.
-        config, manifest: the run's JSON files.
+        config: its settings, by the names of their options.
+        manifest: its JSON file.
         metrics: one row per finished epoch.
         samples: epoch -> picture of its pseudo-negatives.
     """
@@ -46,6 +48,7 @@ def load_run(path: Path) -> RunRecord:
     run = RunFolder(path)
     config, manifest = read_json(run.config), read_json(run.manifest)
     check(config, "run_config", run.config)
+    config = flat(config)
     check(manifest, "run_manifest", run.manifest)
     method = str(config.get("method", path.name))
     return RunRecord(method, config, manifest, _metrics(run.metrics), find_samples(path))

@@ -5,7 +5,7 @@ from winnrobust.workflows.candidates import ExternalModel
 from winnrobust.workflows.comparing import compare
 from winnrobust.workflows.detecting import detect_others, detection_table, detection_text
 from winnrobust.workflows.gallery import make_gallery
-from winnrobust.workflows.quality import judge_quality, quality_text
+from winnrobust.workflows.quality import quality_text, score_quality
 from winnrobust.workflows.reproducing import reproduce
 from winnrobust.workflows.runs import (
     new_run_path,
@@ -27,7 +27,6 @@ __all__ = [
     "detect_others",
     "detection_table",
     "detection_text",
-    "judge_quality",
     "make_gallery",
     "new_run_path",
     "newest_of_each_method",
@@ -36,6 +35,7 @@ __all__ = [
     "quality_text",
     "reproduce",
     "resume_run",
+    "score_quality",
     "stamp",
     "summary",
     "synthesize",

@@ -149,7 +149,7 @@ def _trained_alike(run: RunRecord | None, info: ModelInfo) -> str:
 
 def _settings(run: RunRecord | None) -> dict[str, Any]:
     """All settings of a run: one of an older version had the defaults of those that came later."""
-    return {} if run is None else asdict(TrainConfig()) | run.config
+    return {} if run is None else TrainConfig().flat() | run.config
 
 
 def _groups(
@@ -237,7 +237,7 @@ def say_what_differs(candidates: Sequence[Candidate]) -> None:
         for candidate in candidates
         if "config" in candidate.provenance
     }
-    defaults = asdict(TrainConfig())
+    defaults = TrainConfig().flat()
     for name in (
         "dataset",
         "arch",

@@ -1,6 +1,5 @@
 """`winnrobust compare` and `quickstart`: train both methods, attack both, write the report."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,16 +32,14 @@ def compare(
     """
     if config.unsupervised:
         raise InputError("without labels there is nothing to attack; leave out --unsupervised")
-    load_data(config.dataset, data_root)
+    load_data(config.data.dataset, data_root)
     if distributed.is_main_process():
         check_free(out)
     checked_attacks(settings.attacks, settings.aim)
     paths = []
     for method in dict.fromkeys((REFERENCE_METHOD, config.method)):
-        name = f"{config.dataset}-{config.arch}-{method}-seed{config.seed}"
-        path = runs / name
-        training = replace(config, method=method)
-        complete_run(path, training, data_root, device)
+        path = runs / f"{config.data.dataset}-{config.model.arch}-{method}-seed{config.seed}"
+        complete_run(path, config.replace(method=method), data_root, device)
         paths.append(path)
     with results_folder(out) as folder:
         attack_runs(

@@ -9,8 +9,8 @@ from winnrobust import zoo
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import read_json
 from winnrobust.runtime.progress import log
-from winnrobust.training import loop as training
 from winnrobust.training.config import TrainConfig
+from winnrobust.training.manifest import reopen_run
 from winnrobust.training.run_folder import RunFolder
 from winnrobust.workflows.shared import stamp
 
@@ -18,7 +18,7 @@ from winnrobust.workflows.shared import stamp
 def new_run_path(runs: Path, config: TrainConfig) -> Path:
     """Name a new run after its time and what it trains."""
     method = f"{config.method}-unsupervised" if config.unsupervised else config.method
-    parts = (stamp(), config.dataset, config.arch, method, f"seed{config.seed}")
+    parts = (stamp(), config.data.dataset, config.model.arch, method, f"seed{config.seed}")
     return runs / "-".join(parts)
 
 
@@ -30,7 +30,7 @@ def find_runs(runs: Path) -> list[tuple[Path, TrainConfig]]:
     found = []
     for file in runs.glob("*/config.json"):
         with suppress(InputError):
-            _, config = training.reopen_run(file.parent)
+            _, config = reopen_run(file.parent)
             found.append((file.stat().st_mtime, file.parent, config))
     return [(path, config) for _, path, config in sorted(found, key=itemgetter(0), reverse=True)]
 
@@ -44,7 +44,8 @@ def newest_run_like(runs: Path, given: dict[str, Any]) -> Path:
     names = ("dataset", "arch", "method", "seed", "unsupervised")
     wanted = {name: given[name] for name in names if name in given}
     for path, config in find_runs(runs):
-        if all(getattr(config, name) == value for name, value in wanted.items()):
+        settings = config.flat()
+        if all(settings[name] == value for name, value in wanted.items()):
             return path
     what = ", ".join(f"{name} {value}" for name, value in wanted.items())
     raise InputError(
@@ -64,8 +65,9 @@ def newest_of_each_method(runs: Path, dataset: str | None, arch: str | None) -> 
     newest: dict[str, Path] = {}
     # Stable: complete runs before those that are still being trained or were given up.
     for path, config in sorted(_classifiers(runs), key=lambda item: not _is_complete(item[0])):
-        if config.dataset == (dataset or config.dataset) and config.arch == (arch or config.arch):
-            dataset, arch = config.dataset, config.arch
+        own = config.data.dataset, config.model.arch
+        if own == (dataset or own[0], arch or own[1]):
+            dataset, arch = own
             newest.setdefault(config.method, path)
     if not newest:
         wanted = " ".join(f"of {name}" for name in (dataset, arch) if name)

@@ -45,11 +45,12 @@ def training_data(config: TrainConfig, data_root: Path | None) -> Dataset:
     Raises:
         InputError: it cannot be used.
     """
-    if config.texture is not None:
-        return crops_of(config.texture, config.image_size, config.seed, config.dataset)
-    if config.data is not None:
-        return load_pictures(Path(config.data), config.image_size, config.dataset)
-    dataset = load_data(config.dataset, data_root)
+    data = config.data
+    if data.texture is not None:
+        return crops_of(data.texture, data.image_size, config.seed, data.dataset)
+    if data.folder is not None:
+        return load_pictures(Path(data.folder), data.image_size, data.dataset)
+    dataset = load_data(data.dataset, data_root)
     return dataset.without_labels() if config.unsupervised else dataset
 
 

@@ -12,7 +12,7 @@ from winnrobust.evaluation import Evaluation, run
 from winnrobust.models import build
 from winnrobust.runtime import distributed
 from winnrobust.runtime.randomness import stream
-from winnrobust.synthesis import Ascent, near, synthesise
+from winnrobust.synthesis import Ascent, near, synthesize
 from winnrobust.training.config import TrainConfig
 from winnrobust.training.methods import METHODS, Batch
 from winnrobust.training.methods.side_network import SideNetwork
@@ -66,7 +66,7 @@ def synthesis() -> dict:
     before = network.judge(start.flatten(0, 1)).critic.reshape(10, 2).mean(1).detach()
     thresholds = before + torch.linspace(-0.1, 0.2, 10)
     goal = near(torch.arange(10), thresholds, tolerance=2e-2, class_weight=0.5)
-    result, adam = synthesise(network, start, goal, Ascent(0.02, 0.9, 0.9, max_steps=25))
+    result, adam = synthesize(network, start, goal, Ascent(0.02, 0.9, 0.9, max_steps=25))
     return {"result": result, "adam": adam["state"]}
 
 

@@ -11,7 +11,7 @@ from winnrobust.models import IntrospectiveNetwork, build
 from winnrobust.runtime.randomness import stream
 from winnrobust.training.config import TrainConfig
 from winnrobust.training.methods import METHODS, Batch
-from winnrobust.training.methods.inner_maximisation import worst_images
+from winnrobust.training.methods.inner_maximization import worst_images
 from winnrobust.training.methods.trades import kl_divergence
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from winnrobust.models import build
 from winnrobust.models.dcgan import dcgan_generator
 from winnrobust.runtime.randomness import stream
-from winnrobust.synthesis import class_score, critic_score, near, synthesise
+from winnrobust.synthesis import class_score, critic_score, near, synthesize
 from winnrobust.training.config import TrainConfig
 from winnrobust.training.methods import METHODS, Batch
 from winnrobust.training.methods.side_network import SideNetwork
@@ -138,7 +138,7 @@ def test_the_score_decides_what_an_ascent_raises(network):
     ascent = make("icn", synthesis_max_steps=1).ascent
     for score in (critic_score, class_score):
         goal = near(classes, far, tolerance=1e-3, class_weight=0.0, score=score)
-        result, _ = synthesise(network, start, goal, ascent)
+        result, _ = synthesize(network, start, goal, ascent)
         labels = classes.repeat_interleave(2)
         before, after = (
             score(network.judge(images.flatten(0, 1)), labels).reshape(10, 2).mean(1)

@@ -96,7 +96,7 @@ def test_threshold_range_spans_the_batch_means(network, images):
 
 
 def test_shares_of_the_batch_enter_the_critic_loss(network, images):
-    """Half of six images get a pseudo-negative; a third of those pairs, one, is penalised."""
+    """Half of six images get a pseudo-negative; a third of those pairs, one, is penalized."""
     winn = make_winn(negatives_share=0.5, gp_share=1 / 3, alpha=1.0)
     loss = winn.loss(network, batch_of(images))
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from winnrobust.models import build
 from winnrobust.runtime.randomness import stream
-from winnrobust.synthesis import Ascent, above, dropout, langevin, near, synthesise
+from winnrobust.synthesis import Ascent, above, dropout, langevin, near, synthesize
 
 ASCENT = Ascent(lr=0.02, beta1=0.9, beta2=0.9, max_steps=25)
 TOLERANCE = 2e-2
@@ -51,7 +51,7 @@ def one_class_after_the_other(network, start, thresholds, ascent):
 def test_all_classes_at_once_equal_one_after_the_other(network, start):
     reachable = network.judge(start.flatten(0, 1)).critic.reshape(10, 2).mean(1).detach()
     thresholds = reachable + torch.linspace(-0.1, 0.2, 10)
-    result, _ = synthesise(network, start, towards(thresholds), ASCENT)
+    result, _ = synthesize(network, start, towards(thresholds), ASCENT)
     images, steps = one_class_after_the_other(network, start, thresholds, ASCENT)
     assert result.steps.tolist() == steps
     assert len(set(steps)) > 2, "the classes should stop at different steps"
@@ -62,7 +62,7 @@ def test_stops_when_the_mean_critic_is_within_tolerance(network, start):
     before = network.judge(start.flatten(0, 1)).critic.reshape(10, 2).mean(1).detach()
     thresholds = before + 0.05
     thresholds[3] = 1e6  # never reached
-    result, _ = synthesise(network, start, towards(thresholds), ASCENT)
+    result, _ = synthesize(network, start, towards(thresholds), ASCENT)
     gap = network.judge(result.images.flatten(0, 1)).critic.reshape(10, 2).mean(1) - thresholds
     assert torch.equal(result.reached, gap.abs() <= TOLERANCE)
     assert not result.reached[3]
@@ -73,22 +73,22 @@ def test_stops_when_the_mean_critic_is_within_tolerance(network, start):
 
 def test_takes_at_least_one_step(network, start):
     already = network.judge(start.flatten(0, 1)).critic.reshape(10, 2).mean(1).detach()
-    result, _ = synthesise(network, start, near(CLASSES, already, 10.0, CLASS_WEIGHT), ASCENT)
+    result, _ = synthesize(network, start, near(CLASSES, already, 10.0, CLASS_WEIGHT), ASCENT)
     assert result.steps.tolist() == [1] * 10
     assert not torch.equal(result.images, start)
 
 
 def test_start_images_and_parameters_are_untouched(network, start):
     before = start.clone()
-    synthesise(network, start, towards(torch.zeros(10)), ASCENT)
+    synthesize(network, start, towards(torch.zeros(10)), ASCENT)
     assert torch.equal(start, before)
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
 def test_carried_moments_change_the_first_step(network, start):
     one_step, goal = Ascent(0.02, 0.9, 0.9, max_steps=1), towards(torch.full((10,), 5.0))
-    fresh, state = synthesise(network, start, goal, one_step)
-    carried, _ = synthesise(network, start, goal, one_step, state)
+    fresh, state = synthesize(network, start, goal, one_step)
+    carried, _ = synthesize(network, start, goal, one_step, state)
     assert not torch.equal(fresh.images, carried.images)
 
 
@@ -96,15 +96,15 @@ def test_groups_may_share_a_class_or_leave_one_out(network, start):
     """Ten groups of two images of the classes 3 and 7 alone."""
     classes = torch.tensor([3, 7] * 5)
     goal = near(classes, torch.zeros(10), tolerance=0.0, class_weight=5.0)
-    result, _ = synthesise(network, start, goal, Ascent(0.05, 0.9, 0.9, max_steps=40))
+    result, _ = synthesize(network, start, goal, Ascent(0.05, 0.9, 0.9, max_steps=40))
     seen = network.judge(result.images.flatten(0, 1)).logits.argmax(1)
     assert torch.equal(seen, classes.repeat_interleave(2))
 
 
 def test_noise_is_added_after_the_step_and_before_the_clip(network, start):
     one_step, goal = Ascent(0.02, 0.9, 0.9, max_steps=1), above(torch.full((10,), 1e6))
-    plain, _ = synthesise(network, start, goal, one_step)
-    noisy, _ = synthesise(network, start, goal, one_step, noise=langevin(0.1, 0, "test"))
+    plain, _ = synthesize(network, start, goal, one_step)
+    noisy, _ = synthesize(network, start, goal, one_step, noise=langevin(0.1, 0, "test"))
     inside = noisy.images.abs() < 1
     added = (noisy.images - plain.images)[inside & (plain.images.abs() < 1)]
     assert added.std().item() == pytest.approx(0.1, rel=0.1)
@@ -114,8 +114,8 @@ def test_noise_is_added_after_the_step_and_before_the_clip(network, start):
 def test_noise_belongs_to_the_group_whoever_else_is_there(network, start):
     goal = above(torch.full((10,), 1e6))
     few = Ascent(0.02, 0.9, 0.9, max_steps=3)
-    together, _ = synthesise(network, start, goal, few, noise=langevin(0.1, 0))
-    alone, _ = synthesise(network, start[:2], goal, few, noise=langevin(0.1, 0))
+    together, _ = synthesize(network, start, goal, few, noise=langevin(0.1, 0))
+    alone, _ = synthesize(network, start[:2], goal, few, noise=langevin(0.1, 0))
     torch.testing.assert_close(together.images[:2], alone.images, rtol=0, atol=2e-4)
 
 
