@@ -19,6 +19,7 @@ from winnrobust.cli.options import (
     names_in,
     runs_option,
 )
+from winnrobust.evaluation import EvaluationSettings
 from winnrobust.reporting import terminal_tables
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.progress import log
@@ -69,9 +70,10 @@ def compare(
         config,
         runs,
         out,
-        workflows.AttackSettings(
-            attacks=names_in(attacks), epsilons=flatten_epsilons(epsilons), diagnose=diagnose
+        EvaluationSettings(
+            attacks=names_in(attacks), epsilons={"linf": flatten_epsilons(epsilons), "l2": (1.5,)}
         ),
+        with_diagnosis=diagnose,
         data_root=data_root,
         device=resolve_device(device),
     )

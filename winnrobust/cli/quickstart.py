@@ -6,6 +6,7 @@ import click
 
 from winnrobust import workflows
 from winnrobust.cli.options import device_option
+from winnrobust.evaluation import EvaluationSettings
 from winnrobust.reporting import terminal_tables
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.progress import log
@@ -43,7 +44,8 @@ def quickstart(seed: int, out: Path, device: str) -> None:
         QUICK.replace(seed=seed),
         out / "runs",
         out / "report",
-        workflows.AttackSettings(diagnose=False),
+        EvaluationSettings(),
+        with_diagnosis=False,
         data_root=None,
         device=resolve_device(device),
     )

@@ -1,6 +1,6 @@
 """What the commands do, from start to end: the layers of the package put in a row."""
 
-from winnrobust.workflows.attacking import AttackSettings, attack_runs
+from winnrobust.workflows.attacking import ImageSource, attack_runs
 from winnrobust.workflows.candidates import ExternalModel
 from winnrobust.workflows.comparing import compare
 from winnrobust.workflows.detecting import detect_others, detection_table, detection_text
@@ -19,7 +19,7 @@ from winnrobust.workflows.texturing import check_texture_file, texture, texture_
 from winnrobust.workflows.training import resume_run, train_run
 
 __all__ = [
-    "AttackSettings",
+    "ImageSource",
     "ExternalModel",
     "attack_runs",
     "check_texture_file",

@@ -102,11 +102,9 @@ def check_unfinished(out: Path, metadata: Metadata) -> None:
     Raises:
         InputError: there is something else, which is left untouched.
     """
-    if not (out / "results.json").exists():
+    if not (out / "results.json").exists() or is_complete(out):
         return check_free(out)
     stored = read_metadata(out)
-    if stored.status == "complete":
-        return check_free(out)
     # As text, because the order of the models counts.
     before, now = (json.loads(each.model_dump_json())["what"] for each in (stored, metadata))
     differing = [name for name in now if json.dumps(before.get(name)) != json.dumps(now[name])]
@@ -142,3 +140,12 @@ def _stopped(folder: EvaluationFolder, error: BaseException, command: str) -> No
     if isinstance(error, KeyboardInterrupt):
         log(f"stopped; nothing was written to {folder.path}")
     shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def is_complete(out: Path) -> bool:
+    """Tell whether `out` holds an evaluation that was brought to its end.
+
+    Raises:
+        InputError: its results are damaged.
+    """
+    return (out / "results.json").exists() and read_metadata(out).status == "complete"
