@@ -281,9 +281,7 @@ def ours(attack: Attack, task: Task) -> Tensor:
         attack = with_settings(attack, steps=task.steps, queries=task.queries)
     # A bound that holds all images: a minimum-norm attack then returns the nearest it found.
     bound = math.inf if attack.minimum_norm else task.epsilon
-    (found,) = run_attack(
-        attack, task.model, task.images, task.labels, [bound], run=Run(seed=SEED)
-    )
+    (found,) = run_attack(attack, task.model, task.images, task.labels, [bound], run=Run(seed=SEED))
     return found.images
 
 

@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from benchmarks.command import Command
 from winnrobust.data.datasets import Dataset, ImageSplit, load_dataset
-from winnrobust.evaluation import EvaluationSettings, Summary, run
+from winnrobust.evaluation import EvaluationSettings, Summary
+from winnrobust.evaluation import run as evaluate
 from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting.figures import COLOURS, save_figure
 from winnrobust.reporting.runs import load_run
@@ -96,7 +97,9 @@ def attacked_file(
         attacks=attacks, epsilons={"linf": epsilons, "l2": [1.5]}, num_examples=0
     )
     with TemporaryDirectory() as folder:
-        found = run({"model": network}, split.images, split.labels, settings, folder=Path(folder))
+        found = evaluate(
+            {"model": network}, split.images, split.labels, settings, folder=Path(folder)
+        )
     return found.summary
 
 
