@@ -20,8 +20,9 @@ from winnrobust.training.validation import count_errors
 CPU = torch.device("cpu")
 TIMES = ("seconds", "cpu_seconds", "elapsed")
 QUICK = TrainConfig(
-    dataset="mnist5k", epochs=3, negatives_per_class=4, synthesis_max_steps=3, limit_train=200
-)
+    dataset="mnist5k", epochs=3, batch_size=20, negatives_per_class=4, synthesis_max_steps=3,
+    initial="gaussian",
+)  # fmt: skip
 
 
 def run(path, data, config=QUICK) -> RunFolder:
@@ -67,10 +68,10 @@ def test_a_picture_shows_ten_classes_of_every_epochs_negatives(finished):
 def test_manifest_says_where_the_figures_come_from(finished, few_digits):
     manifest = read_json(finished.manifest)
     assert manifest["status"] == "complete"
-    assert manifest["data"]["test"] == {"n": 100, "sha256": few_digits.test.sha256()}
+    assert manifest["data"]["test"] == {"n": 50, "sha256": few_digits.test.sha256()}
     assert manifest["versions"]["torch"] == metadata.version("torch")
     assert manifest["parameters"] == 312_149
-    assert manifest["test"]["errors"] == manifest["test"]["error"] * 100
+    assert manifest["test"]["errors"] == manifest["test"]["error"] * 50
     assert manifest["test"]["error_low"] <= manifest["test"]["error"]
     assert read_json(finished.config)["optimization"]["gp_weight"] == 10
 
@@ -90,7 +91,7 @@ def test_kept_model_has_the_best_validation_error_and_ties_go_to_the_later(finis
     best = max(index for index, error in enumerate(errors) if error == min(errors)) + 1
     network, info = load_model(finished.model)
     assert info.epoch == best == read_json(finished.manifest)["best"]["epoch"]
-    assert count_errors(network, few_digits.valid, CPU) / 100 == info.valid_error == min(errors)
+    assert count_errors(network, few_digits.valid, CPU) / 50 == info.valid_error == min(errors)
 
 
 @pytest.mark.parametrize(("valid", "best"), [([5, 3, 4], 2), ([5, 3, 3], 3), ([2, 3, 4], 1)])
@@ -110,7 +111,7 @@ def test_selection_never_sees_the_test_images(tmp_path, few_digits, monkeypatch,
 
 
 def test_averaged_weights_are_kept_and_validated(tmp_path, few_digits):
-    config = QUICK.replace(method="baseline", epochs=1, batch_size=50)
+    config = QUICK.replace(method="baseline", epochs=1)
     plain = run(tmp_path / "plain", few_digits, config)
     averaged = run(tmp_path / "averaged", few_digits, config.replace(average_decay=0.9))
     networks = [load_model(folder.model)[0] for folder in (plain, averaged)]
@@ -132,8 +133,8 @@ def test_baseline_rows_have_no_critic_figures(tmp_path, few_digits):
 @pytest.mark.parametrize("method", list(METHODS))
 def test_more_epochs_continue_as_if_never_stopped(tmp_path, few_digits, method):
     config = QUICK.replace(
-        method=method, synthesis_carry_adam=True, average_decay=0.9, batch_size=50,
-        synthesis_every=3, at_steps=2,
+        method=method, synthesis_carry_adam=True, average_decay=0.9, synthesis_every=2, at_steps=2,
+        epochs=2,
     )  # fmt: skip
     whole = run(tmp_path / "whole", few_digits, config)
     parts = run(tmp_path / "parts", few_digits, config.replace(epochs=1))
