@@ -93,9 +93,9 @@ def test_outputs_logits_and_one_critic_value_per_image(arch, channels, size):
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_forward_takes_unit_images_and_judge_signed_ones(arch):
+def test_forward_takes_unit_images_and_forward_signed_signed_ones(arch):
     model, images = network(arch), torch.rand(2, 1, 28, 28)
-    torch.testing.assert_close(model(images), model.judge(images * 2 - 1))
+    torch.testing.assert_close(model(images), model.forward_signed(images * 2 - 1))
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

@@ -1,7 +1,6 @@
 """The training loop without labels: what is kept, cascades, resuming, flips."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -10,9 +9,11 @@ from winnrobust.data.datasets import Dataset, ImageSplit
 from winnrobust.models.checkpoint import load_cascades
 from winnrobust.runtime.errors import InputError
 from winnrobust.training.config import make_config
-from winnrobust.training.loop import check_settings, start_run, train
+from winnrobust.training.loop import train
+from winnrobust.training.manifest import start_run
 from winnrobust.training.methods import METHODS
 from winnrobust.training.methods.baseline import Baseline
+from winnrobust.training.methods.settings import check_settings
 
 CPU = torch.device("cpu")
 QUICK = make_config(
@@ -28,8 +29,7 @@ QUICK = make_config(
         "negatives_per_class": 6,
         "synthesis_max_steps": 3,
         "lr": 1e-3,
-    },
-    "test",
+    }
 )
 
 
@@ -82,9 +82,9 @@ def test_the_log_has_the_critic_of_the_validation_images_in_place_of_an_error(fi
     ("method", "stop"), [("winn", 1), ("winn", 2), ("winn", 3), ("inn", 2), ("wgan-gp", 2)]
 )
 def test_stopped_anywhere_it_ends_with_the_same_bits(tmp_path, unlabeled, finished, method, stop):
-    config = replace(QUICK, method=method)
+    config = QUICK.replace(method=method)
     if method == "wgan-gp":  # which has no cascades
-        config = replace(config, epochs=4, cascades=1)
+        config = config.replace(epochs=4, cascades=1)
     whole = finished if method == "winn" else run(tmp_path / "whole", unlabeled, config)
 
     class StoppedError(Exception):
@@ -98,7 +98,7 @@ def test_stopped_anywhere_it_ends_with_the_same_bits(tmp_path, unlabeled, finish
                 raise StoppedError
             return ""
 
-        patch.setattr("winnrobust.training.loop._epoch_line", stopping)
+        patch.setattr("winnrobust.training.loop.epoch_line", stopping)
         with pytest.raises(StoppedError):
             train(folder, config, unlabeled, CPU)
     assert load_cascades(folder.model)[1].epoch == stop
@@ -109,9 +109,9 @@ def test_stopped_anywhere_it_ends_with_the_same_bits(tmp_path, unlabeled, finish
 
 
 def test_a_single_network_can_be_trained_longer(tmp_path, unlabeled):
-    single = replace(QUICK, cascades=1, epochs=3)
+    single = QUICK.replace(cascades=1, epochs=3)
     whole = run(tmp_path / "whole", unlabeled, single)
-    parts = run(tmp_path / "parts", unlabeled, replace(single, epochs=1))
+    parts = run(tmp_path / "parts", unlabeled, single.replace(epochs=1))
     train(parts, single, unlabeled, CPU)
     assert parts.model.read_bytes() == whole.model.read_bytes()
 
@@ -130,7 +130,7 @@ def test_half_of_the_images_are_flipped(tmp_path, few_digits, monkeypatch):
             return super().loss(network, batch)
 
     monkeypatch.setitem(METHODS, "baseline", Watching)
-    config = make_config({"method": "baseline", "flip": True, "epochs": 1}, "test")
+    config = make_config({"method": "baseline", "flip": True, "epochs": 1})
     run(tmp_path / "run", dataset, config)
     shown = torch.cat(seen)
     flipped = shown[..., :14].mean((1, 2, 3))
@@ -142,8 +142,8 @@ def test_half_of_the_images_are_flipped(tmp_path, few_digits, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"cascades": 2}, "--cascades says nothing to training with labels; add --unsupervised"),
-        ({"data": "pictures"}, "--data says nothing to training with labels"),
+        ({"cascades": 2}, "--cascades has no effect on training with labels; add --unsupervised"),
+        ({"data": "pictures"}, "--data has no effect on training with labels"),
         ({"image_size": 32}, "--image-size is for --data and --texture"),
         ({"width": 0.5}, "--width scales cnn64 and wgan-resnet only, not vanilla"),
         (
@@ -155,4 +155,4 @@ def test_half_of_the_images_are_flipped(tmp_path, few_digits, monkeypatch):
 )
 def test_settings_that_do_not_go_together_are_named(settings, message):
     with pytest.raises(InputError, match=message):
-        check_settings(make_config(settings, "test"))
+        check_settings(make_config(settings))
