@@ -1,7 +1,6 @@
 """Every setting of a training run, with the paper's values as defaults."""
 
 import math
-import tomllib
 import types
 import typing
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from winnrobust.runtime import readers
 from winnrobust.runtime.errors import InputError
 from winnrobust.training.recipes import RECIPES, UNSUPERVISED
 
@@ -245,13 +245,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file cannot be read, is not TOML, or names an unknown setting.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path} is not valid TOML: {error}") from None
-    return {key.replace("-", "_"): value for key, value in values.items()}
+    return {key.replace("-", "_"): value for key, value in readers.read_toml(path).items()}
 
 
 def make_config(values: Mapping[str, Any], source: str) -> TrainConfig:
@@ -270,13 +264,13 @@ def make_config(values: Mapping[str, Any], source: str) -> TrainConfig:
             f"{source}: unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}"
         )
     recipe = values.get("recipe", "paper")
-    if recipe not in RECIPES:
+    if not isinstance(recipe, str) or recipe not in RECIPES:
         raise InputError(f"{source}: unknown recipe {recipe!r}; known are {', '.join(RECIPES)}")
     defaults = RECIPES[recipe]
     if values.get("unsupervised"):
         if defaults:
             raise InputError(f"{source}: recipe {recipe!r} is for training with labels")
-        defaults = UNSUPERVISED.get(values.get("method", "winn"), {})
+        defaults = UNSUPERVISED.get(str(values.get("method", "winn")), {})
     return TrainConfig(**{**defaults, **values})
 
 

@@ -31,10 +31,11 @@ from winnrobust.models.checkpoint import (
 )
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import new_folder, read_json, replacing, write_json, write_text
+from winnrobust.runtime.files import new_folder, replacing, write_json, write_text
 from winnrobust.runtime.intervals import rate
 from winnrobust.runtime.progress import log, progress_bar
 from winnrobust.runtime.randomness import stream
+from winnrobust.runtime.readers import read_json
 from winnrobust.synthesis.adam_state import load_moments, moments_to_tensors
 from winnrobust.training.averaging import WeightAverage
 from winnrobust.training.config import TrainConfig, make_config, option_name
