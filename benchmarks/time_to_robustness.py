@@ -32,7 +32,8 @@ from winnrobust.reporting.figures import COLOURS, save_figure
 from winnrobust.reporting.runs import load_run
 from winnrobust.runtime.allocator import keep_freed_memory
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import file_sha256, read_json, write_json
+from winnrobust.runtime.files import file_sha256, write_json
+from winnrobust.runtime.readers import read_json
 from winnrobust.training.config import flat
 from winnrobust.training.run_folder import RunFolder
 

@@ -21,7 +21,8 @@ from winnrobust.reporting.schema import check
 from winnrobust.reporting.table import to_latex, to_markdown
 from winnrobust.reporting.tables import comparison_tables
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import read_json, replacing, write_json, write_text
+from winnrobust.runtime.files import replacing, write_json, write_text
+from winnrobust.runtime.readers import read_json
 
 
 def write_results(

@@ -1,13 +1,12 @@
 """Reading a training run for a report: no weights, no training code."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from winnrobust.reporting.schema import check
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import read_json
+from winnrobust.runtime.readers import read_json, read_json_lines
 from winnrobust.training.config import flat
 from winnrobust.training.run_folder import RunFolder
 
@@ -64,10 +63,7 @@ def find_samples(path: Path) -> dict[int, Path]:
 def _metrics(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not valid JSON lines ({error}); it may be truncated") from None
+    rows = read_json_lines(path)
     for row in rows:
         check(row, "metrics", path)
     return rows

@@ -19,8 +19,8 @@ from winnrobust.evaluation.metrics import (
 )
 from winnrobust.reporting.schema import check
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import read_json
 from winnrobust.runtime.intervals import rate
+from winnrobust.runtime.readers import read_json
 
 SCHEMA = 2
 """The version of results.json that is written; it and all before it are read."""

@@ -17,9 +17,10 @@ from winnrobust.reporting.results_folder import read_metadata
 from winnrobust.reporting.stored import Metadata
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import check_free, read_json, write_json
+from winnrobust.runtime.files import check_free, write_json
 from winnrobust.runtime.locks import hold
 from winnrobust.runtime.progress import log
+from winnrobust.runtime.readers import read_json
 
 
 @dataclass(frozen=True)
@@ -80,19 +81,17 @@ def evaluation_folder(
     Raises:
         InputError: `out` holds something else, or another process is at work on it.
     """
-    if not distributed.is_main_process():
-        distributed.barrier()
-        yield EvaluationFolder(out, read_metadata(out).sessions)
-        return
-    check_unfinished(out, metadata)
     with hold(out):
-        sessions = _begin(out, metadata, device)
+        if distributed.is_main_process():
+            check_unfinished(out, metadata)
+            _begin(out, metadata, device)
         distributed.barrier()
-        folder = EvaluationFolder(out, sessions)
+        folder = EvaluationFolder(out, read_metadata(out).sessions)
         try:
             yield folder
         except BaseException as error:
-            _stopped(folder, error, resume_with or f"the same command with --out {out}")
+            if distributed.is_main_process():
+                _stopped(folder, error, resume_with or f"the same command with --out {out}")
             raise
 
 
@@ -117,17 +116,15 @@ def check_unfinished(out: Path, metadata: Metadata) -> None:
     return None
 
 
-def _begin(out: Path, metadata: Metadata, device: torch.device) -> list[dict[str, Any]]:
-    """Write down what is evaluated, and return the sessions, this one the last."""
+def _begin(out: Path, metadata: Metadata, device: torch.device) -> None:
+    """Write down what is evaluated, and that this process works on it."""
     sessions = read_metadata(out).sessions if (out / "results.json").exists() else []
     session = provenance.describe(device)
     begun = sessions[0].get("commit") if sessions else session["commit"]
     if begun != session["commit"]:
         log(f"note: this was begun by another version of winnrobust (commit {begun})")
-    sessions = [*sessions, session]
-    running = metadata.model_copy(update={"status": "running", "sessions": sessions})
+    running = metadata.model_copy(update={"status": "running", "sessions": [*sessions, session]})
     write_json(out / "results.json", running.model_dump(mode="json", by_alias=True))
-    return sessions
 
 
 def _stopped(folder: EvaluationFolder, error: BaseException, command: str) -> None:

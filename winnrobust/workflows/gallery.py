@@ -33,15 +33,9 @@ from winnrobust.reporting.scores import (
 )
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import (
-    check_free,
-    file_sha256,
-    read_json,
-    replacing,
-    write_json,
-    write_text,
-)
+from winnrobust.runtime.files import check_free, file_sha256, replacing, write_json, write_text
 from winnrobust.runtime.progress import log, show_progress
+from winnrobust.runtime.readers import read_json, reading
 from winnrobust.training.methods import UNSUPERVISED, method_of
 from winnrobust.training.methods.settings import OF_A_METHOD
 from winnrobust.workflows.detecting import detection_table
@@ -526,10 +520,7 @@ def _texture_section(
 
 def _read_detection(folder: Path) -> Detection:
     """Read what `winnrobust detect` wrote."""
-    try:
-        table = pd.read_csv(folder / "detection.csv")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{folder} is not what 'winnrobust detect --out' writes ({error})"
-        ) from None
+    file = folder / "detection.csv"
+    with reading(file, "what 'winnrobust detect --out' writes"):
+        table = pd.read_csv(file)
     return Detection(table, read_json(folder / "manifest.json"))

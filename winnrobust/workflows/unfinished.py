@@ -15,8 +15,9 @@ from winnrobust.evaluation import journal
 from winnrobust.evaluation.diagnosis import DIAGNOSIS_COLUMNS
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import read_json, write_json
+from winnrobust.runtime.files import write_json
 from winnrobust.runtime.progress import log
+from winnrobust.runtime.readers import read_json
 
 
 @dataclass(frozen=True)
