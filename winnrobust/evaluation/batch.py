@@ -6,7 +6,6 @@ What is found out stays on the device until the batch is done, so that nobody wa
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,11 +36,11 @@ from winnrobust.evaluation.prediction import (
     errors_named,
 )
 from winnrobust.evaluation.settings import EvaluationSettings
+from winnrobust.evaluation.state import devices_of, own_randomness
 from winnrobust.evaluation.targets import TARGETS
 from winnrobust.runtime import distributed
 from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError, brief
-from winnrobust.runtime.randomness import stream
 
 
 @dataclass(frozen=True)
@@ -122,18 +121,6 @@ class _Batch:
     cache: dict[Any, Any] = field(default_factory=dict)
 
 
-@contextmanager
-def own_randomness(models: Mapping[str, nn.Module], seed: int, *names: str | int) -> Iterator[None]:
-    """Let what models draw from torch's generators depend on a seed and names alone.
-
-    The generators are left as they were.
-    """
-    devices = {device_of(model) for model in models.values()}
-    with torch.random.fork_rng([device for device in devices if device.type == "cuda"]):
-        torch.manual_seed(stream(seed, *names).initial_seed())
-        yield
-
-
 def attack_batch(job: Job, numbers: range, tell: Callable[[int, int], None], strict: bool) -> None:
     """Attack all models with some of the images, judge the examples, and write the outcomes.
 
@@ -152,7 +139,7 @@ def attack_batch(job: Job, numbers: range, tell: Callable[[int, int], None], str
         job.labels[numbers.start : numbers.stop],
         room=min(max(job.settings.num_examples - numbers.start, 0), len(numbers)),
     )
-    with own_randomness(job.models, job.settings.seed, "batch", numbers.start):
+    with own_randomness(devices_of(job.models), job.settings.seed, "batch", numbers.start):
         for source in job.models:
             _attack_model(job, batch, source, tell, strict)
     _write(job, batch)

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust.evaluation import outcomes
-from winnrobust.evaluation.batch import Job, attack_batch, own_randomness
+from winnrobust.evaluation.batch import Job, attack_batch
 from winnrobust.evaluation.batch_size import fastest_batch_size
 from winnrobust.evaluation.checks import as_floats, checked_images, checked_labels, checked_models
 from winnrobust.evaluation.examples import Examples, read_examples
 from winnrobust.evaluation.prediction import OUT_OF_MEMORY, answers_at_random, check_classes
 from winnrobust.evaluation.settings import EvaluationSettings, check_surrogates
-from winnrobust.evaluation.state import channels_last, frozen
+from winnrobust.evaluation.state import channels_last, devices_of, frozen, own_randomness
 from winnrobust.evaluation.statistics import Summary, summarize
 from winnrobust.runtime import distributed
 from winnrobust.runtime.devices import resolve_device
@@ -97,7 +97,7 @@ def run(
         "settings": settings.decisive(),
     }
     try:
-        with frozen(nets.values(), place), own_randomness(nets, settings.seed, "probe"):
+        with frozen(nets.values(), place), own_randomness(devices_of(nets), settings.seed, "probe"):
             check_classes(nets, as_floats(pixels[:2]), truth)
             with channels_last(nets.values(), as_floats(pixels[:2]), truth[:2]):
                 draws = _draws(nets, as_floats(pixels[:LOOKED_AT]), settings)

@@ -1,6 +1,6 @@
 """Borrowing a caller's modules and giving them back as they were."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from winnrobust.attacks import loss_gradient
 from winnrobust.runtime.devices import device_of
+from winnrobust.runtime.randomness import stream
 
 TOLERANCE = 1e-3
 """How far answers may move, relative to their size; float32 sums in another order."""
@@ -95,6 +96,25 @@ def _own_tensors(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
             yield module, name, parameter
         for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
             yield module, name, buffer
+
+
+# --- random numbers ---------------------------------------------------------------------------
+
+
+def devices_of(models: Mapping[str, nn.Module]) -> set[torch.device]:
+    """Return where the models are."""
+    return {device_of(model) for model in models.values()}
+
+
+@contextmanager
+def own_randomness(devices: Iterable[torch.device], seed: int, *names: str | int) -> Iterator[None]:
+    """Let what models draw from torch's global generators depend on a seed and names alone.
+
+    Afterwards the generators are as they were.
+    """
+    with torch.random.fork_rng([device for device in devices if device.type == "cuda"]):
+        torch.manual_seed(stream(seed, *names).initial_seed())
+        yield
 
 
 # --- the order of pixels in memory ------------------------------------------------------------
