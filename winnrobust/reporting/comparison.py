@@ -1,17 +1,22 @@
 """Who is more robust than whom, whether that is more than noise, and whether to believe it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 from winnrobust.evaluation.diagnosis import overall
 from winnrobust.evaluation.statistics import TRANSFER, WORST_CASE
-from winnrobust.reporting.results import Case, Error, Level, Results, access_of, is_attack
+from winnrobust.reporting.results import (
+    Case,
+    Error,
+    Level,
+    Results,
+    access_of,
+    is_attack,
+    worst_case,
+)
 from winnrobust.reporting.table import p_text, percent, share_text
-
-UNSURE = "not so if every attack counts and what was not attacked is broken"
-APART, OVERLAPPING = "the intervals do not overlap", "the intervals overlap"
+from winnrobust.reporting.words import sentence
 
 RANDOM = "random, no --eot"
 SEVERITY = ("ok", "not tested", "suspicious", "broken", RANDOM)
@@ -19,16 +24,6 @@ SEVERITY = ("ok", "not tested", "suspicious", "broken", RANDOM)
 
 EVIDENCE_SHOWN = 2
 """How many indicators of a diagnosis a caution quotes; its table has them all."""
-
-WHY: Mapping[str, str] = {
-    "random": "Answers differ from draw to draw, but each attack saw a single draw: attack again with"
-    " --eot 20.",
-    "beaten": "{case}, without the model's gradients, breaks {more} %; the strongest attack with them"
-    " breaks {less} %.",
-    "unfair": "{case} breaks {more} %; all attacks with the same access to every model, {less} %.",
-    "not attacked": "{case}: {count} of {n} images were not attacked, and count as they were.",
-}
-"""Reason to be careful about a model -> evidence."""
 
 
 class Caution(NamedTuple):
@@ -68,7 +63,7 @@ class Compared:
 
     def robust(self, level: Level, group: str) -> float:
         """The mean robust accuracy of a group."""
-        return self.accuracy(Case(WORST_CASE, *level), group)
+        return self.accuracy(worst_case(level), group)
 
     def accuracy_text(self, case: Case, group: str) -> str:
         """`59.0 % [58.0, 60.0]`, or of several seeds `59.0 % (3 seeds, 57.7 to 59.9)`."""
@@ -88,7 +83,9 @@ class Compared:
         ours, theirs = self.errors(case, first), self.errors(case, second)
         above = min(error.low for error in ours) > max(error.high for error in theirs)
         below = max(error.high for error in ours) < min(error.low for error in theirs)
-        return Comparison(below - above, APART if below or above else OVERLAPPING)
+        return Comparison(
+            below - above, sentence("reason", "apart" if below or above else "overlapping")
+        )
 
     def at_level(self, level: Level, first: str, second: str) -> Comparison:
         """Compare robust accuracies.
@@ -99,7 +96,7 @@ class Compared:
         found = self.at_case(self.results.deciding(level), first, second)
         winner, loser = (first, second) if found.sign > 0 else (second, first)
         if found.sign and self._least(level, winner) <= self.robust(level, loser):
-            return Comparison(0, UNSURE)
+            return Comparison(0, sentence("reason", "unsure"))
         return found
 
     def _least(self, level: Level, group: str) -> float:
@@ -110,7 +107,7 @@ class Compared:
         members = self.results.groups[group]
         broken = 0.0
         for name in members:
-            worst = self.results.errors[Case(WORST_CASE, *level), name]
+            worst = self.results.errors[worst_case(level), name]
             single = (self.results.errors[case, name].value for case in cases)
             broken += max(worst.value + worst.not_attacked / self.results.n, *single)
         return 1 - broken / len(members)
@@ -142,7 +139,7 @@ class Compared:
         found = []
         for name in self.results.names:
             if self.results.is_random(name):
-                found.append(Caution(name, RANDOM, WHY["random"]))
+                found.append(Caution(name, RANDOM, sentence("caution", "random")))
             found += [*self._diagnosed(name), *self._outdone(name), *self._left_out(name)]
         return sorted(found, key=lambda caution: -SEVERITY.index(caution.severity))
 
@@ -180,17 +177,18 @@ class Compared:
                     most = max(errors[case] for case in best)
                     if errors[rival].low > most.high:
                         more, less = (percent(e.value, results.n) for e in (errors[rival], most))
-                        why = WHY[key].format(case=results.case_text(rival), more=more, less=less)
+                        slots = {"case": results.case_text(rival), "more": more, "less": less}
+                        why = sentence("caution", key, **slots)
                         found.append(Caution(name, "suspicious", why))
         return found
 
     def _left_out(self, name: str) -> list[Caution]:
         """Attacks that did not get done with all images."""
-        counts = {case: self.results.errors[case, name].not_attacked for case in self.results.cases}
-        return [
-            Caution(name, "not tested", WHY["not attacked"].format(
-                case=self.results.case_text(case), count=count, n=self.results.n
-            ))
-            for case, count in counts.items()
-            if count
-        ]  # fmt: skip
+        n, found = self.results.n, []
+        for case in self.results.cases:
+            count = self.results.errors[case, name].not_attacked
+            slots = {"case": self.results.case_text(case), "count": count, "n": n}
+            if count:
+                why = sentence("caution", "not attacked", **slots)
+                found.append(Caution(name, "not tested", why))
+        return found

@@ -8,14 +8,17 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from winnrobust.attacks import Attack, find
-from winnrobust.evaluation import Examples
-from winnrobust.evaluation.seeds import differences
-from winnrobust.evaluation.statistics import NO_ATTACK, WORST_CASE, Summary, fair
+from winnrobust.evaluation.examples import Examples
+from winnrobust.evaluation.statistics import (
+    NO_ATTACK,
+    WORST_CASE,
+    Summary,
+    differences,
+    fair,
+    own_errors,
+)
 from winnrobust.reporting.table import one_line
 from winnrobust.runtime.errors import InputError
-
-SCREENED = ("pgd", "pgd-l2", "bim")
-"""Attacks that may leave images alone that FGSM breaks already (`--fgsm-screen`)."""
 
 
 class Level(NamedTuple):
@@ -43,6 +46,11 @@ class Case(NamedTuple):
 
 CLEAN = Case(NO_ATTACK, "", 0.0)
 """No attack at all."""
+
+
+def worst_case(level: Level) -> Case:
+    """All fair attacks of a norm, up to an epsilon."""
+    return Case(WORST_CASE, *level)
 
 
 class Error(NamedTuple):
@@ -183,17 +191,17 @@ class Results:
             ]
             for name in self.names:
                 largest = max(errors[case, name] for case in (CLEAN, *weaker))
-                found[Case(WORST_CASE, *level), name] = largest
+                found[worst_case(level), name] = largest
         return found
 
     def worst(self, level: Level, name: str) -> Error:
         """The robust error of a model."""
-        return self.errors[Case(WORST_CASE, *level), name]
+        return self.errors[worst_case(level), name]
 
     def deciding(self, level: Level) -> Case:
         """What models are compared by: the worst case; where that is unknown, the strongest fair
         attack."""
-        return self.strongest(self.tried[level]) if self.counts_only else Case(WORST_CASE, *level)
+        return self.strongest(self.tried[level]) if self.counts_only else worst_case(level)
 
     def strongest(self, cases: Sequence[Case]) -> Case:
         """The case that breaks most images of all models together, the first of equals."""
@@ -203,13 +211,8 @@ class Results:
 
     @cached_property
     def own(self) -> pd.DataFrame:
-        """Every model's own error in every case, for `evaluation.seeds`."""
-        rows = [
-            (*case, name, self.n, error.value * self.n, error.value)
-            for (case, name), error in self.errors.items()
-        ]
-        columns = ["attack", "norm", "epsilon", "model", "n", "errors", "error"]
-        return pd.DataFrame(rows, columns=columns)
+        """Every model's own error in every case."""
+        return own_errors(self.summary)
 
     @cached_property
     def differences(self) -> pd.DataFrame:
@@ -236,7 +239,8 @@ class Results:
             return "no attack"
         if case.attack == WORST_CASE:
             return f"{WORST_CASE}, {case.level}"
-        screened = self.settings.get("fgsm_screen") and case.attack in SCREENED
+        known = known_attack(case.attack)
+        screened = self.settings.get("fgsm_screen") and known and "screen" in known.parameters
         return f"{one_line(case.attack)}{' after FGSM' if screened else ''} {case.epsilon:g}"
 
     def is_random(self, name: str) -> bool:

@@ -105,9 +105,14 @@ def share_text(value: float, low: float, high: float, n: int) -> str:
     return share_with_interval(value, low, high, n).replace(" [", " % [")
 
 
-def p_text(p_value: float) -> str:
+def p_value(value: float) -> str:
+    """`0.032`, or `< 0.001`; a dash where there is no test."""
+    return DASH if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def p_text(value: float) -> str:
     """`p = 0.032`, or `p < 0.001`."""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+    return f"p {p_value(value)}" if value < 0.001 else f"p = {p_value(value)}"
 
 
 def shortened(name: str, longest: int) -> str:
