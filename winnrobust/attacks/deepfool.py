@@ -1,0 +1,98 @@
+"""DeepFool: to the nearest boundary of the model, taken for linear, again and again.
+
+Moosavi-Dezfooli, Fawzi, Frossard: DeepFool: a simple and accurate method to fool deep neural
+networks, CVPR 2016, algorithm 2; clipped to [0, 1], and with the little more in every step that the
+authors' code has.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from winnrobust.attacks.base import Attack, AttackResult, Run
+from winnrobust.attacks.norms import l2_size, l2_steepest, per_image
+from winnrobust.attacks.progress import Nearest, Progress
+
+OVERSHOOT = 0.02
+"""The share that the whole way is made longer by; the paper's eta."""
+BEYOND = 1e-4
+"""How much farther than to the boundary a step goes."""
+ANY = 1e30
+"""More than any distance: an image leaves at its first broken point."""
+
+
+def deepfool(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    steps: int = 50,
+    candidates: int = 9,
+    run: Run = Run(),
+) -> AttackResult:
+    """Step to the nearest of the boundaries with other classes, until the model is wrong.
+
+    Args:
+        model, images, labels, run: as for every attack (`base.AttackFunction`).
+        steps: each with a gradient for every candidate.
+        candidates: how many of the other classes are considered, the likeliest at the image first.
+
+    Raises:
+        InputError: the model returns no logits, or they have no gradient.
+    """
+    progress = Nearest(model, images, labels, run, "l2", enough=ANY)
+    rows = progress.rows()
+    points = originals = progress.images[rows]
+    way = torch.zeros_like(points)
+    if len(rows):
+        others = progress.clean.answer.logits.scatter(1, labels.unsqueeze(1), -math.inf)
+        likeliest = others.argsort(1, descending=True)[:, :-1][:, :candidates]
+    for _ in range(steps):
+        if progress.over(rows):
+            break
+        way = way + to_nearest_boundary(progress, rows, points, likeliest[rows])
+        points = (originals + (1 + OVERSHOOT) * way).clamp(0, 1)
+        rows, points, originals, way = progress.compact(rows, points, originals, way)
+    if not progress.over(rows):
+        progress.look(rows, points)
+    return progress.result()
+
+
+def to_nearest_boundary(
+    progress: Progress, rows: Tensor, points: Tensor, classes: Tensor
+) -> Tensor:
+    """Return the offsets (n, C, H, W) from points to a little beyond the nearest boundary.
+
+    It is between the label and one of the classes (n, k), of a model taken for linear. Where no
+    class has a gradient the offset is 0.
+    """
+    labels = progress.labels[rows]
+    nearest = torch.full_like(labels, math.inf, dtype=points.dtype)
+    offsets = torch.zeros_like(points)
+    for candidate in classes.unbind(1):
+        pair = torch.stack([labels, candidate], 1)
+        seen = progress.gradient(
+            rows, points, lambda logits, rows, pair=pair: logits.gather(1, pair).diff(dim=1)[:, 0]
+        )
+        distance = seen.losses.abs() / l2_size(seen.gradient)
+        nearer = distance < nearest
+        nearest = torch.where(nearer, distance, nearest)
+        beyond = per_image(distance + BEYOND) * l2_steepest(seen.gradient)
+        offsets = torch.where(per_image(nearer), beyond, offsets)
+    return offsets
+
+
+DEEPFOOL = Attack(
+    name="deepfool",
+    norm="l2",
+    access="white-box",
+    cost="up to 9 x 50 gradients",
+    summary=(
+        "White-box, minimum norm: steps to the nearest boundary of the model, taken for linear,"
+        " among the 10 likeliest classes, until it is wrong."
+    ),
+    source="Moosavi-Dezfooli, Fawzi, Frossard 2016, arXiv:1511.04599",
+    function=deepfool,
+    minimum_norm=True,
+)
