@@ -73,7 +73,8 @@ def figures_of(results: Results) -> dict[str, Figure]:
     if results.summary.distances:
         figures["distances"] = distance_figure(results)
     if results.examples is not None and len(results.examples.images):
-        figures["examples"] = examples_figure(results.examples, results.strongest(results.cases))
+        attack = results.strongest(results.cases).attack
+        figures["examples"] = examples_figure(results.examples, attack)
     return figures
 
 

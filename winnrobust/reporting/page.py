@@ -1,4 +1,4 @@
-"""A page of text, tables and pictures: one self-contained HTML file, or Markdown beside pictures."""
+"""A page of text, tables and pictures: one self-contained HTML file, or Markdown."""
 
 import base64
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from winnrobust.reporting.table import Table, markdown_text, one_line, plain, to_markdown
 from winnrobust.runtime.files import write_text
@@ -88,7 +89,7 @@ def to_html(page: Page) -> str:
     environment = Environment(
         loader=PackageLoader("winnrobust.reporting", "."),
         autoescape=True,
-        finalize=lambda value: plain(value) if isinstance(value, str) else value,
+        finalize=lambda value: value if isinstance(value, Markup) else plain(value),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

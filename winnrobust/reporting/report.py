@@ -6,20 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from winnrobust.evaluation.diagnosis import overall
-from winnrobust.evaluation.statistics import aggregate
 from winnrobust.reporting import tables
-from winnrobust.reporting.comparison import SENTENCES, Compared
+from winnrobust.reporting.export import comparison_frame, report_json
 from winnrobust.reporting.figures import figures_of, to_png, training_curves
 from winnrobust.reporting.folder import is_results, load_results
 from winnrobust.reporting.page import Page, Picture, Section, to_html, to_report
-from winnrobust.reporting.results import CLEAN, Results
+from winnrobust.reporting.results import Results
 from winnrobust.reporting.runs import RunRecord, chosen_samples, find_samples, is_run, load_run
 from winnrobust.reporting.table import Table, share_with_interval, to_csv, to_latex, to_markdown
 from winnrobust.reporting.verdict import headline, names, notes
+from winnrobust.reporting.words import WORDS, framed
 from winnrobust.runtime import provenance
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import file_sha256, replacing, write_json, write_text
@@ -185,7 +183,9 @@ def page_of(report: Report, folder: Path, lead: Lead | None = None) -> Page:
         sections += _sections(results, mark, folder / "figures", title)
     if not report.results:
         claim = "Training only: nothing was attacked yet."
-        sections.append(Section("", claim=claim, tables=[runs_table(report.runs)]))
+        sections.append(
+            Section("", claim=claim, tables=[framed("runs", runs_frame(report.runs), 1)])
+        )
     sections += _training(report.runs, folder / "figures")
     manifests = [found.manifest for found in (*report.runs, *report.results)]
     commands = dict.fromkeys(m["command"] for m in manifests if m.get("command"))
@@ -199,13 +199,19 @@ def page_of(report: Report, folder: Path, lead: Lead | None = None) -> Page:
         f"Training of {run.name} ({number + 1})": {"config": run.config, "manifest": run.manifest}
         for number, run in enumerate(report.runs)
     }
-    return Page(title_of(report, lead), _byline((report.results or report.runs)[0].manifest), sections, list(commands), origins)
+    return Page(
+        title_of(report, lead),
+        _byline((report.results or report.runs)[0].manifest),
+        sections,
+        list(commands),
+        origins,
+    )
 
 
 def _sections(results: Results, mark: str, folder: Path, title: str) -> list[Section]:
     """An evaluation, the headline first."""
     pictures = {
-        name: Picture(folder / f"{name}{mark}.png", SENTENCES["figure"][name], to_png(figure), True)
+        name: Picture(folder / f"{name}{mark}.png", WORDS["figure"][name], to_png(figure), True)
         for name, figure in figures_of(results).items()
     }
     strongest = [results.strongest(results.tried[level]) for level in results.tried]
@@ -231,7 +237,7 @@ def _sections(results: Results, mark: str, folder: Path, title: str) -> list[Sec
         Section("More than noise?", tables=tables.test_tables(results)),
         Section(
             "In the layout of the WINN paper's tables",
-            [SENTENCES["figure"]["paper"]],
+            [WORDS["figure"]["paper"]],
             [table for table in published if table not in folded],
             folded={f"{len(folded)} tables, one per attack and epsilon": folded},
         ),
@@ -252,7 +258,7 @@ def _training(runs: Sequence[RunRecord], folder: Path) -> list[Section]:
     sections = []
     measured = [run for run in runs if run.metrics]
     if measured:
-        caption, png = SENTENCES["figure"]["training"], to_png(training_curves(measured))
+        caption, png = WORDS["figure"]["training"], to_png(training_curves(measured))
         curves = Picture(folder / "training.png", caption, png, True)
         sections.append(Section("Training", pictures=[curves]))
     for number, run in enumerate(runs):
@@ -265,7 +271,7 @@ def _training(runs: Sequence[RunRecord], folder: Path) -> list[Section]:
             for epoch, path in chosen_samples(run).items()
         ]
         if pictures:
-            title, text = f"Pseudo-negatives of {run.name}", SENTENCES["figure"]["negatives"]
+            title, text = f"Pseudo-negatives of {run.name}", WORDS["figure"]["negatives"]
             sections.append(Section(title, [text], pictures=pictures))
     return sections
 
@@ -292,37 +298,24 @@ def _byline(manifest: dict[str, Any]) -> str:
     return f"{version} · {str(manifest.get('time', ''))[:10]} · {processor}"
 
 
-def runs_table(runs: Sequence[RunRecord]) -> Table:
-    """Validation and test errors of runs, for a report without attacks."""
+def runs_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
+    """Validation and test errors of runs, as text, for a report without attacks."""
     rows = []
     for run in runs:
-        test, best = run.manifest.get("test"), run.manifest.get("best")
+        tested, best = run.manifest.get("test"), run.manifest.get("best")
         finished = run.manifest.get("status") == "complete"
         untested = "no labels" if finished and run.setting("unsupervised") else "not finished"
-        shown = [run.name, *(str(run.setting(name) or "") for name in ("arch", "dataset"))]
-        shown += [str(len(run.metrics))]
-        shown += [f"{100 * best['valid_error']:.2f} (epoch {best['epoch']})" if best else ""]
-        error = (
-            share_with_interval(*rate(test["errors"], test["n"]), test["n"]) if test else untested
-        )
-        rows.append([*shown, error])
-    return Table(
-        "Training runs, errors in %",
-        ["method", "network", "data", "epochs", "best validation error", "test error [95 %]"],
-        rows,
-        "No attack results were given: 'winnrobust attack' makes them.",
-    )
-
-
-def runs_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
-    """As `runs_table`."""
-    table = runs_table(runs)
-    return pd.DataFrame(table.rows, columns=table.header)
+        error = tested and share_with_interval(*rate(tested["errors"], tested["n"]), tested["n"])
+        row = {"name": run.name, "epochs": len(run.metrics), "test": error or untested}
+        row |= {name: run.setting(name) or "" for name in ("arch", "dataset")}
+        row["best"] = f"{100 * best['valid_error']:.2f} (epoch {best['epoch']})" if best else ""
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _all_tables(report: Report) -> list[Table]:
     found = [table for results in report.results for table in tables.comparison_tables(results)]
-    return found or [runs_table(report.runs)]
+    return found or [framed("runs", runs_frame(report.runs), 1)]
 
 
 def _manifest(report: Report, paths: Sequence[Path], out: Path) -> dict[str, object]:

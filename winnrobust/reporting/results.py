@@ -138,8 +138,10 @@ class Results:
 
     @cached_property
     def levels(self) -> list[Level]:
-        """All threat models, in the order of the table."""
-        return list(dict.fromkeys(case.level for case in self.cases))
+        """All threat models: norm after norm, with growing epsilon."""
+        norms = list(dict.fromkeys(case.norm for case in self.cases))
+        levels = {case.level for case in self.cases}
+        return sorted(levels, key=lambda level: (norms.index(level.norm), level.epsilon))
 
     @cached_property
     def tried(self) -> dict[Level, list[Case]]:

@@ -1,4 +1,4 @@
-"""Text and tables: built once as cells, rendered as Markdown, LaTeX, CSV, or text for a terminal."""
+"""Text and tables: built once as cells, rendered as Markdown, LaTeX, CSV, or for a terminal."""
 
 import math
 import re
@@ -16,7 +16,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection)."""
 
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters but tabs and ends of lines, what turns the reading direction, lone surrogates."""
+"""Control characters but tabs and line ends, what turns the reading direction, lone surrogates."""
 
 
 @dataclass(frozen=True)

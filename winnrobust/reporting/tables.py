@@ -59,7 +59,7 @@ def headline_table(results: Results) -> Table:
     if levels:
         level = widest(compared, groups)
         groups.sort(key=lambda group: -compared.robust(level, group))
-    bound = "at most " if results.counts_only else ""
+    bound = "≤ " if results.counts_only else ""
     rows = []
     for name, group in ((name, each) for each in groups for name in results.groups[each]):
         clean = _accuracy(results, results.errors[CLEAN, name])
@@ -72,11 +72,11 @@ def headline_table(results: Results) -> Table:
     header = [
         "model",
         "clean accuracy",
-        *(f"robust accuracy, {level}" for level in levels),
+        *(f"robust, {level}" for level in levels),
         "trust",
     ]
     note = WORDS["under"]["headline"].format(n=results.n, dataset=results.dataset, attacks=listed)
-    return Table("Robust accuracy, %", header, rows, note, verdict_styles(rows))
+    return Table("Clean and robust accuracy, %", header, rows, note, verdict_styles(rows))
 
 
 def _some(levels: Sequence[Level]) -> list[Level]:

@@ -1,0 +1,63 @@
+"""A summary of an evaluation that fits a terminal."""
+
+import textwrap
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from winnrobust.reporting.comparison import Compared
+from winnrobust.reporting.folder import load_results
+from winnrobust.reporting.table import Table, one_line, shortened, to_text
+from winnrobust.reporting.tables import (
+    attack_table,
+    both_matrices,
+    diagnosis_overview,
+    headline_table,
+)
+from winnrobust.reporting.verdict import headline, notes
+
+WIDTH = 100
+LONGEST = 28
+"""Longer names are shortened in the middle."""
+GAP = 2
+"""Spaces between the columns."""
+HEADER_PADDING = 2
+"""What tabulate adds to the names of columns."""
+
+
+def terminal_summary(folder: Path) -> str:
+    """The headline and the most important tables of a results folder.
+
+    Raises:
+        InputError: as `load_results`.
+    """
+    results = load_results(folder)
+    cautions = [f"{name}, {how}: {why}" for name, how, why in Compared(results).cautions]
+    tables = [headline_table(results), attack_table(results)]
+    for cases in results.tried.values():
+        tables += both_matrices(results, results.strongest(cases))
+    if results.diagnosis is not None:
+        tables.append(diagnosis_overview(results, results.diagnosis))
+    # The page has room for the notes.
+    narrow = [part for table in tables for part in _fitting(replace(table, note=""))]
+    lines = [headline(results), *(f"WARNING: {line}" for line in cautions), *notes(results)]
+    wrapped = [textwrap.fill(one_line(line), WIDTH, break_on_hyphens=False) for line in lines]
+    return "\n" + "\n".join(wrapped) + "\n" + to_text(narrow)
+
+
+def _fitting(table: Table) -> Iterable[Table]:
+    """Cut a table between columns until it fits; the first column comes every time."""
+    cells = [[shortened(cell, LONGEST) for cell in row] for row in (table.header, *table.rows)]
+    widths = [
+        max(len(header) + HEADER_PADDING, *map(len, column))
+        for header, *column in zip(*cells, strict=True)
+    ]
+    start = 1
+    while start < len(widths):
+        stop, used = start + 1, widths[0] + GAP + widths[start]
+        while stop < len(widths) and used + GAP + widths[stop] <= WIDTH:
+            used += GAP + widths[stop]
+            stop += 1
+        header, *rows = [[row[0], *row[start:stop]] for row in cells]
+        yield Table(table.title if start == 1 else f"{table.title} (continued)", header, rows)
+        start = stop
