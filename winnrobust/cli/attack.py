@@ -21,7 +21,7 @@ from winnrobust.cli.options import (
 )
 from winnrobust.evaluation import EvaluationSettings
 from winnrobust.evaluation.targets import TARGETS
-from winnrobust.reporting import terminal_tables
+from winnrobust.reporting import terminal_summary
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
@@ -153,7 +153,7 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
         source=source,
         with_diagnosis=options["diagnose"],
     )
-    log(terminal_tables(out))
+    log(terminal_summary(out))
     log(f"results are in {out}; for a page to read and send: winnrobust report {out}")
 
 

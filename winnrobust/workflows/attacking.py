@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import nn
 
@@ -15,8 +14,12 @@ from winnrobust.data.folders import load_user_data
 from winnrobust.evaluation import EvaluationSettings, run
 from winnrobust.evaluation.diagnosis import diagnose
 from winnrobust.evaluation.settings import check_surrogates
-from winnrobust.reporting import write_results
-from winnrobust.reporting.stored import Metadata
+from winnrobust.reporting import (
+    Metadata,
+    read_diagnosis,
+    write_diagnosis,
+    write_results,
+)
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log, show_progress
@@ -115,7 +118,8 @@ def attack_runs(
         done = distributed.broadcast(folder.images_done())
         if done:
             log(f"going on after {done} of them")
-        diagnosis = _diagnosis(folder, modules, test, settings, device) if with_diagnosis else None
+        if with_diagnosis and distributed.broadcast(read_diagnosis(folder.path)) is None:
+            _diagnose(folder, modules, test, settings, device)
         rounds = len(settings.attacks) * len(modules)
         with show_progress("attack", "image", done * rounds) as progress:
             run(
@@ -128,26 +132,18 @@ def attack_runs(
                 progress=progress,
             )
         if distributed.is_main_process():
-            write_results(
-                folder.path,
-                metadata.model_copy(update={"sessions": folder.sessions}),
-                _manifest(candidates, test, folder.sessions),
-                diagnosis,
-            )
+            write_results(folder.path, _manifest(candidates, test, folder.sessions))
         distributed.barrier()
 
 
-def _diagnosis(
+def _diagnose(
     folder: EvaluationFolder,
     modules: dict[str, nn.Module],
     test: Images,
     settings: EvaluationSettings,
     device: torch.device,
-) -> pd.DataFrame:
-    """Look for false robustness, unless an interrupted evaluation did."""
-    diagnosis = folder.load_diagnosis()
-    if diagnosis is not None:
-        return diagnosis
+) -> None:
+    """Look for false robustness, and keep what was found."""
     few, epsilon = test.split.first(DIAGNOSED), _diagnosed_epsilon(settings.epsilons["linf"])
     log(
         f"looking for false robustness on {len(few)} of them around epsilon {epsilon:g}"
@@ -164,8 +160,8 @@ def _diagnosis(
             device=device,
             progress=progress,
         )
-    folder.save_diagnosis(diagnosis)
-    return diagnosis
+    if distributed.is_main_process():
+        write_diagnosis(folder.path, diagnosis)
 
 
 def _diagnosed_epsilon(epsilons: Sequence[float]) -> float:

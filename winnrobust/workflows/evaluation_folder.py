@@ -8,19 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from winnrobust.evaluation import outcomes
-from winnrobust.evaluation.diagnosis import DIAGNOSIS_COLUMNS
-from winnrobust.reporting.results_folder import read_metadata
-from winnrobust.reporting.stored import Metadata
+from winnrobust.reporting import Metadata, read_diagnosis, read_metadata, write_metadata
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import check_free, write_json
+from winnrobust.runtime.files import check_free
 from winnrobust.runtime.locks import hold
 from winnrobust.runtime.progress import log
-from winnrobust.runtime.readers import read_json
 
 
 @dataclass(frozen=True)
@@ -38,31 +34,6 @@ class EvaluationFolder:
     def images_done(self) -> int:
         """Return how many images were attacked and judged."""
         return sum(map(len, outcomes.finished(self.path)))
-
-    def save_diagnosis(self, diagnosis: pd.DataFrame) -> None:
-        """Keep a finished diagnosis."""
-        if distributed.is_main_process():
-            write_json(self._diagnosis, diagnosis.to_dict("records"))
-
-    def load_diagnosis(self) -> pd.DataFrame | None:
-        """Return the diagnosis that an earlier session finished, if one did.
-
-        Raises:
-            InputError: it is damaged.
-        """
-        if not distributed.broadcast(self._diagnosis.exists()):
-            return None
-        try:
-            rows = [[row[name] for name in DIAGNOSIS_COLUMNS] for row in read_json(self._diagnosis)]
-        except (InputError, LookupError, TypeError):
-            raise InputError(
-                f"{self._diagnosis} is damaged; remove it, and the diagnosis is made again"
-            ) from None
-        return pd.DataFrame(rows, columns=list(DIAGNOSIS_COLUMNS))
-
-    @property
-    def _diagnosis(self) -> Path:
-        return self.path / "diagnosis.json"
 
 
 @contextmanager
@@ -124,13 +95,13 @@ def _begin(out: Path, metadata: Metadata, device: torch.device) -> None:
     if begun != session["commit"]:
         log(f"note: this was begun by another version of winnrobust (commit {begun})")
     running = metadata.model_copy(update={"status": "running", "sessions": [*sessions, session]})
-    write_json(out / "results.json", running.model_dump(mode="json", by_alias=True))
+    write_metadata(out, running)
 
 
 def _stopped(folder: EvaluationFolder, error: BaseException, command: str) -> None:
     """Say how to go on with what is there; leave nothing where nothing was done."""
-    images, diagnosed = folder.images_done(), (folder.path / "diagnosis.json").exists()
-    if images or diagnosed:
+    images = folder.images_done()
+    if images or read_diagnosis(folder.path) is not None:
         done = f"{images} images are done" if images else "the diagnosis is done"
         log(f"{done}: {command} goes on from there")
         return
