@@ -34,11 +34,12 @@ from winnrobust.reporting.reproduction import (
     BY_BASELINE,
     BY_METHOD,
     FIGURE_COLUMNS,
+    MNIST_EPSILONS,
     NO_DATA,
+    TARGETS,
     TEST_ERROR,
     reproduction_tables,
 )
-from winnrobust.reporting.reproductions import MNIST_EPSILONS, TARGETS
 from winnrobust.reporting.runs import RunRecord, load_run
 from winnrobust.reporting.table import percent, to_markdown
 from winnrobust.runtime import provenance

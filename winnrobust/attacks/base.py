@@ -167,7 +167,9 @@ def with_settings(attack: Attack, **settings: Any) -> Attack:
     """Return the attack with those of the settings that it has; None leaves one as it is."""
     known = attack.parameters
     chosen = {name: value for name, value in settings.items() if value is not None}
-    return replace(attack, settings={**attack.settings} | {k: chosen[k] for k in chosen if k in known})
+    return replace(
+        attack, settings={**attack.settings} | {k: chosen[k] for k in chosen if k in known}
+    )
 
 
 def run_attack(

@@ -19,8 +19,8 @@ from winnrobust.workflows.texturing import check_texture_file, texture, texture_
 from winnrobust.workflows.training import resume_run, train_run
 
 __all__ = [
-    "ImageSource",
     "ExternalModel",
+    "ImageSource",
     "attack_runs",
     "check_texture_file",
     "compare",

@@ -16,6 +16,7 @@ from winnrobust.evaluation.diagnosis import diagnose
 from winnrobust.evaluation.settings import check_surrogates
 from winnrobust.reporting import (
     Metadata,
+    Model,
     read_diagnosis,
     write_diagnosis,
     write_results,
@@ -221,13 +222,14 @@ def _metadata(
         for candidate in candidates
     }
     return Metadata(
+        schema=3,
         status="running",
         dataset=test.name,
         split="test",
         n=len(test.split),
         limit=None if test.whole else len(test.split),
         settings=decisive,
-        models=[candidate.metadata for candidate in candidates],
+        models=[Model(**candidate.metadata) for candidate in candidates],
         # All that decides the outcomes: an interrupted evaluation goes on only with the same.
         what={"models": weights, "data": _data(test), "settings": decisive},
     )

@@ -125,7 +125,9 @@ def _detectors(candidate: Candidate) -> Mapping[str, Detector]:
     """What a model detects with: its critic, if it trained one, and what its logits give."""
     found: dict[str, Detector] = {PROBABILITY: largest_probability, ENERGY: energy}
     network = candidate.module
-    if candidate.metadata["method"] in TRAIN_THE_CRITIC and isinstance(network, IntrospectiveNetwork):
+    if candidate.metadata["method"] in TRAIN_THE_CRITIC and isinstance(
+        network, IntrospectiveNetwork
+    ):
         found = {CRITIC: _critic_of(network), **found}
     return found
 

@@ -19,9 +19,8 @@ from winnrobust.generation.textures import draw_texture
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.models.checkpoint import ModelInfo
 from winnrobust.reporting import RunRecord, load_run
-from winnrobust.reporting.gallery import Picture, Section, write_gallery
-from winnrobust.reporting.report import chosen_samples
-from winnrobust.reporting.runs import is_run
+from winnrobust.reporting.page import Page, Picture, Section, write_page
+from winnrobust.reporting.runs import chosen_samples, is_run
 from winnrobust.reporting.scores import (
     INN_CASCADES,
     INN_SINGLE,
@@ -218,8 +217,7 @@ def _write(
     commands = [command for record in trained for command in _commands(record)]
     if "detection" in details:
         commands.append(str(details["detection"].get("command", "")))
-    write_gallery(
-        drawing.folder,
+    page = Page(
         "What introspective networks generate",
         f"winnrobust {about['winnrobust']}, commit {str(about['commit'])[:10]}"
         f" · {about['time'][:10]} · {about['machine']['processor']}",
@@ -227,6 +225,7 @@ def _write(
         [*commands, about["command"]],
         {"This report": about} | details,
     )
+    write_page(drawing.folder, page)
 
 
 def _commands(record: RunRecord) -> list[str]:

@@ -14,13 +14,17 @@ from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting import load_results, load_run, write_report
 from winnrobust.reporting.report import Lead
 from winnrobust.reporting.reproduction import (
+    BUDGETS,
     NO_DATA,
+    TARGETS,
+    Group,
     Reproduced,
+    Target,
+    TrainingBudget,
     figures_of,
     reproduction_tables,
 )
-from winnrobust.reporting.reproductions import BUDGETS, TARGETS, Group, Target, TrainingBudget
-from winnrobust.reporting.table import Table, listed
+from winnrobust.reporting.table import Table
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import write_text
@@ -146,7 +150,7 @@ def _placed(
         if network not in wanted:
             raise InputError(
                 f"{path} is {network}, which this table does not want with this budget and these"
-                f" seeds; it wants {listed(list(map(str, wanted)))}"
+                f" seeds; it wants {', '.join(map(str, wanted))}"
             )
         limit = budget.settings.get("limit_train")
         trained_on = flat(record.config).get("limit_train")
