@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from winnrobust import workflows
 from winnrobust.cli.external import external_models, external_options
 from winnrobust.cli.options import (
     CHOICES,
@@ -25,6 +24,9 @@ from winnrobust.reporting import terminal_summary
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
+from winnrobust.workflows.attacking import ImageSource, attack_runs
+from winnrobust.workflows.runs import newest_of_each_method, newest_or_shipped
+from winnrobust.workflows.shared import stamp
 
 OF_THE_EVALUATION = (
     "steps", "restarts", "queries", "fgsm_screen", "eot", "seconds", "cross", "seed", "batch_size",
@@ -138,13 +140,13 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
     paths = list(models)
     if not paths and not external:
         asked = context.get_parameter_source("runs") is not click.core.ParameterSource.DEFAULT
-        choose = workflows.newest_of_each_method if asked else workflows.newest_or_shipped
+        choose = newest_of_each_method if asked else newest_or_shipped
         paths = choose(options["runs"], options["dataset"], options["arch"])
-    out = options["out"] or Path("results") / workflows.stamp()
-    source = workflows.ImageSource(
+    out = options["out"] or Path("results") / stamp()
+    source = ImageSource(
         options["dataset"], options["data"], options["data_root"], options["limit"]
     )
-    workflows.attack_runs(
+    attack_runs(
         paths,
         out,
         settings,

@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from winnrobust import workflows
 from winnrobust.cli.options import (
     attacks_option,
     config_file_option,
@@ -25,6 +24,8 @@ from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.progress import log
 from winnrobust.training.config import make_config
 from winnrobust.training.methods.settings import check_given
+from winnrobust.workflows.comparing import compare as run_compare
+from winnrobust.workflows.shared import stamp
 
 
 @click.command()
@@ -65,8 +66,8 @@ def compare(
     given = given_settings(config_file, settings)
     config = make_config(given, str(config_file or "options"))
     check_given(given, config)  # the baseline has no settings of its own
-    out = out or Path("reports") / f"{workflows.stamp()}-{config.data.dataset}-{config.model.arch}"
-    page = workflows.compare(
+    out = out or Path("reports") / f"{stamp()}-{config.data.dataset}-{config.model.arch}"
+    page = run_compare(
         config,
         runs,
         out,

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from winnrobust import workflows
 from winnrobust.cli.options import EpsilonList, data_root_option, device_option, names_in
 from winnrobust.generation.detection import STEPS
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
+from winnrobust.workflows.detecting import detect_others, detection_text
 
 
 @click.command()
@@ -77,7 +77,7 @@ def detect(
     if len(epsilons) != 1 or not epsilons[0]:
         raise InputError("--eps must be a single bound above 0 here")
     names = [name for name in names_in(attacks) if name]
-    table = workflows.detect_others(
+    table = detect_others(
         list(models),
         resolve_device(device),
         attacks=names,
@@ -89,4 +89,4 @@ def detect(
         data_root=data_root,
         out=out,
     )
-    log(workflows.detection_text(table))
+    log(detection_text(table))
