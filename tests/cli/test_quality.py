@@ -30,8 +30,8 @@ def test_copies_are_found_out(runs, copies, tmp_path):
     found = json.loads((out / "quality.json").read_text())["quality"]
     assert found["nearest"] == 0 < found["real_nearest"]
     assert found["n"] == 40
-    assert Image.open(out / "neighbours.png").size == (20 * 30 + 2, 4 * 30 + 2)
-    pixels = np.asarray(Image.open(out / "neighbours.png"))
+    assert Image.open(out / "neighbors.png").size == (20 * 30 + 2, 4 * 30 + 2)
+    pixels = np.asarray(Image.open(out / "neighbors.png"))
     for top in (0, 60):
         copy, original = (pixels[top + row : top + row + 28] for row in (2, 32))
         assert (copy == original).all(), "each copy above its original"
@@ -81,7 +81,7 @@ def test_bad_input_ends_in_one_line(runs, copies, tmp_path):
     np.savez(few, images=np.zeros((5, 28, 28), np.uint8), labels=np.zeros(5, int))
     wide = tmp_path / "wide.npz"
     np.savez(wide, images=np.zeros((30, 32, 32), np.uint8), labels=np.zeros(30, int))
-    assert_one_line(winnrobust("quality", few, *classifier), "5 samples; 20 to 1000 can be judged")
+    assert_one_line(winnrobust("quality", few, *classifier), "5 samples; 20 to 1000 can be scored")
     assert_one_line(winnrobust("quality", wide, *classifier), "have the shape (1, 32, 32)")
     assert_one_line(winnrobust("quality", tmp_path, *classifier), "must be an .npz file")
     (tmp_path / "bad.npz").write_text("no arrays")

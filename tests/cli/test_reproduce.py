@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
+from winnrobust.reporting.reproductions import BUDGETS, TARGETS
 
 from tests.cli.conftest import assert_one_line, winnrobust
-from winnrobust.reporting.reproductions import BUDGETS, TARGETS
 from winnrobust.training import loop as training
 from winnrobust.workflows import reproducing
 

@@ -96,7 +96,7 @@ def test_cascades_keep_their_length(trained):
     [
         (["--method", "inn"], "'inn' trains without labels; add --unsupervised"),
         (["--unsupervised", "--data", "x", "--dataset", "mnist5k"], "exclude each other"),
-        (["--cascades", "2"], "--cascades says nothing to training with labels"),
+        (["--cascades", "2"], "--cascades has no effect on training with labels"),
         (["--unsupervised", "--method", "trades"], "method 'trades' needs labels"),
         (["--unsupervised", "--recipe", "fast"], "is for training with labels"),
         (["--unsupervised", "--width", "2"], "--width scales cnn64 and wgan-resnet only"),

@@ -7,12 +7,12 @@ import foolbox
 import pytest
 import torch
 from torch import Tensor, nn
+from winnrobust.attacks.libraries import CW_STEP
+from winnrobust.evaluation.metrics import mcnemar
 
 from winnrobust.attacks import Budget, Target, find, logits, logits_of
 from winnrobust.attacks.geometry import GEOMETRIES
-from winnrobust.attacks.libraries import CW_STEP
 from winnrobust.attacks.pgd import RELATIVE_STEP
-from winnrobust.evaluation.metrics import mcnemar
 
 STEPS = 8
 STEP = RELATIVE_STEP / STEPS

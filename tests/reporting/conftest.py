@@ -8,9 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
-from winnrobust.attacks import GradientStatistics
-from winnrobust.evaluation import Evaluation, Examples
 from winnrobust.evaluation.metrics import (
     NO_ATTACK,
     WORST_CASE,
@@ -24,6 +21,9 @@ from winnrobust.evaluation.metrics import (
     results_table,
     worst_table,
 )
+
+from winnrobust.attacks import GradientStatistics
+from winnrobust.evaluation import Evaluation, Examples
 from winnrobust.reporting import write_results
 
 PAPER_COUNTS = {  # (source, target) -> (source errs, target errs, both err) of 10,000

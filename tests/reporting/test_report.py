@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from winnrobust.reporting.schema import check
 
 from tests.reporting.conftest import (
     describe_model,
@@ -26,7 +27,6 @@ from winnrobust.reporting import (
 )
 from winnrobust.reporting.figures import training_curves
 from winnrobust.reporting.report import read_report
-from winnrobust.reporting.schema import check
 from winnrobust.runtime.errors import InputError
 
 REPORTS = Path(__file__).parents[2] / "reports"

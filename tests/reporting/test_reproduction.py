@@ -5,6 +5,7 @@ import math
 from importlib import resources
 
 import pytest
+from winnrobust.reporting.reproductions import BUDGETS, TARGETS, Group, Target
 
 from tests.reporting.conftest import (
     PAPER_COUNTS,
@@ -19,7 +20,6 @@ from winnrobust.reporting.reproduction import (
     figures_of,
     reproduction_tables,
 )
-from winnrobust.reporting.reproductions import BUDGETS, TARGETS, Group, Target
 from winnrobust.reporting.runs import RunRecord
 from winnrobust.runtime.intervals import rate
 

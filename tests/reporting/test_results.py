@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from winnrobust.evaluation.metrics import NO_ATTACK, aim_table
 
 from tests.reporting.conftest import (
     describe_model,
@@ -19,7 +20,6 @@ from tests.reporting.conftest import (
     make_evaluation,
     make_results,
 )
-from winnrobust.evaluation.metrics import NO_ATTACK, aim_table
 from winnrobust.reporting import load_results
 from winnrobust.reporting.stored import paired_of
 from winnrobust.runtime.errors import InputError

@@ -7,6 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from winnrobust.evaluation.metrics import aim_table, cost_table
+from winnrobust.reporting.matrices import (
+    CORRECTION_COLOUR,
+    ERROR_COLOUR,
+    correction_matrix,
+    error_matrix,
+    heat,
+)
 
 from tests.reporting.conftest import (
     describe_model,
@@ -15,15 +23,7 @@ from tests.reporting.conftest import (
     make_evaluation,
     make_results,
 )
-from winnrobust.evaluation.metrics import aim_table, cost_table
 from winnrobust.reporting import load_results, tables
-from winnrobust.reporting.matrices import (
-    CORRECTION_COLOUR,
-    ERROR_COLOUR,
-    correction_matrix,
-    error_matrix,
-    heat,
-)
 from winnrobust.reporting.results import Case
 from winnrobust.reporting.table import percent, to_latex, to_markdown
 from winnrobust.reporting.tables import adversarial_table, test_error_table

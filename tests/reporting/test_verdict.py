@@ -6,6 +6,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from winnrobust.evaluation.metrics import cost_table
+from winnrobust.reporting.threat import threat_model
+from winnrobust.reporting.trust import NOT_DIAGNOSED
 
 from tests.reporting.conftest import (
     describe_model,
@@ -13,10 +16,7 @@ from tests.reporting.conftest import (
     make_attacked,
     make_evaluation,
 )
-from winnrobust.evaluation.metrics import cost_table
 from winnrobust.reporting.results import Results
-from winnrobust.reporting.threat import threat_model
-from winnrobust.reporting.trust import NOT_DIAGNOSED
 from winnrobust.reporting.verdict import NO_WHITE_BOX, ONE_SEED, verdict
 
 CLEAN = {"baseline": 20, "winn": 20}

@@ -10,12 +10,12 @@ from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import (
     check_free,
     new_folder,
-    read_json,
     replacing,
     replacing_folder,
     write_json,
     write_text,
 )
+from winnrobust.runtime.readers import read_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path):

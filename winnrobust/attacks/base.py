@@ -163,18 +163,13 @@ class Attack:
         return {**defaults, **self.settings}
 
 
-def with_budget(
-    attack: Attack,
-    *,
-    steps: int | None = None,
-    restarts: int | None = None,
-    queries: int | None = None,
-) -> Attack:
+def with_settings(attack: Attack, **settings: Any) -> Attack:
     """Return the attack with those of the settings that it has; None leaves one as it is."""
-    budget = {"steps": steps, "restarts": restarts, "queries": queries}
     known = attack.parameters
-    chosen = {name: value for name, value in budget.items() if value is not None and name in known}
-    return replace(attack, settings={**attack.settings, **chosen})
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    return replace(
+        attack, settings={**attack.settings} | {k: chosen[k] for k in chosen if k in known}
+    )
 
 
 def run_attack(

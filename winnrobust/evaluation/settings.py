@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from winnrobust.attacks import ATTACKS, NORMS, PREFIX, Attack, NormName, find, with_budget
+from winnrobust.attacks import ATTACKS, NORMS, PREFIX, Attack, NormName, find, with_settings
 from winnrobust.evaluation.outcomes import MOST_DRAWS
 from winnrobust.evaluation.targets import TARGETS
 from winnrobust.runtime.errors import InputError
@@ -34,6 +34,8 @@ class EvaluationSettings(BaseModel):
         epsilons: of each norm the bounds of its attacks, in the units of images in [0, 1]; repeated
             ones are dropped. At 0 the adversarial example is the image.
         steps, restarts, queries: replace an attack's own, where it has such a setting.
+        fgsm_screen: whether PGD first tries one step of FGSM, which breaks many images at the cost
+            of one gradient, and is not part of PGD.
         eot: draws that an attack averages over, for models that answer at random.
         targeted: "random" draws a wrong class for every image, "least-likely" takes the wrong one
             with the lowest clean logit; None: any wrong class will do. An error is whatever is not
@@ -61,6 +63,7 @@ class EvaluationSettings(BaseModel):
     steps: int | None = None
     restarts: int | None = None
     queries: int | None = None
+    fgsm_screen: bool = False
     eot: int = 1
     targeted: str | None = None
     seconds: float | None = None
@@ -78,8 +81,9 @@ class EvaluationSettings(BaseModel):
 
     def chosen_attacks(self) -> list[Attack]:
         """Return the attacks, with these settings."""
+        budget = {"steps": self.steps, "restarts": self.restarts, "queries": self.queries}
         return [
-            with_budget(find(name), steps=self.steps, restarts=self.restarts, queries=self.queries)
+            with_settings(find(name), screen=self.fgsm_screen or None, **budget)
             for name in self.attacks
         ]
 

@@ -1,4 +1,4 @@
-"""What a report is made of: evaluations and training runs, read and put together."""
+"""A report: evaluations and training runs put together, on a page and in files of other formats."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -6,28 +6,35 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from winnrobust.reporting import tables
+from winnrobust.reporting.export import comparison_frame, report_json
+from winnrobust.reporting.figures import figures_of, to_png, training_curves
+from winnrobust.reporting.folder import is_results, load_results
+from winnrobust.reporting.page import Page, Picture, Section, to_html, to_report
 from winnrobust.reporting.results import Results
-from winnrobust.reporting.results_folder import is_results, load_results
-from winnrobust.reporting.runs import RunRecord, find_samples, is_run, load_run
-from winnrobust.reporting.table import Table, listed, share_with_interval
+from winnrobust.reporting.runs import RunRecord, chosen_samples, find_samples, is_run, load_run
+from winnrobust.reporting.table import Table, share_with_interval, to_csv, to_latex, to_markdown
+from winnrobust.reporting.verdict import headline, names, notes
+from winnrobust.reporting.words import WORDS, framed
+from winnrobust.runtime import provenance
 from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import file_sha256, replacing, write_json, write_text
 from winnrobust.runtime.intervals import rate
+
+FORMATS = ("html", "md", "tex", "csv", "json")
+
+OPEN_CASES = 2
+"""With more attacks and epsilons than this, the paper's tables wait behind a click."""
 
 NAMES_IN_TITLE = 4
 """With more models than this a title says how many they are."""
 
-PICTURES_PER_RUN = 4
-"""Pictures of pseudo-negatives shown per run: the first, the last, and some between."""
-
 
 @dataclass(frozen=True)
 class Lead:
-    """What a report begins with, where it has more to show than its evaluations.
-
-    Attributes:
-        title: the headline.
-        tables: shown first.
-    """
+    """What a report begins with, where it has more to show than its evaluations."""
 
     title: str
     tables: Sequence[Table]
@@ -40,12 +47,66 @@ class Report:
     Attributes:
         results: the evaluations, each a section.
         runs: the training runs behind them, or given by themselves.
-        lead: what comes before them.
     """
 
     results: list[Results]
     runs: list[RunRecord]
-    lead: Lead | None = None
+
+    @property
+    def marked(self) -> list[tuple[Results, str]]:
+        """The evaluations, and what tells their files apart; nothing where there is one."""
+        several = len(self.results) > 1
+        return [(each, f"-{i + 1}" if several else "") for i, each in enumerate(self.results)]
+
+
+def write_report(
+    paths: Sequence[Path],
+    out: Path,
+    formats: Sequence[str] = FORMATS,
+    lead: Lead | None = None,
+) -> None:
+    """Build the report of results folders and run folders in `out`, index.html last.
+
+    Results bring the training curves of their runs along, and the pictures of pseudo-negatives
+    where the run folder is still there.
+
+    Args:
+        paths: results folders and run folders, in any mix.
+        out: an existing folder.
+        formats: which of `FORMATS` to write. Figures come as files with Markdown and LaTeX, and
+            inside the HTML page.
+        lead: what comes first.
+
+    Raises:
+        InputError: a path is neither, or damaged.
+    """
+    report = read_report(paths)
+    page = page_of(report, out, lead) if {"html", "md", "tex"} & set(formats) else None
+    shown = [*(lead.tables if lead else ()), *_all_tables(report)]
+    if page and {"md", "tex"} & set(formats):
+        for picture in (picture for section in page.sections for picture in section.pictures):
+            with replacing(picture.path) as temporary:
+                temporary.write_bytes(picture.png or b"")
+    if page and "md" in formats:
+        write_text(out / "table.md", to_markdown(shown))
+        write_text(out / "report.md", to_report(page, out))
+    if "tex" in formats:
+        write_text(out / "table.tex", to_latex(shown))
+    if "csv" in formats:
+        compared = [comparison_frame(results) for results in report.results]
+        rows = pd.concat(compared, ignore_index=True) if compared else runs_frame(report.runs)
+        write_text(out / "table.csv", to_csv(rows))
+        for results, mark in report.marked:
+            write_text(out / f"results{mark}.csv", to_csv(results.summary.transfer))
+    if "json" in formats:
+        document = report_json(title_of(report, lead), report.results, report.runs)
+        write_json(out / "report.json", document)
+    write_json(out / "manifest.json", _manifest(report, paths, out))
+    if page and "html" in formats:
+        write_text(out / "index.html", to_html(page))
+
+
+# --- reading --------------------------------------------------------------------------------------
 
 
 def read_report(paths: Sequence[Path]) -> Report:
@@ -65,13 +126,10 @@ def read_report(paths: Sequence[Path]) -> Report:
                 f"{path} is neither a results folder (results.json) nor a training run"
                 " (config.json and manifest.json)"
             )
-    known = {_identity(run) for run in runs}
-    for found in results:
-        for run in _runs_behind(found):
-            if _identity(run) not in known:
-                known.add(_identity(run))
-                runs.append(run)
-    return Report(_with_shared_diagnoses(results), runs)
+    distinct: dict[str, RunRecord] = {}
+    for run in (*runs, *(run for found in results for run in _runs_behind(found))):
+        distinct.setdefault(json.dumps([run.config, run.manifest], sort_keys=True), run)
+    return Report(_with_shared_diagnoses(results), list(distinct.values()))
 
 
 def _with_shared_diagnoses(results: Sequence[Results]) -> list[Results]:
@@ -96,18 +154,17 @@ def _runs_behind(results: Results) -> Iterable[RunRecord]:
     """The runs of the attacked models, out of the results' own manifest."""
     stored = results.manifest.get("models", {})
     for model in results.ordered:
-        told = stored.get(model["name"], {})
-        if "config" not in told:
+        known = stored.get(model["name"], {})
+        if "config" not in known:
             continue
-        folder = Path(model["path"])
-        manifest = told.get("manifest", {})
+        folder, manifest = Path(model["path"]), known.get("manifest", {})
         # The folder may hold another run by now: its pictures count only if it is the same one.
-        same = is_run(folder) and _manifest_of(folder) == manifest
-        samples = find_samples(folder) if same else {}
-        yield RunRecord(model["name"], told["config"], manifest, told.get("metrics", []), samples)
+        samples = find_samples(folder) if _manifest_in(folder) == manifest else {}
+        metrics = known.get("metrics", [])
+        yield RunRecord(model["name"], known["config"], manifest, metrics, samples)
 
 
-def _manifest_of(folder: Path) -> dict[str, Any] | None:
+def _manifest_in(folder: Path) -> dict[str, Any] | None:
     """The manifest of a run folder, None where something in it is damaged: results stand alone."""
     try:
         return load_run(folder).manifest
@@ -115,87 +172,161 @@ def _manifest_of(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _identity(run: RunRecord) -> str:
-    return json.dumps([run.config, run.manifest], sort_keys=True)
+# --- the page -------------------------------------------------------------------------------------
 
 
-def title_of(report: Report) -> str:
-    """The headline."""
-    if report.lead:
-        return report.lead.title
+def page_of(report: Report, folder: Path, lead: Lead | None = None) -> Page:
+    """Lay out a report whose files are in `folder`."""
+    sections = [Section("", tables=lead.tables)] if lead else []
+    for number, (results, mark) in enumerate(report.marked):
+        title = f"Evaluation {number + 1}: {results.dataset}" if mark else ""
+        sections += _sections(results, mark, folder / "figures", title)
     if not report.results:
-        return "Training: " + ", ".join(dict.fromkeys(run.name for run in report.runs))
-    first, *others = report.results[0].names
-    data = ", ".join(dict.fromkeys(found.dataset for found in report.results))
-    if not others:
-        return f"How robust is {first}? ({data})"
-    if len(others) >= NAMES_IN_TITLE:
-        return f"{len(others) + 1} models under attack ({data})"
-    return f"{listed([*others, first])} under attack ({data})"
+        claim = "Training only: nothing was attacked yet."
+        sections.append(
+            Section("", claim=claim, tables=[framed("runs", runs_frame(report.runs), 1)])
+        )
+    sections += _training(report.runs, folder / "figures")
+    manifests = [found.manifest for found in (*report.runs, *report.results)]
+    commands = dict.fromkeys(m["command"] for m in manifests if m.get("command"))
+    origins = {
+        f"Evaluation{mark} on {found.dataset}": {
+            key: value for key, value in found.manifest.items() if key != "models"
+        }
+        for found, mark in report.marked
+    }
+    origins |= {
+        f"Training of {run.name} ({number + 1})": {"config": run.config, "manifest": run.manifest}
+        for number, run in enumerate(report.runs)
+    }
+    return Page(
+        title_of(report, lead),
+        _byline((report.results or report.runs)[0].manifest),
+        sections,
+        list(commands),
+        origins,
+    )
 
 
-def byline_of(report: Report) -> str:
+def _sections(results: Results, mark: str, folder: Path, title: str) -> list[Section]:
+    """An evaluation, the headline first."""
+    pictures = {
+        name: Picture(folder / f"{name}{mark}.png", WORDS["figure"][name], to_png(figure), True)
+        for name, figure in figures_of(results).items()
+    }
+    strongest = [results.strongest(results.tried[level]) for level in results.tried]
+    others = [case for case in results.cases if case not in strongest]
+    published = tables.paper_tables(results)
+    folded = published[1:] if len(published) > OPEN_CASES + 1 else []
+    matrices = {
+        f"{len(others)} more attacks": [
+            table for case in others for table in tables.both_matrices(results, case)
+        ]
+    }
+    first = [tables.headline_table(results), *tables.caution_tables(results)]
+    sections = [
+        Section(title, claim=headline(results), tables=first),
+        Section("", notes(results), pictures=_those(pictures, "accuracy", "curves")),
+        Section("Adversarial error", tables=[tables.attack_table(results)]),
+        Section(
+            "Who falls to whose examples, and who corrects whom",
+            tables=[t for case in strongest for t in tables.both_matrices(results, case)],
+            folded=matrices,
+        ),
+        Section("Can the errors be believed?", tables=tables.diagnosis_tables(results)),
+        Section("More than noise?", tables=tables.test_tables(results)),
+        Section(
+            "In the layout of the WINN paper's tables",
+            [WORDS["figure"]["paper"]],
+            [table for table in published if table not in folded],
+            folded={f"{len(folded)} tables, one per attack and epsilon": folded},
+        ),
+        Section("Examples", pictures=_those(pictures, "examples")),
+        Section("Details", tables=tables.detail_tables(results),
+                pictures=_those(pictures, "distances")),
+        Section("Threat model", tables=tables.threat_tables(results)),
+    ]  # fmt: skip
+    return [s for s in sections if s.claim or s.tables or s.pictures or (s.text and not s.title)]
+
+
+def _those(pictures: dict[str, Picture], *wanted: str) -> list[Picture]:
+    return [pictures[name] for name in wanted if name in pictures]
+
+
+def _training(runs: Sequence[RunRecord], folder: Path) -> list[Section]:
+    """Curves of all runs, and the pseudo-negatives of each."""
+    sections = []
+    measured = [run for run in runs if run.metrics]
+    if measured:
+        caption, png = WORDS["figure"]["training"], to_png(training_curves(measured))
+        curves = Picture(folder / "training.png", caption, png, True)
+        sections.append(Section("Training", pictures=[curves]))
+    for number, run in enumerate(runs):
+        pictures = [
+            Picture(
+                folder / f"pseudo-negatives-{number + 1}-epoch-{epoch:04d}.png",
+                f"epoch {epoch}",
+                path.read_bytes(),
+            )
+            for epoch, path in chosen_samples(run).items()
+        ]
+        if pictures:
+            title, text = f"Pseudo-negatives of {run.name}", WORDS["figure"]["negatives"]
+            sections.append(Section(title, [text], pictures=pictures))
+    return sections
+
+
+def title_of(report: Report, lead: Lead | None = None) -> str:
+    """What the report is about."""
+    if lead:
+        return lead.title
+    if not report.results:
+        return f"Training: {names(dict.fromkeys(run.name for run in report.runs))}"
+    data = names(dict.fromkeys(found.dataset for found in report.results))
+    shown = report.results[0].names
+    if len(shown) > NAMES_IN_TITLE:
+        return f"{len(shown)} models under attack ({data})"
+    return f"{names(shown)} under attack ({data})"
+
+
+def _byline(manifest: dict[str, Any]) -> str:
     """Version, date and machine."""
-    manifests = [results.manifest for results in report.results] or [
-        run.manifest for run in report.runs
-    ]
-    first = manifests[0]
-    commit = first.get("commit")
-    version = f"winnrobust {first.get('winnrobust', '?')}"
-    if commit:
-        version += f", commit {commit[:10]}"
-        if first.get("uncommitted_changes"):
-            version += " with uncommitted changes"
-    processor = first.get("machine", {}).get("processor", "unknown machine")
-    return f"{version} · {str(first.get('time', ''))[:10]} · {processor}"
+    commit = f", commit {manifest['commit'][:10]}" if manifest.get("commit") else ""
+    changed = " with uncommitted changes" if manifest.get("uncommitted_changes") else ""
+    processor = manifest.get("machine", {}).get("processor") or "unknown machine"
+    version = f"winnrobust {manifest.get('winnrobust', '?')}{commit}{changed}"
+    return f"{version} · {str(manifest.get('time', ''))[:10]} · {processor}"
 
 
-def commands_of(report: Report) -> list[str]:
-    """The commands that trained and attacked, as they can be typed again."""
-    manifests = [run.manifest for run in report.runs]
-    manifests += [results.manifest for results in report.results]
-    return list(dict.fromkeys(m["command"] for m in manifests if m.get("command")))
-
-
-def marks_of(report: Report) -> list[str]:
-    """What tells the files of several evaluations apart; nothing where there is one."""
-    count = len(report.results)
-    return [""] if count == 1 else [f"-{index + 1}" for index in range(count)]
-
-
-def chosen_samples(run: RunRecord) -> dict[int, Path]:
-    """Some of a run's pictures by epoch, evenly spread, the first and the last among them."""
-    epochs = list(run.samples)
-    if len(epochs) > PICTURES_PER_RUN:
-        last = len(epochs) - 1
-        epochs = [epochs[round(i * last / (PICTURES_PER_RUN - 1))] for i in range(PICTURES_PER_RUN)]
-    return {epoch: run.samples[epoch] for epoch in epochs}
-
-
-def _untested(run: RunRecord) -> str:
-    finished = run.manifest.get("status") == "complete"
-    return "no labels" if finished and run.config.get("unsupervised") else "not finished"
-
-
-def runs_table(runs: Sequence[RunRecord]) -> Table:
-    """Validation and test errors of runs, for a report without attacks."""
+def runs_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
+    """Validation and test errors of runs, as text, for a report without attacks."""
     rows = []
     for run in runs:
-        test, best = run.manifest.get("test"), run.manifest.get("best", {})
-        error = rate(test["errors"], test["n"]) if test else None
-        rows.append(
-            [
-                run.name,
-                str(run.config.get("arch", "")),
-                str(run.config.get("dataset", "")),
-                str(len(run.metrics)),
-                f"{100 * best['valid_error']:.2f} (epoch {best['epoch']})" if best else "",
-                share_with_interval(*error, test["n"]) if error and test else _untested(run),
-            ]
+        tested, best = run.manifest.get("test"), run.manifest.get("best")
+        finished = run.manifest.get("status") == "complete"
+        untested = "no labels" if finished and run.setting("unsupervised") else "not finished"
+        error = tested and share_with_interval(*rate(tested["errors"], tested["n"]), tested["n"])
+        row = {"name": run.name, "epochs": len(run.metrics), "test": error or untested}
+        row |= {name: run.setting(name) or "" for name in ("arch", "dataset")}
+        row["best"] = f"{100 * best['valid_error']:.2f} (epoch {best['epoch']})" if best else ""
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _all_tables(report: Report) -> list[Table]:
+    found = [table for results in report.results for table in tables.comparison_tables(results)]
+    return found or [framed("runs", runs_frame(report.runs), 1)]
+
+
+def _manifest(report: Report, paths: Sequence[Path], out: Path) -> dict[str, object]:
+    inputs = {
+        str(path.relative_to(out) if path.is_relative_to(out) else path): file_sha256(
+            path / ("results.json" if is_results(path) else "config.json")
         )
-    return Table(
-        "Training runs, errors in %",
-        ["method", "network", "data", "epochs", "best validation error", "test error [95 %]"],
-        rows,
-        "No attack results were given: 'winnrobust attack' makes them.",
-    )
+        for path in paths
+    }
+    return provenance.describe() | {
+        "inputs": inputs,
+        "results": [results.manifest for results in report.results],
+        "runs": [{"config": run.config, "manifest": run.manifest} for run in report.runs],
+    }

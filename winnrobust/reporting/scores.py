@@ -8,10 +8,9 @@ from typing import Any
 import pandas as pd
 from scipy.stats import ttest_ind_from_stats
 
-from winnrobust.evaluation.seeds import SIGNIFICANCE
+from winnrobust.evaluation.statistics import SIGNIFICANCE
 from winnrobust.generation.quality import SPLITS, Quality
-from winnrobust.reporting.order import AGREES, NOISE, REVERSED
-from winnrobust.reporting.paper import paper_inception_score
+from winnrobust.reporting.paper import AGREES, NOISE, REVERSED, paper_inception_score
 from winnrobust.reporting.table import MISSING, Table, share_with_interval
 
 WINN_SINGLE, WINN_CASCADES, INN_SINGLE, INN_CASCADES = (

@@ -1,56 +1,183 @@
-"""The tables of an evaluation, every one of them derived from its counts."""
+"""The tables of an evaluation: every one a view of its `Summary`, laid out in words.toml."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from winnrobust.evaluation.diagnosis import VERDICTS, overall
-from winnrobust.evaluation.metrics import NO_ATTACK, WORST_CASE
-from winnrobust.evaluation.seeds import SIGNIFICANCE, aggregate
-from winnrobust.reporting.matrices import correction_matrix, error_matrix
-from winnrobust.reporting.paper import paper_row, paper_test_error, reading_note
-from winnrobust.reporting.results import CLEAN, Case, Results
-from winnrobust.reporting.table import (
-    DASH,
-    MISSING,
-    Table,
-    p_text,
-    percent,
-    share_with_interval,
+from winnrobust.evaluation.diagnosis import overall
+from winnrobust.evaluation.statistics import NO_ATTACK, SIGNIFICANCE, WORST_CASE, aggregate
+from winnrobust.reporting.comparison import Compared
+from winnrobust.reporting.paper import PaperRow, paper_row, paper_test_error, reading_note
+from winnrobust.reporting.results import (
+    CLEAN,
+    Case,
+    Error,
+    Level,
+    Results,
+    known_attack,
+    worst_case,
 )
-from winnrobust.reporting.threat import case_text
+from winnrobust.reporting.table import DASH, MISSING, Table, percent, share_with_interval
+from winnrobust.reporting.verdict import names, widest
+from winnrobust.reporting.words import WORDS, framed, verdict_styles
 
-VERDICT_STYLES = {
-    "ok": "background:#dff0e3;color:#14532d",
-    "suspicious": "background:#fdeec2;color:#6b4700;font-weight:600",
-    "broken": "background:#f8d0cd;color:#7f1d1d;font-weight:700",
-    "not tested": "background:#eceff1;color:#4b5563",
-}
-"""CSS of a verdict; the word itself is always there too."""
+HEADLINE_LEVELS = 4
+"""Threat models in the first table; others stand in those after it."""
+
+ERROR_COLOR = (165, 36, 20)
+CORRECTION_COLOR = (8, 81, 156)
+"""RGB at 100 %; at 0 % a cell is white."""
+
+EQUAL_CONTRAST = 0.179
+"""The luminance on which black and white letters are equally well read."""
+
+OWN = ";outline:2px solid #1d2329;outline-offset:-2px"
+"""A model's error on the examples made against itself stands out."""
+
+SETTINGS = ("steps", "restarts", "queries", "eot", "targeted", "seconds", "fgsm_screen", "seed")
 
 
 def comparison_tables(results: Results) -> list[Table]:
     """All tables of an evaluation, the most important first."""
-    tables = [*summary_tables(results), *diagnosis_tables(results), *paper_tables(results)]
-    if len(results.models) > 1:
-        for case in results.cases:
-            tables += [error_matrix(results, case), correction_matrix(results, case)]
-        tables.append(pair_table(results))
+    matrices = [matrix for case in results.cases for matrix in both_matrices(results, case)]
     return [
-        *tables,
-        *significance_tables(results),
-        *distance_tables(results),
-        *cost_tables(results),
+        headline_table(results), *caution_tables(results), attack_table(results),
+        *diagnosis_tables(results), *paper_tables(results), *matrices, *test_tables(results),
+        *detail_tables(results), *threat_tables(results),
+    ]  # fmt: skip
+
+
+# --- accuracy and errors --------------------------------------------------------------------------
+
+
+def headline_table(results: Results) -> Table:
+    """Clean and robust accuracy of every model, the most robust first, and whether to trust it."""
+    compared, levels, groups = Compared(results), _some(list(results.tried)), [*results.groups]
+    if levels:
+        level = widest(compared, groups)
+        groups.sort(key=lambda group: -compared.robust(level, group))
+    bound = "≤ " if results.counts_only else ""
+    rows = []
+    for name, group in ((name, each) for each in groups for name in results.groups[each]):
+        clean = _accuracy(results, results.errors[CLEAN, name])
+        worst = [_accuracy(results, results.worst(level, name)) for level in levels]
+        rows.append([name, clean, *(bound + cell for cell in worst), compared.trust(group)])
+    attacks = {
+        level: names(dict.fromkeys(c.attack for c in results.tried[level])) for level in levels
+    }
+    listed = "; ".join(f"{of} at {level}" for level, of in attacks.items()) or "none"
+    header = [
+        "model",
+        "clean accuracy",
+        *(f"robust, {level}" for level in levels),
+        "trust",
     ]
+    note = WORDS["under"]["headline"].format(n=results.n, dataset=results.dataset, attacks=listed)
+    return Table("Clean and robust accuracy, %", header, rows, note, verdict_styles(rows))
 
 
-def summary_tables(results: Results) -> list[Table]:
-    """What errs how much: in the worst case, and under every attack."""
-    worst = [worst_table(results)] if len(results.worst) else []
-    return [*worst, attack_table(results)]
+def _some(levels: Sequence[Level]) -> list[Level]:
+    """All while they are few, else some, evenly spread."""
+    last = len(levels) - 1
+    if last < HEADLINE_LEVELS:
+        return list(levels)
+    return [levels[round(i * last / (HEADLINE_LEVELS - 1))] for i in range(HEADLINE_LEVELS)]
+
+
+def _accuracy(results: Results, error: Error) -> str:
+    text = share_with_interval(1 - error.value, 1 - error.high, 1 - error.low, results.n)
+    return text + _left_out(error)
+
+
+def _left_out(error: Error) -> str:
+    return f", {error.not_attacked} not attacked" if error.not_attacked else ""
+
+
+def caution_tables(results: Results) -> list[Table]:
+    """Reasons not to believe a robust accuracy, if there are any."""
+    found = pd.DataFrame(Compared(results).cautions)
+    return [framed("cautions", found, results.n)] if len(found) else []
+
+
+def attack_table(results: Results) -> Table:
+    """The error of every model under every attack on it, and under all of them together."""
+    worst = [worst_case(level) for level in results.tried] * (not results.counts_only)
+    rows = []
+    for case in (CLEAN, *results.cases, *worst):
+        errors = [results.errors[case, name] for name in results.names]
+        cells = [share_with_interval(*error[:3], results.n) + _left_out(error) for error in errors]
+        rows.append([results.case_text(case), *cells])
+    title, note = f"Adversarial error on {results.dataset}, %", WORDS["under"]["errors"]
+    table = Table(title, ["attack", *results.names], rows, note)
+    return table.flipped() if len(results.names) > len(rows) else table
+
+
+# --- who falls to whose examples ------------------------------------------------------------------
+
+
+def both_matrices(results: Results, case: Case) -> list[Table]:
+    """Transfer and correction, where models looked at each other's examples."""
+    if not results.is_crossed:
+        return []
+    return [error_matrix(results, case), correction_matrix(results, case)]
+
+
+def error_matrix(results: Results, case: Case) -> Table:
+    """The transfer matrix: every model's error on the examples made against every model."""
+
+    def error(source: str, target: str) -> float:
+        return results.transfer[case, source, target].target_errors / results.n
+
+    title, note = f"Error by {results.case_text(case)}, %", WORDS["under"]["transfer"]
+    return _matrix(results, [title, "made against", note], error, ERROR_COLOR)
+
+
+def correction_matrix(results: Results, case: Case) -> Table:
+    """The correction rate of every ordered pair of models."""
+
+    def corrected(source: str, target: str) -> float | None:
+        return None if source == target else results.transfer[case, source, target].correction_rate
+
+    title, note = f"Correction under {results.case_text(case)}, %", WORDS["under"]["correction"]
+    return _matrix(results, [title, "errors of", note], corrected, CORRECTION_COLOR)
+
+
+def _matrix(
+    results: Results,
+    texts: Sequence[str],
+    share: Callable[[str, str], float | None],
+    color: tuple[int, int, int],
+) -> Table:
+    rows, styles = [], {}
+    for line, source in enumerate(results.names):
+        values = [share(source, target) for target in results.names]
+        rows.append([source, *(DASH if x is None else percent(x, results.n) for x in values)])
+        for column, value in enumerate(values):
+            if value is not None and not math.isnan(value):
+                own = OWN if line == column else ""
+                styles[line, column + 1] = heat(value, color) + own
+    title, corner, note = texts
+    return Table(title, [corner, *results.names], rows, note, styles)
+
+
+def heat(value: float, color: tuple[int, int, int]) -> str:
+    """CSS of a share: from white at 0 to `color` at 1, with letters that can be read on it."""
+    shade = [round(255 + value * (full - 255)) for full in color]
+    ink = "#000" if _luminance(shade) > EQUAL_CONTRAST else "#fff"
+    return f"background:rgb({','.join(map(str, shade))});color:{ink}"
+
+
+def _luminance(shade: Sequence[int]) -> float:
+    """Relative luminance of an sRGB color (Web Content Accessibility Guidelines 2.2)."""
+    scaled = [value / 255 for value in shade]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in scaled]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+# --- the paper's layout ---------------------------------------------------------------------------
 
 
 def paper_tables(results: Results) -> list[Table]:
@@ -61,402 +188,66 @@ def paper_tables(results: Results) -> list[Table]:
     ]
 
 
-def diagnosis_tables(results: Results) -> list[Table]:
-    """Signs of false robustness, if they were looked for, and how much gradient attacks had."""
-    diagnosed = [] if results.diagnosis is None else [diagnosis_overview(results)]
-    # The evidence stands where it was found.
-    evidence = [diagnosis_table(results)] if diagnosed and not results.diagnosis_is_shared else []
-    return [*diagnosed, *evidence, gradient_table(results)]
-
-
-def significance_tables(results: Results) -> list[Table]:
-    """Whether differences are more than noise, on the same images and over seeds."""
-    tables = paired_tables(results) if len(results.paired) else []
-    if any(len(members) > 1 for members in results.groups.values()):
-        tables += [seeds_table(results), differences_table(results)]
-    return tables
-
-
-def distance_tables(results: Results) -> list[Table]:
-    """Distances of minimum-norm attacks, if there were any."""
-    return [distance_table(results)] if results.distances else []
-
-
-def cost_tables(results: Results) -> list[Table]:
-    """What attacks reached and took, as far as it is known."""
-    aims = [aim_table(results)] if len(results.aimed) else []
-    return [*aims, cost_table(results)] if len(results.costs) else aims
-
-
-# --- errors -----------------------------------------------------------------------------------
-
-
-def worst_table(results: Results) -> Table:
-    """The worst case over all attacks of a norm and epsilon: one column per model."""
-    cases = [CLEAN, *(Case(WORST_CASE, *level) for level in results.levels)]
-    known = [case for case in cases if (case, results.names[0]) in results.rates]
-    notes = [
-        "In brackets 95 % intervals. The worst case counts an image as wrong where any of the"
-        " attacks at that norm and epsilon broke it.",
-        _limit_note(results),
-    ]
-    return Table(
-        f"Worst case over all attacks on {results.dataset}, error in %",
-        ["attacks", *results.names],
-        [[_level_text(case), *_errors(results, case)] for case in known],
-        " ".join(note for note in notes if note),
-    )
-
-
-def attack_table(results: Results) -> Table:
-    """The error under every attack made against the model itself: one column per model."""
-    return Table(
-        f"Error under each attack on {results.dataset}, %",
-        ["attack", *results.names],
-        [[case_text(case), *_errors(results, case)] for case in (CLEAN, *results.cases)],
-        "Each model on the examples made against itself, as a share of all images; in brackets"
-        " 95 % intervals.",
-    )
-
-
-def _errors(results: Results, case: Case) -> list[str]:
-    return [share_with_interval(*results.rates[case, name], results.n) for name in results.names]
-
-
-def _level_text(case: Case) -> str:
-    if case == CLEAN:
-        return case_text(case)
-    return f"{'' if case.norm == 'Linf' else f'{case.norm} '}epsilon {case.epsilon:g}"
-
-
 def test_error_table(results: Results) -> Table:
     """Like Table 2: errors without an attack."""
     rows = []
     for model in results.ordered:
-        n = model["n"]
-        published = paper_test_error(results.dataset, model["arch"], model["method"])
-        rows.append(
-            [
-                model["name"],
-                model["arch"] or DASH,
-                share_with_interval(
-                    model["clean_error"], model["clean_error_low"], model["clean_error_high"], n
-                ),
-                f"{model['clean_errors']} of {n}",
-                _published(results, published),
-            ]
-        )
+        error = results.errors[CLEAN, model["name"]]
+        paper = paper_test_error(results.dataset, model["arch"], model["method"])
+        rate = share_with_interval(*error[:3], results.n)
+        count = f"{error.value * results.n:g} of {results.n}"
+        published = _published(paper if results.limit is None else None)
+        rows.append([model["name"], model["arch"] or DASH, rate, count, published])
     header = ["model", "network", "test error [95 %]", "errors", "paper"]
-    return Table(f"Test error on {results.dataset}, %", *_used(header, rows), _limit_note(results))
+    return Table(f"Test error on {results.dataset}, %", *_used(header, rows))
 
 
 def adversarial_table(results: Results, case: Case) -> Table:
     """Like Tables 3 and 4: adversarial error, and correction rates in both directions."""
-    attack, _, epsilon = case
-    reference = results.names[0]
-    rows = []
+    reference, rows = results.names[0], []
     for model in results.ordered:
-        name = model["name"]
-        own = results.rows[attack, epsilon, name, name]
-        published = paper_row(results.dataset, model["arch"], model["method"], attack, epsilon)
-        error = _published(results, published.adversarial_error if published else None)
-        cells = [name, f"{_error(own)} {own.source_errors}/{own.n}", error]
-        if name == reference:
-            cells += [DASH] * 4
-        else:
-            by_model = results.rows[attack, epsilon, reference, name]
-            by_reference = results.rows[attack, epsilon, name, reference]
-            cells += [
-                f"{_correction(by_model)} {_corrected(by_model)}",
-                _published(results, published.correction_rate_by_method if published else None),
-                f"{_correction(by_reference)} {_corrected(by_reference)}",
-                _published(results, published.correction_rate_by_baseline if published else None),
-            ]
+        name, paper = model["name"], published_row(results, model, case)
+        error = share_with_interval(*results.errors[case, name][:3], results.n)
+        own = results.transfer[case, name, name]
+        cells = [
+            name,
+            f"{error} {own.source_errors:g}/{own.n}",
+            _published(paper.adversarial_error),
+        ]
+        for pair, published in (
+            ((reference, name), paper.correction_rate_by_method),
+            ((name, reference), paper.correction_rate_by_baseline),
+        ):
+            row = None if name == reference else results.transfer.get((case, *pair))
+            cells += [DASH if row is None else _correction(row), _published(published)]
         rows.append(cells)
     header = [
-        "model",
-        "adversarial error",
-        "paper",
-        f"correction by model, of {reference}'s errors",
-        "paper",
-        f"correction by {reference}, of model's errors",
-        "paper",
-    ]
-    if len(rows) == 1:  # nobody to correct or be corrected by
+        "model", "adversarial error", "paper", f"correction by model, of {reference}'s errors",
+        "paper", f"correction by {reference}, of model's errors", "paper",
+    ]  # fmt: skip
+    if not results.is_crossed:
         header, rows = header[:3], [row[:3] for row in rows]
-    notes = [
-        "In brackets 95 % intervals, then the counts.",
-        reading_note(results.dataset, attack, epsilon),
-        _limit_note(results),
-    ]
-    return Table(
-        f"{attack} at {_level_text(case)} on {results.dataset}, %",
-        *_used(header, rows),
-        " ".join(note for note in notes if note),
-    )
+    reading = reading_note(results.dataset, case.attack, case.epsilon)
+    note = f"In brackets 95 % intervals, then the counts. {reading}".strip()
+    title = f"{case.attack}, {case.level}, on {results.dataset}, %"
+    return Table(title, *_used(header, rows), note)
 
 
-def pair_table(results: Results) -> Table:
-    """The correction rate of every ordered pair of models."""
-    pairs = results.table[results.table.source != results.table.target]
-    rows = [
-        [
-            row.attack,
-            f"{row.epsilon:g}",
-            row.source,
-            row.target,
-            f"{row.source_errors} of {row.n}",
-            f"{row.target_errors} of {row.n}",
-            str(row.both_errors),
-            _correction(row),
-        ]
-        for row in pairs.itertuples()
-    ]
-    return Table(
-        "Every ordered pair: who corrects whom",
-        [
-            "attack",
-            "epsilon",
-            "attacked (A)",
-            "judge (B)",
-            "A errs",
-            "B errs",
-            "both err",
-            "correction rate by B, % [95 %]",
-        ],
-        rows,
-        "Correction rate: the share of A's errors, on examples made against A, that B gets right:"
-        " 1 - N(A and B) / N(A). Empty where A makes no error.",
-    )
+def published_row(results: Results, model: Mapping[str, Any], case: Case) -> PaperRow:
+    """What the paper has for this; nothing where only part of the test set was used."""
+    named = results.dataset, model["arch"], model["method"], case.attack, case.epsilon
+    found = paper_row(*named) if results.limit is None else None
+    return found or PaperRow(None, None, None)
 
 
-# --- tests and seeds --------------------------------------------------------------------------
+def _correction(row: Any) -> str:
+    rates = row.correction_rate, row.correction_rate_low, row.correction_rate_high
+    corrected = f"{row.source_errors - row.both_errors:g}/{row.source_errors:g}"
+    return f"{share_with_interval(*rates, row.n)} {corrected}"
 
 
-def paired_tables(results: Results) -> list[Table]:
-    """McNemar's test of every pair of models: of what sums all attacks up, then of every attack."""
-    sums = results.paired.attack.isin([NO_ATTACK, WORST_CASE])
-    note = (
-        "McNemar's exact test, two-sided, of whether both models err equally often; at p <"
-        f" {SIGNIFICANCE:g} the difference counts as more than noise. It compares these trained"
-        " networks, not their methods, and is not corrected for the number of tests."
-    )
-    title = "Paired tests on the same images, each model under the attacks made against itself"
-    header = ["attack", "A", "B", "only A errs", "only B errs", "p", "who errs less"]
-    return [
-        Table(title, header, _paired_rows(results.paired[sums]), note),
-        Table("Paired tests, attack by attack", header, _paired_rows(results.paired[~sums])),
-    ]
-
-
-def _paired_rows(paired: pd.DataFrame) -> list[list[str]]:
-    return [
-        [
-            case_text(Case(row.attack, row.norm, row.epsilon)),
-            row.first,
-            row.second,
-            str(row.first_only),
-            str(row.second_only),
-            p_text(row.p_value).removeprefix("p ").removeprefix("= "),
-            _fewer(row.first_only, row.second_only, row.p_value, row.first, row.second),
-        ]
-        for row in paired.itertuples()
-    ]
-
-
-def _fewer(first_only: int, second_only: int, p_value: float, first: str, second: str) -> str:
-    if p_value >= SIGNIFICANCE:
-        return "within noise"
-    return first if first_only < second_only else second
-
-
-def seeds_table(results: Results) -> Table:
-    """The spread over the seeds of every group."""
-    groups = {model["name"]: model["group"] for model in results.models}
-    rows = [
-        [
-            case_text(Case(row.attack, row.norm, row.epsilon)),
-            row.group,
-            str(row.seeds),
-            percent(row.mean, results.n),
-            percent(row.sd, results.n),
-            percent(row.min, results.n),
-            percent(row.max, results.n),
-        ]
-        for row in aggregate(results.errors, groups).itertuples()
-    ]
-    return Table(
-        "Several seeds of one method, error in %",
-        ["attack", "method", "seeds", "mean", "standard deviation", "lowest", "highest"],
-        rows,
-        "Over the networks of a method; the standard deviation has n - 1 in the denominator.",
-    )
-
-
-def differences_table(results: Results) -> Table:
-    """Every two groups, and whether they differ by more than noise."""
-    rows = [
-        [
-            case_text(Case(row.attack, row.norm, row.epsilon)),
-            row.first,
-            row.second,
-            f"{100 * row.difference:+.2f}",
-            f"{row.test} {p_text(row.p_value)}",
-            "within noise" if row.within_noise else "beyond noise",
-        ]
-        for row in results.differences.itertuples()
-    ]
-    return Table(
-        "Differences between methods over their seeds",
-        ["attack", "A", "B", "mean error of A - B, percentage points", "test", "difference"],
-        rows,
-        "Welch's t-test where both methods have two seeds or more, else McNemar's test of the"
-        " networks, of which the least significant counts. Not corrected for the number of tests.",
-    )
-
-
-# --- what stands behind -----------------------------------------------------------------------
-
-
-def aim_table(results: Results) -> Table:
-    """How often targeted attacks reached the class that they wanted."""
-    rows = [
-        [
-            case_text(Case(row.attack, row.norm, row.epsilon)),
-            row.source,
-            share_with_interval(row.hit_rate, row.hit_rate_low, row.hit_rate_high, row.n),
-            f"{row.hits} of {row.n}",
-        ]
-        for row in results.aimed.itertuples()
-    ]
-    return Table(
-        "Targeted attacks: how often the wanted class was reached, %",
-        ["attack", "model", "reached [95 %]", "images"],
-        rows,
-    )
-
-
-def distance_table(results: Results) -> Table:
-    """The distances that minimum-norm attacks found, in quantiles."""
-    norms = dict(zip(results.table.attack, results.table.norm, strict=True))
-    rows = []
-    for (attack, name), distances in results.distances.items():
-        quartiles = np.quantile(distances, [0.25, 0.5, 0.75], method="inverted_cdf")
-        missing = int(np.isinf(distances).sum())
-        rows.append(
-            [
-                attack,
-                norms[attack],
-                name,
-                *(f"{value:.4g}" if math.isfinite(value) else "none found" for value in quartiles),
-                f"{missing} of {results.n}",
-            ]
-        )
-    return Table(
-        "Smallest perturbations found by minimum-norm attacks",
-        ["attack", "norm", "model", "1st quartile", "median", "3rd quartile", "none found"],
-        rows,
-        "Over all images; 0 where the model is wrong without an attack. Larger is more robust, as"
-        " far as the attack finds the smallest.",
-    )
-
-
-def diagnosis_overview(results: Results) -> Table:
-    """Indicators of false robustness by model, in words."""
-    table = results.diagnosis
-    assert table is not None
-    names = [name for name in results.names if name in set(table.model)]
-    found = {(row.indicator, row.model): row.verdict for row in table.itertuples()}
-    rows = [
-        [indicator, *(found.get((indicator, name), MISSING) for name in names)]
-        for indicator in dict.fromkeys(table.indicator)
-    ]
-    summary = overall(table)
-    rows.append(["overall", *(summary[name] for name in names)])
-    return Table(
-        "Diagnosis of false robustness",
-        ["indicator", *names],
-        rows,
-        "Signs that a model's errors are low only because the attacks failed. ok: no sign;"
-        " suspicious: look closer before believing the errors; broken: do not believe them; not"
-        " tested: nobody knows. The evidence says on how many images; the probes have budgets of"
-        " their own.",
-        _verdict_styles(rows),
-    )
-
-
-def diagnosis_table(results: Results) -> Table:
-    """What the verdicts rest on."""
-    table = results.diagnosis
-    assert table is not None
-    rows = [[row.model, row.indicator, row.verdict, row.evidence] for row in table.itertuples()]
-    return Table(
-        "Evidence of the diagnosis",
-        ["model", "indicator", "verdict", "evidence"],
-        rows,
-        "After Carlini et al. 2019 (arXiv:1902.06705) and Pintor et al. 2022 (arXiv:2106.09947).",
-        _verdict_styles(rows),
-    )
-
-
-def _verdict_styles(rows: Sequence[Sequence[str]]) -> dict[tuple[int, int], str]:
-    return {
-        (line, column): VERDICT_STYLES[cell]
-        for line, row in enumerate(rows)
-        for column, cell in enumerate(row[:-1] if len(row) == 4 else row)
-        if column and cell in VERDICTS
-    }
-
-
-def gradient_table(results: Results) -> Table:
-    """How many input gradients were exactly zero, tiny, or no numbers."""
-    rows = [
-        [
-            row.attack,
-            row.source,
-            f"{100 * row.zero_entries / row.entries:.4f}",
-            f"{row.zero_images} of {row.images}",
-            _count(row.tiny_images),
-            _count(row.nonfinite_images),
-        ]
-        for row in results.gradients.itertuples()
-        if row.entries
-    ]
-    header = ["attack", "model", "zero entries, %", "images with no gradient at all"]
-    header += ["none above 1e-10", "with NaN or infinity"]
-    return Table(
-        "Input gradients that are exactly zero, tiny or no numbers",
-        header,
-        rows,
-        "Counted over all gradients that an attack followed. A softmax that is saturated in float32"
-        " has no gradient, so an attack stands still and the model only looks robust. Near 0 % this"
-        " did not happen. Attacks without gradients are not listed.",
-    )
-
-
-def _count(value: float) -> str:
-    return MISSING if math.isnan(value) else str(int(value))
-
-
-def cost_table(results: Results) -> Table:
-    """What the attacks took."""
-    rows = [
-        [
-            row.attack,
-            row.source,
-            f"{row.seconds:.1f}",
-            f"{1000 * row.seconds / results.n:.2f}",
-            f"{row.unfinished} of {results.n}" if row.unfinished else "0",
-        ]
-        for row in results.costs.itertuples()
-    ]
-    return Table(
-        "What the attacks took",
-        ["attack", "model", "seconds", "milliseconds per image", "images unfinished"],
-        rows,
-        "All epsilons together, summed over processes. An unfinished image, for which the time ran"
-        " out, counts as it was.",
-    )
+def _published(value: float | None) -> str:
+    return DASH if value is None else f"{value:.2f}"
 
 
 def _used(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
@@ -469,31 +260,122 @@ def _used(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[lis
     return [header[column] for column in used], [[row[column] for column in used] for row in rows]
 
 
-def _error(row: Any) -> str:
-    return share_with_interval(
-        row.adversarial_error, row.adversarial_error_low, row.adversarial_error_high, row.n
+# --- more than noise? -----------------------------------------------------------------------------
+
+
+def _with_case(results: Results, frame: pd.DataFrame, **more: Any) -> pd.DataFrame:
+    """Add the texts of the cases, and other columns."""
+    cases = map(Case, frame.attack, frame.norm, frame.epsilon)
+    return frame.assign(case=[results.case_text(case) for case in cases], **more)
+
+
+def test_tables(results: Results) -> list[Table]:
+    """Whether differences are more than noise, on the same images and over seeds."""
+    n, groups = results.n, {model["name"]: model["group"] for model in results.models}
+    tables = [paired_table(results)] if len(results.summary.paired) else []
+    if results.is_crossed:
+        tables.append(corrections_table(results))
+    if len(results.groups) < len(results.names):
+        noise = results.differences.within_noise.map({True: "within noise", False: "beyond noise"})
+        differences = _with_case(results, results.differences, noise=noise)
+        spread = _with_case(results, aggregate(results.own, groups))
+        tables += [framed("seeds", spread, n), framed("differences", differences, n)]
+    return tables
+
+
+def paired_table(results: Results) -> Table:
+    """McNemar's test of every pair of models, in the worst case where that is known."""
+    paired = results.summary.paired
+    if not results.counts_only:
+        paired = paired[paired.attack.isin([NO_ATTACK, WORST_CASE])]
+    better = paired["first"].where(paired.first_only < paired.second_only, paired.second)
+    less = better.where(paired.p_value < SIGNIFICANCE, "within noise")
+    return framed("paired", _with_case(results, paired, less=less), results.n)
+
+
+def corrections_table(results: Results) -> Table:
+    """The two directions of correction, under the strongest attacks."""
+    strongest = [results.strongest(cases) for cases in results.tried.values()]
+    table = results.summary.corrections
+    cases = map(Case, table.attack, table.norm, table.epsilon)
+    chosen = table[[case in strongest for case in cases]]
+    points = {
+        name: 100 * chosen[name] for name in ("difference", "difference_low", "difference_high")
+    }
+    return framed("corrections", _with_case(results, chosen.assign(**points)), results.n)
+
+
+# --- what stands behind ---------------------------------------------------------------------------
+
+
+def detail_tables(results: Results) -> list[Table]:
+    """Targeted attacks, distances and costs, as far as there are any."""
+    summary, n = results.summary, results.n
+    targeted, costs = _with_case(results, summary.targeted), summary.costs
+    costs = costs.assign(gradients=costs.gradients / n, queries=costs.queries / n)
+    return [
+        *([framed("targeted", targeted, n)] if len(targeted) else []),
+        *([distance_table(results)] if summary.distances else []),
+        *([framed("costs", costs, n)] if len(costs) else []),
+    ]
+
+
+def distance_table(results: Results) -> Table:
+    """The distances that minimum-norm attacks found, in quantiles."""
+    rows = []
+    for (attack, name), distances in results.summary.distances.items():
+        quartiles = np.quantile(distances, [0.25, 0.5, 0.75], method="inverted_cdf")
+        texts = [f"{value:.4g}" if math.isfinite(value) else "none found" for value in quartiles]
+        missing = f"{np.isinf(distances).sum()} of {results.n}"
+        rows.append([attack, name, *texts, missing])
+    columns = ["attack", "model", "first", "median", "third", "missing"]
+    return framed("distances", pd.DataFrame(rows, columns=columns), results.n)
+
+
+def diagnosis_tables(results: Results) -> list[Table]:
+    """Signs of false robustness, if they were looked for, and how much gradient attacks had."""
+    tables, gradients = [], results.summary.gradients
+    if results.diagnosis is not None:
+        tables.append(diagnosis_overview(results, results.diagnosis))
+        if not results.diagnosis_is_shared:  # the evidence stands where it was found
+            tables.append(framed("diagnosis", results.diagnosis, results.n))
+    followed = gradients[gradients.entries > 0]
+    followed = followed.assign(zero=100 * followed.zero_entries / followed.entries)
+    return [*tables, framed("gradients", followed, results.n)] if len(followed) else tables
+
+
+def diagnosis_overview(results: Results, table: pd.DataFrame) -> Table:
+    """Indicators of false robustness by model, in words."""
+    shown = [name for name in results.names if name in set(table.model)]
+    found = {(row.indicator, row.model): row.verdict for row in table.itertuples()}
+    found |= {("overall", name): verdict for name, verdict in overall(table).items()}
+    rows = [
+        [indicator, *(found.get((indicator, name), MISSING) for name in shown)]
+        for indicator in (*dict.fromkeys(table.indicator), "overall")
+    ]
+    title, note = "Diagnosis of false robustness", WORDS["under"]["diagnosis"]
+    return Table(title, ["indicator", *shown], rows, note, verdict_styles(rows))
+
+
+def threat_tables(results: Results) -> list[Table]:
+    """Who the attacker is: what is known, wanted, changed and spent."""
+    bounds = [(str(level), *level) for level in results.levels]
+    frame = pd.DataFrame(bounds, columns=["level", "norm", "epsilon"])
+    pixels = frame.epsilon.where(frame.norm == "linf")
+    frame = frame.assign(wide=2 * pixels, gray=255 * pixels)
+    given = [(name, results.settings.get(name)) for name in SETTINGS]
+    settings = pd.DataFrame(
+        [(name, str(value)) for name, value in given if value not in (None, False)],
+        columns=["name", "value"],
     )
+    attacks = [_described(name) for name in dict.fromkeys(case.attack for case in results.cases)]
+    tables = {"bounds": frame, "settings": settings, "attacks": pd.DataFrame(attacks)}
+    return [framed(key, table, results.n) for key, table in tables.items() if len(table)]
 
 
-def _correction(row: Any) -> str:
-    return share_with_interval(
-        row.correction_rate, row.correction_rate_low, row.correction_rate_high, row.n
-    )
-
-
-def _corrected(row: Any) -> str:
-    return f"{row.source_errors - row.both_errors}/{row.source_errors}"
-
-
-def _published(results: Results, value: float | None) -> str:
-    """The paper's percentage; a dash where there is none or only part of the test set was used."""
-    return DASH if value is None or results.limit is not None else f"{value:.2f}"
-
-
-def _limit_note(results: Results) -> str:
-    if results.limit is None:
-        return ""
-    return (
-        f"Only the first {results.n} {results.split} images were used (--limit), so the paper's"
-        " figures are not comparable."
-    )
+def _described(name: str) -> dict[str, str]:
+    known = known_attack(name)
+    if known is None:
+        return dict.fromkeys(("cost", "summary", "source"), DASH) | {"name": name, "sees": "?"}
+    fields = {key: str(getattr(known, key)) for key in ("cost", "summary", "source")}
+    return fields | {"name": name, "sees": WORDS["access"][known.access]}

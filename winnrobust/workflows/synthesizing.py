@@ -20,7 +20,7 @@ from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import check_free_file, replacing, write_text
 from winnrobust.runtime.progress import log, show_progress
 from winnrobust.training.config import make_config
-from winnrobust.training.loop import reopen_run
+from winnrobust.training.manifest import reopen_run
 from winnrobust.training.methods import method_of
 from winnrobust.training.run_folder import RunFolder, thresholds_of
 from winnrobust.workflows.shared import model_file, write_rows
@@ -48,7 +48,7 @@ def load_sampler(path: Path, given: dict[str, Any] | None = None) -> Sampler:
     folder = _run_around(file)
     run = None if folder is None else load_run(folder)
     of_file = {"method": info.method, "seed": info.seed, "unsupervised": info.num_classes == 1}
-    settings = of_file if folder is None else asdict(reopen_run(folder)[1])
+    settings = of_file if folder is None else reopen_run(folder)[1].flat()
     config = make_config(settings | (given or {}), str(folder or file))
     thresholds = info.thresholds
     if not thresholds and run is not None:  # a file of an older version
@@ -126,7 +126,7 @@ def synthesize(
         about = provenance.describe(device) | {
             "model": str(path),
             "header": asdict(sampler.info),
-            "config": asdict(sampler.config),
+            "config": sampler.config.model_dump(),
             "thresholds": sampler.thresholds,
             "noise": asdict(noise),
             "seed": seed,

@@ -13,8 +13,8 @@ from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting import load_run
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import replacing_folder, write_json
-from winnrobust.training.loop import count_errors
 from winnrobust.training.run_folder import RunFolder
+from winnrobust.training.validation import count_errors
 
 
 def add(path: Path) -> zoo.ZooModel:

@@ -18,7 +18,7 @@ from winnrobust.attacks import (
     find,
     loss_gradient,
     run_attack,
-    with_budget,
+    with_settings,
 )
 from winnrobust.attacks.gradients import log_odds
 from winnrobust.attacks.pgd import RELATIVE_STEP
@@ -73,7 +73,7 @@ class Batch:
         Raises:
             InputError: the attack fails on the model, or leaves the ball.
         """
-        chosen = with_budget(find(attack), **budget)
+        chosen = with_settings(find(attack), **budget)
         run = Run(seed=self.seed, first=self.first, clean=self.clean, surrogates=self.models)
         with errors_named(self.name, self.images):
             return run_attack(chosen, self.model, self.images, self.labels, epsilons, run=run)
