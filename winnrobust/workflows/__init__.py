@@ -14,13 +14,14 @@ from winnrobust.workflows.runs import (
     newest_run_like,
 )
 from winnrobust.workflows.shared import stamp
-from winnrobust.workflows.synthesizing import summary, synthesize
+from winnrobust.workflows.synthesizing import SampleSettings, summary, synthesize
 from winnrobust.workflows.texturing import check_texture_file, texture, texture_run
 from winnrobust.workflows.training import resume_run, train_run
 
 __all__ = [
     "AttackSettings",
     "ExternalModel",
+    "SampleSettings",
     "attack_runs",
     "check_texture_file",
     "compare",
