@@ -20,12 +20,11 @@ from winnrobust.evaluation.outcomes import finished
 from winnrobust.evaluation.statistics import summarize
 from winnrobust.reporting import legacy
 from winnrobust.reporting.examples_figure import examples_figure
-from winnrobust.reporting.export import comparison_frame
 from winnrobust.reporting.figures import save_figure
 from winnrobust.reporting.results import Results
 from winnrobust.reporting.stored import Indicator, Manifest, Metadata, check
 from winnrobust.reporting.table import to_csv, to_latex, to_markdown
-from winnrobust.reporting.tables import comparison_tables
+from winnrobust.reporting.tables import comparison_frame, comparison_tables
 from winnrobust.runtime.errors import InputError, brief
 from winnrobust.runtime.files import read_json, write_json, write_text
 
