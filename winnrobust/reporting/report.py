@@ -29,9 +29,6 @@ FORMATS = ("html", "md", "tex", "csv", "json")
 REPORT_SCHEMA = 2
 """Version of report.json."""
 
-OPEN_CASES = 2
-"""With more attacks and epsilons than this, the paper's tables wait behind a click."""
-
 NAMES_IN_TITLE = 4
 """With more models than this a title says how many they are."""
 
@@ -206,38 +203,25 @@ def page_of(report: Report, folder: Path, lead: Lead | None = None) -> Page:
 
 
 def _sections(results: Results, mark: str, folder: Path, title: str) -> list[Section]:
-    """An evaluation, the headline first."""
+    """An evaluation, the headline first; the rest as words.toml lays it out."""
     pictures = {
         name: Picture(folder / f"{name}{mark}.png", WORDS["figure"][name], to_png(figure), True)
         for name, figure in figures_of(results).items()
     }
-    strongest = [results.strongest(cases) for cases in results.tried.values()]
-    others = [case for case in results.cases if case not in strongest]
-    published = tables.paper_tables(results)
-    open_ones = published if len(published) <= OPEN_CASES + 1 else published[:1]
-    verdict, accuracy = Verdict(results), ("accuracy", "curves")
-
-    def shown(*wanted: str) -> list[Picture]:
-        return [pictures[name] for name in wanted if name in pictures]
-
-    def matrices(cases: Sequence[Any]) -> list[Table]:
-        return [table for case in cases for table in tables.both_matrices(results, case)]
-
+    verdict = Verdict(results)
     first = [tables.headline_table(results), *tables.caution_tables(results)]
-    sections = [
-        Section(title, claim=verdict.line, tables=first),
-        Section("", verdict.notes, [tables.attack_table(results)], shown(*accuracy)),
-        Section("Who falls to whose examples, and who corrects whom", tables=matrices(strongest),
-                folded={f"{len(others)} more attacks": matrices(others)}),
-        Section("Can the errors be believed?", tables=tables.diagnosis_tables(results)),
-        Section("More than noise?", tables=tables.test_tables(results)),
-        Section("In the layout of the WINN paper's tables", [WORDS["figure"]["paper"]], open_ones,
-                folded={"One table per attack and epsilon": published[len(open_ones) :]}),
-        Section("Examples", pictures=shown("examples")),
-        Section("Details", (), tables.detail_tables(results), shown("distances")),
-        Section("Threat model", tables=tables.threat_tables(results)),
-    ]  # fmt: skip
-    return [section for section in sections if section.tables or section.pictures]
+    sections = [Section(title, claim=verdict.line, tables=first)]
+    for layout in WORDS["section"]:
+        text = [layout["text"]] if "text" in layout else []
+        shown = getattr(tables, layout["tables"])(results)
+        drawn = [pictures[name] for name in layout.get("pictures", ()) if name in pictures]
+        behind = getattr(tables, layout.get("folded", "no_tables"))(results)
+        folded = {f"{layout.get('label')} ({len(behind)})": behind}
+        if "title" not in layout:
+            sections.append(Section("", verdict.notes, shown, drawn))
+        elif shown or drawn:
+            sections.append(Section(layout["title"], text, shown, drawn, folded=folded))
+    return sections
 
 
 def _training(runs: Sequence[RunRecord], folder: Path) -> list[Section]:

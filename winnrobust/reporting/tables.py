@@ -31,11 +31,14 @@ ERROR_COLOR = (165, 36, 20)
 CORRECTION_COLOR = (8, 81, 156)
 """RGB at 100 %; at 0 % a cell is white."""
 
-EQUAL_CONTRAST = 0.179
-"""The luminance on which black and white letters are equally well read."""
+DARK = 0.77
+"""The share from which white letters are better read than black ones, on either color."""
 
 OWN = ";outline:2px solid #1d2329;outline-offset:-2px"
 """A model's error on the examples made against itself stands out."""
+
+OPEN_CASES = 2
+"""With more attacks and epsilons than this, the paper's tables wait behind a click."""
 
 SETTINGS = ("steps", "restarts", "queries", "eot", "targeted", "seconds", "fgsm_screen", "seed")
 
@@ -44,10 +47,15 @@ def comparison_tables(results: Results) -> list[Table]:
     """All tables of an evaluation, the most important first."""
     matrices = [matrix for case in results.cases for matrix in both_matrices(results, case)]
     return [
-        headline_table(results), *caution_tables(results), attack_table(results),
+        headline_table(results), *caution_tables(results), *error_tables(results),
         *diagnosis_tables(results), *paper_tables(results), *matrices, *test_tables(results),
         *detail_tables(results), *threat_tables(results),
     ]  # fmt: skip
+
+
+def no_tables(results: Results) -> list[Table]:
+    """Of a section that has pictures only."""
+    return []
 
 
 # --- accuracy and errors --------------------------------------------------------------------------
@@ -91,7 +99,7 @@ def caution_tables(results: Results) -> list[Table]:
     return [framed("cautions", found, results.n)] if len(found) else []
 
 
-def attack_table(results: Results) -> Table:
+def error_tables(results: Results) -> list[Table]:
     """The error of every model under every attack on it, and under all of them together."""
     worst = [] if results.counts_only else map(worst_case, results.tried)
     rows = []
@@ -101,10 +109,23 @@ def attack_table(results: Results) -> Table:
         rows.append([results.case_text(case), *cells])
     title, note = f"Adversarial error on {results.dataset}, %", WORDS["under"]["errors"]
     table = Table(title, ["attack", *results.names], rows, note)
-    return table.flipped() if len(results.names) > len(rows) else table
+    return [table.flipped() if len(results.names) > len(rows) else table]
 
 
 # --- who falls to whose examples ------------------------------------------------------------------
+
+
+def strongest_matrices(results: Results) -> list[Table]:
+    """Those of the strongest attack of every threat model."""
+    cases = [results.strongest(cases) for cases in results.tried.values()]
+    return [matrix for case in cases for matrix in both_matrices(results, case)]
+
+
+def other_matrices(results: Results) -> list[Table]:
+    """Those of all other attacks."""
+    strongest = [results.strongest(cases) for cases in results.tried.values()]
+    others = [case for case in results.cases if case not in strongest]
+    return [matrix for case in others for matrix in both_matrices(results, case)]
 
 
 def both_matrices(results: Results, case: Case) -> list[Table]:
@@ -142,16 +163,8 @@ def _matrix(
 
 def heat(value: float, color: tuple[int, int, int]) -> str:
     """CSS of a share: from white at 0 to `color` at 1, with letters that can be read on it."""
-    shade = [round(255 + value * (full - 255)) for full in color]
-    ink = "#000" if _luminance(shade) > EQUAL_CONTRAST else "#fff"
-    return f"background:rgb({','.join(map(str, shade))});color:{ink}"
-
-
-def _luminance(shade: Sequence[int]) -> float:
-    """Relative luminance of an sRGB color (Web Content Accessibility Guidelines 2.2)."""
-    scaled = [value / 255 for value in shade]
-    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in scaled]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    shade = ",".join(str(round(255 + value * (full - 255))) for full in color)
+    return f"background:rgb({shade});color:{'#fff' if value > DARK else '#000'}"
 
 
 # --- the paper's layout ---------------------------------------------------------------------------
@@ -168,6 +181,17 @@ def paper_tables(results: Results) -> list[Table]:
         slots["reading"] = reading_note(results.dataset, case.attack, case.epsilon)
         tables.append(framed(key, of_case, results.n, reference=reference, **slots))
     return tables
+
+
+def open_paper_tables(results: Results) -> list[Table]:
+    """Those that do not wait behind a click."""
+    tables = paper_tables(results)
+    return tables if len(results.cases) <= OPEN_CASES else tables[:1]
+
+
+def other_paper_tables(results: Results) -> list[Table]:
+    """Those that do."""
+    return paper_tables(results)[len(open_paper_tables(results)) :]
 
 
 def comparison_frame(results: Results) -> pd.DataFrame:

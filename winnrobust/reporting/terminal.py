@@ -27,9 +27,8 @@ def terminal_summary(folder: Path) -> str:
     """
     results = load_results(folder)
     verdict = Verdict(results)
-    shown = [tables.headline_table(results), tables.attack_table(results)]
-    for cases in results.tried.values():
-        shown += tables.both_matrices(results, results.strongest(cases))
+    shown = [tables.headline_table(results), *tables.error_tables(results)]
+    shown += tables.strongest_matrices(results)
     if results.diagnosis is not None:
         shown.append(tables.diagnosis_overview(results, results.diagnosis))
     # The page has room for the notes.

@@ -76,7 +76,7 @@ def framed(key: str, frame: pd.DataFrame, n: int, **slots: Any) -> Table:
         for index, name in enumerate(layout["columns"])
         if name.strip() != "paper" or any(row[index] for row in rows)
     ]
-    title, note = (layout.get(part, "").format(**slots).strip() for part in ("title", "note"))
+    title, note = (layout.get(part, "").format(n=n, **slots).strip() for part in ("title", "note"))
     header = [[*layout["columns"]][index].strip() for index in columns]
     shown = [[row[index] or DASH for index in columns] for row in rows]
     return Table(title, header, shown, note, verdict_styles(shown))
