@@ -4,16 +4,16 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from winnrobust.evaluation import evaluate
+    from winnrobust.evaluation import evaluate, read_outcomes
 
 __version__ = metadata.version("winnrobust")
-__all__ = ["__version__", "evaluate"]
+__all__ = ["__version__", "evaluate", "read_outcomes"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `evaluate` when it is asked for: torch takes seconds, `--help` should not."""
-    if name == "evaluate":
-        from winnrobust.evaluation import evaluate
+    """Import a public name when it is asked for: torch takes seconds, `--help` should not."""
+    if name in __all__:
+        from winnrobust import evaluation
 
-        return evaluate
+        return getattr(evaluation, name)
     raise AttributeError(f"module 'winnrobust' has no attribute '{name}'")

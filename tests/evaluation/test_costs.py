@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from winnrobust.evaluation.metrics import COST_COLUMNS
 
 from tests.evaluation.tiny import IMAGES, LABELS, MODELS, NEAREST, UP, described
 from winnrobust.attacks import ATTACKS, NO_GRADIENTS, AttackResult, Budget
 from winnrobust.evaluation import run
-from winnrobust.evaluation.metrics import COST_COLUMNS
 from winnrobust.runtime.errors import InputError
 
 INF = math.inf

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from winnrobust.attacks.apgd import difference_of_logits, wrong_classes
 from winnrobust.attacks.base import Attack, AttackResult, Run
 from winnrobust.attacks.norms import l2_size, l2_steepest, per_image
 from winnrobust.attacks.progress import Nearest, Progress
@@ -28,15 +29,13 @@ def deepfool(
     labels: Tensor,
     *,
     steps: int = 50,
-    candidates: int = 9,
     run: Run = Run(),
 ) -> AttackResult:
     """Step to the nearest of the boundaries with other classes, until the model is wrong.
 
     Args:
         model, images, labels, run: as for every attack (`base.AttackFunction`).
-        steps: each with a gradient for every candidate.
-        candidates: how many of the other classes are considered, the likeliest at the image first.
+        steps: each with a gradient for every one of the 9 likeliest wrong classes.
 
     Raises:
         InputError: the model returns no logits, or they have no gradient.
@@ -45,13 +44,11 @@ def deepfool(
     rows = progress.rows()
     points = originals = progress.images[rows]
     way = torch.zeros_like(points)
-    if len(rows):
-        others = progress.clean.answer.logits.scatter(1, labels.unsqueeze(1), -math.inf)
-        likeliest = others.argsort(1, descending=True)[:, :-1][:, :candidates]
+    classes = wrong_classes(progress)
     for _ in range(steps):
         if progress.over(rows):
             break
-        way = way + to_nearest_boundary(progress, rows, points, likeliest[rows])
+        way = way + to_nearest_boundary(progress, rows, points, classes)
         points = (originals + (1 + OVERSHOOT) * way).clamp(0, 1)
         rows, points, originals, way = progress.compact(rows, points, originals, way)
     if not progress.over(rows):
@@ -60,21 +57,21 @@ def deepfool(
 
 
 def to_nearest_boundary(
-    progress: Progress, rows: Tensor, points: Tensor, classes: Tensor
+    progress: Progress, rows: Tensor, points: Tensor, classes: list[Tensor]
 ) -> Tensor:
     """Return the offsets (n, C, H, W) from points to a little beyond the nearest boundary.
 
-    It is between the label and one of the classes (n, k), of a model taken for linear. Where no
+    It is between the label and one of the classes, each (N,), of a model taken for linear. Where no
     class has a gradient the offset is 0.
     """
-    labels = progress.labels[rows]
-    nearest = torch.full_like(labels, math.inf, dtype=points.dtype)
+    nearest = torch.full_like(rows, math.inf, dtype=points.dtype)
     offsets = torch.zeros_like(points)
-    for candidate in classes.unbind(1):
-        pair = torch.stack([labels, candidate], 1)
-        seen = progress.gradient(
-            rows, points, lambda logits, rows, pair=pair: logits.gather(1, pair).diff(dim=1)[:, 0]
-        )
+    for candidates in classes:
+
+        def lead(logits: Tensor, rows: Tensor, candidates: Tensor = candidates) -> Tensor:
+            return difference_of_logits(logits, progress.labels[rows], candidates[rows])
+
+        seen = progress.gradient(rows, points, lead)
         distance = seen.losses.abs() / l2_size(seen.gradient)
         nearer = distance < nearest
         nearest = torch.where(nearer, distance, nearest)

@@ -40,7 +40,7 @@ def hopskipjump(
 
     Args:
         model, images, labels, run: as for every attack (`base.AttackFunction`).
-        queries: for each image; the last step probes with what is left.
+        queries: at most so many for each image; the last step probes with what is left.
         steps: at most so many; None: as many as the queries allow.
 
     Raises:
@@ -59,7 +59,9 @@ def hopskipjump(
             break
         left -= probes + HALVINGS + bisections
         distance = l2_size(points - progress.images[rows])
-        radius = distance / images[0].numel() if step > 1 else torch.full_like(distance, FIRST_RADIUS)
+        radius = distance / images[0].numel()
+        if step == 1:
+            radius = torch.full_like(distance, FIRST_RADIUS)
         direction = estimate_direction(progress, rows, points, radius, probes, step)
         points = jump(progress, rows, points, direction, distance / math.sqrt(step))
         points = to_boundary(progress, rows, points, bisections)

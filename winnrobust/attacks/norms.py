@@ -1,5 +1,6 @@
 """The norms that bound perturbations, each as the few functions that attacks need of it."""
 
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -77,7 +78,7 @@ def l2_random(numbers: Tensor, shape: tuple[int, ...], seed: int, *names: str | 
     directions = l2_steepest(draws.normal(numbers, shape, seed, *names))
     # A ball's volume grows with the radius to the power of its dimension.
     radius = draws.uniform(numbers, (1,), seed, *names, "radius").flatten()
-    return per_image(radius ** (1 / directions[0].numel())) * directions
+    return per_image(radius ** (1 / math.prod(shape))) * directions
 
 
 NORMS: dict[NormName, Norm] = {

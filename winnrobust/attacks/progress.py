@@ -169,6 +169,14 @@ class Progress:
             return predictions != self.labels[rows]
         return predictions == self.run.targets[rows]
 
+    def count(self, rows: Tensor, result: AttackResult) -> None:
+        """Add what another attack spent on the images numbered `rows`."""
+        self._gradients[rows] += result.gradients
+        self._queries[rows] += result.queries
+        self._counts += torch.stack([torch.as_tensor(each) for each in result.statistics]).to(
+            self._counts
+        )
+
     # What was found
 
     def _see(self, rows: Tensor, points: Tensor, seen: Answer) -> None:

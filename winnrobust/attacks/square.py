@@ -109,8 +109,8 @@ SQUARE = Attack(
     access="black-box",
     cost="5000 queries",
     summary=(
-        "Black-box, untargeted: sees the logits only. Vertical stripes of +-epsilon, then squares at"
-        " random places; what brings another class closer is kept. An image stops at its first"
+        "Black-box, untargeted: sees the logits only. Vertical stripes of +-epsilon, then squares"
+        " at random places; what brings another class closer is kept. An image stops at its first"
         " misclassification."
     ),
     source="Andriushchenko, Croce, Flammarion, Hein 2020, arXiv:1912.00049",

@@ -170,7 +170,7 @@ def _exact_p_value(counts: tuple[float, float], totals: tuple[float, float]) -> 
     def gap(share: float) -> float:
         return _at_most(few, few_of, share) - _at_least(many, many_of, share)
 
-    share = brentq(gap, few / few_of, many / many_of)
+    share = brentq(gap, 0.0, 1.0)
     return min(1.0, 4 * _at_most(few, few_of, share))
 
 
