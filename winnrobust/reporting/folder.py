@@ -165,6 +165,7 @@ def _from_counts(folder: Path, stored: dict[str, Any]) -> Results:
         manifest=_manifest(folder),
         examples=_examples(folder / "examples.npz", counts),
         diagnosis=diagnosis and pd.DataFrame(diagnosis, columns=list(DIAGNOSIS_COLUMNS)),
+        counts_only=True,
     )
 
 

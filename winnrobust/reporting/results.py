@@ -89,6 +89,7 @@ class Results:
         examples: the images that were kept whole.
         diagnosis: as `evaluation.diagnosis.diagnose` returns it; None if nobody asked.
         diagnosis_is_shared: whether it was made with another evaluation of the same models.
+        counts_only: whether these are older results, which do not tell robust accuracy.
     """
 
     dataset: str
@@ -102,6 +103,7 @@ class Results:
     examples: Examples | None = None
     diagnosis: pd.DataFrame | None = None
     diagnosis_is_shared: bool = False
+    counts_only: bool = False
 
     @cached_property
     def ordered(self) -> list[dict[str, Any]]:
@@ -120,11 +122,6 @@ class Results:
         for model in self.ordered:
             groups.setdefault(model["group"], []).append(model["name"])
         return groups
-
-    @property
-    def counts_only(self) -> bool:
-        """Whether these are older results, which do not tell robust accuracy."""
-        return not len(self.summary.robust)
 
     @cached_property
     def cases(self) -> list[Case]:
