@@ -9,7 +9,9 @@ from winnrobust.generation.sampling import NOISE, Noise
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
-from winnrobust.workflows.synthesizing import summary
+from winnrobust.workflows.synthesizing import SampleSettings, summary
+from winnrobust.workflows.synthesizing import synthesize as run_synthesize
+from winnrobust.workflows.synthesizing import SampleSettings, summary
 from winnrobust.workflows.synthesizing import synthesize as run_synthesize
 
 
@@ -99,7 +101,7 @@ def synthesize(
         out,
         count,
         resolve_device(device),
-        workflows.SampleSettings(
+        SampleSettings(
             label=label,
             given={name: value for name, value in given.items() if value is not None},
             thresholds=thresholds,

@@ -67,8 +67,9 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 def figures_of(results: Results) -> dict[str, Figure]:
     """Draw everything that an evaluation has: accuracy, curves, distances and examples."""
-    figures = {"accuracy": accuracy_figure(results)} if results.tried else {}
-    if _curves(results):
+    robust = results.tried and not results.counts_only
+    figures = {"accuracy": accuracy_figure(results)} if robust else {}
+    if robust and _curves(results):
         figures["curves"] = curve_figure(results)
     if results.summary.distances:
         figures["distances"] = distance_figure(results)

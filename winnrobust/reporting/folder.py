@@ -5,9 +5,11 @@ come `outcomes/`, `examples/`, `diagnosis.json`, `manifest.json`, and the tables
 versions 1 and 2 hold counts in results.json instead (see `legacy`).
 """
 
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -18,15 +20,13 @@ from winnrobust.evaluation.outcomes import finished
 from winnrobust.evaluation.statistics import summarize
 from winnrobust.reporting import legacy
 from winnrobust.reporting.examples_figure import examples_figure
-from winnrobust.reporting.export import comparison_frame
 from winnrobust.reporting.figures import save_figure
 from winnrobust.reporting.results import Results
 from winnrobust.reporting.stored import Indicator, Manifest, Metadata, check
 from winnrobust.reporting.table import to_csv, to_latex, to_markdown
-from winnrobust.reporting.tables import comparison_tables
+from winnrobust.reporting.tables import comparison_frame, comparison_tables
 from winnrobust.runtime.errors import InputError, brief
-from winnrobust.runtime.files import write_json, write_text
-from winnrobust.runtime.readers import read_json, read_npz
+from winnrobust.runtime.files import read_json, write_json, write_text
 
 NEWEST = 3
 """The version of results.json that is written; it and all before it are read."""
@@ -165,6 +165,7 @@ def _from_counts(folder: Path, stored: dict[str, Any]) -> Results:
         manifest=_manifest(folder),
         examples=_examples(folder / "examples.npz", counts),
         diagnosis=diagnosis and pd.DataFrame(diagnosis, columns=list(DIAGNOSIS_COLUMNS)),
+        counts_only=True,
     )
 
 
@@ -194,4 +195,11 @@ def _distances(path: Path, counts: dict[str, Any]) -> dict[tuple[str, str], np.n
 
 
 def _arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    return read_npz(path, list(names))
+    """Read the arrays of these names, and no other, out of an .npz file."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if set(arrays) != set(names):
+                raise ValueError(f"it must hold {', '.join(names)}")
+            return {name: arrays[name] for name in names}
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} is missing or damaged ({brief(error)})") from None
