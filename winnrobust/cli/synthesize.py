@@ -11,8 +11,6 @@ from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
 from winnrobust.workflows.synthesizing import SampleSettings, summary
 from winnrobust.workflows.synthesizing import synthesize as run_synthesize
-from winnrobust.workflows.synthesizing import SampleSettings, summary
-from winnrobust.workflows.synthesizing import synthesize as run_synthesize
 
 
 @click.command()
