@@ -264,6 +264,7 @@ def write_part(
             temporary,
             compression="zstd",
             write_page_checksum=True,
+            write_statistics=False,
         )
     return path
 
