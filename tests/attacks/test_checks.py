@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from winnrobust.attacks import ATTACKS, check_adversarials
+from winnrobust.attacks import check_examples
 from winnrobust.runtime.errors import InputError
 
 IMAGES = torch.full((2, 1, 2, 2), 0.5)
@@ -14,31 +14,31 @@ def moved(*offsets: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("name", "adversarials", "epsilon"),
+    ("norm", "examples", "epsilon"),
     [
-        ("fgsm", moved(0.1, -0.1, 0.0, 0.1), 0.1),
-        ("pgd-l2", moved(0.1, -0.1, 0.1, 0.1), 0.2),
-        ("fgsm", IMAGES, 0.0),
-        ("fgsm", moved(0.5, -0.5, 0.0, 0.0), 0.5),
-        ("fgsm", moved(0.1000005, 0.0, 0.0, 0.0), 0.1),
+        ("linf", moved(0.1, -0.1, 0.0, 0.1), 0.1),
+        ("l2", moved(0.1, -0.1, 0.1, 0.1), 0.2),
+        ("linf", IMAGES, 0.0),
+        ("linf", moved(0.5, -0.5, 0.0, 0.0), 0.5),
+        ("linf", moved(0.1000005, 0.0, 0.0, 0.0), 0.1),
     ],
 )
-def test_what_is_inside_passes(name, adversarials, epsilon):
-    check_adversarials(ATTACKS[name], IMAGES, adversarials, epsilon)
+def test_what_is_inside_passes(norm, examples, epsilon):
+    check_examples("mine", norm, IMAGES, examples, epsilon)
 
 
 @pytest.mark.parametrize(
-    ("name", "adversarials", "epsilon", "says"),
+    ("norm", "examples", "epsilon", "says"),
     [
-        ("fgsm", moved(0.101, 0.0, 0.0, 0.0), 0.1, r"'fgsm' left the ball.*0\.101 in Linf"),
-        ("pgd-l2", moved(0.1, -0.1, 0.1, 0.1), 0.19, r"'pgd-l2' left the ball.*0\.2 in L2"),
-        ("bim", moved(0.6, 0.0, 0.0, 0.0), 1.0, r"'bim' left \[0, 1\].*1\.1"),
-        ("bim", moved(0.0, -0.6, 0.0, 0.0), 1.0, r"'bim' left \[0, 1\].*-0\.1"),
-        ("pgd", moved(float("nan"), 0.0, 0.0, 0.0), 1.0, "'pgd' returned pixels.*not finite"),
-        ("pgd", moved(float("inf"), 0.0, 0.0, 0.0), 1.0, "'pgd' returned pixels.*not finite"),
-        ("pgd", IMAGES[:1], 1.0, "'pgd' returned shape"),
+        ("linf", moved(0.101, 0.0, 0.0, 0.0), 0.1, r"'mine' left the ball.*0\.101 in Linf"),
+        ("l2", moved(0.1, -0.1, 0.1, 0.1), 0.19, r"'mine' left the ball.*0\.2 in L2"),
+        ("linf", moved(0.6, 0.0, 0.0, 0.0), 1.0, r"'mine' left \[0, 1\].*1\.1"),
+        ("linf", moved(0.0, -0.6, 0.0, 0.0), 1.0, r"'mine' left \[0, 1\].*-0\.1"),
+        ("linf", moved(float("nan"), 0.0, 0.0, 0.0), 1.0, "'mine' returned pixels.*not finite"),
+        ("linf", moved(float("inf"), 0.0, 0.0, 0.0), 1.0, "'mine' returned pixels.*not finite"),
+        ("linf", IMAGES[:1], 1.0, "'mine' returned shape"),
     ],
 )
-def test_what_is_outside_is_an_error_that_names_the_attack(name, adversarials, epsilon, says):
+def test_what_is_outside_is_an_error_that_names_the_attack(norm, examples, epsilon, says):
     with pytest.raises(InputError, match=says):
-        check_adversarials(ATTACKS[name], IMAGES, adversarials, epsilon)
+        check_examples("mine", norm, IMAGES, examples, epsilon)

@@ -1,98 +1,155 @@
-"""Minimum-norm attacks against distances known on paper."""
+"""DeepFool, C&W, DDN and FMN: point by point beside foolbox's, and against known distances."""
 
+import time
+
+import foolbox
 import pytest
 import torch
 
 from tests.attacks.models import Answers, Linear, image
-from winnrobust.attacks import ATTACKS, Budget, Target, logits
+from tests.attacks.trajectories import Recorder, first_visits, start
+from winnrobust.attacks import ATTACKS, NORMS, Run, logits, run_attack
+from winnrobust.attacks.cw import cw_l2
+from winnrobust.attacks.ddn import ddn
+from winnrobust.attacks.deepfool import deepfool
+from winnrobust.attacks.fmn import fmn
 from winnrobust.runtime.errors import InputError
 
 LABEL = torch.tensor([0])
+FUNCTIONS = {"deepfool": deepfool, "cw-l2": cw_l2, "ddn": ddn, "fmn": fmn}
 # Label 0 leads class 1 by 0.5; the slopes are 3, -4, 0, 0: 0.1 away in L2, 0.5 / 7 in L-infinity.
 # Class 2 is twice as far.
 LEANING = [[0.0, 0.0, 0.0, 0.0], [3.0, -4.0, 0.0, 0.0], [0.0, 0.0, 3.0, 4.0]]
 BIAS = [0.5, 0.0, -4.0]
 DISTANCES = {"deepfool": 0.1, "cw-l2": 0.1, "ddn": 0.1, "fmn": 0.5 / 7}
-FROM_FOOLBOX = ["deepfool", "cw-l2", "ddn", "fmn"]
+IMAGE = image(0.5, 0.375, 0.5, 0.5)
 
 
-def attack(name, target, epsilons, **budget):
-    return ATTACKS[name].function(target, epsilons, Budget(**budget))
+FEWER = {"cw-l2": {"steps": 40}}
+"""Settings that make a test short."""
 
 
-@pytest.mark.parametrize("name", FROM_FOOLBOX)
+def attack(name, model, images, labels, **run):
+    return FUNCTIONS[name](model, images, labels, run=Run(**run), **FEWER.get(name, {}))
+
+
+# The same points as foolbox
+
+
+REFERENCES = {
+    "deepfool": (lambda: foolbox.attacks.L2DeepFoolAttack(), {}),
+    "ddn": (lambda: foolbox.attacks.DDNAttack(steps=30), {"steps": 30}),
+    "fmn": (lambda: foolbox.attacks.LInfFMNAttack(steps=30), {"steps": 30}),
+    "cw-l2": (
+        lambda: foolbox.attacks.L2CarliniWagnerAttack(
+            steps=20, binary_search_steps=7, stepsize=0.05, abort_early=False
+        ),
+        {"steps": 20, "searches": 7, "step_size": 0.05},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+@pytest.mark.parametrize("targeted", [False, True])
+def test_every_point_is_foolboxs(name, targeted):
+    if targeted and not ATTACKS[name].targeted:
+        pytest.skip("not a targeted attack")
+    make, settings = REFERENCES[name]
+    # foolbox's C&W looks at the image itself through tanh^-1 in float64, but c is a float32.
+    distinct, close = (1e-5, 1e-6) if name == "cw-l2" else (1e-9, 1e-8)
+    model, original, target = Recorder(lead=12.0), start(), torch.tensor([2])
+    targets = target if targeted else None
+    FUNCTIONS[name](model, original, LABEL, run=Run(targets=targets), **settings)
+    ours = first_visits(model.points, distinct)
+    model.points.clear()
+    criterion = (
+        foolbox.criteria.TargetedMisclassification(target)
+        if targeted
+        else foolbox.criteria.Misclassification(LABEL)
+    )
+    victim = foolbox.PyTorchModel(model.eval(), bounds=(0, 1), device="cpu")
+    make().run(victim, original, criterion)
+    theirs = first_visits(model.points, distinct)
+    assert len(ours) > 4
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=close)
+
+
+# Distances known on paper
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_distance_to_a_plane(name):
     model = Linear(LEANING, BIAS)
-    target = Target(model, image(0.5, 0.375, 0.5, 0.5), LABEL)
-    result = attack(name, target, [DISTANCES[name] * 0.98, DISTANCES[name] * 1.12], steps=100)
+    epsilons = [DISTANCES[name] * 0.98, DISTANCES[name] * 1.12]
+    below, above = run_attack(ATTACKS[name], model, IMAGE, LABEL, epsilons, run=Run())
     # DDN's radius changes by 5 % with every step.
-    assert DISTANCES[name] * 0.999 < result.distances.item() < DISTANCES[name] * 1.11
-    assert torch.equal(result.adversarials[0], target.images)
-    assert model(result.adversarials[1]).argmax(1).item() == 1
+    assert DISTANCES[name] * 0.999 < below.distance.item() < DISTANCES[name] * 1.11
+    assert torch.equal(below.images, IMAGE)
+    assert model(above.images).argmax(1).item() == 1
 
 
 @pytest.mark.parametrize("name", ["cw-l2", "ddn", "fmn"])
-def test_aims(name):
-    # The same classes in the opposite order: the aim is 0 and the label 2.
+def test_a_target_is_reached(name):
+    # The same classes in the opposite order: the target is 0 and the label 2.
     model = Linear(LEANING[::-1], BIAS[::-1])
-    target = Target(model, image(0.5, 0.375, 0.5, 0.5), torch.tensor([2]), aims=torch.tensor([0]))
-    result = attack(name, target, [1.0], steps=50)
-    assert model(result.adversarials[0]).argmax(1).item() == 0
-    assert result.distances.item() > 1.9 * DISTANCES[name]
+    result = attack(name, model, IMAGE, torch.tensor([2]), targets=torch.tensor([0]))
+    assert model(result.images).argmax(1).item() == 0
+    assert 1.9 * DISTANCES[name] < result.distance.item() < 2.3 * DISTANCES[name]
 
 
-@pytest.mark.parametrize("name", FROM_FOOLBOX)
-def test_gradients_of_a_librarys_attack_are_counted(name):
-    model = Linear(LEANING, BIAS)
-    result = attack(name, Target(model, image(0.5, 0.375, 0.5, 0.5), LABEL), [1.0], steps=5)
-    assert result.gradients.images > 0
-    assert result.gradients.entries == 4 * result.gradients.images
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_nearest_of_all_points_asked_about_is_returned(name):
+    model = Recorder(lead=8.0)
+    images, labels = torch.cat([start(seed=seed) for seed in range(4)]), torch.zeros(4).long()
+    result = attack(name, model, images, labels)
+    size = NORMS[ATTACKS[name].norm].size
+    nearest = torch.full((4,), torch.inf, dtype=torch.float64)
+    for points in model.points:
+        if len(points) == 4:
+            wrong = model.answer(points).argmax(1) != 0
+            nearest = nearest.minimum(torch.where(wrong, size(points - images), torch.inf))
+    assert nearest.isfinite().all()
+    torch.testing.assert_close(result.distance, nearest)
+    torch.testing.assert_close(size(result.images - images), nearest)
 
 
-@pytest.mark.parametrize("name", ["cw-l2", "ddn", "fmn"])
-def test_what_a_librarys_attack_found_is_kept_when_time_runs_out(name, monkeypatch):
-    model = Linear(LEANING, BIAS)
-    target = Target(model, image(0.5, 0.375, 0.5, 0.5), LABEL)
-    in_full = attack(name, target, [10.0], steps=50)
-    calls = []
-
-    def after_a_third(self):
-        calls.append(1)
-        return len(calls) > max(in_full.gradients.images // 3, 3)
-
-    monkeypatch.setattr(Target, "out_of_time", after_a_third)
-    cut = attack(name, Target(model, image(0.5, 0.375, 0.5, 0.5), LABEL), [10.0], steps=50)
-    assert cut.gradients.images < in_full.gradients.images
-    assert in_full.distances.item() <= cut.distances.item() < 2
-    assert model(cut.adversarials[0]).argmax(1).item() != 0
+# Costs, time, what cannot be attacked
 
 
-@pytest.mark.parametrize("name", FROM_FOOLBOX)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_gradients_of_every_image_are_counted(name):
+    model = Recorder(lead=8.0)
+    images = torch.cat([start(seed=0), start(seed=1), torch.zeros_like(start())])
+    labels = torch.tensor([0, 0, int(1 - model.answer(images[2:]).argmax(1).clamp_max(1))])
+    result = attack(name, model, images, labels)
+    statistics = result.statistics.on_host()
+    assert result.gradients[2] == 0  # wrong already
+    assert (result.gradients[:2] > 3).all()
+    assert statistics.images == result.gradients.sum()
+    assert statistics.entries == 36 * statistics.images
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_was_found_is_kept_when_time_runs_out(name, monkeypatch):
+    model = Recorder(lead=12.0)
+    in_full = attack(name, model, start(), LABEL)
+    questions, enough = len(model.points), {"deepfool": 4}.get(name, len(model.points) // 3)
+    model.points.clear()
+    monkeypatch.setattr(time, "monotonic", lambda: 2.0 if len(model.points) > enough else 0.0)
+    cut = attack(name, model, start(), LABEL, deadline=1.0)
+    assert enough < len(model.points) <= enough + 5 < questions
+    assert cut.unfinished.all()
+    assert in_full.distance.item() <= cut.distance.item()
+    if name != "deepfool":  # which ends at the first point found
+        assert model.answer(cut.images).argmax(1).item() != 0
+        assert cut.distance.item() < 2
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_model_without_gradient_is_an_error_that_names_black_boxes(name):
     model = Answers(lambda images: images.flatten(1).detach())
     with pytest.raises(InputError, match=r"no gradient to follow.*hopskipjump"):
-        attack(name, Target(model, image(0.9, 0.1, 0.2, 0.3), LABEL), [1.0])
-
-
-def test_hopskipjump_needs_decisions_only_and_keeps_to_its_queries():
-    def decisions(images):
-        wrong = 3 * images.flatten(1)[:, 0] - 4 * images.flatten(1)[:, 1] > 0.5
-        return torch.nn.functional.one_hot(wrong.long(), 2).float()
-
-    model = Answers(decisions)
-    images = torch.cat([image(0.5, 0.375, 0.5, 0.5), image(0.5, 0.5, 0.1, 0.9)])
-    result = attack("hopskipjump", Target(model, images, torch.tensor([0, 0])), [2.0], queries=700)
-    assert len(model.seen) == 1 + 700
-    torch.testing.assert_close(result.distances, torch.tensor([0.1, 0.2]), rtol=0.05, atol=0)
-    assert logits(model, result.adversarials[0]).argmax(1).tolist() == [1, 1]
-
-
-def test_hopskipjump_finds_nothing_where_no_random_image_is_wrong():
-    model = Linear([[0.0] * 4, [1.0, 0.0, 0.0, 0.0]], [5.0, 0.0])
-    result = attack("hopskipjump", Target(model, image(*[0.5] * 4), LABEL), [9.0])
-    assert result.distances.tolist() == [float("inf")]
-    assert torch.equal(result.adversarials[0], image(*[0.5] * 4))
-    assert len(model.seen) == 1 + 50
+        attack(name, model, image(0.9, 0.1, 0.2, 0.3), LABEL)
 
 
 def test_an_image_that_cw_cannot_move_does_not_end_the_search_for_others():
@@ -102,9 +159,73 @@ def test_an_image_that_cw_cannot_move_does_not_end_the_search_for_others():
         stuck = torch.tensor([1e7, 0.0, 0.0]) + 0 * usual
         return torch.where(images[:, 0, 0, :1] > 0.6, stuck, usual)
 
-    moved, stuck = image(0.5, 0.375, 0.5, 0.5), image(1.0, 0.5, 0.5, 0.5)
-    alone = attack("cw-l2", Target(Answers(answer), moved, LABEL), [1.0], steps=50)
-    images, labels = torch.cat([moved, stuck]), LABEL.repeat(2)
-    beside = attack("cw-l2", Target(Answers(answer), images, labels), [1.0], steps=50)
-    assert beside.distances[0].item() == pytest.approx(alone.distances.item())
-    assert beside.distances[1] == torch.inf
+    moved, stuck = IMAGE, image(1.0, 0.5, 0.5, 0.5)
+    alone = cw_l2(Answers(answer), moved, LABEL, steps=50)
+    both = cw_l2(Answers(answer), torch.cat([moved, stuck]), LABEL.repeat(2), steps=50)
+    assert both.distance[0].item() == pytest.approx(alone.distance.item())
+    assert both.distance[1] == torch.inf
+
+
+def test_ddn_goes_on_where_the_gradient_is_zero():
+    # Flat near grey, and wrong far from it in any direction.
+    def answer(images):
+        far = (images.flatten(1) - 0.5).abs().sum(1) - 0.6
+        return torch.stack([torch.zeros_like(far), far.clamp_min(-0.1)], 1)
+
+    result = ddn(Answers(answer), image(0.5, 0.5, 0.5, 0.5), LABEL)
+    assert result.distance.item() < 0.5
+
+
+# Confident models, and models in half precision
+
+
+class Scaled(Recorder):
+    """The same net with logits times `scale` plus `shift`, in float32 or less."""
+
+    def __init__(self, scale: float = 1.0, shift: float = 0.0, dtype=torch.float32) -> None:
+        super().__init__(lead=8.0)
+        self.scale, self.shift, self.dtype = scale, shift, dtype
+        self.weight = torch.nn.Parameter(torch.zeros(1, dtype=dtype))
+        self.first, self.second = self.first.to(dtype), self.second.to(dtype)
+        self.bias = self.bias.to(dtype)
+
+    def answer(self, images):
+        assert images.dtype == self.dtype
+        return super().answer(images) * self.scale + self.shift
+
+
+IMAGES = torch.cat([start(seed=seed) for seed in range(6)])
+LABELS = torch.zeros(6).long()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(
+    ("scale", "shift"), [(1, 1e3), (1e-4, 0), (1e2, 1e4), (1e4, 0), (1e4, -1e6)]
+)
+def test_a_confident_model_in_float32_breaks_where_it_does_in_float64(name, scale, shift):
+    exact = attack(name, Scaled(scale, shift, torch.float64), IMAGES, LABELS)
+    found = attack(name, Scaled(scale, shift), IMAGES.float(), LABELS)
+    assert exact.distance.isfinite().all()
+    torch.testing.assert_close(found.distance.double(), exact.distance, rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("name", ["deepfool", "fmn"])
+@pytest.mark.parametrize("scale", [1e-4, 1e-2, 1e2, 1e4])
+def test_the_scale_of_the_logits_does_not_matter_to_a_margin(name, scale):
+    usual = attack(name, Scaled(1, 0, torch.float64), IMAGES, LABELS)
+    scaled = attack(name, Scaled(scale, 0, torch.float64), IMAGES, LABELS)
+    torch.testing.assert_close(scaled.distance, usual.distance, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("dtype", [torch.half, torch.bfloat16])
+def test_a_model_in_half_precision_is_attacked_in_float32(name, dtype):
+    model = Scaled(dtype=dtype)
+    result = attack(name, model, IMAGES.to(dtype), LABELS)
+    assert result.images.dtype == torch.float32
+    assert result.distance.isfinite().all()
+    wrong = logits(model, result.images).argmax(1) != 0
+    assert wrong.all()
+    exact = attack(name, Scaled(dtype=torch.float64), IMAGES, LABELS)
+    tolerance = 0.1 if dtype == torch.half else 0.5
+    torch.testing.assert_close(result.distance.double(), exact.distance, rtol=tolerance, atol=0)

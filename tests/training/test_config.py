@@ -5,7 +5,7 @@ import pytest
 
 from winnrobust import zoo
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import read_json
+from winnrobust.runtime.readers import read_json
 from winnrobust.training.config import (
     SETTINGS,
     TrainConfig,
@@ -177,7 +177,7 @@ def test_broken_toml_is_named(tmp_path, content):
 
 
 def test_missing_toml_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"cannot read .*none\.toml: No such file"):
+    with pytest.raises(InputError, match=r"none\.toml does not exist"):
         read_toml(tmp_path / "none.toml")
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from winnrobust.models.checkpoint import load_model, read_tensors, write_tensors
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import read_json
+from winnrobust.runtime.readers import read_json
 from winnrobust.training.config import TrainConfig
 from winnrobust.training.loop import train
 from winnrobust.training.manifest import reopen_run, start_run

@@ -1,35 +1,43 @@
 """Attacks by name. A new one is one file with an `Attack`, named here."""
 
 from winnrobust.attacks.apgd import APGD_CE, APGD_T
-from winnrobust.attacks.attack import (
-    DEFAULT_BUDGET,
+from winnrobust.attacks.autoattack import AUTOATTACK
+from winnrobust.attacks.base import (
     Access,
     Attack,
     AttackFunction,
     AttackResult,
-    Budget,
-    Norm,
+    Run,
+    run_attack,
+    with_settings,
 )
-from winnrobust.attacks.autoattack import AUTOATTACK
-from winnrobust.attacks.checks import check_adversarials
+from winnrobust.attacks.checks import check_examples
+from winnrobust.attacks.cw import CW_L2
+from winnrobust.attacks.ddn import DDN
+from winnrobust.attacks.deepfool import DEEPFOOL
 from winnrobust.attacks.fab import FAB
 from winnrobust.attacks.fgsm import FGSM
-from winnrobust.attacks.hopskipjump import HOPSKIPJUMP
-from winnrobust.attacks.libraries import CW_L2, DDN, DEEPFOOL, FMN
-from winnrobust.attacks.mifgsm import MIFGSM
-from winnrobust.attacks.noise import NOISE_GAUSSIAN, NOISE_UNIFORM
-from winnrobust.attacks.passes import (
-    NO_GRADIENTS,
+from winnrobust.attacks.fmn import FMN
+from winnrobust.attacks.gradients import (
+    LOSSES,
+    Answer,
+    CleanPass,
     GradientStatistics,
+    Loss,
     LossGradient,
+    answer,
     logits,
     logits_of,
     loss_gradient,
 )
+from winnrobust.attacks.hopskipjump import HOPSKIPJUMP
+from winnrobust.attacks.mifgsm import MIFGSM
+from winnrobust.attacks.noise import NOISE_GAUSSIAN, NOISE_UNIFORM
+from winnrobust.attacks.norms import NORMS, Norm, NormName
 from winnrobust.attacks.pgd import BIM, PGD, PGD_L2
+from winnrobust.attacks.progress import Nearest, Progress
 from winnrobust.attacks.rfgsm import RFGSM
 from winnrobust.attacks.square import SQUARE
-from winnrobust.attacks.target import Target
 from winnrobust.attacks.transfer import PREFIX, transfer_from
 from winnrobust.runtime.errors import InputError
 
@@ -77,21 +85,29 @@ def find(name: str) -> Attack:
 
 __all__ = [
     "ATTACKS",
-    "DEFAULT_BUDGET",
-    "NO_GRADIENTS",
+    "LOSSES",
+    "NORMS",
     "PREFIX",
     "Access",
+    "Answer",
     "Attack",
     "AttackFunction",
     "AttackResult",
-    "Budget",
+    "CleanPass",
     "GradientStatistics",
+    "Loss",
     "LossGradient",
+    "Nearest",
     "Norm",
-    "Target",
-    "check_adversarials",
+    "NormName",
+    "Progress",
+    "Run",
+    "answer",
+    "check_examples",
     "find",
     "logits",
     "logits_of",
     "loss_gradient",
+    "run_attack",
+    "with_settings",
 ]

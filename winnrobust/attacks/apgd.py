@@ -5,105 +5,160 @@ parameter-free attacks, ICML 2020, section 3 and algorithm 1; as in the authors'
 leaves at its first misclassification (see CONTRIBUTING.md for why this is no library's).
 """
 
-from collections.abc import Sequence
-from functools import partial
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from winnrobust.attacks.ascent import Attempt, Move, State, Try, climb, in_turn
-from winnrobust.attacks.attack import DEFAULT_BUDGET, Attack, AttackResult, Budget
-from winnrobust.attacks.geometry import LINF, per_image
-from winnrobust.attacks.passes import LossGradient
-from winnrobust.attacks.target import Objective, Target
+from winnrobust.attacks.base import Attack, AttackResult, Run
+from winnrobust.attacks.gradients import Loss
+from winnrobust.attacks.norms import NORMS, per_image
+from winnrobust.attacks.progress import Objective, Progress
 
-STEPS = 100
-MOMENTUM = 0.75
-"""Share of the gradient step in a move; the rest goes on in the last one's direction."""
-RISING = 0.75
-"""The step is halved where the loss rose in at most this share of the steps since the last check;
-the paper's rho."""
-FIRST_CHECK, SOONER, SHORTEST = 0.22, 0.03, 0.06
-"""In steps of the whole: when the step size is first checked, how much sooner every next time, and
-the shortest time between two checks."""
 MOST_CLASSES = 9
 """How many of the wrong classes a targeted run tries, the likeliest first."""
 
 
 def apgd_ce(
-    target: Target, epsilons: Sequence[float], budget: Budget = DEFAULT_BUDGET
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    steps: int = 100,
+    restarts: int = 1,
+    loss: str | Loss = "ce-stable",
+    run: Run = Run(),
 ) -> AttackResult:
-    """Climb the cross-entropy of the true label, or descend that of the aim.
+    """Raise the cross-entropy of the true label, or lower that of the target.
 
     Args:
-        target: the model, the images and their true labels, or aims.
-        epsilons: L-infinity bounds in the units of the images, each in [0, 1].
-        budget: steps (100), random starts (1), of which later ones attack what still stands, and
-            gradients averaged (1).
+        model, images, labels, run: as for every attack (`base.AttackFunction`).
+        epsilon: L-infinity bound in the units of the images, in [0, 1].
+        steps: gradient steps.
+        restarts: random starts, of which later ones attack what is not broken yet.
+        loss: what to raise; of the target, if there is one, it is lowered.
 
     Raises:
         InputError: the model returns no logits, or they have no gradient.
     """
-    return in_turn(
-        target,
-        epsilons,
-        budget.eot,
-        lambda which, epsilon: cross_entropy_starts(target, epsilon, budget),
-    )
+    progress = Progress(model, images, labels, run)
+    objective = progress.objective(loss)
+    for restart in range(restarts):
+        climb(progress, objective, epsilon, steps, "apgd-ce", restart)
+    return progress.result()
 
 
 def apgd_t(
-    target: Target, epsilons: Sequence[float], budget: Budget = DEFAULT_BUDGET
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    steps: int = 100,
+    restarts: int = 1,
+    run: Run = Run(),
 ) -> AttackResult:
-    """Climb the difference-of-logits ratio towards one wrong class after another.
+    """Raise the difference-of-logits ratio towards one wrong class after another.
 
     The ratio does not change when all logits are scaled, so a saturated softmax hides nothing.
     Every misclassification counts, whichever class the run was for.
 
     Args:
-        target: the model, the images and their true labels; with aims, the aim is the one class.
-        epsilons: L-infinity bounds in the units of the images, each in [0, 1].
-        budget: steps for each of 9 classes (100), random starts for each (1), gradients
-            averaged (1).
+        model, images, labels, run: as for every attack (`base.AttackFunction`); a target is the
+            one class to try.
+        epsilon: L-infinity bound in the units of the images, in [0, 1].
+        steps: gradient steps for each of the 9 likeliest wrong classes.
+        restarts: random starts for each.
 
     Raises:
         InputError: the model returns no logits, or they have no gradient.
     """
-    return in_turn(
-        target,
-        epsilons,
-        budget.eot,
-        lambda which, epsilon: targeted_starts(target, epsilon, budget),
-    )
+    progress = Progress(model, images, labels, run)
+    for place, classes in enumerate(wrong_classes(progress)):
+
+        def ratio(logits: Tensor, rows: Tensor, classes: Tensor = classes) -> Tensor:
+            return difference_of_logits_ratio(logits, labels[rows], classes[rows])
+
+        for restart in range(restarts):
+            climb(progress, ratio, epsilon, steps, "apgd-t", place, restart)
+    return progress.result()
 
 
-def cross_entropy_starts(target: Target, epsilon: float, budget: Budget) -> list[Try]:
-    """Return runs on the cross-entropy, one for each restart of the budget."""
-    return [
-        partial(_run, target, epsilon, budget, target.cross_entropy, ("apgd-ce", restart))
-        for restart in range(budget.restarts or 1)
-    ]
+def climb(
+    progress: Progress, objective: Objective, epsilon: float, steps: int, *names: str | int
+) -> None:
+    """Raise an objective from a random point on the surface of the ball: the paper's algorithm 1.
+
+    Args:
+        progress: the images; only those that are still active take part.
+        objective: what to raise.
+        epsilon, steps: as for `apgd_ce`.
+        names: of the random start.
+    """
+    ball, alpha, rho = NORMS["linf"], 0.75, 0.75
+    rows = progress.rows()
+    if progress.over(rows):
+        return
+    images = progress.images[rows]
+    start = ball.random(progress.numbers[rows], images.shape[1:], progress.run.seed, *names)
+    points = before = (images + epsilon * start / per_image(ball.size(start))).clamp_(0, 1)
+    best_points = best_gradient = points
+    eta = torch.full_like(images[:, :1, :1, :1], 2 * epsilon)  # the step sizes
+    halved = torch.ones_like(rows, dtype=torch.bool)  # whether they were at the last check
+    losses = images.new_full((len(rows), steps), -torch.inf)
+    checks = checkpoints(steps)
+    for step in range(steps):
+        if progress.over(rows):
+            break
+        seen = progress.gradient(rows, points, objective)
+        gradient = seen.gradient
+        better = per_image(seen.losses > losses.amax(1))
+        losses[:, step] = seen.losses
+        best_points = torch.where(better, points, best_points)
+        best_gradient = torch.where(better, gradient, best_gradient)
+        if step in checks:
+            since = checks[step]
+            rises = (losses[:, since + 1 : step + 1] > losses[:, since:step]).sum(1)
+            no_new_best = losses[:, : since + 1].amax(1) >= losses.amax(1)
+            halved = (rises <= rho * (step - since)) | (~halved & no_new_best)
+            back = per_image(halved)
+            eta = torch.where(back, eta / 2, eta)
+            points = torch.where(back, best_points, points)
+            gradient = torch.where(back, best_gradient, gradient)
+        share = alpha if step else 1.0
+        ahead = ball.project(points + eta * gradient.sign(), images, epsilon)
+        ahead = points + share * (ahead - points) + (1 - share) * (points - before)
+        points, before = ball.project(ahead, images, epsilon), points
+        (
+            rows, images, points, before, best_points, best_gradient, eta, halved, losses,
+        ) = progress.compact(
+            rows, images, points, before, best_points, best_gradient, eta, halved, losses
+        )  # fmt: skip
+    progress.leave(rows, points)
 
 
-def targeted_starts(target: Target, epsilon: float, budget: Budget) -> list[Try]:
-    """Return runs on the ratio, for each wrong class (`wrong_classes`) and each restart."""
+def checkpoints(steps: int) -> dict[int, int]:
+    """Return at which steps the step size is checked, and which check was before each.
 
-    def ratio(classes: Tensor, logits: Tensor, rows: Tensor) -> Tensor:
-        return difference_of_logits_ratio(logits, target.labels[rows], classes[rows])
+    >>> list(checkpoints(100))
+    [22, 41, 57, 70, 80, 87, 93, 99]
+    """
+    length, last, found = max(int(0.22 * steps), 1), 0, {}
+    while last + length <= steps:
+        found[last + length] = last
+        last += length
+        length = max(length - max(int(0.03 * steps), 1), int(0.06 * steps), 1)
+    return found
 
-    return [
-        partial(_run, target, epsilon, budget, partial(ratio, classes), ("apgd-t", place, restart))
-        for place, classes in enumerate(wrong_classes(target))
-        for restart in range(budget.restarts or 1)
-    ]
 
-
-def wrong_classes(target: Target) -> list[Tensor]:
-    """Return the classes (N,) to try on every image: its aim, or the likeliest wrong ones."""
-    if target.aims is not None:
-        return [target.aims]
-    true = torch.zeros_like(target.clean_logits).scatter_(1, target.labels[:, None], torch.inf)
-    likeliest = (target.clean_logits - true).argsort(1, descending=True)[:, :-1]
+def wrong_classes(progress: Progress) -> list[Tensor]:
+    """Return the classes (N,) to try on every image: its target, or the likeliest wrong ones."""
+    if progress.run.targets is not None:
+        return [progress.run.targets]
+    if progress.out_of_time():
+        return []
+    logits = progress.clean.answer.logits
+    last = logits.scatter(1, progress.labels.unsqueeze(1), -torch.inf)
+    likeliest = last.argsort(1, descending=True)[:, :-1]
     return list(likeliest[:, :MOST_CLASSES].unbind(1))
 
 
@@ -118,117 +173,44 @@ def difference_of_logits_ratio(logits: Tensor, labels: Tensor, classes: Tensor) 
         labels: (n,) int64, the true classes.
         classes: (n,) int64, the wrong classes wanted.
     """
-    difference = (_picked(logits, classes) - _picked(logits, labels)).squeeze(1)
+    difference = difference_of_logits(logits, labels, classes)
     largest = logits.topk(min(4, logits.shape[1]), dim=1).values
     if logits.shape[1] < 3:
         return difference
     return difference / (largest[:, 0] - largest[:, 2:].mean(1)).clamp_min(1e-12)
 
 
-def _picked(logits: Tensor, classes: Tensor) -> Tensor:
-    return logits.gather(1, classes.unsqueeze(1))
-
-
-def _run(
-    target: Target,
-    epsilon: float,
-    budget: Budget,
-    objective: Objective,
-    names: tuple[str | int, ...],
-    rows: Tensor,
-) -> Attempt:
-    """Climb from a random point on the surface of the ball."""
-    offsets = LINF.draw(target, *names)[rows]
-    offsets = offsets / per_image(LINF.size(offsets))
-    points = (target.images[rows] + epsilon * offsets).clamp_(0, 1)
-    steps = budget.steps or STEPS
-    return climb(target, objective, rows, points, steps, _move(epsilon, steps), budget.eot)
-
-
-def _move(epsilon: float, steps: int) -> Move:
-    """Return the paper's move; what it remembers of an image is explained where it is kept."""
-    checks = checkpoints(steps)
-
-    def move(step: int, images: Tensor, points: Tensor, seen: LossGradient, state: State) -> Tensor:
-        if step == 0:
-            state["size"] = torch.full_like(seen.losses, 2 * epsilon)
-            state["rises"] = torch.zeros_like(seen.losses)  # since the last check
-            state["best"], state["best points"] = seen.losses, points
-            state["best gradient"] = seen.gradient
-            state["best at check"] = seen.losses
-            state["halved"] = torch.ones_like(seen.losses, dtype=torch.bool)  # at the last check
-            state["before"] = points
-        else:
-            state["rises"] = state["rises"] + (seen.losses > state["losses"])
-            _keep_best(points, seen, state)
-        state["losses"] = seen.losses
-        gradient, before = seen.gradient, state["before"]
-        if step in checks:
-            halved = _halve(state, step - checks[step])
-            points = torch.where(per_image(halved), state["best points"], points)
-            gradient = torch.where(per_image(halved), state["best gradient"], gradient)
-        state["before"] = points
-        ahead = points + per_image(state["size"]) * gradient.sign()
-        ahead = LINF.project(ahead, images, epsilon)
-        share = MOMENTUM if step else 1.0
-        ahead = points + share * (ahead - points) + (1 - share) * (points - before)
-        return LINF.project(ahead, images, epsilon)
-
-    return move
-
-
-def _keep_best(points: Tensor, seen: LossGradient, state: State) -> None:
-    better = seen.losses > state["best"]
-    state["best"] = torch.where(better, seen.losses, state["best"])
-    state["best points"] = torch.where(per_image(better), points, state["best points"])
-    state["best gradient"] = torch.where(per_image(better), seen.gradient, state["best gradient"])
-
-
-def _halve(state: State, since: int) -> Tensor:
-    """Halve the steps of the images that got nowhere in `since` steps; returns which, a mask."""
-    stuck = ~state["halved"] & (state["best at check"] >= state["best"])
-    halved = stuck | (state["rises"] <= RISING * since)
-    state["size"] = torch.where(halved, state["size"] / 2, state["size"])
-    state["rises"] = torch.zeros_like(state["rises"])
-    state["best at check"], state["halved"] = state["best"], halved
-    return halved
-
-
-def checkpoints(steps: int) -> dict[int, int]:
-    """Return at which steps the step size is checked, and which check was before each."""
-    length, last, found = max(int(FIRST_CHECK * steps), 1), 0, {}
-    while last + length <= steps:
-        found[last + length] = last
-        last += length
-        length = max(length - max(int(SOONER * steps), 1), int(SHORTEST * steps), 1)
-    return found
+def difference_of_logits(logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+    """Return z_class - z_label (n,)."""
+    pair = torch.stack([labels, classes], 1)
+    return logits.gather(1, pair).diff(dim=1).squeeze(1)
 
 
 APGD_CE = Attack(
     name="apgd-ce",
-    norm="Linf",
+    norm="linf",
     access="white-box",
-    cost=f"{STEPS} gradients",
+    cost="100 gradients",
     summary=(
-        f"White-box, untargeted: {STEPS} steps with momentum along the sign of the gradient of the"
-        " true label's cross-entropy, from a random start; a step is halved where the loss stops"
+        "White-box, untargeted: steps with momentum along the sign of the gradient of the true"
+        " label's cross-entropy, from a random start; a step is halved where the loss stops"
         " rising. An image stops at its first misclassification."
     ),
     source="Croce, Hein 2020, arXiv:2003.01690",
     function=apgd_ce,
-    can_aim=True,
+    targeted=True,
 )
 
 APGD_T = Attack(
     name="apgd-t",
-    norm="Linf",
+    norm="linf",
     access="white-box",
-    cost=f"{MOST_CLASSES} x {STEPS} gradients",
+    cost=f"{MOST_CLASSES} x 100 gradients",
     summary=(
         f"White-box: as apgd-ce, on the difference-of-logits ratio towards each of the"
         f" {MOST_CLASSES} likeliest wrong classes in turn; every misclassification counts."
     ),
     source="Croce, Hein 2020, arXiv:2003.01690",
     function=apgd_t,
-    can_aim=True,
+    targeted=True,
 )

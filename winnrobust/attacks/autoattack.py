@@ -1,48 +1,74 @@
-"""AutoAttack, the standard version: four attacks in sequence, each on what still stands.
+"""AutoAttack, the standard version: four attacks in sequence, each on what the others left.
 
 Croce, Hein: Reliable evaluation of adversarial robustness with an ensemble of diverse
 parameter-free attacks, ICML 2020: APGD on the cross-entropy, APGD on the targeted
 difference-of-logits ratio, targeted FAB, Square Attack with the first 5000 queries of its schedule.
 """
 
-from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
-from winnrobust.attacks.apgd import cross_entropy_starts, targeted_starts
-from winnrobust.attacks.ascent import Try, in_turn
-from winnrobust.attacks.attack import DEFAULT_BUDGET, Attack, AttackResult, Budget
-from winnrobust.attacks.fab import walks_within
-from winnrobust.attacks.square import FULL_SCHEDULE, random_squares
-from winnrobust.attacks.target import Target
+import torch
+from torch import Tensor, nn
+
+from winnrobust.attacks.apgd import apgd_ce, apgd_t
+from winnrobust.attacks.base import Attack, AttackResult, Run
+from winnrobust.attacks.fab import fab
+from winnrobust.attacks.norms import per_image
+from winnrobust.attacks.progress import Progress
+from winnrobust.attacks.square import FULL_SCHEDULE, square
 
 
 def autoattack(
-    target: Target, epsilons: Sequence[float], budget: Budget = DEFAULT_BUDGET
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    steps: int = 100,
+    restarts: int = 1,
+    queries: int = 5000,
+    run: Run = Run(),
 ) -> AttackResult:
-    """Attack with apgd-ce, apgd-t, fab and square in turn; each gets what the others left.
+    """Attack with apgd-ce, apgd-t, fab and square in turn; an image leaves once it is broken.
 
     Args:
-        target: the model, the images and their true labels, or aims.
-        epsilons: L-infinity bounds in the units of the images, each in [0, 1].
-        budget: of each of the four; with the default it is the standard version.
+        model, images, labels, run: as for every attack (`base.AttackFunction`).
+        epsilon: L-infinity bound in the units of the images, in [0, 1].
+        steps: of apgd-ce, and of apgd-t and fab for each class.
+        restarts: of apgd-ce, apgd-t and square.
+        queries: of square.
 
     Raises:
         InputError: the model returns no logits, or they have no gradient.
     """
-
-    def attempts(which: int, epsilon: float) -> list[Try]:
-        return [
-            *cross_entropy_starts(target, epsilon, budget),
-            *targeted_starts(target, epsilon, budget),
-            *walks_within(target, epsilon, budget),
-            *random_squares(target, epsilon, budget, FULL_SCHEDULE),
-        ]
-
-    return in_turn(target, epsilons, budget.eot, attempts)
+    parts = (
+        partial(apgd_ce, epsilon=epsilon, steps=steps, restarts=restarts),
+        partial(apgd_t, epsilon=epsilon, steps=steps, restarts=restarts),
+        partial(fab, steps=steps, enough=epsilon),
+        partial(
+            square, epsilon=epsilon, queries=queries, restarts=restarts, schedule=FULL_SCHEDULE
+        ),
+    )
+    progress = Progress(model, images, labels, run)
+    run = replace(run, clean=progress.clean)
+    for part in parts:
+        rows = progress.rows()  # looks at what the last part found
+        if progress.over(rows):
+            break
+        result = part(model, images[rows], labels[rows], run=run.of(rows, images))
+        progress.count(rows, result)
+        found = result.images
+        if result.distance is not None:
+            inside = per_image(result.distance <= epsilon)
+            found = torch.where(inside, found, progress.images[rows])
+        progress.leave(rows, found)
+    return progress.result()
 
 
 AUTOATTACK = Attack(
     name="autoattack",
-    norm="Linf",
+    norm="linf",
     access="white-box",
     cost="up to 1900 gradients, 5900 queries",
     summary=(
@@ -52,5 +78,5 @@ AUTOATTACK = Attack(
     ),
     source="Croce, Hein 2020, arXiv:2003.01690",
     function=autoattack,
-    can_aim=True,
+    targeted=True,
 )

@@ -5,103 +5,66 @@ Croce, Hein: Minimally distorted Adversarial Examples with a Fast Adaptive Bound
 logits, taken for linear, is 0, staying in [0, 1].
 """
 
-from collections.abc import Sequence
-from functools import partial
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from winnrobust.attacks.apgd import MOST_CLASSES, wrong_classes
-from winnrobust.attacks.ascent import Attempt, Try
-from winnrobust.attacks.attack import DEFAULT_BUDGET, Attack, AttackResult, Budget
-from winnrobust.attacks.geometry import LINF, per_image
-from winnrobust.attacks.nearest import Nearest
-from winnrobust.attacks.passes import NO_GRADIENTS, GradientStatistics, logits
-from winnrobust.attacks.target import Target
-
-STEPS = 100
-PULL = 0.1
-"""The most that a step is drawn towards the original; the paper's alpha_max."""
-OVERSHOOT = 1.05
-"""A step goes this many times as far as the boundary seems to be; the paper's eta."""
-BACK = 0.9
-"""From a misclassified point, the share of the way from the original that is kept; beta."""
+from winnrobust.attacks.apgd import MOST_CLASSES, difference_of_logits, wrong_classes
+from winnrobust.attacks.base import Attack, AttackResult, Run
+from winnrobust.attacks.norms import NORMS, per_image
+from winnrobust.attacks.progress import Nearest
 
 
-def fab(target: Target, epsilons: Sequence[float], budget: Budget = DEFAULT_BUDGET) -> AttackResult:
+def fab(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    steps: int = 100,
+    alpha_max: float = 0.1,
+    eta: float = 1.05,
+    beta: float = 0.9,
+    enough: float = 0.0,
+    run: Run = Run(),
+) -> AttackResult:
     """Walk along the boundary to each wrong class in turn, and keep the nearest example.
 
     Args:
-        target: the model, the images and their true labels; with aims, the aim is the one class.
-        epsilons: L-infinity bounds in the units of the images; one run serves them all.
-        budget: steps for each of 9 classes (100), and gradients averaged (1).
+        model, images, labels, run: as for every attack (`base.AttackFunction`); a target is the
+            one class to try.
+        steps: for each of the 9 likeliest wrong classes.
+        alpha_max: the most that a step is drawn towards the boundary point nearest to the image.
+        eta: a step goes this many times as far as the boundary seems to be.
+        beta: from a misclassified point, the share of the way from the image that is kept.
+        enough: an image is done once an example is found within this L-infinity distance.
 
     Raises:
         InputError: the model returns no logits, or they have no gradient.
     """
-    nearest, gradients = Nearest(target, LINF), NO_GRADIENTS
-    for classes in wrong_classes(target) if len(target.standing) else ():
-        walked = _walk(target, nearest, target.standing, classes, budget, enough=0.0)
-        gradients = gradients.plus(walked)
-    return nearest.result(epsilons, gradients)
+    size = NORMS["linf"].size
+    progress = Nearest(model, images, labels, run, "linf", enough)
+    for classes in wrong_classes(progress):
 
+        def lead(logits: Tensor, rows: Tensor, classes: Tensor = classes) -> Tensor:
+            return difference_of_logits(logits, labels[rows], classes[rows])
 
-def walks_within(target: Target, epsilon: float, budget: Budget) -> list[Try]:
-    """Return walks to each wrong class that end as soon as they are within epsilon."""
-
-    def walk(classes: Tensor, rows: Tensor) -> Attempt:
-        nearest = Nearest(target, LINF)
-        gradients = _walk(target, nearest, rows, classes, budget, enough=epsilon)
-        (found,) = nearest.result([epsilon], gradients).adversarials
-        return Attempt(found[rows], rows[nearest.distances[rows] > epsilon], gradients)
-
-    return [partial(walk, classes) for classes in wrong_classes(target)]
-
-
-def _walk(
-    target: Target, nearest: Nearest, rows: Tensor, classes: Tensor, budget: Budget, enough: float
-) -> GradientStatistics:
-    """Take steps to the boundary between label and class, until all are near `enough`.
-
-    Args:
-        nearest: gets to see every point on the way.
-        rows: (n,) int64, the numbers of the images that walk.
-        classes: (N,) int64, where to, for all images of the target.
-    """
-
-    def difference(logits: Tensor, rows: Tensor) -> Tensor:
-        pair = torch.stack([classes[rows], target.labels[rows]], 1)
-        return logits.gather(1, pair).diff(dim=1).neg().squeeze(1)
-
-    points, gradients = target.images[rows], NO_GRADIENTS
-    for _ in range(budget.steps or STEPS):
-        if target.out_of_time():
-            break
-        seen = target.gradient(difference, points, rows, budget.eot)
-        gradients = gradients.plus(seen.statistics)
-        originals = target.images[rows]
-        points = _stepped(originals, points, seen.gradient, seen.losses)
-        reached = target.reached(logits(target.model, points, budget.eot), rows)
-        nearest.see(rows, points, reached)
-        back = originals + BACK * (points - originals)
-        points = torch.where(per_image(reached), back, points)
-        walks = nearest.distances[rows] > enough
-        if not walks.all():
-            rows, points = rows[walks], points[walks]
-            if not len(rows):
+        rows = progress.rows()
+        points = originals = progress.images[rows]
+        for _ in range(steps):
+            if progress.over(rows):
                 break
-    return gradients
-
-
-def _stepped(originals: Tensor, points: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
-    """Step to the boundary, drawn towards the place on it that is nearest to the originals."""
-    ahead = offset_to_boundary(points, gradient, value)
-    value_there = value + (gradient * (originals - points)).flatten(1).sum(1)
-    nearest = offset_to_boundary(originals, gradient, value_there)
-    far, near = (LINF.size(offset).clamp_min(1e-8) for offset in (ahead, nearest))
-    pull = per_image((far / (far + near)).clamp_max(PULL))
-    ahead, nearest = points + OVERSHOOT * ahead, originals + OVERSHOOT * nearest
-    return ((1 - pull) * ahead + pull * nearest).clamp_(0, 1)
+            seen = progress.gradient(rows, points, lead)
+            there = seen.losses + (seen.gradient * (originals - points)).flatten(1).sum(1)
+            ahead = offset_to_boundary(points, seen.gradient, seen.losses)
+            direct = offset_to_boundary(originals, seen.gradient, there)
+            far, near = (size(offset).clamp_min(1e-8) for offset in (ahead, direct))
+            alpha = per_image((far / (far + near)).clamp_max(alpha_max))
+            ahead, direct = points + eta * ahead, originals + eta * direct
+            points = ((1 - alpha) * ahead + alpha * direct).clamp_(0, 1)
+            broken = progress.broken(rows, progress.look(rows, points))
+            back = originals + beta * (points - originals)
+            points = torch.where(per_image(broken), back, points)
+            rows, points, originals = progress.compact(rows, points, originals)
+    return progress.result()
 
 
 def offset_to_boundary(points: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
@@ -133,16 +96,16 @@ def offset_to_boundary(points: Tensor, gradient: Tensor, value: Tensor) -> Tenso
 
 FAB = Attack(
     name="fab",
-    norm="Linf",
+    norm="linf",
     access="white-box",
-    cost=f"{MOST_CLASSES} x {STEPS} gradients and queries",
+    cost=f"{MOST_CLASSES} x 100 gradients and queries",
     summary=(
-        f"White-box, minimum norm: {STEPS} steps to the boundary with each of the {MOST_CLASSES}"
+        f"White-box, minimum norm: steps to the boundary with each of the {MOST_CLASSES}"
         " likeliest wrong classes in turn, each drawn back towards the image; the nearest"
         " misclassified point is kept."
     ),
     source="Croce, Hein 2020, arXiv:1907.02044",
     function=fab,
     minimum_norm=True,
-    can_aim=True,
+    targeted=True,
 )

@@ -4,37 +4,52 @@ Goodfellow, Shlens, Szegedy: Explaining and Harnessing Adversarial Examples, ICL
 as the WINN authors evaluate it: true labels, one step, clipped.
 """
 
-from collections.abc import Sequence
+import torch
+from torch import Tensor, nn
 
-from winnrobust.attacks.attack import DEFAULT_BUDGET, Attack, AttackResult, Budget
-from winnrobust.attacks.target import Target
+from winnrobust.attacks.base import Attack, AttackResult, Run
+from winnrobust.attacks.gradients import Loss, at_least_float32
 
 
 def fgsm(
-    target: Target, epsilons: Sequence[float], budget: Budget = DEFAULT_BUDGET
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    loss: str | Loss = "ce-stable",
+    run: Run = Run(),
 ) -> AttackResult:
     """Move every pixel by epsilon in the direction that raises the loss of the true label.
 
-    adversarial = clip(image + epsilon * sign(gradient), 0, 1) with sign(0) = 0. One gradient
-    serves all epsilons. Where there are aims, the loss of the aim is lowered instead.
+    adversarial = clip(image + epsilon * sign(gradient), 0, 1) with sign(0) = 0; an image that the
+    model gets wrong already moves as well, as with the authors of WINN.
 
     Args:
-        target: the model, the images and their true labels.
-        epsilons: L-infinity bounds in the units of the images, each in [0, 1].
-        budget: gradients averaged (1) for the one step.
+        model, images, labels, run: as for every attack (`base.AttackFunction`).
+        epsilon: L-infinity bound in the units of the images, in [0, 1].
+        loss: what to raise; of the target, if there is one, it is lowered.
 
     Raises:
         InputError: the model returns no logits, or its loss has no gradient.
     """
-    seen = target.clean_gradient(budget.eot)
-    direction = seen.gradient.sign()
-    adversarials = [(target.images + epsilon * direction).clamp_(0, 1) for epsilon in epsilons]
-    return AttackResult(adversarials, seen.statistics)
+    if run.out_of_time():
+        return AttackResult.untouched(images, unfinished=True)
+    seen = run.clean_pass(model, images, labels).gradient(loss)
+    moved = at_least_float32(images.detach()) + epsilon * seen.gradient.sign()
+    passes = torch.full_like(labels, run.eot)
+    return AttackResult(
+        images=moved.clamp_(0, 1),
+        gradients=passes,
+        queries=torch.zeros_like(passes),
+        unfinished=torch.zeros_like(passes, dtype=torch.bool),
+        statistics=seen.statistics,
+    )
 
 
 FGSM = Attack(
     name="fgsm",
-    norm="Linf",
+    norm="linf",
     access="white-box",
     cost="1 gradient",
     summary=(
@@ -43,6 +58,6 @@ FGSM = Attack(
     ),
     source="Goodfellow, Shlens, Szegedy 2015, arXiv:1412.6572",
     function=fgsm,
-    uses_clean_gradient=True,
-    can_aim=True,
+    targeted=True,
+    single_step=True,
 )

@@ -4,73 +4,71 @@ Dong, Liao, Pang, Su, Zhu, Hu, Li: Boosting Adversarial Attacks with Momentum, C
 algorithm 1: its examples transfer to other models better than PGD's.
 """
 
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from winnrobust.attacks.ascent import Attempt, Move, State, climb, in_turn
-from winnrobust.attacks.attack import DEFAULT_BUDGET, Attack, AttackResult, Budget
-from winnrobust.attacks.geometry import LINF, per_image
-from winnrobust.attacks.passes import LossGradient
-from winnrobust.attacks.target import Target
-
-STEPS = 10
-DECAY = 1.0
-"""How much of the accumulated direction the next step keeps; the paper's mu."""
+from winnrobust.attacks.base import Attack, AttackResult, Run
+from winnrobust.attacks.gradients import Loss
+from winnrobust.attacks.norms import NORMS, per_image
+from winnrobust.attacks.progress import Progress
 
 
 def mifgsm(
-    target: Target, epsilons: Sequence[float], budget: Budget = DEFAULT_BUDGET
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    steps: int = 10,
+    step_size: float | None = None,
+    mu: float = 1.0,
+    loss: str | Loss = "ce-stable",
+    run: Run = Run(),
 ) -> AttackResult:
-    """Climb from the image itself along the sign of the sum of all gradients so far.
+    """Step from the image itself along the sign of the decaying sum of all gradients so far.
 
     Args:
-        target: the model, the images and their true labels, or aims.
-        epsilons: L-infinity bounds in the units of the images, each in [0, 1].
-        budget: gradient steps (10), each of size epsilon / steps, and gradients averaged (1).
+        model, images, labels, run: as for every attack (`base.AttackFunction`).
+        epsilon: L-infinity bound in the units of the images, in [0, 1].
+        steps: gradient steps.
+        step_size: of each, in the units of the images; None: epsilon / steps.
+        mu: how much of the sum the next step keeps.
+        loss: what to raise; of the target, if there is one, it is lowered.
 
     Raises:
         InputError: the model returns no logits, or its loss has no gradient.
     """
-    steps = budget.steps or STEPS
-
-    def from_image(rows: Tensor, epsilon: float) -> Attempt:
-        points, move = target.images[rows], momentum_move(epsilon, steps)
-        return climb(target, target.cross_entropy, rows, points, steps, move, budget.eot)
-
-    return in_turn(
-        target,
-        epsilons,
-        budget.eot,
-        lambda which, epsilon: [lambda rows: from_image(rows, epsilon)],
-    )
-
-
-def momentum_move(epsilon: float, steps: int) -> Move:
-    """Return the move by epsilon / steps along the sign of the decaying sum of gradients."""
-
-    def move(step: int, images: Tensor, points: Tensor, seen: LossGradient, state: State) -> Tensor:
-        size = per_image(seen.gradient.abs().flatten(1).sum(1))
-        unit = seen.gradient / size.clamp_min(torch.finfo(size.dtype).tiny)
-        state["direction"] = DECAY * state["direction"] + unit if step else unit
-        ahead = points + epsilon / steps * state["direction"].sign()
-        return LINF.project(ahead, images, epsilon)
-
-    return move
+    alpha = epsilon / steps if step_size is None else step_size
+    ball = NORMS["linf"]
+    progress = Progress(model, images, labels, run)
+    objective = progress.objective(loss)
+    rows = progress.rows()
+    points = originals = progress.images[rows]
+    momentum = torch.zeros_like(points)
+    for _ in range(steps):
+        if progress.over(rows):
+            break
+        gradient = progress.gradient(rows, points, objective).gradient
+        l1 = per_image(gradient.abs().flatten(1).sum(1))
+        momentum = mu * momentum + gradient / l1.clamp_min(torch.finfo(l1.dtype).tiny)
+        points = ball.project(points + alpha * momentum.sign(), originals, epsilon)
+        rows, points, originals, momentum = progress.compact(rows, points, originals, momentum)
+    progress.leave(rows, points)
+    return progress.result()
 
 
 MIFGSM = Attack(
     name="mifgsm",
-    norm="Linf",
+    norm="linf",
     access="white-box",
-    cost=f"{STEPS} gradients",
+    cost="10 gradients",
     summary=(
-        f"White-box, untargeted: {STEPS} steps of epsilon / {STEPS} along the sign of the sum of"
-        " all gradients so far, each scaled to L1 norm 1, of the true label's cross-entropy, from"
-        " the image itself, projected to the ball and to [0, 1]."
+        "White-box, untargeted: steps of epsilon / steps along the sign of the sum of all gradients"
+        " so far, each scaled to L1 norm 1, of the true label's cross-entropy, from the image"
+        " itself, projected to the ball and to [0, 1]. An image stops at its first"
+        " misclassification."
     ),
     source="Dong, Liao, Pang, Su, Zhu, Hu, Li 2018, arXiv:1710.06081",
     function=mifgsm,
-    can_aim=True,
+    targeted=True,
 )

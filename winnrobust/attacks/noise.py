@@ -1,90 +1,74 @@
 """Random noise: controls. An attack that is no better than these found nothing."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from torch import Tensor, nn
 
-from torch import Tensor
-
-from winnrobust.attacks.ascent import Attempt, Try, in_turn
-from winnrobust.attacks.attack import DEFAULT_BUDGET, Attack, AttackResult, Budget
-from winnrobust.attacks.geometry import L2, LINF, per_image
-from winnrobust.attacks.passes import NO_GRADIENTS
-from winnrobust.attacks.target import Target
-
-DRAWS = 10
+from winnrobust.attacks import draws
+from winnrobust.attacks.base import Attack, AttackResult, Run
+from winnrobust.attacks.norms import NormName, l2_steepest, linf_random
+from winnrobust.attacks.progress import Progress
 
 
-def noise_uniform(
-    target: Target, epsilons: Sequence[float], budget: Budget = DEFAULT_BUDGET
+def noise(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    norm: NormName = "linf",
+    restarts: int = 10,
+    run: Run = Run(),
 ) -> AttackResult:
-    """Add uniform noise from the L-infinity ball, clipped to [0, 1]; the first draw that works.
+    """Add noise and clip to [0, 1]; the first draw that the model gets wrong.
 
     Args:
-        target: the model, the images and their true labels, or aims.
-        epsilons: L-infinity bounds in the units of the images, each in [0, 1].
-        budget: random starts, here draws (10).
+        model, images, labels, run: as for every attack (`base.AttackFunction`).
+        epsilon: bound in the units of the images and in the norm.
+        norm: "linf": uniform in the ball; "l2": Gaussian, scaled to length epsilon.
+        restarts: draws.
+
+    Raises:
+        InputError: the model returns no logits.
     """
-    return _drawn(target, epsilons, budget, lambda draw: LINF.draw(target, "noise-uniform", draw))
-
-
-def noise_gaussian(
-    target: Target, epsilons: Sequence[float], budget: Budget = DEFAULT_BUDGET
-) -> AttackResult:
-    """Add Gaussian noise scaled to length epsilon, clipped to [0, 1]; the first draw that works.
-
-    Args:
-        target: the model, the images and their true labels, or aims.
-        epsilons: L2 bounds in the units of the images.
-        budget: random starts, here draws (10).
-    """
-
-    def direction(draw: int) -> Tensor:
-        offsets = target.normal("noise-gaussian", draw)
-        return offsets / per_image(L2.size(offsets))
-
-    return _drawn(target, epsilons, budget, direction)
-
-
-def _drawn(
-    target: Target,
-    epsilons: Sequence[float],
-    budget: Budget,
-    offsets: Callable[[int], Tensor],
-) -> AttackResult:
-    def attempts(which: int, epsilon: float) -> list[Try]:
-        def add(draw: int, rows: Tensor) -> Attempt:
-            points = (target.images[rows] + epsilon * offsets(draw)[rows]).clamp_(0, 1)
-            return Attempt(points, rows, NO_GRADIENTS)
-
-        return [partial(add, draw) for draw in range(budget.restarts or DRAWS)]
-
-    return in_turn(target, epsilons, budget.eot, attempts)
+    shape = tuple(images.shape[1:])
+    progress = Progress(model, images, labels, run)
+    for draw in range(restarts):
+        rows = progress.rows()
+        if progress.over(rows):
+            break
+        numbers = progress.numbers[rows]
+        if norm == "linf":
+            offsets = linf_random(numbers, shape, run.seed, "noise-uniform", draw)
+        else:
+            offsets = l2_steepest(draws.normal(numbers, shape, run.seed, "noise-gaussian", draw))
+        progress.leave(rows, (progress.images[rows] + epsilon * offsets).clamp_(0, 1))
+    return progress.result()
 
 
 NOISE_UNIFORM = Attack(
     name="noise-uniform",
-    norm="Linf",
+    norm="linf",
     access="none",
-    cost=f"{DRAWS} queries",
+    cost="10 queries",
     summary=(
-        f"No access, a control: uniform noise of at most epsilon, clipped to [0, 1], the worst of"
-        f" {DRAWS} draws."
+        "No access, a control: uniform noise of at most epsilon, clipped to [0, 1], the worst of"
+        " several draws."
     ),
     source="a control",
-    function=noise_uniform,
-    can_aim=True,
+    function=noise,
+    targeted=True,
 )
 
 NOISE_GAUSSIAN = Attack(
     name="noise-gaussian",
-    norm="L2",
+    norm="l2",
     access="none",
-    cost=f"{DRAWS} queries",
+    cost="10 queries",
     summary=(
-        f"No access, a control: Gaussian noise scaled to length epsilon, clipped to [0, 1], the"
-        f" worst of {DRAWS} draws."
+        "No access, a control: Gaussian noise scaled to length epsilon, clipped to [0, 1], the"
+        " worst of several draws."
     ),
     source="a control",
-    function=noise_gaussian,
-    can_aim=True,
+    function=noise,
+    targeted=True,
+    settings={"norm": "l2"},
 )

@@ -1,168 +1,161 @@
-"""Projected gradient ascent on the pixels: BIM, PGD in two norms.
+"""Projected gradient ascent on the pixels: BIM, and PGD in two norms.
 
 Kurakin, Goodfellow, Bengio: Adversarial examples in the physical world, 2016 (BIM: from the image
 itself); Madry, Makelov, Schmidt, Tsipras, Vladu: Towards Deep Learning Models Resistant to
 Adversarial Attacks, ICLR 2018, section 2.1 (PGD: from random points of the ball).
 """
 
-from collections.abc import Sequence
-from functools import partial
+from torch import Tensor, nn
 
-import torch
-from torch import Tensor
+from winnrobust.attacks.base import Attack, AttackResult, Run
+from winnrobust.attacks.gradients import Loss
+from winnrobust.attacks.norms import NORMS, NormName
+from winnrobust.attacks.progress import Progress
 
-from winnrobust.attacks.ascent import Attempt, Move, State, Try, climb, in_turn
-from winnrobust.attacks.attack import DEFAULT_BUDGET, Attack, AttackResult, Budget
-from winnrobust.attacks.fgsm import fgsm
-from winnrobust.attacks.geometry import L2, LINF, Geometry
-from winnrobust.attacks.passes import NO_GRADIENTS, LossGradient
-from winnrobust.attacks.target import Target
-
-BIM_STEPS = 10
-STEPS = 20
 RELATIVE_STEP = 2.5
 """A step is this many times epsilon / steps: the path can cross the ball and turn."""
 
 
-def bim(target: Target, epsilons: Sequence[float], budget: Budget = DEFAULT_BUDGET) -> AttackResult:
-    """Climb the loss of the true label from the image itself, projecting every step.
-
-    Args:
-        target: the model, the images and their true labels, or aims.
-        epsilons: L-infinity bounds in the units of the images, each in [0, 1].
-        budget: gradient steps (10), each of size 2.5 * epsilon / steps, and gradients averaged (1).
-
-    Raises:
-        InputError: the model returns no logits, or its loss has no gradient.
-    """
-    steps = budget.steps or BIM_STEPS
-
-    def attempts(which: int, epsilon: float) -> list[Try]:
-        def from_image(rows: Tensor) -> Attempt:
-            move = steepest_move(LINF, epsilon, steps)
-            points = target.images[rows]
-            return climb(target, target.cross_entropy, rows, points, steps, move, budget.eot)
-
-        return [from_image]
-
-    return in_turn(target, epsilons, budget.eot, attempts)
-
-
-def pgd(target: Target, epsilons: Sequence[float], budget: Budget = DEFAULT_BUDGET) -> AttackResult:
-    """Climb the loss of the true label from random points of the ball, projecting every step.
-
-    An image that the model gets wrong as it is stays as it is. The others are first tried with a
-    single step (FGSM), which breaks many at the cost of one pass, then climb; an image leaves the
-    batch as soon as the model gets it wrong.
-
-    Args:
-        target: the model, the images and their true labels, or aims.
-        epsilons: L-infinity bounds in the units of the images, each in [0, 1].
-        budget: gradient steps (20), each of size 2.5 * epsilon / steps, random starts (1), of
-            which later ones attack what still stands, and gradients averaged (1).
-
-    Raises:
-        InputError: the model returns no logits, or its loss has no gradient.
-    """
-    single_steps, gradients, _ = fgsm(target, epsilons, budget)
-
-    def attempts(which: int, epsilon: float) -> list[Try]:
-        def single_step(rows: Tensor) -> Attempt:
-            return Attempt(single_steps[which][rows], rows, NO_GRADIENTS)
-
-        return [single_step, *random_starts(target, LINF, epsilon, budget)]
-
-    result = in_turn(target, epsilons, budget.eot, attempts)
-    return result._replace(gradients=gradients.plus(result.gradients))
-
-
-def pgd_l2(
-    target: Target, epsilons: Sequence[float], budget: Budget = DEFAULT_BUDGET
+def bim(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    steps: int = 10,
+    step_size: float | None = None,
+    loss: str | Loss = "ce-stable",
+    run: Run = Run(),
 ) -> AttackResult:
-    """Climb as PGD does, in the Euclidean ball: along the gradient, scaled to the step's length.
+    """Raise the loss of the true label from the image itself, projecting every step.
+
+    An image that is broken stays where it is. So does one that the model gets wrong to begin with.
 
     Args:
-        target: the model, the images and their true labels, or aims.
-        epsilons: L2 bounds in the units of the images.
-        budget: as for `pgd`; there is no single step before the first random start.
+        model, images, labels, run: as for every attack (`base.AttackFunction`).
+        epsilon: L-infinity bound in the units of the images, in [0, 1].
+        steps: gradient steps.
+        step_size: of each, in the units of the images; None: 2.5 * epsilon / steps.
+        loss: what to raise; of the target, if there is one, it is lowered.
 
     Raises:
         InputError: the model returns no logits, or its loss has no gradient.
     """
-    return in_turn(
-        target,
-        epsilons,
-        budget.eot,
-        lambda which, epsilon: random_starts(target, L2, epsilon, budget),
-    )
+    size = RELATIVE_STEP * epsilon / steps if step_size is None else step_size
+    ball = NORMS["linf"]
+    progress = Progress(model, images, labels, run)
+    objective = progress.objective(loss)
+    rows = progress.rows()
+    points = originals = progress.images[rows]
+    for _ in range(steps):
+        if progress.over(rows):
+            break
+        gradient = progress.gradient(rows, points, objective).gradient
+        points = ball.project(points + size * gradient.sign(), originals, epsilon)
+        rows, points, originals = progress.compact(rows, points, originals)
+    progress.leave(rows, points)
+    return progress.result()
 
 
-def random_starts(target: Target, geometry: Geometry, epsilon: float, budget: Budget) -> list[Try]:
-    """Return climbs from random points of the ball, one for each restart of the budget."""
-    steps = budget.steps or STEPS
+def pgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    norm: NormName = "linf",
+    steps: int = 20,
+    step_size: float | None = None,
+    restarts: int = 1,
+    screen: bool = False,
+    loss: str | Loss = "ce-stable",
+    run: Run = Run(),
+) -> AttackResult:
+    """Raise the loss of the true label from random points of the ball, projecting every step.
 
-    def climb_from(restart: int, rows: Tensor) -> Attempt:
-        images = target.images[rows]
-        points = (images + epsilon * geometry.draw(target, "pgd", restart)[rows]).clamp_(0, 1)
-        move = steepest_move(geometry, epsilon, steps)
-        return climb(target, target.cross_entropy, rows, points, steps, move, budget.eot)
+    An image that is broken stays where it is, and is not started again. So does one that the model
+    gets wrong to begin with.
 
-    return [partial(climb_from, restart) for restart in range(budget.restarts or 1)]
+    Args:
+        model, images, labels, run: as for every attack (`base.AttackFunction`).
+        epsilon: bound in the units of the images and in the norm.
+        norm: "linf" or "l2".
+        steps: gradient steps.
+        step_size: of each, in the norm; None: 2.5 * epsilon / steps.
+        restarts: random starts.
+        screen: first try one step of size epsilon (FGSM), which breaks many at the cost of one
+            gradient. Not part of PGD.
+        loss: what to raise; of the target, if there is one, it is lowered.
 
-
-def steepest_move(geometry: Geometry, epsilon: float, steps: int) -> Move:
-    """Return the move along the gradient by 2.5 * epsilon / steps, and back into the ball."""
-    size = RELATIVE_STEP * epsilon / steps
-
-    def move(step: int, images: Tensor, points: Tensor, seen: LossGradient, _: State) -> Tensor:
-        ahead = torch.add(points, geometry.steepest(seen.gradient), alpha=size)
-        return geometry.project(ahead, images, epsilon)
-
-    return move
+    Raises:
+        InputError: the model returns no logits, or its loss has no gradient.
+    """
+    size = RELATIVE_STEP * epsilon / steps if step_size is None else step_size
+    ball = NORMS[norm]
+    progress = Progress(model, images, labels, run)
+    objective = progress.objective(loss)
+    if screen and len(rows := progress.rows()):
+        originals = progress.images[rows]
+        gradient = progress.gradient(rows, originals, objective).gradient
+        points = ball.project(originals + epsilon * ball.steepest(gradient), originals, epsilon)
+        progress.leave(rows, points)
+    for restart in range(restarts):
+        rows = progress.rows()
+        originals = progress.images[rows]
+        offsets = ball.random(progress.numbers[rows], images.shape[1:], run.seed, "pgd", restart)
+        points = (originals + epsilon * offsets).clamp_(0, 1)
+        for _ in range(steps):
+            if progress.over(rows):
+                break
+            gradient = progress.gradient(rows, points, objective).gradient
+            points = ball.project(points + size * ball.steepest(gradient), originals, epsilon)
+            rows, points, originals = progress.compact(rows, points, originals)
+        progress.leave(rows, points)
+    return progress.result()
 
 
 BIM = Attack(
     name="bim",
-    norm="Linf",
+    norm="linf",
     access="white-box",
-    cost=f"{BIM_STEPS} gradients",
+    cost="10 gradients",
     summary=(
-        f"White-box, untargeted: {BIM_STEPS} steps along the sign of the gradient of the true"
-        f" label's cross-entropy, each {RELATIVE_STEP} * epsilon / {BIM_STEPS}, from the image"
-        " itself, projected to the ball and to [0, 1]."
+        "White-box, untargeted: steps along the sign of the gradient of the true label's"
+        f" cross-entropy, each {RELATIVE_STEP} * epsilon / steps, from the image itself, projected"
+        " to the ball and to [0, 1]. An image stops at its first misclassification."
     ),
     source="Kurakin, Goodfellow, Bengio 2016, arXiv:1607.02533",
     function=bim,
-    can_aim=True,
+    targeted=True,
 )
 
 PGD = Attack(
     name="pgd",
-    norm="Linf",
+    norm="linf",
     access="white-box",
-    cost=f"{STEPS} gradients",
+    cost="20 gradients",
     summary=(
-        f"White-box, untargeted: {STEPS} steps along the sign of the gradient of the true label's"
-        f" cross-entropy, each {RELATIVE_STEP} * epsilon / {STEPS}, from a random start, projected"
-        " to the ball and to [0, 1]; for images that neither need an attack nor fall to FGSM. An"
-        " image stops at its first misclassification."
+        "White-box, untargeted: steps along the sign of the gradient of the true label's"
+        f" cross-entropy, each {RELATIVE_STEP} * epsilon / steps, from a random start, projected"
+        " to the ball and to [0, 1]. An image stops at its first misclassification."
     ),
     source="Madry, Makelov, Schmidt, Tsipras, Vladu 2018, arXiv:1706.06083",
     function=pgd,
-    can_aim=True,
+    targeted=True,
 )
 
 PGD_L2 = Attack(
     name="pgd-l2",
-    norm="L2",
+    norm="l2",
     access="white-box",
-    cost=f"{STEPS} gradients",
+    cost="20 gradients",
     summary=(
-        f"White-box, untargeted: {STEPS} steps along the gradient of the true label's"
-        f" cross-entropy, each {RELATIVE_STEP} * epsilon / {STEPS} long, from a random start,"
-        " projected to the ball and to [0, 1]. An image stops at its first misclassification."
+        "White-box, untargeted: steps along the gradient of the true label's cross-entropy, each"
+        f" {RELATIVE_STEP} * epsilon / steps long, from a random start, projected to the ball and"
+        " to [0, 1]. An image stops at its first misclassification."
     ),
     source="Madry, Makelov, Schmidt, Tsipras, Vladu 2018, arXiv:1706.06083",
-    function=pgd_l2,
-    can_aim=True,
+    function=pgd,
+    targeted=True,
+    settings={"norm": "l2"},
 )

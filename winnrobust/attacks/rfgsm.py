@@ -4,54 +4,57 @@ Tramèr, Kurakin, Papernot, Goodfellow, Boneh, McDaniel: Ensemble Adversarial Tr
 Defenses, ICLR 2018, section 4.1: the random step leaves places where the gradient is masked.
 """
 
-from collections.abc import Sequence
-from functools import partial
+from torch import Tensor, nn
 
-from torch import Tensor
-
-from winnrobust.attacks.ascent import Attempt, State, Try, climb, in_turn
-from winnrobust.attacks.attack import DEFAULT_BUDGET, Attack, AttackResult, Budget
-from winnrobust.attacks.geometry import LINF
-from winnrobust.attacks.passes import LossGradient
-from winnrobust.attacks.target import Target
+from winnrobust.attacks.base import Attack, AttackResult, Run
+from winnrobust.attacks.gradients import Loss
+from winnrobust.attacks.norms import NORMS
+from winnrobust.attacks.progress import Progress
 
 RANDOM_PART = 0.5
 """The random step is this many times epsilon, the step along the gradient is the rest."""
 
 
 def rfgsm(
-    target: Target, epsilons: Sequence[float], budget: Budget = DEFAULT_BUDGET
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    restarts: int = 1,
+    loss: str | Loss = "ce-stable",
+    run: Run = Run(),
 ) -> AttackResult:
     """Move every pixel by epsilon / 2 up or down at random, then by epsilon / 2 up the loss.
 
     Args:
-        target: the model, the images and their true labels, or aims.
-        epsilons: L-infinity bounds in the units of the images, each in [0, 1].
-        budget: random starts (1), of which later ones attack what still stands, and gradients
-            averaged (1).
+        model, images, labels, run: as for every attack (`base.AttackFunction`).
+        epsilon: L-infinity bound in the units of the images, in [0, 1].
+        restarts: random steps, of which later ones start what is not broken yet.
+        loss: what to raise; of the target, if there is one, it is lowered.
 
     Raises:
         InputError: the model returns no logits, or its loss has no gradient.
     """
-
-    def attempts(which: int, epsilon: float) -> list[Try]:
-        def move(step: int, images: Tensor, points: Tensor, seen: LossGradient, _: State) -> Tensor:
-            ahead = points + (1 - RANDOM_PART) * epsilon * seen.gradient.sign()
-            return LINF.project(ahead, images, epsilon)
-
-        def step_from(restart: int, rows: Tensor) -> Attempt:
-            corner = LINF.draw(target, "rfgsm", restart)[rows].sign()
-            points = (target.images[rows] + RANDOM_PART * epsilon * corner).clamp_(0, 1)
-            return climb(target, target.cross_entropy, rows, points, 1, move, budget.eot)
-
-        return [partial(step_from, restart) for restart in range(budget.restarts or 1)]
-
-    return in_turn(target, epsilons, budget.eot, attempts)
+    ball = NORMS["linf"]
+    progress = Progress(model, images, labels, run)
+    objective = progress.objective(loss)
+    for restart in range(restarts):
+        rows = progress.rows()
+        if progress.over(rows):
+            break
+        originals = progress.images[rows]
+        corner = ball.random(progress.numbers[rows], images.shape[1:], run.seed, "rfgsm", restart)
+        points = (originals + RANDOM_PART * epsilon * corner.sign()).clamp_(0, 1)
+        gradient = progress.gradient(rows, points, objective).gradient
+        points = points + (1 - RANDOM_PART) * epsilon * gradient.sign()
+        progress.leave(rows, ball.project(points, originals, epsilon))
+    return progress.result()
 
 
 RFGSM = Attack(
     name="rfgsm",
-    norm="Linf",
+    norm="linf",
     access="white-box",
     cost="1 gradient",
     summary=(
@@ -61,5 +64,5 @@ RFGSM = Attack(
     ),
     source="Tramèr et al. 2018, arXiv:1705.07204",
     function=rfgsm,
-    can_aim=True,
+    targeted=True,
 )

@@ -3,58 +3,69 @@
 Papernot, McDaniel, Goodfellow: Transferability in Machine Learning, 2016.
 """
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from winnrobust.attacks.attack import DEFAULT_BUDGET, Attack, AttackResult, Budget
+from winnrobust.attacks.base import Attack, AttackResult, Run
 from winnrobust.attacks.mifgsm import MIFGSM, mifgsm
-from winnrobust.attacks.target import Target
+from winnrobust.attacks.norms import per_image
+from winnrobust.attacks.progress import Progress
 from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError
 
 PREFIX = "transfer:"
 
 
-class _Surrogate(Target):
-    """The attacker's own model: what it gets wrong is no reason to stop."""
-
-    def reached(self, logits: Tensor, rows: Tensor) -> Tensor:
-        return torch.zeros_like(rows, dtype=torch.bool)
-
-
 def transfer_from(name: str) -> Attack:
-    """Return the attack that makes its examples on the model called `name`.
+    """Return the attack that makes its examples on the model called `name` in `Run.surrogates`.
 
-    It is MI-FGSM there, all steps of it; what the model under attack gets wrong as it is stays as
-    it is. Under attack by itself, the model `name` meets examples made in the same way.
+    Under attack by itself, the model `name` meets examples made in the same way.
     """
 
     def transfer(
-        target: Target, epsilons: Sequence[float], budget: Budget = DEFAULT_BUDGET
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        epsilon: float,
+        steps: int = 10,
+        run: Run = Run(),
     ) -> AttackResult:
-        if name not in target.others:
+        """Move images by MI-FGSM on the surrogate, with all its steps.
+
+        What the model under attack gets wrong as it is stays as it is. The examples are made once
+        for all models under attack; the first one's result has their costs.
+
+        Args:
+            model, images, labels, run: as for every attack (`base.AttackFunction`).
+            epsilon: L-infinity bound in the units of the images, in [0, 1].
+            steps: of MI-FGSM.
+
+        Raises:
+            InputError: there is no such surrogate, or its loss has no gradient.
+        """
+        if name not in run.surrogates:
             raise InputError(
                 f"there is no model '{name}' to transfer from; there are"
-                f" {', '.join(target.others) or 'none'}"
+                f" {', '.join(run.surrogates) or 'none'}"
             )
-        source = target.others[name]
-        place = device_of(source)
-        surrogate = _Surrogate(
-            source,
-            target.images.to(place),
-            target.labels.to(place),
-            aims=None if target.aims is None else target.aims.to(place),
-            deadline=target.deadline,
+        progress = Progress(model, images, labels, run)
+        # Targets may be others for every model under attack.
+        targets = None if run.targets is None else tuple(run.targets.tolist())
+        key = (PREFIX, name, epsilon, steps, images.device, targets)
+        made = run.cache.get(key)
+        if made is None:
+            made = examples_on(run.surrogates[name], images, labels, epsilon, steps, run)
+            if not made.unfinished.any():
+                run.cache[key] = made.without_costs()
+        attacked = progress.active
+        return replace(
+            made,
+            images=torch.where(per_image(attacked), made.images, progress.images),
+            unfinished=made.unfinished & attacked,
         )
-        made = mifgsm(surrogate, epsilons, budget)
-        adversarials = []
-        for examples in made.adversarials:
-            found = target.images.clone()
-            found[target.standing] = examples.to(found.device)[target.standing]
-            adversarials.append(found)
-        return made._replace(adversarials=adversarials)
 
     return Attack(
         name=f"{PREFIX}{name}",
@@ -67,5 +78,29 @@ def transfer_from(name: str) -> Attack:
         ),
         source="Papernot, McDaniel, Goodfellow 2016, arXiv:1605.07277; Dong et al. 2018",
         function=transfer,
-        can_aim=True,
+        targeted=True,
+    )
+
+
+def examples_on(
+    surrogate: nn.Module, images: Tensor, labels: Tensor, epsilon: float, steps: int, run: Run
+) -> AttackResult:
+    """Return what MI-FGSM makes on a surrogate; what the surrogate gets wrong is moved as well."""
+    place = device_of(surrogate)
+    there = replace(
+        run,
+        numbers=run.numbers_of(images).to(place),
+        targets=None if run.targets is None else run.targets.to(place),
+        early_stop=False,
+        clean=None,
+    )
+    made = mifgsm(
+        surrogate, images.to(place), labels.to(place), epsilon=epsilon, steps=steps, run=there
+    )
+    return replace(
+        made,
+        images=made.images.to(images.device),
+        gradients=made.gradients.to(images.device),
+        queries=made.queries.to(images.device),
+        unfinished=made.unfinished.to(images.device),
     )

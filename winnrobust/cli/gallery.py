@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
-from winnrobust import workflows
 from winnrobust.cli.options import Size, data_root_option, device_option
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.progress import log
+from winnrobust.workflows.gallery import make_gallery
+from winnrobust.workflows.shared import stamp
 
 
 @click.command()
@@ -69,8 +70,8 @@ def gallery(
     \b
     winnrobust gallery runs/winn runs/inn runs/cascade --classifier runs/baseline --n 500
     """
-    out = out or Path("reports") / workflows.stamp()
-    workflows.make_gallery(
+    out = out or Path("reports") / stamp()
+    make_gallery(
         list(runs),
         classifiers,
         out,

@@ -73,7 +73,7 @@ class EpsilonList(click.ParamType):
             try:
                 # Only "a/b" is for Fraction: float takes what it does not, such as inf.
                 epsilon = float(Fraction(part) if "/" in part else part)
-            except (ValueError, ZeroDivisionError):
+            except (ValueError, ZeroDivisionError, OverflowError):
                 self.fail(
                     f"'{part}' is not a number; write {self.flag} 0.125, {self.flag} 8/255 or"
                     f" {self.flag} 0.0625,0.125"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from winnrobust import workflows
 from winnrobust.cli.options import data_root_option, device_option
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.progress import log
+from winnrobust.workflows.quality import quality_text, score_quality
 
 
 @click.command()
@@ -47,7 +47,7 @@ def quality(
     winnrobust synthesize runs/winn --n 1000 --out samples.npz
     winnrobust quality samples.npz --classifier runs/baseline
     """
-    found, scores = workflows.score_quality(
+    found, scores = score_quality(
         samples,
         classifier,
         resolve_device(device),
@@ -55,4 +55,4 @@ def quality(
         data_root=data_root,
         inception=inception,
     )
-    log(workflows.quality_text(found, scores))
+    log(quality_text(found, scores))

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
-from winnrobust import workflows
 from winnrobust.cli.options import device_option
-from winnrobust.reporting import terminal_tables
+from winnrobust.evaluation import EvaluationSettings
+from winnrobust.reporting import terminal_summary
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.progress import log
 from winnrobust.training.config import TrainConfig
+from winnrobust.workflows.comparing import compare
 
 QUICK = TrainConfig(
     dataset="mnist5k",
@@ -39,13 +40,14 @@ def quickstart(seed: int, out: Path, device: str) -> None:
     Needs no download and about five minutes on two cores. Called again after an interruption it
     goes on where it was.
     """
-    page = workflows.compare(
+    page = compare(
         QUICK.replace(seed=seed),
         out / "runs",
         out / "report",
-        workflows.AttackSettings(diagnose=False),
+        EvaluationSettings(),
+        with_diagnosis=False,
         data_root=None,
         device=resolve_device(device),
     )
-    log(terminal_tables(out / "report" / "results"))
+    log(terminal_summary(out / "report" / "results"))
     log(f"open {page}")

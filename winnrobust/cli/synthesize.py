@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
-from winnrobust import workflows
 from winnrobust.cli.options import CHOICES, Range, device_option
 from winnrobust.generation.sampling import NOISE, Noise
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
+from winnrobust.workflows.synthesizing import SampleSettings, summary
+from winnrobust.workflows.synthesizing import synthesize as run_synthesize
 
 
 @click.command()
@@ -93,12 +94,12 @@ def synthesize(
     if not 0 <= size < 1:
         raise InputError(f"--noise-size must be from 0 to below 1, not {size:g}")
     given = {"initial": initial, "synthesis_max_steps": max_steps}
-    samples = workflows.synthesize(
+    samples = run_synthesize(
         model,
         out,
         count,
         resolve_device(device),
-        workflows.SampleSettings(
+        SampleSettings(
             label=label,
             given={name: value for name, value in given.items() if value is not None},
             thresholds=thresholds,
@@ -107,5 +108,5 @@ def synthesize(
             batch_size=batch_size,
         ),
     )
-    log(workflows.summary(samples))
+    log(summary(samples))
     log(f"samples are in {' and '.join(map(str, out))}")

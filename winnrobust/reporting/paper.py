@@ -29,6 +29,9 @@ CODE = {
 }
 """Data set -> what says that epsilon is in [0, 1] units."""
 
+AGREES, NOISE, REVERSED = "as in the paper", "within noise", "reversed"
+"""The words for how an order of ours stands to the paper's."""
+
 LITERAL_READING = 0.5
 """The paper says its epsilon is on [-1, 1], its code says [0, 1]: read literally it is half."""
 

@@ -1,23 +1,31 @@
 """A table of the paper beside ours: means over seeds, intervals, and whether the order agrees."""
 
 import math
+import tomllib
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from importlib import resources
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import fisher_exact, ttest_ind
+from scipy.stats import ttest_ind
 
-from winnrobust.evaluation.metrics import NO_ATTACK
-from winnrobust.evaluation.seeds import SIGNIFICANCE, differences
-from winnrobust.reporting.order import AGREES, NOISE, REVERSED
-from winnrobust.reporting.paper import paper_row, paper_test_error, reading_note
-from winnrobust.reporting.reproductions import BUDGETS, Group, Target
-from winnrobust.reporting.results import Results
+from winnrobust.evaluation.statistics import SIGNIFICANCE, differences
+from winnrobust.reporting.paper import (
+    AGREES,
+    NOISE,
+    REVERSED,
+    paper_row,
+    paper_test_error,
+    reading_note,
+)
+from winnrobust.reporting.results import CLEAN, Case, Results
 from winnrobust.reporting.runs import RunRecord
-from winnrobust.reporting.table import DASH, Table, listed, percent, share_with_interval
-from winnrobust.runtime.intervals import rate
+from winnrobust.reporting.table import DASH, Table, percent, share_with_interval
+from winnrobust.reporting.verdict import names
+from winnrobust.reporting.words import sentence
 
 NO_DATA = "not run: no data"
 TEST_ERROR, ADVERSARIAL_ERROR = "test error", "adversarial error"
@@ -25,32 +33,45 @@ BY_METHOD = "correction by it of the baseline's errors"
 BY_BASELINE = "correction by the baseline of its errors"
 
 FIGURE_COLUMNS = (
-    "dataset",
-    "network",
-    "method",
-    "epsilon",
-    "quantity",
-    "paper",
-    "paper_dataset",
-    "mean",
-    "low",
-    "high",
-    "sd",
-    "n",
-    "seeds",
-    "epochs",
-    "hours",
-    "cpu_hours",
-    "budget",
-    "given",
-    "order",
-)
-"""Shares are in [0, 1], and NaN where there is none; `low` and `high` are the 95 % Wilson interval
-of one network with the mean, which covers the choice of the n test images (or errors); `sd` is over
-the seeds, n - 1 in the denominator; `seeds` are those that have the figure; epochs, hours of
-wall-clock time and of the training process are means over the seeds; `given` says how many networks
-were not trained by the budget; `order` says whether an error stands to those of the other methods
-as in the paper, a correction to the other one."""
+    "dataset", "network", "method", "epsilon", "quantity", "paper", "paper_dataset", "mean", "low",
+    "high", "sd", "n", "seeds", "epochs", "hours", "cpu_hours", "budget", "given", "order",
+)  # fmt: skip
+"""Shares are in [0, 1], and NaN where there is none; `low` and `high` are the 95 % interval of a
+network, on average over the seeds, which covers the choice of the n test images (or errors); `sd`
+is over the seeds, n - 1 in the denominator; `seeds` are those that have the figure; epochs, hours
+of wall-clock time and of the training process are means over the seeds; `given` says how many
+networks were not trained by the budget; `order` says whether an error stands to those of the other
+methods as in the paper, a correction to the other one."""
+
+
+class Group(NamedTuple):
+    """Networks that a table compares with each other; see reproductions.toml."""
+
+    dataset: str
+    arch: str
+    methods: tuple[str, ...]
+    published: str
+    epsilons: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A table of the paper; see reproductions.toml."""
+
+    title: str
+    groups: tuple[Group, ...]
+    attacked: bool
+
+
+@dataclass(frozen=True)
+class TrainingBudget:
+    """How much training a table may take; see reproductions.toml."""
+
+    summary: str
+    seeds: tuple[int, ...]
+    epochs: Mapping[str, int]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
 
 
 class Reproduced(NamedTuple):
@@ -69,111 +90,91 @@ class Reproduced(NamedTuple):
     given: AbstractSet[tuple[str, int]]
 
 
+def _read(kind: str) -> dict[str, dict[str, Any]]:
+    """What reproductions.toml has of a kind, by name, with tuples for lists."""
+    place = resources.files("winnrobust.reporting").joinpath("reproductions.toml")
+    found: dict[str, dict[str, Any]] = tomllib.loads(place.read_text("utf-8"))[kind]
+    return {
+        name: {key: tuple(x) if isinstance(x, list) else x for key, x in fields.items()}
+        for name, fields in found.items()
+    }
+
+
+_GROUPS = {name: Group(**fields) for name, fields in _read("group").items()}
+
+TARGETS = {
+    name: Target(**fields | {"groups": tuple(_GROUPS[group] for group in fields["groups"])})
+    for name, fields in _read("target").items()
+}
+"""Name on the command line -> table; "table4-cifar10" is not in the paper."""
+
+BUDGETS = {name: TrainingBudget(**fields) for name, fields in _read("budget").items()}
+"""Name on the command line -> budget."""
+
+MNIST_EPSILONS = TARGETS["table3"].groups[0].epsilons
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
 def figures_of(target: Target, budget: str, reproduced: Sequence[Reproduced]) -> pd.DataFrame:
     """One row per network, epsilon and quantity; columns as `FIGURE_COLUMNS`."""
-    rows = []
-    for found in reproduced:
-        group, results = found.group, found.results
-        dataset = group.dataset if results is None else results.dataset
-        compared = pd.DataFrame() if results is None else _compared(results)
-        for epsilon in group.epsilons if target.attacked else (0.0,):
-            for method in group.methods:
-                given = sum(name == method for name, _ in found.given)
-                about = *_effort(found, method), budget, given
-                for quantity, paper in _paper(group, method, epsilon).items():
-                    key = dataset, group.arch, method, epsilon, quantity, paper, group.published
-                    if results is None:
-                        rows.append((*key, *[math.nan] * 4, 0, 0, *about, NO_DATA))
-                    else:
-                        ours = _ours(group, results, method, epsilon, quantity)
-                        order = _order(group, results, compared, method, epsilon, quantity)
-                        rows.append((*key, *ours, *about, order))
-    return pd.DataFrame(rows, columns=list(FIGURE_COLUMNS))
+    parts = [
+        _of_group(found, epsilon)
+        for found in reproduced
+        for epsilon in (found.group.epsilons if target.attacked else (0.0,))
+    ]
+    return pd.concat(parts, ignore_index=True).assign(budget=budget)[list(FIGURE_COLUMNS)]
 
 
-def reproduction_tables(target: Target, figures: pd.DataFrame) -> list[Table]:
-    """The table in the paper's layout, once for each reading of epsilon.
-
-    Args:
-        target: which.
-        figures: from `figures_of`.
-    """
-    return [_table(target, part) for _, part in figures.groupby("epsilon", sort=False)]
-
-
-def _table(target: Target, figures: pd.DataFrame) -> Table:
-    quantities = list(figures.quantity.unique())
-    header = ["data", "network", "method"]
-    for quantity in quantities:
-        header += [f"{quantity}, %", "paper"]
-    header += ["order of errors", *(["order of corrections"] if target.attacked else [])]
-    header += ["seeds", "epochs", "hours", "CPU hours"]
-    rows = []
-    for names, part in figures.groupby(["dataset", "network", "method"], sort=False):
-        of = {row.quantity: row for row in part.itertuples()}
-        cells = [*names]
-        for quantity in quantities:
-            cells += [_text(of[quantity]), percent(of[quantity].paper, 10_000) or DASH]
-        cells += [of[quantity].order for quantity in quantities[:2]]
-        first = of[quantities[0]]
-        known = first.seeds > 0
-        if known:
-            hours = ("" if math.isnan(x) else f"{x:.2f}" for x in (first.hours, first.cpu_hours))
-            cells += [str(first.seeds), f"{first.epochs:g}", *(text or DASH for text in hours)]
-        rows.append(cells + [DASH] * (len(header) - len(cells)))
-    epsilon = figures.epsilon.iloc[0]
-    title = f"{target.title}, epsilon {epsilon:g}" if target.attacked else target.title
-    return Table(title, header, rows, " ".join(_notes(figures, epsilon)))
-
-
-def _budget_note(figures: pd.DataFrame) -> str:
-    """Which settings the networks were trained with."""
-    networks = figures[figures.seeds > 0].drop_duplicates(["dataset", "network", "method"])
-    given = networks[networks.given > 0]
-    if len(given) and (given.given == given.seeds).all() and len(given) == len(networks):
-        return "All networks were given, each trained with settings of its own."
-    name = figures.budget.iloc[0]
-    note = f"Budget '{name}': {BUDGETS[name].summary}."
-    if len(given):
-        names = [f"{row.dataset}-{row.network}-{row.method}" for row in given.itertuples()]
-        note += f" Given, with settings of their own: {listed(names)}."
-    return note
-
-
-def _notes(figures: pd.DataFrame, epsilon: float) -> list[str]:
-    notes = [_budget_note(figures)]
-    for (dataset, published), part in figures.groupby(["dataset", "paper_dataset"], sort=False):
-        notes.append(reading_note(published, "fgsm", epsilon) if epsilon else "")
-        if dataset != published:
-            notes.append(
-                f"Ours are of {dataset} ({part.n.max()} test images), the paper's of {published}:"
-                " compare the order, not the figures."
-            )
-    notes.append(
-        "In brackets 95 % intervals, which cover the choice of the test images; after ± the"
-        " standard deviation over seeds. The order of errors is that of a method and each other"
-        f" one of its network; {NOISE}: by McNemar's test, or Welch's over seeds, they do not"
-        " differ."
+def _of_group(found: Reproduced, epsilon: float) -> pd.DataFrame:
+    group, results = found.group, found.results
+    quantities = (ADVERSARIAL_ERROR, BY_METHOD, BY_BASELINE) if epsilon else (TEST_ERROR,)
+    measured = _measured(group, results, epsilon)
+    compared = pd.DataFrame() if results is None else _compared(results)
+    by_quantity = measured.groupby(["method", "quantity"])
+    summed = by_quantity[["share", "low", "high", "n"]].mean().rename(columns={"share": "mean"})
+    summed["sd"], summed["seeds"] = by_quantity.share.std(), by_quantity.share.count()
+    rows = pd.MultiIndex.from_product([group.methods, quantities], names=["method", "quantity"])
+    frame = summed.reindex(rows).fillna({"n": 0, "seeds": 0}).astype({"n": int, "seeds": int})
+    frame = frame.reset_index()
+    of_row = list(zip(frame.method, frame.quantity, strict=True))
+    orders = [_order(group, measured, compared, results, epsilon, *key) for key in of_row]
+    effort = pd.DataFrame([_effort(found, method) for method in frame.method])
+    return pd.concat([frame, effort], axis=1).assign(
+        dataset=group.dataset if results is None else results.dataset,
+        network=group.arch,
+        epsilon=epsilon,
+        paper=[_paper(group, method, epsilon)[quantity] for method, quantity in of_row],
+        paper_dataset=group.published,
+        given=[sum(name == method for name, _ in found.given) for method in frame.method],
+        order=NO_DATA if results is None else orders,
     )
-    if epsilon:
-        notes.append(
-            "The order of corrections is that of the two directions, by Fisher's exact test, or"
-            " Welch's over seeds."
-        )
-    else:
-        notes.append("The paper's figures are of one training each: 0.01 % is a single image.")
-    notes.append(
-        "Epochs and hours are those of a training, on average: wall-clock time, on a machine that"
-        " may have done other work, and time of the process."
-    )
-    return [text for text in notes if text]
 
 
-def _text(row: Any) -> str:
-    if row.order == NO_DATA:
-        return NO_DATA
-    text = share_with_interval(row.mean, row.low, row.high, row.n) or DASH
-    return text if math.isnan(row.sd) else f"{text} ± {percent(row.sd, row.n)}"
+def _measured(group: Group, results: Results | None, epsilon: float) -> pd.DataFrame:
+    """One row per network and quantity that it has; n is what the share is of."""
+    rows = []
+    models = [] if results is None else results.models
+    found = {(model["method"], model["seed"]): model["name"] for model in models}
+    case = Case("fgsm", "linf", epsilon) if epsilon else CLEAN
+    for (method, seed), name in found.items():
+        assert results is not None
+        error, baseline = results.errors[case, name][:3], found.get((group.methods[0], seed))
+        rows.append((method, ADVERSARIAL_ERROR if epsilon else TEST_ERROR, *error, results.n))
+        if epsilon and baseline not in (None, name):
+            for quantity, pair in ((BY_METHOD, (baseline, name)), (BY_BASELINE, (name, baseline))):
+                row = results.transfer[case, *pair]
+                rate = row.correction_rate, row.correction_rate_low, row.correction_rate_high
+                rows.append((method, quantity, *rate, row.source_errors))
+    columns = ["method", "quantity", "share", "low", "high", "n"]
+    return pd.DataFrame(rows, columns=columns).dropna(subset="share")
+
+
+def _compared(results: Results) -> pd.DataFrame:
+    """Every two methods' errors, over their seeds however those were trained."""
+    methods = {model["name"]: model["method"] for model in results.models}
+    return differences(results.own, results.summary.paired, methods)
 
 
 def _paper(group: Group, method: str, epsilon: float) -> dict[str, float]:
@@ -190,93 +191,65 @@ def _paper(group: Group, method: str, epsilon: float) -> dict[str, float]:
     return {name: math.nan if value is None else value / 100 for name, value in given.items()}
 
 
-def _ours(
-    group: Group, results: Results, method: str, epsilon: float, quantity: str
-) -> tuple[float, float, float, float, int, int]:
-    """Mean, low, high, sd, n and number of seeds; NaN for the baseline beside itself."""
-    known = _by_seed(group, results, method, epsilon, quantity)
-    if not len(known):
-        return math.nan, math.nan, math.nan, math.nan, 0, 0
-    shares = known[:, 0] / known[:, 1]
-    mean, n = float(shares.mean()), round(float(known[:, 1].mean()))
-    interval = rate(round(mean * n), n)
-    sd = float(shares.std(ddof=1)) if len(shares) > 1 else math.nan
-    return mean, interval.low, interval.high, sd, n, len(known)
+def _effort(found: Reproduced, method: str) -> dict[str, float]:
+    """What a method's training took, on average over its seeds; NaN where that is not known."""
+    runs = [run for (name, _), run in found.runs.items() if name == method]
+    if not runs:
+        return dict.fromkeys(("epochs", "hours", "cpu_hours"), math.nan)
+    seconds = np.mean([run.manifest.get("training_seconds", math.nan) for run in runs])
+    cpu = np.mean([sum(row.get("cpu_seconds", math.nan) for row in run.metrics) for run in runs])
+    epochs = np.mean([run.manifest["epochs"] for run in runs])
+    return {"epochs": epochs, "hours": seconds / 3600, "cpu_hours": cpu / 3600}
 
 
-def _by_seed(
-    group: Group, results: Results, method: str, epsilon: float, quantity: str
-) -> np.ndarray:
-    """How many of how many: a row for each seed, (seeds, 2), without those that have none."""
-    by_seed: dict[int, dict[str, str]] = {}
-    for model in results.models:
-        by_seed.setdefault(model["seed"], {})[model["method"]] = model["name"]
-    counts = [
-        _counts(results, names[method], names[group.methods[0]], epsilon, quantity)
-        for names in by_seed.values()
-    ]
-    return np.array([(count, total) for count, total in counts if total]).reshape(-1, 2)
-
-
-def _counts(
-    results: Results, name: str, baseline: str, epsilon: float, quantity: str
-) -> tuple[int, int]:
-    """How many of how many, for a network and the baseline of the same seed."""
-    if quantity == TEST_ERROR:
-        model = next(model for model in results.models if model["name"] == name)
-        return model["clean_errors"], model["n"]
-    if quantity == ADVERSARIAL_ERROR:
-        own = results.rows["fgsm", epsilon, name, name]
-        return own.source_errors, own.n
-    if name == baseline:
-        return 0, 0
-    pair = (baseline, name) if quantity == BY_METHOD else (name, baseline)
-    row = results.rows["fgsm", epsilon, *pair]
-    return row.source_errors - row.both_errors, row.source_errors
-
-
-def _compared(results: Results) -> pd.DataFrame:
-    """Every two methods' errors, over their seeds however those were trained."""
-    methods = {model["name"]: model["method"] for model in results.models}
-    return differences(results.errors, results.paired, methods)
+# --- is the order that of the paper? --------------------------------------------------------------
 
 
 def _order(
-    group: Group,
-    results: Results,
-    compared: pd.DataFrame,
-    method: str,
-    epsilon: float,
-    quantity: str,
-) -> str:
+    group: Group, measured: pd.DataFrame, compared: pd.DataFrame, results: Results | None,
+    epsilon: float, method: str, quantity: str,
+) -> str:  # fmt: skip
+    if results is None:
+        return NO_DATA
     if quantity in (TEST_ERROR, ADVERSARIAL_ERROR):
         return _order_of_errors(group, compared, method, epsilon, quantity)
-    return _order_of_corrections(group, results, method, epsilon)
-
-
-def _order_of_corrections(group: Group, results: Results, method: str, epsilon: float) -> str:
-    """Compare the two directions, whose errors are of different images."""
     paper = _paper(group, method, epsilon)
     of_paper = paper[BY_METHOD] - paper[BY_BASELINE]
-    counts = [_by_seed(group, results, method, epsilon, name) for name in (BY_METHOD, BY_BASELINE)]
-    if math.isnan(of_paper) or not all(map(len, counts)):
+    of_method = measured[measured.method == method].groupby("quantity").share
+    shares = [
+        of_method.get_group(name) for name in (BY_METHOD, BY_BASELINE) if name in of_method.groups
+    ]
+    if math.isnan(of_paper) or len(shares) < 2:
         return DASH
-    shares = [count[:, 0] / count[:, 1] for count in counts]
+    ours = shares[0].mean() - shares[1].mean()
     if min(map(len, shares)) > 1 and max(map(np.ptp, shares)) > 0:
-        p_value = ttest_ind(*shares, equal_var=False).pvalue
+        certain = ttest_ind(*shares, equal_var=False).pvalue < SIGNIFICANCE
     else:
-        sums = [count.sum(0) for count in counts]
-        p_value = fisher_exact([(right, total - right) for right, total in sums]).pvalue
-    if p_value >= SIGNIFICANCE:
-        return NOISE
-    return _agreement(shares[0].mean() - shares[1].mean(), of_paper)
+        certain = _directions_differ(group, results, epsilon, method)
+    return _agreement(ours, of_paper) if certain else NOISE
+
+
+def _directions_differ(group: Group, results: Results, epsilon: float, method: str) -> bool:
+    """Whether the two directions of correction differ in every pair of networks, beyond noise.
+
+    By the paired test; where only counts are known, by bounds that hold whatever the dependence.
+    """
+    methods = {model["name"]: model["method"] for model in results.models}
+    rows = results.summary.corrections
+    rows = rows[(rows.attack == "fgsm") & (rows.epsilon == epsilon)]
+    pairs = rows["first"].map(methods) + " " + rows.second.map(methods)
+    baseline = group.methods[0]
+    rows = rows[pairs.isin([f"{baseline} {method}", f"{method} {baseline}"])]
+    excluded = (rows.difference_low > 0) | (rows.difference_high < 0)
+    certain = (rows.p_value < SIGNIFICANCE).where(rows.p_value.notna(), excluded)
+    return bool(certain.all()) and len(rows) > 0
 
 
 def _order_of_errors(
     group: Group, compared: pd.DataFrame, method: str, epsilon: float, quantity: str
 ) -> str:
     """Compare a method with each other one; say it once where all agree."""
-    case = ("fgsm", epsilon) if epsilon else (NO_ATTACK, 0.0)
+    case = ("fgsm", epsilon) if epsilon else (CLEAN.attack, 0.0)
     tested = {
         (row.first, row.second): row
         for row in compared.itertuples()
@@ -285,10 +258,9 @@ def _order_of_errors(
     said: dict[str, list[str]] = {}
     for other in group.methods:
         paper = _paper(group, method, epsilon)[quantity] - _paper(group, other, epsilon)[quantity]
-        pair = method, other
-        row, sign = tested.get(pair), 1
+        row, sign = tested.get((method, other)), 1
         if row is None:
-            row, sign = tested.get(pair[::-1]), -1
+            row, sign = tested.get((other, method)), -1
         if row is not None and paper and not math.isnan(paper):
             word = NOISE if row.within_noise else _agreement(sign * row.difference, paper)
             said.setdefault(word, []).append(other)
@@ -301,15 +273,64 @@ def _agreement(ours: float, paper: float) -> str:
     return AGREES if ours * paper > 0 else REVERSED
 
 
-def _effort(found: Reproduced, method: str) -> tuple[float, float, float]:
-    """Epochs, hours and CPU hours of a method's training, on average over its seeds.
+# --- tables ---------------------------------------------------------------------------------------
 
-    NaN for none, and where a run of an older version does not say.
+
+def reproduction_tables(target: Target, figures: pd.DataFrame) -> list[Table]:
+    """The table in the paper's layout, once for each reading of epsilon.
+
+    Args:
+        target: which.
+        figures: from `figures_of`.
     """
-    runs = [run for (name, _), run in found.runs.items() if name == method]
-    if not runs:
-        return math.nan, math.nan, math.nan
-    epochs = np.mean([run.manifest["epochs"] for run in runs])
-    seconds = np.mean([run.manifest.get("training_seconds", math.nan) for run in runs])
-    cpu = np.mean([sum(row.get("cpu_seconds", math.nan) for row in run.metrics) for run in runs])
-    return float(epochs), float(seconds) / 3600, float(cpu) / 3600
+    return [_table(target, part) for _, part in figures.groupby("epsilon", sort=False)]
+
+
+def _table(target: Target, figures: pd.DataFrame) -> Table:
+    quantities = list(figures.quantity.unique())
+    orders = ["order of errors", "order of corrections"][: len(quantities)]
+    header = ["data", "network", "method"]
+    header += [name for quantity in quantities for name in (f"{quantity}, %", "paper")]
+    header += [*orders, "seeds", "epochs", "hours", "CPU hours"]
+    rows = []
+    for network, part in figures.groupby(["dataset", "network", "method"], sort=False):
+        of = {row.quantity: row for row in part.itertuples()}
+        pairs = [(_text(of[name]), percent(of[name].paper, 10_000) or DASH) for name in quantities]
+        first = of[quantities[0]]
+        effort = [
+            str(first.seeds),
+            f"{first.epochs:g}",
+            f"{first.hours:.2f}",
+            f"{first.cpu_hours:.2f}",
+        ]
+        effort = [DASH if text == "nan" or not first.seeds else text for text in effort]
+        order = [of[quantity].order for quantity in quantities[: len(orders)]]
+        rows.append([*network, *(text for pair in pairs for text in pair), *order, *effort])
+    epsilon = figures.epsilon.iloc[0]
+    title = f"{target.title}, epsilon {epsilon:g}" if target.attacked else target.title
+    return Table(title, header, rows, " ".join(_notes(figures, epsilon)))
+
+
+def _text(row: Any) -> str:
+    if row.order == NO_DATA:
+        return NO_DATA
+    text = share_with_interval(row.mean, row.low, row.high, row.n) or DASH
+    return text if math.isnan(row.sd) else f"{text} ± {percent(row.sd, row.n)}"
+
+
+def _notes(figures: pd.DataFrame, epsilon: float) -> list[str]:
+    networks = figures[figures.seeds > 0].drop_duplicates(["dataset", "network", "method"])
+    given, budget = networks[networks.given > 0], figures.budget.iloc[0]
+    all_given = len(given) > 0 and (networks.given == networks.seeds).all()
+    named = names(f"{row.dataset}-{row.network}-{row.method}" for row in given.itertuples())
+    notes = [sentence("reproduction", "given")] if all_given else [
+        sentence("reproduction", "budget", name=budget, summary=BUDGETS[budget].summary),
+        *([sentence("reproduction", "partly given", networks=named)] if len(given) else []),
+    ]  # fmt: skip
+    for (dataset, published), part in figures.groupby(["dataset", "paper_dataset"], sort=False):
+        notes.append(reading_note(published, "fgsm", epsilon))
+        slots = {"dataset": dataset, "n": part.n.max(), "published": published}
+        if dataset != published:
+            notes.append(sentence("reproduction", "other data", **slots))
+    about = ("intervals", "corrections" if epsilon else "test errors", "effort")
+    return [note for note in notes if note] + [sentence("reproduction", key) for key in about]

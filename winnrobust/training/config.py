@@ -1,6 +1,5 @@
 """Every setting of a training run, grouped by topic, with the paper's values as defaults."""
 
-import tomllib
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Annotated, Any, NamedTuple, Self
 from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from winnrobust.runtime.errors import InputError, brief
+from winnrobust.runtime import readers
+from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.settings import (
     Count,
     Decay,
@@ -353,13 +353,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file cannot be read, or is not TOML.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # of TOML, UTF-8, an integer's digits; too deep
-        raise InputError(f"{path} is not valid TOML: {brief(error)}") from None
-    return flat(_with_underscores(values))
+    return flat(_with_underscores(readers.read_toml(path)))
 
 
 def _with_underscores(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from winnrobust.data.datasets import Dataset
 from winnrobust.models.checkpoint import load_model
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import new_folder, read_json, write_json
+from winnrobust.runtime.files import new_folder, write_json
 from winnrobust.runtime.intervals import rate
 from winnrobust.runtime.progress import log
+from winnrobust.runtime.readers import read_json
 from winnrobust.training.config import TrainConfig, flat, make_config
 from winnrobust.training.methods.settings import check_settings
 from winnrobust.training.run_folder import RunFolder

@@ -19,9 +19,8 @@ from winnrobust.generation.textures import draw_texture
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.models.checkpoint import ModelInfo
 from winnrobust.reporting import RunRecord, load_run
-from winnrobust.reporting.gallery import Picture, Section, write_gallery
-from winnrobust.reporting.report import chosen_samples
-from winnrobust.reporting.runs import is_run
+from winnrobust.reporting.page import Page, Picture, Section, write_page
+from winnrobust.reporting.runs import chosen_samples, is_run
 from winnrobust.reporting.scores import (
     INN_CASCADES,
     INN_SINGLE,
@@ -33,15 +32,9 @@ from winnrobust.reporting.scores import (
 )
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import (
-    check_free,
-    file_sha256,
-    read_json,
-    replacing,
-    write_json,
-    write_text,
-)
+from winnrobust.runtime.files import check_free, file_sha256, replacing, write_json, write_text
 from winnrobust.runtime.progress import log, show_progress
+from winnrobust.runtime.readers import read_json, reading
 from winnrobust.training.methods import UNSUPERVISED, method_of
 from winnrobust.training.methods.settings import OF_A_METHOD
 from winnrobust.workflows.detecting import detection_table
@@ -224,8 +217,7 @@ def _write(
     commands = [command for record in trained for command in _commands(record)]
     if "detection" in details:
         commands.append(str(details["detection"].get("command", "")))
-    write_gallery(
-        drawing.folder,
+    page = Page(
         "What introspective networks generate",
         f"winnrobust {about['winnrobust']}, commit {str(about['commit'])[:10]}"
         f" · {about['time'][:10]} · {about['machine']['processor']}",
@@ -233,6 +225,7 @@ def _write(
         [*commands, about["command"]],
         {"This report": about} | details,
     )
+    write_page(drawing.folder, page)
 
 
 def _commands(record: RunRecord) -> list[str]:
@@ -526,10 +519,7 @@ def _texture_section(
 
 def _read_detection(folder: Path) -> Detection:
     """Read what `winnrobust detect` wrote."""
-    try:
-        table = pd.read_csv(folder / "detection.csv")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{folder} is not what 'winnrobust detect --out' writes ({error})"
-        ) from None
+    file = folder / "detection.csv"
+    with reading(file, "what 'winnrobust detect --out' writes"):
+        table = pd.read_csv(file)
     return Detection(table, read_json(folder / "manifest.json"))

@@ -4,9 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 
 from winnrobust.data.datasets import ImageSplit, to_unit
@@ -25,6 +23,7 @@ from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import check_free, write_json
 from winnrobust.runtime.progress import log, show_progress
+from winnrobust.runtime.readers import parse_json, read_npz
 from winnrobust.workflows.shared import load_data, model_file, results_folder, write_rows
 
 SHOWN = 100
@@ -166,9 +165,9 @@ def quality_text(quality: Quality, scores: dict[str, float]) -> str:
 def _provenance(samples: Path) -> dict[str, Any]:
     """What `winnrobust synthesize` wrote about samples; nothing where others made the file."""
     try:
-        with np.load(samples, allow_pickle=False) as arrays:
-            found = json.loads(str(arrays["provenance"])) if "provenance" in arrays else {}
-    except (ValueError, OSError, BadZipFile, RecursionError):
+        (text,) = read_npz(samples, ("provenance",)).values()
+        found = parse_json(str(text), f"the provenance in {samples}")
+    except InputError:
         return {}
     header = found.get("header") if isinstance(found, dict) else None
     return found if isinstance(header, dict) else {}

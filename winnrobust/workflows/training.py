@@ -9,8 +9,9 @@ from winnrobust.data.datasets import Dataset
 from winnrobust.reporting import load_run, training_figure
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import read_json
+from winnrobust.runtime.locks import holding
 from winnrobust.runtime.progress import log
+from winnrobust.runtime.readers import read_json
 from winnrobust.training.config import TrainConfig, option_name
 from winnrobust.training.loop import train
 from winnrobust.training.manifest import note_resumption, reopen_run, start_run
@@ -19,6 +20,7 @@ from winnrobust.training.run_folder import RunFolder
 from winnrobust.workflows.shared import training_data
 
 
+@holding
 def train_run(
     path: Path, config: TrainConfig, data_root: Path | None, device: torch.device
 ) -> None:
@@ -46,6 +48,7 @@ def complete_run(
         train_run(path, config, data_root, device)
 
 
+@holding
 def resume_run(
     path: Path, given: dict[str, Any], data_root: Path | None, device: torch.device
 ) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import file_sha256, read_json
+from winnrobust.runtime.files import file_sha256
+from winnrobust.runtime.readers import read_json
 from winnrobust.training.run_folder import RunFolder
 
 FOLDER = Path(__file__).parent

@@ -1,0 +1,338 @@
+"""What a model answers: logits, and the gradient of a loss with respect to the images.
+
+Losses are what an attack raises. A model may be random (`eot` draws are averaged; expectation over
+transformation: Athalye, Engstrom, Ilyas, Kwok 2018, arXiv:1707.07397) and may compute in half
+precision: it gets images of its own dtype, all else is done in float32 or more.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from winnrobust.runtime.errors import InputError
+
+TINY = 1e-10
+"""A gradient whose largest entry is at most this is drowned by float32 rounding."""
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""From logits (n, K) and classes (n,) int64 to (n,): the larger, the less the class is seen."""
+
+Objective = Callable[[Tensor], Tensor]
+"""From logits (n, K) to what an attack raises (n,), each from its image's logits alone."""
+
+
+def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return logsumexp(the other logits) - the label's (n,): cross-entropy that never underflows.
+
+    Cross-entropy is its softplus, a rising function of it. So both rise in the same direction, but
+    the gradient of this one is as long for a confident model as for any other, where float32 rounds
+    that of cross-entropy to 0.
+
+    >>> log_odds(torch.tensor([[500.0, 0.0, 0.0]]), torch.tensor([0]))
+    tensor([-499.3069])
+    """
+    column = labels.unsqueeze(1)
+    others = logits.scatter(1, column, -math.inf).logsumexp(1)
+    return others - logits.gather(1, column).squeeze(1)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy (n,) in the usual form; its gradient is 0 for a confident model."""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the largest other logit less the label's (n,): above 0 where the model is wrong.
+
+    >>> margin(torch.tensor([[2.0, 5.0, 1.0]]), torch.tensor([0]))
+    tensor([3.])
+    """
+    column = labels.unsqueeze(1)
+    others = logits.scatter(1, column, -math.inf).amax(1)
+    return others - logits.gather(1, column).squeeze(1)
+
+
+LOSSES: Mapping[str, Loss] = {"ce-stable": log_odds, "ce": cross_entropy, "margin": margin}
+"""What an attack can be told to raise, by name."""
+
+
+def find_loss(loss: str | Loss) -> Loss:
+    """Return a loss by its name; one that is no name is returned as it is.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if not isinstance(loss, str):
+        return loss
+    if loss not in LOSSES:
+        raise InputError(f"unknown loss '{loss}'; known are {', '.join(LOSSES)}")
+    return LOSSES[loss]
+
+
+def objective_of(loss: str | Loss, labels: Tensor, targets: Tensor | None) -> Objective:
+    """Return what to raise: the loss of the labels, or the negative one of the targets.
+
+    Raises:
+        InputError: as `find_loss`.
+    """
+    function = find_loss(loss)
+    # Clones: tensors that were made in inference mode have no place in a graph.
+    if targets is None:
+        return lambda logits: function(logits, labels.clone())
+    return lambda logits: -function(logits, targets.clone())
+
+
+class GradientStatistics(NamedTuple):
+    """How much of the gradients that an attack followed was exactly zero, or not a number.
+
+    Where a gradient is exactly zero the attack stands still and the model only looks robust, so
+    these counts belong beside every adversarial error. They are ints, or tensors () on the device;
+    `on_host` waits for those.
+
+    Attributes:
+        entries: number of gradient entries (pixels times channels) computed.
+        zero_entries: how many of them were exactly 0.
+        images: number of image gradients computed.
+        zero_images: how many of them were 0 in every entry.
+        tiny_images: how many had no entry above `TINY`, the zero ones among them.
+        nonfinite_images: how many had a NaN or an infinity among their entries.
+    """
+
+    entries: int | Tensor = 0
+    zero_entries: int | Tensor = 0
+    images: int | Tensor = 0
+    zero_images: int | Tensor = 0
+    tiny_images: int | Tensor = 0
+    nonfinite_images: int | Tensor = 0
+
+    def plus(self, other: "GradientStatistics") -> "GradientStatistics":
+        """Return the statistics of both together."""
+        return GradientStatistics(*(mine + its for mine, its in zip(self, other, strict=True)))
+
+    def on_host(self) -> "GradientStatistics":
+        """Return the same as ints."""
+        return GradientStatistics(*map(int, self))
+
+
+NO_GRADIENTS = GradientStatistics()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of n images.
+
+    Attributes:
+        logits: (n, K), the mean over the draws, at least float32.
+        predictions: (draws, n) int64, the class in each draw.
+    """
+
+    logits: Tensor
+    predictions: Tensor
+
+
+@dataclass(frozen=True)
+class LossGradient(Answer):
+    """A forward and a backward pass, or the mean of several draws; no tensor has a graph.
+
+    Attributes:
+        losses: (n,).
+        gradient: (n, C, H, W), d loss / d images, with 0 for entries that are not finite.
+        counts: (6, n) int64, for each image what `GradientStatistics` counts, over all draws and
+            before those were replaced.
+    """
+
+    losses: Tensor
+    gradient: Tensor
+    counts: Tensor
+
+    @property
+    def statistics(self) -> GradientStatistics:
+        """The counts of all images together."""
+        return GradientStatistics(*self.counts.sum(1).unbind())
+
+
+def logits_of(output: object) -> Tensor:
+    """Return the logits in a model's answer: a tensor itself, or an object with `.logits`.
+
+    Raises:
+        InputError: it is neither.
+    """
+    found = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    if not isinstance(found, Tensor):
+        raise InputError(
+            f"the model returns {type(output).__name__}; it must return a tensor of logits or an"
+            " object whose .logits is one"
+        )
+    return found
+
+
+def logits(model: nn.Module, images: Tensor) -> Tensor:
+    """Return the logits (n, K) that `model` gives to images (n, C, H, W), without a graph.
+
+    Raises:
+        InputError: the model returns no logits.
+    """
+    with torch.no_grad():
+        return _forward(model, images)
+
+
+def answer(model: nn.Module, images: Tensor, eot: int = 1) -> Answer:
+    """Return what the model says of images (n, C, H, W) in `eot` draws.
+
+    Raises:
+        InputError: the model returns no logits.
+    """
+    drawn = torch.stack([logits(model, images) for _ in range(eot)])
+    return Answer(drawn.mean(0), drawn.argmax(2))
+
+
+def loss_gradient(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    loss: str | Loss = "ce-stable",
+    eot: int = 1,
+) -> LossGradient:
+    """Return the logits and d loss / d images, whatever gradient mode the caller is in.
+
+    Args:
+        model: anything that returns logits (n, K), or an object with `.logits`.
+        images: (n, C, H, W), floating point, in [0, 1].
+        labels: (n,) int64.
+        loss: a name in `LOSSES`, or a function of (logits, labels).
+        eot: draws to average.
+
+    Raises:
+        InputError: the model returns no logits, or they do not depend on the images differentiably.
+    """
+    return gradient_of(objective_of(loss, labels, None), model, images, eot)
+
+
+def gradient_of(
+    objective: Objective, model: nn.Module, images: Tensor, eot: int = 1
+) -> LossGradient:
+    """Return d objective / d images as `loss_gradient` does.
+
+    Raises:
+        InputError: the model returns no logits, or they do not depend on the images differentiably.
+    """
+    found, losses, gradient, counts = _one_gradient(objective, model, images)
+    predictions = [found.argmax(1)]
+    for _ in range(eot - 1):
+        one = _one_gradient(objective, model, images)
+        predictions.append(one[0].argmax(1))
+        found, losses, gradient, counts = (
+            total + new for total, new in zip((found, losses, gradient, counts), one, strict=True)
+        )
+    if eot > 1:
+        found, losses, gradient = found / eot, losses / eot, gradient / eot
+    return LossGradient(found, torch.stack(predictions), losses, gradient, counts)
+
+
+def _one_gradient(
+    objective: Objective, model: nn.Module, images: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return logits, losses, gradient and counts of one draw."""
+    with torch.inference_mode(False), torch.enable_grad():
+        # A clone: the caller's tensors stay as they are, and may come from inference mode.
+        pixels = at_least_float32(images.detach()).clone().requires_grad_(True)
+        found = _forward(model, pixels)
+        losses = objective(found)
+        gradient = None
+        if losses.requires_grad:
+            # The sum, not the mean: no image's gradient depends on how many share its batch. Not
+            # backward(): the gradients of the parameters are none of our business.
+            (gradient,) = torch.autograd.grad(losses.sum(), pixels, allow_unused=True)
+    if gradient is None:
+        raise InputError(
+            "its logits do not depend on the images through differentiable operations"
+            " (no_grad, detach or argmax inside?), so there is no gradient to follow; attacks that"
+            " need none are square, hopskipjump, noise-uniform and noise-gaussian"
+        )
+    counts = gradient_counts(gradient)
+    gradient = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    return found.detach(), losses.detach(), gradient, counts
+
+
+def gradient_counts(gradient: Tensor) -> Tensor:
+    """Return for each of n gradients (n, C, H, W) what `GradientStatistics` counts, (6, n)."""
+    largest = gradient.abs().flatten(1).amax(1)
+    ones = torch.ones_like(largest, dtype=torch.int64)
+    return torch.stack(
+        [
+            ones * gradient[0].numel(),
+            (gradient == 0).flatten(1).sum(1),
+            ones,
+            largest == 0,
+            largest <= TINY,
+            ~largest.isfinite(),
+        ]
+    )
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return half-precision values as float32, and others as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _forward(model: nn.Module, images: Tensor) -> Tensor:
+    """Ask the model about a copy, because some modules work in place, in its own dtype."""
+    own = next((each.dtype for each in model.parameters() if each.is_floating_point()), None)
+    return at_least_float32(logits_of(model(images.to(own or images.dtype, copy=True))))
+
+
+class CleanPass:
+    """What a model says of images as they are: asked when needed, and shared by all attacks on it.
+
+    Args:
+        model: anything that returns logits (N, K), or an object with `.logits`.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) int64.
+        targets: (N,) int64, the classes that a targeted attack wants to see, or None.
+        eot: draws to average.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        targets: Tensor | None = None,
+        eot: int = 1,
+    ) -> None:
+        self.model, self.images, self.labels = model, images, labels
+        self.targets, self.eot = targets, eot
+        self._answer: Answer | None = None
+        self._gradients: dict[str | Loss, LossGradient] = {}
+
+    @property
+    def answer(self) -> Answer:
+        """Logits and predictions; no second pass where a gradient was asked for before."""
+        if self._answer is None:
+            self._answer = answer(self.model, self.images, self.eot)
+        return self._answer
+
+    def gradient(self, loss: str | Loss = "ce-stable") -> LossGradient:
+        """Return the gradient of the loss, towards the targets where there are some.
+
+        Raises:
+            InputError: as `loss_gradient`.
+        """
+        if loss not in self._gradients:
+            objective = objective_of(loss, self.labels, self.targets)
+            self._gradients[loss] = gradient_of(objective, self.model, self.images, self.eot)
+            self._answer = self._answer or self._gradients[loss]
+        return self._gradients[loss]
+
+    def of(self, rows: Tensor) -> "CleanPass":
+        """Return the part that belongs to the images numbered `rows` (n,)."""
+        targets = None if self.targets is None else self.targets[rows]
+        part = CleanPass(self.model, self.images[rows], self.labels[rows], targets, self.eot)
+        if self._answer is not None:
+            part._answer = Answer(self._answer.logits[rows], self._answer.predictions[:, rows])
+        return part
