@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from tests.cli.conftest import assert_one_line, winnrobust
-from winnrobust.reporting.reproductions import BUDGETS, TARGETS
+from winnrobust.reporting.reproduction import BUDGETS, TARGETS
 from winnrobust.training import loop as training
 from winnrobust.workflows import reproducing
 

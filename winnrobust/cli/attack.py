@@ -21,7 +21,7 @@ from winnrobust.cli.options import (
     runs_option,
 )
 from winnrobust.evaluation.aims import AIMS
-from winnrobust.reporting import terminal_tables
+from winnrobust.reporting import terminal_summary
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.progress import log
 
@@ -166,5 +166,5 @@ def attack(
         data_root=data_root,
         limit=limit,
     )
-    log(terminal_tables(out))
+    log(terminal_summary(out))
     log(f"results are in {out}; for a page to read and send: winnrobust report {out}")

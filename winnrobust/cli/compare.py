@@ -19,7 +19,7 @@ from winnrobust.cli.options import (
     names_in,
     runs_option,
 )
-from winnrobust.reporting import terminal_tables
+from winnrobust.reporting import terminal_summary
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.progress import log
 from winnrobust.training.config import make_config
@@ -75,5 +75,5 @@ def compare(
         data_root=data_root,
         device=resolve_device(device),
     )
-    log(terminal_tables(out / "results"))
+    log(terminal_summary(out / "results"))
     log(f"open {page}")

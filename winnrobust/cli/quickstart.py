@@ -7,7 +7,7 @@ import click
 
 from winnrobust import workflows
 from winnrobust.cli.options import device_option
-from winnrobust.reporting import terminal_tables
+from winnrobust.reporting import terminal_summary
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.progress import log
 from winnrobust.training.config import TrainConfig
@@ -48,5 +48,5 @@ def quickstart(seed: int, out: Path, device: str) -> None:
         data_root=None,
         device=resolve_device(device),
     )
-    log(terminal_tables(out / "report" / "results"))
+    log(terminal_summary(out / "report" / "results"))
     log(f"open {page}")

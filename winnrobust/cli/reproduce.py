@@ -7,7 +7,7 @@ import click
 
 from winnrobust import workflows
 from winnrobust.cli.options import data_root_option, device_option
-from winnrobust.reporting.reproductions import BUDGETS, TARGETS
+from winnrobust.reporting.reproduction import BUDGETS, TARGETS
 from winnrobust.reporting.table import to_text
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.progress import log

@@ -4,7 +4,7 @@ import io
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -101,9 +101,9 @@ class Line(NamedTuple):
     """What is drawn of a model in a panel: a line, a band around it, and a mark on it."""
 
     x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
+    y: Any
+    low: Any = ()
+    high: Any = ()
     mark: tuple[float, float] = (np.nan, np.nan)
 
 
@@ -135,7 +135,7 @@ def distance_figure(results: Results) -> Figure:
 
 def _lines(
     panels: Mapping[str, Mapping[str, Line]], names: Sequence[str], x_label: str, y_label: str,
-    marker: bool = False, **style: str,
+    marker: bool = False, **style: Any,
 ) -> Figure:  # fmt: skip
     """Draw a panel for each title, and in it the line of every model, always in the same look."""
     columns = min(COLUMNS, len(panels))
@@ -220,7 +220,7 @@ def cycle(count: int) -> list[str]:
     return [COLORS[index % len(COLORS)] for index in range(count)]
 
 
-def tidy(axes: Axes, grid: str = "y") -> None:
+def tidy(axes: Axes, grid: Literal["x", "y"] = "y") -> None:
     """Take away what says nothing."""
     axes.grid(axis=grid, color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)

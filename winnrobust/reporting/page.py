@@ -41,9 +41,8 @@ class Picture:
     @property
     def width(self) -> int:
         """In CSS pixels, so that the letters of all figures are of one size."""
-        return round(
-            int.from_bytes(self._content[16:20], "big") * CSS_DPI / DPI
-        )  # where PNG has it
+        pixels = int.from_bytes(self._content[16:20], "big")  # where a PNG has it
+        return round(pixels * CSS_DPI / DPI)
 
     @property
     def _content(self) -> bytes:
@@ -120,7 +119,12 @@ def to_report(page: Page, folder: Path) -> str:
     return "\n".join(parts)
 
 
-def write_page(folder: Path, page: Page) -> None:
-    """Write report.md and index.html, which has all pictures inside."""
-    write_text(folder / "report.md", to_report(page, folder))
-    write_text(folder / "index.html", to_html(page))
+def write_gallery(folder: Path, *page: Any) -> None:
+    """Write report.md and index.html, which has all pictures inside.
+
+    Args:
+        folder: where the pictures are already.
+        page: the fields of a `Page`.
+    """
+    write_text(folder / "report.md", to_report(Page(*page), folder))
+    write_text(folder / "index.html", to_html(Page(*page)))

@@ -19,9 +19,8 @@ from winnrobust.generation.textures import draw_texture
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.models.checkpoint import ModelInfo
 from winnrobust.reporting import RunRecord, load_run
-from winnrobust.reporting.gallery import Picture, Section, write_gallery
-from winnrobust.reporting.report import chosen_samples
-from winnrobust.reporting.runs import is_run
+from winnrobust.reporting.page import Picture, Section, write_gallery
+from winnrobust.reporting.runs import chosen_samples, is_run
 from winnrobust.reporting.scores import (
     INN_CASCADES,
     INN_SINGLE,

@@ -14,13 +14,17 @@ from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting import load_results, load_run, write_report
 from winnrobust.reporting.report import Lead
 from winnrobust.reporting.reproduction import (
+    BUDGETS,
     NO_DATA,
+    TARGETS,
+    Group,
     Reproduced,
+    Target,
+    TrainingBudget,
     figures_of,
     reproduction_tables,
 )
-from winnrobust.reporting.reproductions import BUDGETS, TARGETS, Group, Target, TrainingBudget
-from winnrobust.reporting.table import Table, listed
+from winnrobust.reporting.table import Table, to_csv
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import write_text
@@ -100,7 +104,7 @@ def reproduce(
     figures = figures_of(target, budget_name, reproduced)
     tables = reproduction_tables(target, figures)
     if distributed.is_main_process():
-        write_text(folder / "reproduction.csv", figures.to_csv(index=False))
+        write_text(folder / "reproduction.csv", to_csv(figures))
         write_report(results, folder, lead=Lead(f"{target.title} (Lee et al. 2018)", tables))
     return tables, folder / "index.html"
 
@@ -145,7 +149,7 @@ def _placed(
         if network not in wanted:
             raise InputError(
                 f"{path} is {network}, which this table does not want with this budget and these"
-                f" seeds; it wants {listed(list(map(str, wanted)))}"
+                f" seeds; it wants {', '.join(map(str, wanted))}"
             )
         limit = budget.settings.get("limit_train")
         if record.config.get("limit_train") != limit:
