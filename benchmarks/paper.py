@@ -46,6 +46,7 @@ from winnrobust.runtime import provenance
 from winnrobust.runtime.allocator import keep_freed_memory
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import write_json, write_text
+from winnrobust.training.config import flat
 from winnrobust.training.run_folder import RunFolder
 
 GOALS = {
@@ -68,14 +69,14 @@ PAGE = Environment(
 def errors(model: Path, split: ImageSplit) -> dict[str, float]:
     """Errors of the model in a file on images: clean, and under FGSM at both epsilons."""
     found = attacked_file(model, split, ["fgsm"], MNIST_EPSILONS)
-    attacked = found.table.set_index("epsilon").adversarial_error
+    attacked = found.errors.set_index("epsilon").error
     return {"clean": found.clean.error[0]} | {f"{e}": attacked[e] for e in MNIST_EPSILONS}
 
 
 def epochs_of(path: Path, known: Known) -> pd.DataFrame:
     """A row per kept epoch of a run, if any: validation error, and errors on all test images."""
     folder, record = RunFolder(path), load_run(path)
-    test = load_dataset(record.config["dataset"]).test
+    test = load_dataset(flat(record.config)["dataset"]).test
     rows = []
     for row in tqdm(record.metrics, desc=path.name):
         model = folder.epoch_model(row["epoch"])
@@ -309,9 +310,9 @@ def main(folder: Path, runs: Sequence[Path], known: Path | None) -> None:
         raise InputError("no run keeps its epochs; train one with --keep-every 1")
     figures = pd.concat(written.values(), ignore_index=True)
     save_figure(figure_of(curves), folder / "epochs.png")
-    datasets = sorted({record.config["dataset"] for record in records})
+    datasets = sorted({flat(record.config)["dataset"] for record in records})
     for dataset in datasets:
-        of_dataset = [record for record in records if record.config["dataset"] == dataset]
+        of_dataset = [record for record in records if flat(record.config)["dataset"] == dataset]
         save_figure(training_of(of_dataset), folder / f"training-{dataset}.png")
     pictured = [record for record in records if record.samples]
     if pictured:

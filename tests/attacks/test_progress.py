@@ -223,9 +223,10 @@ def test_a_device_finds_what_a_cpu_finds(name, monkeypatch):
     settings = {"steps": 30} if "steps" in ATTACKS[name].parameters else {}
     if name == "autoattack":
         settings["queries"] = 20
-    here = attacked(name, model, images, labels, 0.05, **settings)
+    epsilon = 0.05 if ATTACKS[name].norm == "linf" else 0.15
+    here = attacked(name, model, images, labels, epsilon, **settings)
     monkeypatch.setattr(progress, "waits", lambda device: True)
-    there = attacked(name, model, images, labels, 0.05, **settings)
+    there = attacked(name, model, images, labels, epsilon, **settings)
     broken = logits(model, here.images).argmax(1) != labels
     assert 1 < broken.sum() < 24
     torch.testing.assert_close(there.images, here.images)

@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 
 from tests.cli.conftest import assert_one_line, winnrobust
 from winnrobust.reporting.reproduction import BUDGETS, TARGETS
-from winnrobust.training import loop as training
-from winnrobust.workflows import reproducing
+from winnrobust.workflows import reproducing, training
 
 
 @pytest.fixture(scope="module")

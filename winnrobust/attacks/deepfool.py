@@ -50,9 +50,8 @@ def deepfool(
             break
         way = way + to_nearest_boundary(progress, rows, points, classes)
         points = (originals + (1 + OVERSHOOT) * way).clamp(0, 1)
-        rows, points, originals, way = progress.compact(rows, points, originals, way)
-    if not progress.over(rows):
         progress.look(rows, points)
+        rows, points, originals, way = progress.compact(rows, points, originals, way)
     return progress.result()
 
 
@@ -84,7 +83,7 @@ DEEPFOOL = Attack(
     name="deepfool",
     norm="l2",
     access="white-box",
-    cost="up to 9 x 50 gradients",
+    cost="up to 9 x 50 gradients, 50 queries",
     summary=(
         "White-box, minimum norm: steps to the nearest boundary of the model, taken for linear,"
         " among the 10 likeliest classes, until it is wrong."

@@ -10,7 +10,7 @@ import click
 
 from winnrobust.external import Preprocessing
 from winnrobust.runtime.errors import InputError
-from winnrobust.workflows import ExternalModel
+from winnrobust.workflows.candidates import ExternalModel
 
 NAME = re.compile(r"[\w.+-]+(@(0|[1-9]\d*))?")
 """What a model may be called: it must stand in a list of attacks, as transfer:NAME."""

@@ -8,7 +8,7 @@ from winnrobust.reporting import FORMATS, write_report
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import new_folder
 from winnrobust.runtime.progress import log
-from winnrobust.workflows import stamp
+from winnrobust.workflows.shared import stamp
 
 
 @click.command()

@@ -5,11 +5,8 @@ come `outcomes/`, `examples/`, `diagnosis.json`, `manifest.json`, and the tables
 versions 1 and 2 hold counts in results.json instead (see `legacy`).
 """
 
-import zlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -26,7 +23,8 @@ from winnrobust.reporting.stored import Indicator, Manifest, Metadata, check
 from winnrobust.reporting.table import to_csv, to_latex, to_markdown
 from winnrobust.reporting.tables import comparison_frame, comparison_tables
 from winnrobust.runtime.errors import InputError, brief
-from winnrobust.runtime.files import read_json, write_json, write_text
+from winnrobust.runtime.files import write_json, write_text
+from winnrobust.runtime.readers import read_json, read_npz
 
 NEWEST = 3
 """The version of results.json that is written; it and all before it are read."""
@@ -165,7 +163,7 @@ def _from_counts(folder: Path, stored: dict[str, Any]) -> Results:
 
 
 def _examples(path: Path, counts: dict[str, Any]) -> Examples:
-    examples = Examples(**_arrays(path, Examples.__dataclass_fields__))
+    examples = Examples(**read_npz(path, list(Examples.__dataclass_fields__)))
     try:
         examples.check_shapes()
     except (ValueError, IndexError) as error:
@@ -178,7 +176,7 @@ def _examples(path: Path, counts: dict[str, Any]) -> Examples:
 
 
 def _distances(path: Path, counts: dict[str, Any]) -> dict[tuple[str, str], np.ndarray]:
-    attacks, sources, distances = _arrays(path, ("attacks", "sources", "distances")).values()
+    attacks, sources, distances = read_npz(path, ("attacks", "sources", "distances")).values()
     known = {(row["attack"], row["source"]) for row in counts["rows"]}
     fits = attacks.shape == sources.shape and distances.shape == (*attacks.shape, counts["n"])
     if distances.dtype != np.float32 or not fits or not (distances >= 0).all():
@@ -187,14 +185,3 @@ def _distances(path: Path, counts: dict[str, Any]) -> dict[tuple[str, str], np.n
     if len(set(pairs)) != len(pairs) or not known.issuperset(pairs):
         raise InputError(f"{path} is damaged (its attacks and models are not those attacked)")
     return dict(zip(pairs, distances, strict=True))
-
-
-def _arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Read the arrays of these names, and no other, out of an .npz file."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if set(arrays) != set(names):
-                raise ValueError(f"it must hold {', '.join(names)}")
-            return {name: arrays[name] for name in names}
-    except (OSError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} is missing or damaged ({brief(error)})") from None

@@ -119,12 +119,7 @@ def to_report(page: Page, folder: Path) -> str:
     return "\n".join(parts)
 
 
-def write_gallery(folder: Path, *page: Any) -> None:
-    """Write report.md and index.html, which has all pictures inside.
-
-    Args:
-        folder: where the pictures are already.
-        page: the fields of a `Page`.
-    """
-    write_text(folder / "report.md", to_report(Page(*page), folder))
-    write_text(folder / "index.html", to_html(Page(*page)))
+def write_page(folder: Path, page: Page) -> None:
+    """Write report.md and index.html, which has all pictures inside."""
+    write_text(folder / "report.md", to_report(page, folder))
+    write_text(folder / "index.html", to_html(page))

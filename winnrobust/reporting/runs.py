@@ -1,6 +1,5 @@
 """Reading a training run for a report: no weights, no training code."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from winnrobust.reporting.stored import Epoch, RunManifest, check
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import read_json
+from winnrobust.runtime.readers import read_json, read_json_lines
 from winnrobust.training.run_folder import RunFolder
 
 PICTURES_PER_RUN = 4
@@ -91,9 +90,6 @@ def chosen_samples(run: RunRecord) -> dict[int, Path]:
 def _metrics(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON lines ({error}); it may be truncated") from None
+    rows = read_json_lines(path)
     check(list[Epoch], rows, path)
     return rows

@@ -118,7 +118,7 @@ class Metadata(Stored):
         sessions: provenance of the processes that worked on it, the first one first.
     """
 
-    version: Literal[3] = Field(3, alias="schema")
+    version: Literal[3] = Field(default=3, alias="schema")
     status: Literal["running", "complete"]
     dataset: Name
     split: str

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from winnrobust.runtime import distributed
+from winnrobust.runtime.errors import printable
 
 
 def progress_bar(total: int, description: str, *, initial: int = 0, unit: str = "batch") -> tqdm:
@@ -20,7 +21,7 @@ def progress_bar(total: int, description: str, *, initial: int = 0, unit: str = 
     return tqdm(
         total=total,
         initial=initial,
-        desc=description,
+        desc=printable(description),
         unit=unit,
         smoothing=0,
         miniters=0,  # else it stands still where work comes in large pieces
@@ -53,5 +54,5 @@ def show_progress(description: str, unit: str, initial: int = 0) -> Iterator[Cal
 def log(text: str) -> None:
     """Print a line on stdout without tearing a bar."""
     if distributed.is_main_process():
-        tqdm.write(text, file=sys.stdout)
+        tqdm.write(printable(text), file=sys.stdout)
         sys.stdout.flush()

@@ -17,7 +17,7 @@ from winnrobust.reporting import RunRecord, load_run
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import file_sha256
 from winnrobust.runtime.progress import log
-from winnrobust.training.config import TrainConfig
+from winnrobust.training.config import TrainConfig, flat
 from winnrobust.workflows.shared import REFERENCE_METHOD, model_file
 
 NOT_OF_A_METHOD = ("seed", "recipe", "keep_every")
@@ -50,7 +50,7 @@ class Candidate:
         name: what tables call it.
         path: the run folder, the file or the `package.module:factory` that it comes from.
         module: what takes images in [0, 1] and returns logits.
-        told: what results say of it besides its errors: `reporting.results.MODEL_KEYS`.
+        metadata: what results say of it besides its errors: `reporting.stored.Model`.
         provenance: what the manifest says of it.
         dataset: what it was trained on; None if nobody knows.
         external: how it was named, and the module without its preprocessing, if from elsewhere.
@@ -59,7 +59,7 @@ class Candidate:
     name: str
     path: str
     module: nn.Module
-    told: dict[str, Any]
+    metadata: dict[str, Any]
     provenance: dict[str, Any]
     dataset: str | None = None
     external: tuple[ExternalModel, nn.Module] | None = None
@@ -106,7 +106,7 @@ def _load_runs(paths: Sequence[Path]) -> list[Candidate]:
     groups = _groups(names, [info for *_, info in loaded], trained)
     candidates = []
     for name, group, (path, model, run, network, info) in zip(names, groups, loaded, strict=True):
-        told = {
+        metadata = {
             "name": name,
             "group": group,
             "method": info.method,
@@ -120,7 +120,7 @@ def _load_runs(paths: Sequence[Path]) -> list[Candidate]:
         provenance: dict[str, Any] = {"header": asdict(info)}
         if run:
             provenance |= {"config": run.config, "manifest": run.manifest, "metrics": run.metrics}
-        candidates.append(Candidate(name, str(path), network, told, provenance, info.dataset))
+        candidates.append(Candidate(name, str(path), network, metadata, provenance, info.dataset))
     return candidates
 
 
@@ -149,7 +149,7 @@ def _trained_alike(run: RunRecord | None, info: ModelInfo) -> str:
 
 def _settings(run: RunRecord | None) -> dict[str, Any]:
     """All settings of a run: one of an older version had the defaults of those that came later."""
-    return {} if run is None else asdict(TrainConfig()) | run.config
+    return {} if run is None else TrainConfig().flat() | flat(run.config)
 
 
 def _groups(
@@ -177,7 +177,7 @@ def _load_external(external: ExternalModel) -> Candidate:
     files = files_of(external.spec, external.weights)
     hashes = {str(file): file_sha256(file) for file in files}
     method, _, seed = external.name.partition("@")
-    told = {
+    metadata = {
         "name": external.name,
         "group": method,
         "method": None,
@@ -199,7 +199,7 @@ def _load_external(external: ExternalModel) -> Candidate:
     }
     around = external.preprocessing.around(module)
     return Candidate(
-        external.name, external.spec, around, told, provenance, external=(external, module)
+        external.name, external.spec, around, metadata, provenance, external=(external, module)
     )
 
 
@@ -229,29 +229,25 @@ def _state_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def say_what_differs(candidates: Sequence[Candidate]) -> None:
+COMPARED = (
+    "dataset", "arch", "seed", "recipe", "epochs", "batch_size", "lr", "average_decay",
+    "limit_train", "complete",
+)  # fmt: skip
+"""What runs should have in common, so that they differ in their method alone."""
+
+
+def log_differences(candidates: Sequence[Candidate]) -> None:
     """Say in what else than their method the runs' training differs, so that nobody misses it."""
-    told = {
-        candidate.name: candidate.provenance["config"]
-        | {"complete": candidate.provenance["manifest"].get("status") == "complete"}
-        for candidate in candidates
-        if "config" in candidate.provenance
-    }
-    defaults = asdict(TrainConfig())
-    for name in (
-        "dataset",
-        "arch",
-        "seed",
-        "recipe",
-        "epochs",
-        "batch_size",
-        "lr",
-        "average_decay",
-        "limit_train",
-        "complete",
-    ):
+    runs = {each.name: each.provenance for each in candidates if "config" in each.provenance}
+    settings = {
         # A run of an older version lacks the settings that came later: it had their defaults.
-        values = {model: settings.get(name, defaults.get(name)) for model, settings in told.items()}
+        name: TrainConfig().flat()
+        | flat(run["config"])
+        | {"complete": run["manifest"].get("status") == "complete"}
+        for name, run in runs.items()
+    }
+    for name in COMPARED:
+        values = {model: of_model[name] for model, of_model in settings.items()}
         if len(set(values.values())) > 1:
             listed = ", ".join(f"{model} {value}" for model, value in values.items())
             log(f"note: the runs differ in {name}: {listed}")

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import torch
 
 from winnrobust import zoo
 from winnrobust.data.datasets import MissingDataError, load_dataset
+from winnrobust.evaluation import EvaluationSettings
 from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting import load_results, load_run, write_report
 from winnrobust.reporting.report import Lead
@@ -29,9 +29,10 @@ from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import write_text
 from winnrobust.runtime.progress import log
-from winnrobust.training.config import make_config
+from winnrobust.training.config import flat, make_config
 from winnrobust.training.run_folder import RunFolder
-from winnrobust.workflows.attacking import AttackSettings, attack_runs
+from winnrobust.workflows.attacking import ImageSource, attack_runs
+from winnrobust.workflows.evaluation_folder import is_complete
 from winnrobust.workflows.training import complete_run
 
 
@@ -104,7 +105,7 @@ def reproduce(
     figures = figures_of(target, budget_name, reproduced)
     tables = reproduction_tables(target, figures)
     if distributed.is_main_process():
-        write_text(folder / "reproduction.csv", to_csv(figures))
+        write_text(folder / "reproduction.csv", figures.to_csv(index=False))
         write_report(results, folder, lead=Lead(f"{target.title} (Lee et al. 2018)", tables))
     return tables, folder / "index.html"
 
@@ -152,9 +153,10 @@ def _placed(
                 f" seeds; it wants {', '.join(map(str, wanted))}"
             )
         limit = budget.settings.get("limit_train")
-        if record.config.get("limit_train") != limit:
+        trained_on = flat(record.config).get("limit_train")
+        if trained_on != limit:
             raise InputError(
-                f"{path} was trained on {record.config.get('limit_train') or 'all'} images, this"
+                f"{path} was trained on {trained_on or 'all'} images, this"
                 f" budget trains on {limit or 'all'}; leave it out"
             )
         if network in found:
@@ -193,13 +195,20 @@ def _attack(
     """Attack a group's networks, unless these very ones were; return the results."""
     # Table 2 needs no attack; results do, so it gets one.
     epsilons = group.epsilons if target.attacked else group.epsilons[:1]
-    settings = AttackSettings(epsilons=epsilons, diagnose=False)
-    identity = repr([asdict(settings)]).encode()
+    settings = EvaluationSettings(epsilons={"linf": epsilons})
+    identity = repr(settings.decisive()).encode()
     for run in runs.values():
         identity += hashlib.sha256(RunFolder(zoo.locate(run)).model.read_bytes()).digest()
     digest = hashlib.sha256(identity).hexdigest()[:12]
     folder = out / "results" / f"{dataset}-{group.arch}-{digest}"
-    if not distributed.broadcast(folder.exists()):
-        paths, again = list(runs.values()), "the same command"
-        attack_runs(paths, folder, settings, device, data_root=data_root, again=again)
+    if not distributed.broadcast(is_complete(folder)):
+        attack_runs(
+            list(runs.values()),
+            folder,
+            settings,
+            device,
+            source=ImageSource(data_root=data_root),
+            with_diagnosis=False,
+            resume_with="the same command",
+        )
     return folder

@@ -22,10 +22,10 @@ def texture_run(runs: Path, config: TrainConfig, device: torch.device) -> Path:
     Raises:
         InputError: as training.
     """
-    picture = config.dataset
-    if config.texture not in EMBEDDED:  # other pictures may have the same name
-        picture += f"-{hashlib.sha256(str(config.texture).encode()).hexdigest()[:6]}"
-    path = runs / f"texture-{picture}-{config.arch}-seed{config.seed}"
+    picture, source = config.data.dataset, config.data.texture
+    if source not in EMBEDDED:  # other pictures may have the same name
+        picture += f"-{hashlib.sha256(str(source).encode()).hexdigest()[:6]}"
+    path = runs / f"texture-{picture}-{config.model.arch}-seed{config.seed}"
     complete_run(path, config, None, device)
     return path
 

@@ -1,14 +1,13 @@
-"""Images and labels in an `.npz` file, nothing of which is ever unpickled."""
+"""Images and labels in an `.npz` file."""
 
-import zlib
 from pathlib import Path
-from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from winnrobust.runtime.errors import InputError, brief
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.readers import read_npz
 
 
 def load_arrays(path: Path) -> tuple[Tensor, Tensor]:
@@ -19,21 +18,7 @@ def load_arrays(path: Path) -> tuple[Tensor, Tensor]:
     Raises:
         InputError: it cannot be read, or holds something else.
     """
-    if not is_zipfile(path):  # numpy would take a single array, too
-        raise InputError(f"{path} is not a whole .npz file, as numpy.savez writes it")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = {"images", "labels"} - set(arrays.files)
-            if missing:
-                raise InputError(
-                    f"{path} must have the arrays 'images' and 'labels'; it has"
-                    f" {', '.join(sorted(arrays.files)) or 'none'}"
-                )
-            images, labels = arrays["images"], arrays["labels"]
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error, RuntimeError) as error:
-        raise InputError(f"{path} cannot be read as .npz ({brief(error)})") from None
+    images, labels = read_npz(path, ("images", "labels")).values()
     return _as_images(images, path), _as_labels(labels, len(images), path)
 
 

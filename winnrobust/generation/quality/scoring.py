@@ -1,4 +1,4 @@
-"""A classifier's judgement of samples."""
+"""Scores of samples by a classifier."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.generation.quality.formulas import SPLITS, classifier_score, frechet_distance
-from winnrobust.generation.quality.neighbours import nearest
+from winnrobust.generation.quality.neighbors import nearest
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.intervals import Rate, rate
@@ -53,7 +53,7 @@ class Quality:
 
 
 def check_samples(n: int, shape: Sequence[int], train: ImageSplit, test: ImageSplit) -> None:
-    """Check that n samples of a shape (C, H, W) can be judged beside real images.
+    """Check that n samples of a shape (C, H, W) can be scored beside real images.
 
     Raises:
         InputError: they are too few, or more than test images, or of another shape.
@@ -65,31 +65,32 @@ def check_samples(n: int, shape: Sequence[int], train: ImageSplit, test: ImageSp
         )
     if not 2 * SPLITS <= n <= len(test):
         raise InputError(
-            f"there are {n} samples; {2 * SPLITS} to {len(test)} can be judged, as many as"
+            f"there are {n} samples; {2 * SPLITS} to {len(test)} can be scored, as many as"
             " there are test images to compare them with"
         )
 
 
-def judge_samples(
+def score_samples(
     classifier: IntrospectiveNetwork,
     samples: ImageSplit,
-    labelled: bool,
     train: ImageSplit,
     test: ImageSplit,
+    *,
+    labeled: bool = True,
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Quality:
-    """Judge samples by a classifier that had no part in making them.
+    """Score samples by a classifier that had no part in making them.
 
     Args:
         classifier: of the same data set; it is moved to `device`.
         samples: images, and the classes they were made as.
-        labelled: whether those mean anything.
-        train, test: real images. Of the test images as many are judged as there are samples.
+        train, test: real images. Of the test images as many are taken as there are samples.
+        labeled: whether the samples' classes mean anything.
         progress: called with (done, total) images.
 
     Raises:
-        InputError: there are too few samples, or more than test images, or of another shape.
+        InputError: as `check_samples`.
     """
     n = len(samples)
     check_samples(n, samples.images.shape[1:], train, test)
@@ -97,6 +98,7 @@ def judge_samples(
     total, done = 2 * n + len(train), 0
 
     def answers(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Features and probabilities."""
         nonlocal done
         features, logits = [], []
         with torch.no_grad():
@@ -108,20 +110,15 @@ def judge_samples(
         probabilities = torch.cat(logits).double().softmax(1)
         return torch.cat(features).cpu().numpy(), probabilities.cpu().numpy()
 
-    real = test.first(n)
     train_features, _ = answers(train.images)
     parts: dict[str, Any] = {}
-    for name, split in (("", samples), ("real_", real)):
+    for name, split in (("", samples), ("real_", test.first(n))):
         features, probabilities = answers(split.images)
-        score, score_sd = classifier_score(probabilities)
         distances, _ = nearest(split.images, train.images)
         right = int((probabilities.argmax(1) == split.labels.numpy()).sum())
-        parts |= {
-            f"{name}score": score,
-            f"{name}score_sd": score_sd,
-            f"{name}distance": frechet_distance(features, train_features),
-            f"{name}agreement": rate(right, n) if labelled or split is real else None,
-            f"{name}nearest": distances.median().item(),
-            f"{name}nearest_low": distances.quantile(LOW).item(),
-        }
+        parts[f"{name}score"], parts[f"{name}score_sd"] = classifier_score(probabilities)
+        parts[f"{name}distance"] = frechet_distance(features, train_features)
+        parts[f"{name}agreement"] = rate(right, n) if labeled or name else None
+        parts[f"{name}nearest"] = distances.median().item()
+        parts[f"{name}nearest_low"] = distances.quantile(LOW).item()
     return Quality(n=n, **parts)

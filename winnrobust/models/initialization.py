@@ -1,4 +1,4 @@
-"""The authors' weight initialisation."""
+"""The authors' weight initialization."""
 
 import math
 
@@ -11,7 +11,7 @@ CRITIC_STD = 0.02
 """Standard deviation of the critic's initial weights (plain normal)."""
 
 
-def initialise(network: IntrospectiveNetwork, generator: torch.Generator) -> None:
+def initialize(network: IntrospectiveNetwork, generator: torch.Generator) -> None:
     """Draw all weights anew from `generator`, in place.
 
     Convolutions and the classifier: TensorFlow's `variance_scaling` defaults, a normal of standard
