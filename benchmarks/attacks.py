@@ -21,12 +21,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import Attack, Budget, Target, find, logits
-from winnrobust.attacks.geometry import GEOMETRIES
-from winnrobust.attacks.libraries import CW_STEP
+from winnrobust.attacks import NORMS, Attack, Run, answer, find, run_attack, with_settings
 from winnrobust.attacks.pgd import RELATIVE_STEP
 from winnrobust.data.datasets import load_dataset, to_unit
-from winnrobust.evaluation.metrics import mcnemar
+from winnrobust.evaluation.paired import mcnemar
 from winnrobust.models.checkpoint import load_model
 from winnrobust.runtime import provenance
 from winnrobust.runtime.files import write_json, write_text
@@ -35,6 +33,8 @@ LIBRARIES = ("foolbox", "torchattacks", "art", "adv_lib", "pyautoattack")
 NOISE = 0.05
 """Ours is called weaker where McNemar's p-value is below this."""
 SEED = 0
+CW_STEP = 0.05
+"""Adam's step size in our C&W."""
 
 
 class Logits(nn.Module):
@@ -277,14 +277,12 @@ def _hops(queries: int) -> int:
 
 
 def ours(attack: Attack, task: Task) -> Tensor:
-    budget = Budget(steps=task.steps, queries=task.queries)
-    if attack.name == "autoattack":
-        budget = Budget()  # the standard version, as theirs
-    target = Target(task.model, task.images, task.labels, seed=SEED)
+    if attack.name != "autoattack":  # that is the standard version, as theirs
+        attack = with_settings(attack, steps=task.steps, queries=task.queries)
     # A bound that holds all images: a minimum-norm attack then returns the nearest it found.
     bound = math.inf if attack.minimum_norm else task.epsilon
-    (found,) = attack.function(target, [bound], budget).adversarials
-    return found
+    (found,) = run_attack(attack, task.model, task.images, task.labels, [bound], run=Run(seed=SEED))
+    return found.images
 
 
 class Judged(NamedTuple):
@@ -306,10 +304,10 @@ def judge(attack: Attack, contestant: Contestant, task: Task) -> Judged:
         warnings.simplefilter("ignore")
         found = contestant(task).detach()
     seconds, asked = time.perf_counter() - began, task.model.asked / len(task.images)
-    sizes = GEOMETRIES[attack.norm].size(found - task.images)
-    wrong = logits(task.model, found).argmax(1) != task.labels
+    sizes = NORMS[attack.norm].size(found - task.images)
+    wrong = answer(task.model, found).logits.argmax(1) != task.labels
     distances = torch.where(wrong, sizes, torch.inf)
-    distances[logits(task.model, task.images).argmax(1) != task.labels] = 0
+    distances[answer(task.model, task.images).logits.argmax(1) != task.labels] = 0
     return Judged((distances <= task.epsilon + 1e-5).numpy(), distances.numpy(), asked, seconds)
 
 
@@ -383,10 +381,10 @@ def main(
             click.echo(f"{name} is not installed and is skipped")
     tasks = {
         norm: Task(model, pixels, labels, epsilon, steps, queries)
-        for norm, epsilon in (("Linf", eps), ("L2", eps_l2))
+        for norm, epsilon in (("linf", eps), ("l2", eps_l2))
     }
     rows = []
-    for name in attacks.split(",") if attacks else _common(installed, tasks["Linf"]):
+    for name in attacks.split(",") if attacks else _common(installed, tasks["linf"]):
         attack = find(name)
         task = tasks[attack.norm]
         contestants = {

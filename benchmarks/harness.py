@@ -15,7 +15,8 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import click
 import foolbox
@@ -26,17 +27,23 @@ from tqdm import tqdm
 
 from benchmarks.command import Command
 from benchmarks.plain import EPSILON, Contestant, Logits, batched, in_batches, plain_fgsm
-from winnrobust.attacks.pgd import RELATIVE_STEP, STEPS
+from winnrobust.attacks.pgd import RELATIVE_STEP
 from winnrobust.data.datasets import load_dataset, to_unit
-from winnrobust.evaluation import run
+from winnrobust.evaluation import EvaluationSettings, run
 from winnrobust.models.checkpoint import load_model
 from winnrobust.runtime.allocator import keep_freed_memory
 
 
-def winnrobust_attack(name: str) -> Contestant:
+def winnrobust_attack(name: str, **settings: Any) -> Contestant:
+    """The whole evaluation: attacked, checked, judged anew, and every outcome written down."""
+
     def attack(model: nn.Module, images: Tensor, labels: Tensor) -> int:
-        found = run({"model": model}, images, labels, [name], [EPSILON], num_examples=0)
-        return int(found.table.source_errors[0])
+        chosen = EvaluationSettings(
+            attacks=[name], epsilons={"linf": [EPSILON]}, num_examples=0, **settings
+        )
+        with TemporaryDirectory() as folder:
+            found = run({"model": model}, images, labels, chosen, folder=Path(folder))
+        return int(found.summary.errors.errors[0])
 
     return attack
 
@@ -69,10 +76,12 @@ def by_foolbox(
     return found
 
 
+STEPS = 20
 STEP = RELATIVE_STEP / STEPS
 FOOLBOX_FGSM = foolbox.attacks.FGSM()
 FOOLBOX_PGD = foolbox.attacks.LinfPGD(rel_stepsize=STEP, steps=STEPS, random_start=True)
 OURS = "winnrobust"
+SCREENED = "winnrobust, with the FGSM screen"
 CONTESTANTS: dict[str, dict[str, Contestant]] = {
     "fgsm": {
         OURS: winnrobust_attack("fgsm"),
@@ -84,6 +93,7 @@ CONTESTANTS: dict[str, dict[str, Contestant]] = {
     },
     "pgd": {
         OURS: winnrobust_attack("pgd"),
+        SCREENED: winnrobust_attack("pgd", fgsm_screen=True),
         "foolbox": foolbox_attack(FOOLBOX_PGD),
         "foolbox, its own verdict": foolbox_verdict(FOOLBOX_PGD),
         "torchattacks": batched(
@@ -93,7 +103,7 @@ CONTESTANTS: dict[str, dict[str, Contestant]] = {
         ),
     },
 }
-KEEP_MEMORY = (OURS, "the same, memory kept")
+KEEP_MEMORY = (OURS, SCREENED, "the same, memory kept")
 """Contestants whose process keeps freed memory, as winnrobust's command does."""
 
 

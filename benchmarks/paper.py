@@ -28,23 +28,25 @@ from winnrobust import zoo
 from winnrobust.data.datasets import ImageSplit, load_dataset, to_unit
 from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting.figures import save_figure, training_curves
-from winnrobust.reporting.paper import paper_row
+from winnrobust.reporting.paper import published
 from winnrobust.reporting.reproduction import (
     ADVERSARIAL_ERROR,
     BY_BASELINE,
     BY_METHOD,
     FIGURE_COLUMNS,
+    MNIST_EPSILONS,
     NO_DATA,
+    TARGETS,
     TEST_ERROR,
     reproduction_tables,
 )
-from winnrobust.reporting.reproductions import MNIST_EPSILONS, TARGETS
 from winnrobust.reporting.runs import RunRecord, load_run
-from winnrobust.reporting.table import percent, to_markdown
+from winnrobust.reporting.table import percent, to_csv, to_markdown
 from winnrobust.runtime import provenance
 from winnrobust.runtime.allocator import keep_freed_memory
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import write_json, write_text
+from winnrobust.training.config import flat
 from winnrobust.training.run_folder import RunFolder
 
 GOALS = {
@@ -67,14 +69,14 @@ PAGE = Environment(
 def errors(model: Path, split: ImageSplit) -> dict[str, float]:
     """Errors of the model in a file on images: clean, and under FGSM at both epsilons."""
     found = attacked_file(model, split, ["fgsm"], MNIST_EPSILONS)
-    attacked = found.table.set_index("epsilon").adversarial_error
+    attacked = found.errors.set_index("epsilon").error
     return {"clean": found.clean.error[0]} | {f"{e}": attacked[e] for e in MNIST_EPSILONS}
 
 
 def epochs_of(path: Path, known: Known) -> pd.DataFrame:
     """A row per kept epoch of a run, if any: validation error, and errors on all test images."""
     folder, record = RunFolder(path), load_run(path)
-    test = load_dataset(record.config["dataset"]).test
+    test = load_dataset(flat(record.config)["dataset"]).test
     rows = []
     for row in tqdm(record.metrics, desc=path.name):
         model = folder.epoch_model(row["epoch"])
@@ -180,10 +182,10 @@ def forms(known: Known) -> list[dict[str, Any]]:
     paper's."""
     rows = []
     for model in zoo.models():
-        published = paper_row(model.dataset, model.arch, model.method, "fgsm", EPSILON)
-        if published is None or published.adversarial_error is None:
+        figures = published(model.dataset, model.arch, model.method, "fgsm", EPSILON)
+        if "adversarial_error" not in figures:
             continue
-        paper, file = published.adversarial_error / 100, RunFolder(model.folder).model
+        paper, file = figures["adversarial_error"], RunFolder(model.folder).model
         test = load_dataset(model.dataset).test
         ours = known.of(file, test)[f"{EPSILON}"]
         network = Logits(load_model(file)[0]).eval()
@@ -308,15 +310,15 @@ def main(folder: Path, runs: Sequence[Path], known: Path | None) -> None:
         raise InputError("no run keeps its epochs; train one with --keep-every 1")
     figures = pd.concat(written.values(), ignore_index=True)
     save_figure(figure_of(curves), folder / "epochs.png")
-    datasets = sorted({record.config["dataset"] for record in records})
+    datasets = sorted({flat(record.config)["dataset"] for record in records})
     for dataset in datasets:
-        of_dataset = [record for record in records if record.config["dataset"] == dataset]
+        of_dataset = [record for record in records if flat(record.config)["dataset"] == dataset]
         save_figure(training_of(of_dataset), folder / f"training-{dataset}.png")
     pictured = [record for record in records if record.samples]
     if pictured:
         save_figure(negatives_of(pictured), folder / "pseudo-negatives.png")
     rows = pd.concat([part.assign(run=name) for name, part in curves.items()])
-    write_text(folder / "epochs.csv", rows.to_csv(index=False))
+    write_text(folder / "epochs.csv", to_csv(rows))
     about = provenance.describe()
     text = PAGE.render(
         about=about,

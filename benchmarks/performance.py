@@ -22,6 +22,7 @@ from winnrobust.reporting.runs import load_run
 from winnrobust.runtime import provenance
 from winnrobust.runtime.allocator import keep_freed_memory
 from winnrobust.runtime.files import write_json, write_text
+from winnrobust.training.config import flat
 
 CURVES = "time-to-robustness.png"
 
@@ -107,7 +108,7 @@ def main(
 ) -> None:
     """Measure everything and write report.md, its figure, curves.csv and provenance."""
     keep_freed_memory()
-    dataset = load_run(runs[0]).config["dataset"]
+    dataset = flat(load_run(runs[0]).config)["dataset"]
     attacks = harness.compare(model, dataset, 10_000, 2_000, rounds)
     steps, peak = training.compare("vanilla", rounds)
     errors = time_to_robustness.Known(known, time_to_robustness.errors)

@@ -15,6 +15,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -23,15 +24,17 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from benchmarks.command import Command
-from winnrobust.data.datasets import Dataset, ImageSplit, load_dataset, to_unit
-from winnrobust.evaluation import Evaluation
+from winnrobust.data.datasets import Dataset, ImageSplit, load_dataset
+from winnrobust.evaluation import EvaluationSettings, Summary
 from winnrobust.evaluation import run as evaluate
 from winnrobust.models.checkpoint import load_model
-from winnrobust.reporting.figures import COLOURS, save_figure
+from winnrobust.reporting.figures import COLORS, save_figure
 from winnrobust.reporting.runs import load_run
 from winnrobust.runtime.allocator import keep_freed_memory
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import file_sha256, read_json, write_json
+from winnrobust.runtime.files import file_sha256, write_json
+from winnrobust.runtime.readers import read_json
+from winnrobust.training.config import flat
 from winnrobust.training.run_folder import RunFolder
 
 EPSILON = 0.125
@@ -88,17 +91,22 @@ class Known:
 
 def attacked_file(
     model: Path, split: ImageSplit, attacks: Sequence[str], epsilons: Sequence[float]
-) -> Evaluation:
+) -> Summary:
     """Attack the model in a file on images."""
     network, _ = load_model(model)
-    return evaluate(
-        {"model": network}, to_unit(split.images), split.labels, attacks, epsilons, num_examples=0
+    settings = EvaluationSettings(
+        attacks=attacks, epsilons={"linf": epsilons, "l2": [1.5]}, num_examples=0
     )
+    with TemporaryDirectory() as folder:
+        found = evaluate(
+            {"model": network}, split.images, split.labels, settings, folder=Path(folder)
+        )
+    return found.summary
 
 
 def errors(model: Path, split: ImageSplit) -> dict[str, float]:
     found = attacked_file(model, split, ["fgsm", "pgd"], [EPSILON])
-    attacked = found.table.set_index("attack").adversarial_error
+    attacked = found.errors.set_index("attack").error
     return {"clean": found.clean.error[0], "fgsm": attacked["fgsm"], "pgd": attacked["pgd"]}
 
 
@@ -171,7 +179,7 @@ def figure_of(runs: list[Timed]) -> Figure:
             axes.plot(
                 [row["seconds"] / 60 for row in run.curve],
                 [100 * row[measure] for row in run.curve],
-                "o-", markersize=3, color=COLOURS[labels.index(run.label) % len(COLOURS)],
+                "o-", markersize=3, color=COLORS[labels.index(run.label) % len(COLORS)],
                 label=run.label if run is next(r for r in runs if r.label == run.label) else None,
             )  # fmt: skip
         axes.set_title(TITLES[measure], fontsize=10)
@@ -196,7 +204,7 @@ def measure(paths: Sequence[Path], labels: Sequence[str], images: int, known: Kn
         labels: a name for each run; runs of one name differ in their seed.
         known: what need not be measured again.
     """
-    datasets = {load_run(path).config["dataset"] for path in paths}
+    datasets = {flat(load_run(path).config)["dataset"] for path in paths}
     if len(datasets) > 1:
         raise InputError(f"runs of {' and '.join(sorted(datasets))} cannot be compared")
     data = load_dataset(datasets.pop())
@@ -214,7 +222,7 @@ def measure_in_time(
     one that was asked for fewer.
     """
     lines = measure(paths, labels, images, known)
-    data = load_dataset(load_run(paths[0]).config["dataset"])
+    data = load_dataset(flat(load_run(paths[0]).config)["dataset"])
     limit = SHARE * statistics.mean(
         line.chosen["seconds"] for line in lines if line.label == labels[0]
     )

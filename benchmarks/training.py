@@ -31,7 +31,7 @@ from winnrobust.data.datasets import load_dataset, to_unit
 from winnrobust.models import ARCHITECTURES, IntrospectiveNetwork, build
 from winnrobust.runtime.allocator import keep_freed_memory
 from winnrobust.runtime.randomness import stream
-from winnrobust.synthesis import synthesise
+from winnrobust.synthesis import synthesize
 from winnrobust.training.averaging import WeightAverage
 from winnrobust.training.config import TrainConfig, make_config
 from winnrobust.training.methods import Batch
@@ -58,43 +58,44 @@ def our_step(network: IntrospectiveNetwork, winn: Winn, images: Tensor, labels: 
 def our_ascent(network: IntrospectiveNetwork, winn: Winn, start: Tensor, steps: int) -> None:
     """`steps` steps towards a critic value that is out of reach."""
     count = start.shape[1]
-    group = 1 if winn.config.synthesis_per_image else count
+    group = 1 if winn.config.synthesis.per_image else count
     groups = start.reshape(-1, group, *start.shape[2:])
     classes = torch.arange(10).repeat_interleave(count // group)
     goal = winn.goal(winn.config, classes, torch.full((len(groups),), 1e6))
-    synthesise(network, groups, goal, replace(winn.ascent, max_steps=steps))
+    synthesize(network, groups, goal, replace(winn.ascent, max_steps=steps))
 
 
 def plain_step(network: IntrospectiveNetwork, winn: Winn, images: Tensor, labels: Tensor) -> None:
     """The paper's loss as anybody would write it first: three passes, one after the other."""
-    config = winn.config
+    settings = winn.config.optimization
     network.zero_grad(set_to_none=True)
     real = 2 * images - 1
     fake = winn.pool.images[labels, torch.randint(winn.pool.per_class, (len(labels),))]
-    logits, critic_real = network.judge(real)
-    critic_fake = network.judge(fake).critic
+    logits, critic_real = network.forward_signed(real)
+    critic_fake = network.forward_signed(fake).critic
     mix = torch.rand(len(labels), 1, 1, 1)
     between = (mix * real + (1 - mix) * fake).requires_grad_()
-    (slope,) = torch.autograd.grad(network.judge(between).critic.sum(), between, create_graph=True)
+    critic = network.forward_signed(between).critic
+    (slope,) = torch.autograd.grad(critic.sum(), between, create_graph=True)
     penalty = ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
-    critic = critic_fake.mean() - critic_real.mean() + config.gp_weight * penalty
-    (F.cross_entropy(logits, labels) + config.alpha * critic).backward()
+    critic_loss = critic_fake.mean() - critic_real.mean() + settings.gp_weight * penalty
+    (F.cross_entropy(logits, labels) + settings.alpha * critic_loss).backward()
 
 
 def plain_ascent(network: IntrospectiveNetwork, winn: Winn, start: Tensor, steps: int) -> None:
-    """Class after class, each step judged anew after clipping, as the authors' loop does."""
+    """Class after class, each step looked at anew after clipping, as the authors' loop does."""
     for label, images in enumerate(start):
         pixels = images.clone().requires_grad_()
         adam = winn.ascent.optimizer([pixels])
         labels = torch.full((len(images),), label)
         for _ in range(steps):
-            logits, critic = network.judge(pixels)
+            logits, critic = network.forward_signed(pixels)
             objective = (critic.mean() - 1e6).abs() + 0.5 * F.cross_entropy(logits, labels)
             (pixels.grad,) = torch.autograd.grad(objective, pixels)
             adam.step()
             pixels.data.clamp_(-1, 1)
             with torch.no_grad():
-                network.judge(pixels)
+                network.forward_signed(pixels)
 
 
 REFERENCE = "plain reference"
@@ -131,12 +132,13 @@ def measure(name: str, arch: str) -> dict[str, float]:
     if name != REFERENCE:
         network.to(memory_format=torch.channels_last)
     winn = Winn(config, 1, 28, 10, CPU)
-    few = load_dataset("mnist5k").train.first(config.batch_size)
+    few = load_dataset("mnist5k").train.first(config.optimization.batch_size)
     images, labels = to_unit(few.images), few.labels
     start = winn.pool.images
 
-    optimizer = torch.optim.Adam(network.parameters(), config.lr, (0.0, 0.9))
-    average = None if name == REFERENCE else WeightAverage(network, config.average_decay)
+    optimizer = torch.optim.Adam(network.parameters(), config.optimization.lr, (0.0, 0.9))
+    decay = config.optimization.average_decay
+    average = None if name == REFERENCE else WeightAverage(network, decay)
 
     def whole_step() -> None:
         step(network, winn, images, labels)
@@ -182,9 +184,9 @@ def peak_rate() -> float:
 
 def epoch_seconds(config: TrainConfig, found: dict[str, float]) -> float:
     """The time of an epoch of 45,000 images from that of its parts."""
-    steps = math.ceil(TRAIN_IMAGES / config.batch_size)
-    syntheses = steps // config.synthesis_every if config.synthesis_every else 1
-    ascent_steps = min(ASCENT_STEPS, config.synthesis_max_steps)
+    steps = math.ceil(TRAIN_IMAGES / config.optimization.batch_size)
+    syntheses = steps // config.synthesis.every if config.synthesis.every else 1
+    ascent_steps = min(ASCENT_STEPS, config.synthesis.max_steps)
     synthesis = found["starts"] + ascent_steps * found["ascent_step"]
     return steps * found["step"] + syntheses * synthesis + found["validation"]
 
@@ -207,9 +209,9 @@ def table_of(rounds: list[dict[str, dict[str, float]]], peak: float, arch: str) 
         rows.append(
             {
                 "by": name,
-                "images per step": config.batch_size,
+                "images per step": config.optimization.batch_size,
                 "step, ms": round(1e3 * found["step"], 1),
-                "images": 10 * config.negatives_per_class,
+                "images": 10 * config.negatives.per_class,
                 "ascent step, ms": round(1e3 * found["ascent_step"], 1),
                 "epoch, s": round(epoch_seconds(config, found), 1),
                 "GFLOP/s": round(rate / 1e9, 1),

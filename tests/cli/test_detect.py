@@ -9,24 +9,24 @@ from tests.cli.conftest import assert_one_line, winnrobust
 
 
 def test_a_table_on_the_terminal_and_in_a_folder(runs, tmp_path):
-    foreign = tmp_path / "noise.npz"
+    ood = tmp_path / "noise.npz"
     pixels = np.random.default_rng(0).integers(0, 255, (30, 28, 28), dtype=np.uint8)
-    np.savez(foreign, images=pixels, labels=np.zeros(30, int))
+    np.savez(ood, images=pixels, labels=np.zeros(30, int))
     out = tmp_path / "detection"
     result = winnrobust("detect", runs / "baseline", runs / "winn", "--attacks", "fgsm",
-                        "--foreign", foreign, "--limit", 40, "--steps", 2,
+                        "--ood", ood, "--limit", 40, "--steps", 2,
                         "--out", out)  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert "attack that knows the detector, 0.125" in result.output
+    assert "adaptive attack 0.125" in result.output
     table = pd.read_csv(out / "detection.csv")
     pairs = set(zip(table.model, table.detector, strict=True))
     assert pairs == {
         ("baseline", "softmax"), ("baseline", "energy"),
         ("winn", "critic"), ("winn", "softmax"), ("winn", "energy"),
     }  # fmt: skip
-    assert set(table.against) == {"noise", "fgsm", "knowing"}
+    assert set(table.against) == {"noise", "fgsm", "adaptive"}
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["foreign"] == {"noise": 30}
+    assert manifest["out_of_distribution"] == {"noise": 30}
 
 
 def test_bad_input_ends_in_one_line(runs, tmp_path):
@@ -37,7 +37,7 @@ def test_bad_input_ends_in_one_line(runs, tmp_path):
         (["--attacks", "magic"], "unknown attack 'magic'"),
         (["--eps", "0.1,0.2"], "--eps must be a single bound"),
         (["--limit", "10"], "--limit must be at least 20"),
-        (["--foreign", wide], "have the shape (1, 32, 32)"),
+        (["--ood", wide], "have the shape (1, 32, 32)"),
         (["--foreign", "nowhere"], "is neither a folder"),
         (["--out", runs], "already exists"),
     ):

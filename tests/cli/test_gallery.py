@@ -117,14 +117,14 @@ def test_every_data_set_has_its_own_classifier_and_table(runs, generators, colou
 
     bad = tmp_path / "bad"
     result = winnrobust("gallery", colours / "single", *judges[:2], *places, "--out", bad)
-    assert_one_line(result, "name a classifier of cifar10-20k, to judge the samples")
+    assert_one_line(result, "name a classifier of cifar10-20k, to score the samples")
     result = winnrobust("gallery", *generated, *judges, *judges[:2], *places, "--out", bad)
     assert_one_line(result, "name one classifier of mnist5k")
     assert not bad.exists()
 
 
 def test_samples_like_a_users_own_pictures_are_shown_without_scores(tmp_path):
-    """Nobody knows their classes; their neighbours are the pictures themselves."""
+    """Nobody knows their classes; their neighbors are the pictures themselves."""
     folder, out = tmp_path / "my pictures", tmp_path / "report"
     folder.mkdir()
     for number in range(4):
@@ -137,7 +137,7 @@ def test_samples_like_a_users_own_pictures_are_shown_without_scores(tmp_path):
     assert result.exit_code == 0, result.output
     assert not (out / "scores.csv").exists()
     assert "How good" not in (out / "report.md").read_text()
-    pixels = np.asarray(Image.open(out / "neighbours" / "winn-single.png").convert("L"))
+    pixels = np.asarray(Image.open(out / "neighbors" / "winn-single.png").convert("L"))
     assert pixels.shape == (2 * 18 + 2, 20 * 18 + 2)
     below = pixels[20:36]
     grey = {int(below[0, 2 + 18 * column]) for column in range(20)}
@@ -179,11 +179,11 @@ def test_bad_input_ends_in_one_line(runs, generators, tmp_path):
     out = tmp_path / "report"
     single = generators / "single"
     for arguments, message in (
-        ([single], "name a classifier of mnist5k, to judge the samples"),
+        ([single], "name a classifier of mnist5k, to score the samples"),
         ([single, single], "is named twice"),
-        ([runs / "winn", "--classifier", runs / "winn"], "would judge its own samples"),
+        ([runs / "winn", "--classifier", runs / "winn"], "would score its own samples"),
         ([runs / "baseline"], "method baseline draws no samples"),
-        ([single, "--classifier", single], "was trained without labels; it judges no samples"),
+        ([single, "--classifier", single], "was trained without labels; it cannot score samples"),
         ([single, "--classifier", runs / "baseline", "--n", 5], "there are 5 samples"),
         ([tmp_path], "is not a training run"),
         ([single, "--classifier", runs / "baseline", "--detection", tmp_path], "is not what"),

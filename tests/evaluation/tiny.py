@@ -1,11 +1,14 @@
 """Models so small that what attacks do to them is known beforehand, and attacks just as small."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import NO_GRADIENTS, Attack, AttackResult, Budget, Norm, Target
+from winnrobust.attacks import Attack, AttackResult, NormName, Run
+from winnrobust.evaluation import Evaluation, EvaluationSettings, run
 
 
 class Threshold(nn.Module):
@@ -32,44 +35,68 @@ IMAGES = pixels((0.9, 0.9), (0.6, 0.9), (0.6, 0.4), (0.1, 0.6), (0.4, 0.1))
 LABELS = torch.tensor([1, 1, 1, 0, 0])
 
 
-def attack_called(
-    name: str, move: Callable[[Target, float], Tensor], norm: Norm = "Linf", can_aim: bool = False
-) -> Attack:
-    """An attack that puts every image where `move` says for an epsilon."""
+def evaluation(
+    models: dict[str, nn.Module],
+    images: Tensor,
+    labels: Tensor,
+    attacks: list[str] | None = None,
+    linf: list[float] | None = None,
+    *,
+    l2: list[float] | None = None,
+    folder: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **settings,
+) -> Evaluation:
+    """Run an evaluation, in a folder that is thrown away unless one is given."""
+    chosen = EvaluationSettings(
+        attacks=attacks or ["fgsm"],
+        epsilons={"linf": linf or [0.125], "l2": l2 or [1.5]},
+        **settings,
+    )
+    with TemporaryDirectory() as temporary:
+        place = folder or Path(temporary)
+        return run(models, images, labels, chosen, folder=place, progress=progress)
 
-    def function(target: Target, epsilons: Sequence[float], budget: Budget) -> AttackResult:
-        return AttackResult([move(target, epsilon) for epsilon in epsilons], NO_GRADIENTS)
 
-    return described(name, function, norm=norm, can_aim=can_aim)
-
-
-def described(name: str, function, norm: Norm = "Linf", **more) -> Attack:
+def described(name: str, function, norm: NormName = "linf", **more) -> Attack:
     return Attack(name, norm, "none", "nothing", "A test's.", "nowhere", function, **more)
 
 
-UP = attack_called("up", lambda target, epsilon: (target.images + epsilon).clamp(0, 1))
-DOWN = attack_called("down", lambda target, epsilon: (target.images - epsilon).clamp(0, 1))
+def attack_called(
+    name: str,
+    move: Callable[[Tensor, float, Run], Tensor],
+    norm: NormName = "linf",
+    targeted: bool = False,
+) -> Attack:
+    """An attack that puts images where `move` says for an epsilon."""
+
+    def function(model, images, labels, *, epsilon, run=None):
+        return AttackResult.untouched(move(images, epsilon, run))
+
+    return described(name, function, norm=norm, targeted=targeted)
+
+
+UP = attack_called("up", lambda images, epsilon, run: (images + epsilon).clamp(0, 1))
+DOWN = attack_called("down", lambda images, epsilon, run: (images - epsilon).clamp(0, 1))
 DOWN_L2 = attack_called(
-    "down-l2", lambda target, epsilon: (target.images - epsilon / 2**0.5).clamp(0, 1), norm="L2"
+    "down-l2", lambda images, epsilon, run: (images - epsilon / 2**0.5).clamp(0, 1), norm="l2"
 )
 
 
-def nearest(target: Target, epsilons: Sequence[float], budget: Budget) -> AttackResult:
+def nearest(model: Threshold, images: Tensor, labels: Tensor, *, run: Run) -> AttackResult:
     """The smallest move of a `Threshold`'s pixel that breaks it, and 0.01 more."""
-    pixel, threshold = target.model.pixel, target.model.threshold
-    value = target.images.flatten(1)[:, pixel]
-    wrong = target.clean_logits.argmax(1) != target.labels
-    distances = torch.where(wrong, 0.0, (value - threshold).abs() + 0.01)
+    value = images.flatten(1)[:, model.pixel]
+    wrong = run.clean_pass(model, images, labels).answer.logits.argmax(1) != labels
+    distance = torch.where(wrong, 0.0, (value - model.threshold).abs() + 0.01)
     # What lies beyond this is not found.
-    distances[distances > 0.35] = torch.inf
-    adversarials = []
-    for epsilon in epsilons:
-        found = target.images.clone()
-        reached = (distances <= epsilon) & ~wrong
-        sign = torch.where(target.labels == 1, -1, 1)
-        found.flatten(1)[:, pixel] += torch.where(reached, sign * distances, 0.0)
-        adversarials.append(found)
-    return AttackResult(adversarials, NO_GRADIENTS, distances)
+    distance[distance > 0.35] = torch.inf
+    found = images.clone()
+    sign = torch.where(labels == 1, -1, 1)
+    found.flatten(1)[:, model.pixel] += torch.where(distance < torch.inf, sign * distance, 0.0)
+    result = AttackResult.untouched(found)
+    return AttackResult(
+        found, result.gradients, result.queries, result.unfinished, distance=distance
+    )
 
 
-NEAREST = described("nearest", nearest, norm="L2", minimum_norm=True)
+NEAREST = described("nearest", nearest, norm="l2", minimum_norm=True)

@@ -71,7 +71,7 @@ def images() -> Tensor:
 @pytest.fixture(scope="session")
 def files(network, images, tmp_path_factory) -> Path:
     """A folder with `network` as script.pt, any.pt2, fixed.pt2 (3 images) and some.pt2 (2 to 4)."""
-    made = tmp_path_factory.mktemp("foreign")
+    made = tmp_path_factory.mktemp("external")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.script(network).save(made / "script.pt")

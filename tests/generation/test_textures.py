@@ -7,8 +7,8 @@ from PIL import Image
 
 from winnrobust.generation.sampling import Sampler
 from winnrobust.generation.textures import (
-    PatchJudge,
-    _blended,
+    PatchCritic,
+    blended,
     crops_of,
     draw_texture,
     load_texture,
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 class Sum:
     """f is the sum of the pixels."""
 
-    def judge(self, images):
+    def forward_signed(self, images):
         critic = images.sum((1, 2, 3))
         return ClassifierOutput(critic[:, None], critic)
 
@@ -34,8 +34,8 @@ class Sum:
 def test_overlapping_patches_give_a_pixel_the_mean_of_their_gradients():
     """The mean of P sums has the slope 1 / P at every pixel of a single patch, and of two."""
     canvas = torch.rand(1, 1, 7, 7, generator=stream(0, "canvas")).requires_grad_()
-    judge = PatchJudge(Sum(), 4, 10, stream(0, "patches"))
-    judge.judge(canvas).critic.mean().backward()
+    critic = PatchCritic(Sum(), 4, 10, stream(0, "patches"))
+    critic.forward_signed(canvas).critic.mean().backward()
     again = stream(0, "patches")
     tops, lefts = (torch.randint(4, (10,), generator=again) for _ in range(2))
     covered = torch.zeros(7, 7)
@@ -45,9 +45,9 @@ def test_overlapping_patches_give_a_pixel_the_mean_of_their_gradients():
     torch.testing.assert_close(canvas.grad[0, 0], (covered > 0) / 10)
 
 
-def test_a_canvas_is_judged_by_its_patches():
+def test_a_canvas_is_seen_by_its_patches():
     canvas = torch.arange(49.0).reshape(1, 1, 7, 7)
-    found = PatchJudge(Sum(), 4, 5, stream(0, "patches")).judge(canvas).critic
+    found = PatchCritic(Sum(), 4, 5, stream(0, "patches")).forward_signed(canvas).critic
     again = stream(0, "patches")
     tops, lefts = (torch.randint(4, (5,), generator=again) for _ in range(2))
     torch.testing.assert_close(found, patches(canvas[0], tops, lefts, 4).sum((1, 2, 3)))
@@ -148,7 +148,7 @@ class Pixels:
 
 def test_the_canvas_varies_everywhere_as_one_image_does():
     """So neither the seams nor the middles of the images that it starts from show."""
-    canvas = _blended(Pixels(), 8, 800, 803, stream(0, "canvas"))
+    canvas = blended(Pixels(), 8, 800, 803, stream(0, "canvas"))
     assert canvas.shape == (1, 800, 803)
     phases = canvas[:, :, :800].reshape(200, 4, 200, 4)  # of a pixel in the overlap of four images
     means, deviations = phases.mean((0, 2)), phases.std((0, 2))
@@ -157,4 +157,4 @@ def test_the_canvas_varies_everywhere_as_one_image_does():
 
 
 def test_a_canvas_of_any_odd_size_is_covered():
-    assert _blended(Pixels(), 7, 5, 31, stream(0, "canvas")).shape == (1, 5, 31)
+    assert blended(Pixels(), 7, 5, 31, stream(0, "canvas")).shape == (1, 5, 31)

@@ -93,9 +93,9 @@ def test_outputs_logits_and_one_critic_value_per_image(arch, channels, size):
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_forward_takes_unit_images_and_judge_signed_ones(arch):
+def test_forward_takes_unit_images_and_forward_signed_signed_ones(arch):
     model, images = network(arch), torch.rand(2, 1, 28, 28)
-    torch.testing.assert_close(model(images), model.judge(images * 2 - 1))
+    torch.testing.assert_close(model(images), model.forward_signed(images * 2 - 1))
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
@@ -119,7 +119,7 @@ def test_a_flat_image_gives_finite_outputs(arch):
     assert network(arch)(torch.zeros(1, 1, 28, 28)).logits.isfinite().all()
 
 
-def test_initialisation_follows_the_authors():
+def test_initialization_follows_the_authors():
     model = network("vanilla")
     kernel = model.features[3].weight  # 64 channels in, 5x5: fan-in 1,600
     nominal = (1.3 * 2 / 1600) ** 0.5

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from winnrobust.models import ClassifierOutput
-from winnrobust.synthesis import above, believed, near
+from winnrobust.synthesis import above, even_odds, near
 
 CRITIC = torch.tensor([1.0, 3.0, -1.0, 0.0])
 LOGITS = torch.tensor([[0.0, 0.0], [0.0, 0.0], [math.log(3), 0.0], [math.log(3), 0.0]])
@@ -31,11 +31,11 @@ def test_above_raises_the_mean_and_stops_at_the_threshold_or_over_it():
     assert reached.tolist() == [True, False]
 
 
-def test_believed_is_the_logistic_loss_and_stops_at_even_odds():
-    objective, reached = believed()(OUTPUT, GROUPS)
+def test_even_odds_is_the_logistic_loss_and_stops_at_even_odds():
+    objective, reached = even_odds()(OUTPUT, GROUPS)
     first = (math.log(1 + math.exp(-1)) + math.log(1 + math.exp(-3))) / 2
     second = (math.log(1 + math.exp(1)) + math.log(2)) / 2
     assert objective.tolist() == pytest.approx([first, second])
     assert reached.tolist() == [True, False]
     even = ClassifierOutput(LOGITS[:1], torch.zeros(1))
-    assert believed()(even, [0]).reached.item()
+    assert even_odds()(even, [0]).reached.item()

@@ -59,7 +59,7 @@ def test_upsampling_goes_by_steps_of_two_to_the_papers_size():
     assert torch.equal(images, again), "the last upsampling repeats pixels"
 
 
-def test_gaussian_pixels_know_nothing_of_their_neighbours():
+def test_gaussian_pixels_know_nothing_of_their_neighbors():
     images = GaussianImages(1, 64).sample(8, stream(0, "noise"))
     left, right = images[..., :-1].flatten(), images[..., 1:].flatten()
     assert abs(torch.corrcoef(torch.stack([left, right]))[0, 1]) < 0.03

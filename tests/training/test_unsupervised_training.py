@@ -1,7 +1,6 @@
 """The training loop without labels: what is kept, cascades, resuming, flips."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -10,15 +9,18 @@ from winnrobust.data.datasets import Dataset, ImageSplit
 from winnrobust.models.checkpoint import load_cascades
 from winnrobust.runtime.errors import InputError
 from winnrobust.training.config import make_config
-from winnrobust.training.loop import check_settings, start_run, train
+from winnrobust.training.loop import train
+from winnrobust.training.manifest import start_run
 from winnrobust.training.methods import METHODS
 from winnrobust.training.methods.baseline import Baseline
+from winnrobust.training.methods.settings import check_settings
 
 CPU = torch.device("cpu")
 QUICK = make_config(
     {
         "unsupervised": True,
         "dataset": "mnist5k",
+        "initial": "gaussian",
         "epochs": 2,
         "cascades": 2,
         "start_images": 12,
@@ -28,13 +30,12 @@ QUICK = make_config(
         "negatives_per_class": 6,
         "synthesis_max_steps": 3,
         "lr": 1e-3,
-    },
-    "test",
+    }
 )
 
 
 @pytest.fixture(scope="module")
-def unlabelled(few_digits) -> Dataset:
+def unlabeled(few_digits) -> Dataset:
     return few_digits.without_labels()
 
 
@@ -45,8 +46,8 @@ def run(path, dataset, config=QUICK):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, unlabelled):
-    return run(tmp_path_factory.mktemp("unsupervised") / "run", unlabelled)
+def finished(tmp_path_factory, unlabeled):
+    return run(tmp_path_factory.mktemp("unsupervised") / "run", unlabeled)
 
 
 def rows(folder):
@@ -69,10 +70,10 @@ def test_the_last_networks_of_all_cascades_are_kept(finished):
     assert "test" not in manifest
 
 
-def test_the_log_has_the_critic_of_the_validation_images_in_place_of_an_error(finished, unlabelled):
+def test_the_log_has_the_critic_of_the_validation_images_in_place_of_an_error(finished, unlabeled):
     network = load_cascades(finished.model)[0][-1]
     with torch.no_grad():
-        expected = network(unlabelled.valid.images / 255).critic.mean().item()
+        expected = network(unlabeled.valid.images / 255).critic.mean().item()
     last = rows(finished)[-1]
     assert last["valid_critic"] == pytest.approx(expected, abs=1e-4)
     assert "valid_error" not in last
@@ -81,16 +82,16 @@ def test_the_log_has_the_critic_of_the_validation_images_in_place_of_an_error(fi
 @pytest.mark.parametrize(
     ("method", "stop"), [("winn", 1), ("winn", 2), ("winn", 3), ("inn", 2), ("wgan-gp", 2)]
 )
-def test_stopped_anywhere_it_ends_with_the_same_bits(tmp_path, unlabelled, finished, method, stop):
-    config = replace(QUICK, method=method)
+def test_stopped_anywhere_it_ends_with_the_same_bits(tmp_path, unlabeled, finished, method, stop):
+    config = QUICK.replace(method=method)
     if method == "wgan-gp":  # which has no cascades
-        config = replace(config, epochs=4, cascades=1)
-    whole = finished if method == "winn" else run(tmp_path / "whole", unlabelled, config)
+        config = config.replace(epochs=4, cascades=1)
+    whole = finished if method == "winn" else run(tmp_path / "whole", unlabeled, config)
 
     class StoppedError(Exception):
         pass
 
-    folder = start_run(tmp_path / "parts", config, unlabelled, CPU)
+    folder = start_run(tmp_path / "parts", config, unlabeled, CPU)
     with pytest.MonkeyPatch.context() as patch:
 
         def stopping(row, total):
@@ -98,21 +99,21 @@ def test_stopped_anywhere_it_ends_with_the_same_bits(tmp_path, unlabelled, finis
                 raise StoppedError
             return ""
 
-        patch.setattr("winnrobust.training.loop._epoch_line", stopping)
+        patch.setattr("winnrobust.training.loop.epoch_line", stopping)
         with pytest.raises(StoppedError):
-            train(folder, config, unlabelled, CPU)
+            train(folder, config, unlabeled, CPU)
     assert load_cascades(folder.model)[1].epoch == stop
-    train(folder, config, unlabelled, CPU)
+    train(folder, config, unlabeled, CPU)
     assert folder.model.read_bytes() == whole.model.read_bytes()
     for epoch in range(1, 5):
         assert folder.negatives(epoch).read_bytes() == whole.negatives(epoch).read_bytes()
 
 
-def test_a_single_network_can_be_trained_longer(tmp_path, unlabelled):
-    single = replace(QUICK, cascades=1, epochs=3)
-    whole = run(tmp_path / "whole", unlabelled, single)
-    parts = run(tmp_path / "parts", unlabelled, replace(single, epochs=1))
-    train(parts, single, unlabelled, CPU)
+def test_a_single_network_can_be_trained_longer(tmp_path, unlabeled):
+    single = QUICK.replace(cascades=1, epochs=3)
+    whole = run(tmp_path / "whole", unlabeled, single)
+    parts = run(tmp_path / "parts", unlabeled, single.replace(epochs=1))
+    train(parts, single, unlabeled, CPU)
     assert parts.model.read_bytes() == whole.model.read_bytes()
 
 
@@ -130,7 +131,7 @@ def test_half_of_the_images_are_flipped(tmp_path, few_digits, monkeypatch):
             return super().loss(network, batch)
 
     monkeypatch.setitem(METHODS, "baseline", Watching)
-    config = make_config({"method": "baseline", "flip": True, "epochs": 1}, "test")
+    config = make_config({"method": "baseline", "flip": True, "epochs": 1})
     run(tmp_path / "run", dataset, config)
     shown = torch.cat(seen)
     flipped = shown[..., :14].mean((1, 2, 3))
@@ -142,8 +143,8 @@ def test_half_of_the_images_are_flipped(tmp_path, few_digits, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"cascades": 2}, "--cascades says nothing to training with labels; add --unsupervised"),
-        ({"data": "pictures"}, "--data says nothing to training with labels"),
+        ({"cascades": 2}, "--cascades has no effect on training with labels; add --unsupervised"),
+        ({"data": "pictures"}, "--data has no effect on training with labels"),
         ({"image_size": 32}, "--image-size is for --data and --texture"),
         ({"width": 0.5}, "--width scales cnn64 and wgan-resnet only, not vanilla"),
         (
@@ -155,4 +156,4 @@ def test_half_of_the_images_are_flipped(tmp_path, few_digits, monkeypatch):
 )
 def test_settings_that_do_not_go_together_are_named(settings, message):
     with pytest.raises(InputError, match=message):
-        check_settings(make_config(settings, "test"))
+        check_settings(make_config(settings))

@@ -9,7 +9,7 @@ from winnrobust.attacks.base import (
     AttackResult,
     Run,
     run_attack,
-    with_budget,
+    with_settings,
 )
 from winnrobust.attacks.checks import check_examples
 from winnrobust.attacks.cw import CW_L2
@@ -109,5 +109,5 @@ __all__ = [
     "logits_of",
     "loss_gradient",
     "run_attack",
-    "with_budget",
+    "with_settings",
 ]

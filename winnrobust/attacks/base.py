@@ -163,18 +163,13 @@ class Attack:
         return {**defaults, **self.settings}
 
 
-def with_budget(
-    attack: Attack,
-    *,
-    steps: int | None = None,
-    restarts: int | None = None,
-    queries: int | None = None,
-) -> Attack:
+def with_settings(attack: Attack, **settings: Any) -> Attack:
     """Return the attack with those of the settings that it has; None leaves one as it is."""
-    budget = {"steps": steps, "restarts": restarts, "queries": queries}
     known = attack.parameters
-    chosen = {name: value for name, value in budget.items() if value is not None and name in known}
-    return replace(attack, settings={**attack.settings, **chosen})
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    return replace(
+        attack, settings={**attack.settings} | {k: chosen[k] for k in chosen if k in known}
+    )
 
 
 def run_attack(
@@ -197,7 +192,7 @@ def run_attack(
         model, images, labels: as for `AttackFunction`.
         epsilons: in the attack's norm; infinite ones are for minimum-norm attacks.
         run: with a `clean` that is shared; None makes one for these epsilons.
-        seconds: shared out equally over the epsilons; what one leaves the others get.
+        seconds: every epsilon above 0 has the same share of it, whatever others leave.
 
     Raises:
         InputError: as the attack; or it left the ball or [0, 1].
@@ -222,15 +217,13 @@ def _one_by_one(
     run: Run,
     seconds: float,
 ) -> list[AttackResult]:
-    ends = time.monotonic() + seconds
+    share = seconds / max(sum(epsilon > 0 for epsilon in epsilons), 1)
     results: list[AttackResult] = []
     for place, epsilon in enumerate(epsilons):
         if epsilon == 0:
             results.append(AttackResult.untouched(images))
             continue
-        now = time.monotonic()
-        share = (ends - now) / (len(epsilons) - place)
-        timed = replace(run, deadline=min(run.deadline, now + share))
+        timed = replace(run, deadline=min(run.deadline, time.monotonic() + share))
         result = attack.function(
             model, images, labels, epsilon=epsilon, run=timed, **attack.settings
         )

@@ -5,9 +5,7 @@ from typing import Any
 
 import click
 
-from winnrobust import workflows
-from winnrobust.attacks import Budget
-from winnrobust.cli.foreign import foreign_models, foreign_options
+from winnrobust.cli.external import external_models, external_options
 from winnrobust.cli.options import (
     CHOICES,
     attacks_option,
@@ -20,15 +18,25 @@ from winnrobust.cli.options import (
     names_in,
     runs_option,
 )
-from winnrobust.evaluation.aims import AIMS
-from winnrobust.reporting import terminal_tables
+from winnrobust.evaluation import EvaluationSettings
+from winnrobust.evaluation.targets import TARGETS
+from winnrobust.reporting import terminal_summary
 from winnrobust.runtime.devices import resolve_device
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.progress import log
+from winnrobust.workflows.attacking import ImageSource, attack_runs
+from winnrobust.workflows.runs import newest_of_each_method, newest_or_shipped
+from winnrobust.workflows.shared import stamp
+
+OF_THE_EVALUATION = (
+    "steps", "restarts", "queries", "fgsm_screen", "eot", "seconds", "cross", "seed", "batch_size",
+)  # fmt: skip
+"""Options that are settings of the evaluation by the same name."""
 
 
 @click.command()
 @click.argument("models", nargs=-1, type=click.Path(path_type=Path))
-@foreign_options
+@external_options
 @attacks_option
 @eps_option
 @eps_l2_option
@@ -40,22 +48,38 @@ from winnrobust.runtime.progress import say
     help="Queries of black-box attacks for each image, in each restart.",
 )
 @click.option(
+    "--fgsm-screen/--no-fgsm-screen",
+    default=False,
+    show_default=True,
+    help="Let PGD try one step of FGSM first: faster where most images break, but not PGD proper.",
+)
+@click.option(
     "--eot",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Gradients averaged in every step, for models that answer at random.",
+    help="Draws averaged in every step and every decision of an attack, for models that answer at"
+    " random (expectation over transformation).",
 )
 @click.option(
-    "--aim",
-    type=click.Choice(list(AIMS)),
-    help="Make the attacks targeted, at a wrong class chosen like this.  [default: untargeted]",
+    "--targeted",
+    type=click.Choice(list(TARGETS)),
+    help="Make the attacks targeted, each image at a wrong class that is chosen like this."
+    "  [default: untargeted]",
 )
+@click.option("--aim", "aim", type=click.Choice(list(TARGETS)), hidden=True)
 @click.option(
     "--time-budget",
     "seconds",
     type=click.FloatRange(0, min_open=True),
-    help="Seconds for each attack on each model; images left then stay clean, and are counted.",
+    help="Seconds for each attack on each model, shared out equally over images and epsilons. What"
+    " is not attacked in time is counted and said beside every rate.",
+)
+@click.option(
+    "--cross/--no-cross",
+    default=True,
+    show_default=True,
+    help="Let every model look at the examples made against the others, for correction rates.",
 )
 @diagnose_option
 @click.option(
@@ -90,43 +114,15 @@ from winnrobust.runtime.progress import say
 @data_root_option
 @device_option
 @click.pass_context
-def attack(
-    context: click.Context,
-    models: tuple[Path, ...],
-    modules: tuple[tuple[str, str], ...],
-    weights: tuple[tuple[str, str], ...],
-    ranges: tuple[Any, ...],
-    means: tuple[Any, ...],
-    stds: tuple[Any, ...],
-    attacks: str,
-    epsilons: tuple[list[float], ...],
-    epsilons_l2: tuple[list[float], ...],
-    steps: int | None,
-    restarts: int | None,
-    queries: int | None,
-    eot: int,
-    aim: str | None,
-    seconds: float | None,
-    diagnose: bool,
-    seed: int,
-    limit: int | None,
-    dataset: str | None,
-    data: Path | None,
-    arch: str | None,
-    batch_size: int | None,
-    out: Path | None,
-    runs: Path,
-    data_root: Path | None,
-    device: str,
-) -> None:
-    """Attack MODELS (run folders, .safetensors files or zoo:NAME) and let each judge the others'
-    examples.
+def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> None:
+    """Attack MODELS (run folders, .safetensors files or zoo:NAME) and let each model look at the
+    others' adversarial examples.
 
     Without MODELS and --model: the newest run of each method under --runs, for one data set and
-    architecture; without any run, models that come along ('winnrobust models'). Prints and stores
-    clean error, adversarial error, worst case and correction rates, with 95 % intervals, and what
-    speaks against a model's robustness being real. Interrupted, it goes on when it is called again
-    with the same --out.
+    architecture; without any run, models that come with winnrobust ('winnrobust models'). Prints
+    and stores clean accuracy, robust accuracy, adversarial errors and correction rates, with 95 %
+    intervals, the outcome of every image, and what speaks against a model's robustness being real.
+    Interrupted, it goes on when it is called again with the same --out.
 
     \b
     winnrobust attack --eps 0.125
@@ -134,37 +130,49 @@ def attack(
     winnrobust attack runs/my-winn zoo:mnist-vanilla-winn
     winnrobust attack --model mine=my_models:cnn --weights mine=cnn.safetensors --data my-images
     """
-    if dataset is not None and data is not None:
+    if options["dataset"] is not None and options["data"] is not None:
         raise click.UsageError("--dataset and --data exclude each other.")
-    where = resolve_device(device)
-    foreign = foreign_models(modules, weights, ranges, means, stds)
-    paths = list(models)
-    if not paths and not foreign:
-        asked = context.get_parameter_source("runs") is not click.core.ParameterSource.DEFAULT
-        choose = workflows.newest_of_each_method if asked else workflows.newest_or_shipped
-        paths = choose(runs, dataset, arch)
-    out = out or Path("results") / workflows.stamp()
-    settings = workflows.AttackSettings(
-        attacks=names_in(attacks),
-        epsilons=flatten_epsilons(epsilons),
-        epsilons_l2=flatten_epsilons(epsilons_l2, 1.5),
-        budget=Budget(steps, restarts, queries, eot),
-        aim=aim,
-        seconds=seconds,
-        seed=seed,
-        batch_size=batch_size,
-        diagnose=diagnose,
+    device = resolve_device(options["device"])
+    settings = _settings(options)
+    external = external_models(
+        *(options[name] for name in ("modules", "weights", "ranges", "means", "stds"))
     )
-    workflows.attack_runs(
+    paths = list(models)
+    if not paths and not external:
+        asked = context.get_parameter_source("runs") is not click.core.ParameterSource.DEFAULT
+        choose = newest_of_each_method if asked else newest_or_shipped
+        paths = choose(options["runs"], options["dataset"], options["arch"])
+    out = options["out"] or Path("results") / stamp()
+    source = ImageSource(
+        options["dataset"], options["data"], options["data_root"], options["limit"]
+    )
+    attack_runs(
         paths,
         out,
         settings,
-        where,
-        foreign=foreign,
-        dataset=dataset,
-        data=data,
-        data_root=data_root,
-        limit=limit,
+        device,
+        external=external,
+        source=source,
+        with_diagnosis=options["diagnose"],
     )
-    say(terminal_tables(out))
-    say(f"results are in {out}; for a page to read and send: winnrobust report {out}")
+    log(terminal_summary(out))
+    log(f"results are in {out}; for a page to read and send: winnrobust report {out}")
+
+
+def _settings(options: dict[str, Any]) -> EvaluationSettings:
+    """Return what the options say of the evaluation.
+
+    Raises:
+        InputError: they contradict each other.
+    """
+    if options["targeted"] and options["aim"]:
+        raise InputError("--aim is the old name of --targeted; give one of them")
+    return EvaluationSettings(
+        attacks=names_in(options["attacks"]),
+        epsilons={
+            "linf": flatten_epsilons(options["epsilons"]),
+            "l2": flatten_epsilons(options["epsilons_l2"], 1.5),
+        },
+        targeted=options["targeted"] or options["aim"],
+        **{name: options[name] for name in OF_THE_EVALUATION},
+    )

@@ -23,5 +23,5 @@ def attacks() -> None:
 
 
 def _also(attack: Attack) -> str:
-    can = {"can aim": attack.can_aim, "gives distances": attack.minimum_norm}
+    can = {"targeted": attack.targeted, "distances": attack.minimum_norm}
     return ", ".join(text for text, does in can.items() if does)

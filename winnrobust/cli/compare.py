@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from winnrobust import workflows
 from winnrobust.cli.options import (
     attacks_option,
     config_file_option,
@@ -19,11 +18,14 @@ from winnrobust.cli.options import (
     names_in,
     runs_option,
 )
-from winnrobust.reporting import terminal_tables
+from winnrobust.evaluation import EvaluationSettings
+from winnrobust.reporting import terminal_summary
 from winnrobust.runtime.devices import resolve_device
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 from winnrobust.training.config import make_config
 from winnrobust.training.methods.settings import check_given
+from winnrobust.workflows.comparing import compare as run_compare
+from winnrobust.workflows.shared import stamp
 
 
 @click.command()
@@ -64,16 +66,17 @@ def compare(
     given = given_settings(config_file, settings)
     config = make_config(given, str(config_file or "options"))
     check_given(given, config)  # the baseline has no settings of its own
-    out = out or Path("reports") / f"{workflows.stamp()}-{config.dataset}-{config.arch}"
-    page = workflows.compare(
+    out = out or Path("reports") / f"{stamp()}-{config.data.dataset}-{config.model.arch}"
+    page = run_compare(
         config,
         runs,
         out,
-        workflows.AttackSettings(
-            attacks=names_in(attacks), epsilons=flatten_epsilons(epsilons), diagnose=diagnose
+        EvaluationSettings(
+            attacks=names_in(attacks), epsilons={"linf": flatten_epsilons(epsilons), "l2": (1.5,)}
         ),
+        with_diagnosis=diagnose,
         data_root=data_root,
         device=resolve_device(device),
     )
-    say(terminal_tables(out / "results"))
-    say(f"open {page}")
+    log(terminal_summary(out / "results"))
+    log(f"open {page}")

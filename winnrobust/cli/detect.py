@@ -1,15 +1,16 @@
 """`winnrobust detect`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from winnrobust import workflows
 from winnrobust.cli.options import EpsilonList, data_root_option, device_option, names_in
 from winnrobust.generation.detection import STEPS
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
+from winnrobust.workflows.detecting import DetectionSettings, detect_others, detection_text
 
 
 @click.command()
@@ -29,10 +30,13 @@ from winnrobust.runtime.progress import say
     help="Their bound, in [0, 1] pixel units.",
 )
 @click.option(
-    "--foreign",
+    "--ood",
+    "others",
     multiple=True,
-    help="Other data to be noticed: a data set, a folder or an .npz file. Repeat it for several.",
+    help="Out-of-distribution images to be noticed: a data set, a folder or an .npz file. Repeat it"
+    " for several.",
 )
+@click.option("--foreign", multiple=True, hidden=True)
 @click.option(
     "--limit",
     type=click.IntRange(1),
@@ -45,7 +49,7 @@ from winnrobust.runtime.progress import say
     type=click.IntRange(1),
     default=STEPS,
     show_default=True,
-    help="Steps of the attack that knows the detector, on each of its five paths.",
+    help="Steps of the adaptive attack, on each of its five paths.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
@@ -53,40 +57,32 @@ from winnrobust.runtime.progress import say
 )
 @data_root_option
 @device_option
-def detect(
-    models: tuple[Path, ...],
-    attacks: str,
-    epsilons: list[float],
-    foreign: tuple[str, ...],
-    limit: int,
-    steps: int,
-    seed: int,
-    out: Path | None,
-    data_root: Path | None,
-    device: str,
-) -> None:
+def detect(models: tuple[Path, ...], **options: Any) -> None:
     """Do MODELS (run folders or .safetensors files) notice images that are not of their data?
 
     Detectors are a WINN's critic, the largest softmax probability and the energy of the logits.
-    They are shown adversarial examples of each attack, of an attack that knows the detector, and
-    foreign data, and compared by the area under the ROC curve.
+    They are shown adversarial examples of each attack, of an adaptive attack, which knows the
+    detector, and out-of-distribution images, and compared by the area under the ROC curve.
 
     \b
-    winnrobust detect runs/winn runs/baseline --foreign fashion-mnist --eps 0.125
+    winnrobust detect runs/winn runs/baseline --ood fashion-mnist --eps 0.125
     """
+    epsilons = options["epsilons"]
     if len(epsilons) != 1 or not epsilons[0]:
         raise InputError("--eps must be a single bound above 0 here")
-    names = [name for name in names_in(attacks) if name]
-    table = workflows.detect_others(
-        list(models),
-        resolve_device(device),
-        attacks=names,
+    settings = DetectionSettings(
+        attacks=[name for name in names_in(options["attacks"]) if name],
         epsilon=epsilons[0],
-        foreign=foreign,
-        limit=limit,
-        steps=steps,
-        seed=seed,
-        data_root=data_root,
-        out=out,
+        others=[*options["others"], *options["foreign"]],  # the latter by the old name of --ood
+        steps=options["steps"],
+        limit=options["limit"],
+        seed=options["seed"],
     )
-    say(workflows.detection_text(table))
+    table = detect_others(
+        list(models),
+        settings,
+        resolve_device(options["device"]),
+        data_root=options["data_root"],
+        out=options["out"],
+    )
+    log(detection_text(table))

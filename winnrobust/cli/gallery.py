@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
-from winnrobust import workflows
 from winnrobust.cli.options import Size, data_root_option, device_option
 from winnrobust.runtime.devices import resolve_device
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
+from winnrobust.workflows.gallery import make_gallery
+from winnrobust.workflows.shared import stamp
 
 
 @click.command()
@@ -17,7 +18,7 @@ from winnrobust.runtime.progress import say
     "classifiers",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Run, model file or zoo:NAME of a classifier that judges samples of its data set; repeat"
+    help="Run, model file or zoo:NAME of a classifier that scores samples of its data set; repeat"
     " it for others. Textures and your own pictures need none.",
 )
 @click.option(
@@ -69,8 +70,8 @@ def gallery(
     \b
     winnrobust gallery runs/winn runs/inn runs/cascade --classifier runs/baseline --n 500
     """
-    out = out or Path("reports") / workflows.stamp()
-    workflows.make_gallery(
+    out = out or Path("reports") / stamp()
+    make_gallery(
         list(runs),
         classifiers,
         out,
@@ -81,4 +82,4 @@ def gallery(
         seed=seed,
         data_root=data_root,
     )
-    say(f"open {out / 'index.html'}")
+    log(f"open {out / 'index.html'}")

@@ -1,10 +1,7 @@
 """Options and parameter types that several commands share."""
 
 import math
-import types
-import typing
 from collections.abc import Callable, Mapping
-from dataclasses import Field, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ from winnrobust.data.datasets import DATASETS
 from winnrobust.generation.textures import EMBEDDED
 from winnrobust.models import ARCHITECTURES
 from winnrobust.runtime.errors import InputError
-from winnrobust.training.config import TrainConfig, option_name, read_toml
+from winnrobust.training.config import SETTINGS, Setting, option_name, read_toml
 from winnrobust.training.methods import INITIAL, METHODS, UNSUPERVISED
 from winnrobust.training.recipes import RECIPES
 
@@ -76,7 +73,7 @@ class EpsilonList(click.ParamType):
             try:
                 # Only "a/b" is for Fraction: float takes what it does not, such as inf.
                 epsilon = float(Fraction(part) if "/" in part else part)
-            except (ValueError, ZeroDivisionError):
+            except (ValueError, ZeroDivisionError, OverflowError):
                 self.fail(
                     f"'{part}' is not a number; write {self.flag} 0.125, {self.flag} 8/255 or"
                     f" {self.flag} 0.0625,0.125"
@@ -121,7 +118,7 @@ class Size(click.ParamType):
         try:
             width, height = (int(part) for part in str(value).split("x"))
         except ValueError:
-            self.fail(f"'{value}' is no size; write 320x200")
+            self.fail(f"'{value}' is not a size; write 320x200")
         if not (1 <= width <= 8192 and 1 <= height <= 8192):
             self.fail(f"width and height must be from 1 to 8192 pixels, not {value}")
         return width, height
@@ -194,32 +191,29 @@ def config_options(
     """Return a decorator that adds an option for each setting of `TrainConfig`.
 
     Args:
-        defaults: those that help tells in place of the settings' own.
-        without_labels: others that help tells beside them.
+        defaults: those that help shows in place of the settings' own.
+        without_labels: others that help shows beside them.
     """
 
     def decorate(command: Callable) -> Callable:
-        for setting in reversed(fields(TrainConfig)):
-            default = (defaults or {}).get(setting.name, setting.default)
+        for setting in reversed(SETTINGS.values()):
+            default = (defaults or {}).get(setting.name, setting.info.default)
             other = (without_labels or {}).get(setting.name, default)
-            told = "" if default is None else f"  [default: {default}]"
+            shown = "" if default is None else f"  [default: {default}]"
             if other != default:
-                told = f"  [default: {default}; without labels {other}]"
-            command = _config_option(setting, told)(command)
+                shown = f"  [default: {default}; without labels {other}]"
+            command = _config_option(setting, shown)(command)
         return command
 
     return decorate
 
 
-def _config_option(setting: Field, default: str) -> Callable[[Callable], Callable]:
+def _config_option(setting: Setting, default: str) -> Callable[[Callable], Callable]:
     """An option that is None unless given, so that a configuration file can decide."""
-    hint = typing.get_type_hints(TrainConfig)[setting.name]
-    if isinstance(hint, types.UnionType):
-        hint = next(option for option in typing.get_args(hint) if option is not type(None))
-    help_text = setting.metadata["help"] + default
-    flag = option_name(setting.name)
-    if hint is bool:
+    help_text = f"{setting.info.description}{default}"
+    flag, kind = option_name(setting.name), setting.type
+    if kind is bool:
         off = f"--no-{flag.removeprefix('--')}"
         return click.option(f"{flag}/{off}", setting.name, default=None, help=help_text)
-    kind = click.Choice(CHOICES[setting.name]) if setting.name in CHOICES else hint
-    return click.option(flag, setting.name, type=kind, default=None, help=help_text)
+    choice = click.Choice(CHOICES[setting.name]) if setting.name in CHOICES else kind
+    return click.option(flag, setting.name, type=choice, default=None, help=help_text)

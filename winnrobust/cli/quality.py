@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from winnrobust import workflows
 from winnrobust.cli.options import data_root_option, device_option
 from winnrobust.runtime.devices import resolve_device
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
+from winnrobust.workflows.quality import quality_text, score_quality
 
 
 @click.command()
@@ -25,7 +25,7 @@ from winnrobust.runtime.progress import say
     " 'winnrobust[quality]'; it downloads a network).",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for quality.json and neighbours.png."
+    "--out", type=click.Path(path_type=Path), help="Folder for quality.json and neighbors.png."
 )
 @data_root_option
 @device_option
@@ -39,7 +39,7 @@ def quality(
 ) -> None:
     """Score SAMPLES, an .npz file of 'winnrobust synthesize'.
 
-    A classifier of the same data judges them beside as many test images: how certain and varied its
+    A classifier of the same data scores them beside as many test images: how certain and varied its
     answers are, how its features are distributed, how often it sees the class asked for; and how
     near the closest training images are.
 
@@ -47,7 +47,7 @@ def quality(
     winnrobust synthesize runs/winn --n 1000 --out samples.npz
     winnrobust quality samples.npz --classifier runs/baseline
     """
-    found, scores = workflows.judge_quality(
+    found, scores = score_quality(
         samples,
         classifier,
         resolve_device(device),
@@ -55,4 +55,4 @@ def quality(
         data_root=data_root,
         inception=inception,
     )
-    say(workflows.quality_text(found, scores))
+    log(quality_text(found, scores))

@@ -1,16 +1,16 @@
 """`winnrobust quickstart`."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from winnrobust import workflows
 from winnrobust.cli.options import device_option
-from winnrobust.reporting import terminal_tables
+from winnrobust.evaluation import EvaluationSettings
+from winnrobust.reporting import terminal_summary
 from winnrobust.runtime.devices import resolve_device
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 from winnrobust.training.config import TrainConfig
+from winnrobust.workflows.comparing import compare
 
 QUICK = TrainConfig(
     dataset="mnist5k",
@@ -40,13 +40,14 @@ def quickstart(seed: int, out: Path, device: str) -> None:
     Needs no download and about five minutes on two cores. Called again after an interruption it
     goes on where it was.
     """
-    page = workflows.compare(
-        replace(QUICK, seed=seed),
+    page = compare(
+        QUICK.replace(seed=seed),
         out / "runs",
         out / "report",
-        workflows.AttackSettings(diagnose=False),
+        EvaluationSettings(),
+        with_diagnosis=False,
         data_root=None,
         device=resolve_device(device),
     )
-    say(terminal_tables(out / "report" / "results"))
-    say(f"open {page}")
+    log(terminal_summary(out / "report" / "results"))
+    log(f"open {page}")

@@ -7,8 +7,8 @@ import click
 from winnrobust.reporting import FORMATS, write_report
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import new_folder
-from winnrobust.runtime.progress import say
-from winnrobust.workflows import stamp
+from winnrobust.runtime.progress import log
+from winnrobust.workflows.shared import stamp
 
 
 @click.command()
@@ -43,4 +43,4 @@ def report(inputs: tuple[Path, ...], out: Path | None, formats: str) -> None:
     out = out or Path("reports") / stamp()
     with new_folder(out) as folder:
         write_report(list(inputs), folder, chosen)
-    say(f"open {out / 'index.html'}" if "html" in chosen else f"the report is in {out}")
+    log(f"open {out / 'index.html'}" if "html" in chosen else f"the report is in {out}")

@@ -5,13 +5,13 @@ from typing import Any
 
 import click
 
-from winnrobust import workflows
 from winnrobust.cli.options import data_root_option, device_option
-from winnrobust.reporting.reproductions import BUDGETS, TARGETS
+from winnrobust.reporting.reproduction import BUDGETS, TARGETS
 from winnrobust.reporting.table import to_text
 from winnrobust.runtime.devices import resolve_device
-from winnrobust.runtime.progress import say
-from winnrobust.training.config import LARGEST
+from winnrobust.runtime.progress import log
+from winnrobust.runtime.settings import LARGEST
+from winnrobust.workflows.reproducing import reproduce as run_reproduce
 
 
 class Seeds(click.ParamType):
@@ -80,7 +80,7 @@ def reproduce(
     winnrobust reproduce table2 --budget cpu --seeds 0,1,2
     winnrobust reproduce table3 --budget cpu --run zoo:mnist-vanilla-winn --run runs/my-icn
     """
-    tables, page = workflows.reproduce(
+    tables, page = run_reproduce(
         table,
         budget,
         seeds or (),
@@ -89,5 +89,5 @@ def reproduce(
         data_root=data_root,
         device=resolve_device(device),
     )
-    say(to_text(tables))
-    say(f"open {page}; the figures as numbers are in {page.with_name('reproduction.csv')}")
+    log(to_text(tables))
+    log(f"open {page}; the figures as numbers are in {page.with_name('reproduction.csv')}")

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
-from winnrobust import workflows
 from winnrobust.cli.options import CHOICES, Range, device_option
 from winnrobust.generation.sampling import NOISE, Noise
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
+from winnrobust.workflows.synthesizing import SampleSettings, summary
+from winnrobust.workflows.synthesizing import synthesize as run_synthesize
 
 
 @click.command()
@@ -88,22 +89,24 @@ def synthesize(
     winnrobust synthesize runs/my-winn --n 1000 --class 3 --out threes.npz
     """
     if noise_size is not None and kind == "none":
-        raise InputError("--noise-size says nothing without --noise langevin or dropout")
+        raise InputError("--noise-size has no effect without --noise langevin or dropout")
     size = NOISE[kind] if noise_size is None else noise_size
     if not 0 <= size < 1:
         raise InputError(f"--noise-size must be from 0 to below 1, not {size:g}")
     given = {"initial": initial, "synthesis_max_steps": max_steps}
-    samples = workflows.synthesize(
+    samples = run_synthesize(
         model,
         out,
         count,
         resolve_device(device),
-        label=label,
-        given={name: value for name, value in given.items() if value is not None},
-        thresholds=thresholds,
-        noise=Noise(kind, size),
-        seed=seed,
-        batch_size=batch_size,
+        SampleSettings(
+            label=label,
+            given={name: value for name, value in given.items() if value is not None},
+            thresholds=thresholds,
+            noise=Noise(kind, size),
+            seed=seed,
+            batch_size=batch_size,
+        ),
     )
-    say(workflows.summary(samples))
-    say(f"samples are in {' and '.join(map(str, out))}")
+    log(summary(samples))
+    log(f"samples are in {' and '.join(map(str, out))}")

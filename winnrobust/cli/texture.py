@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from winnrobust import workflows
 from winnrobust.cli.options import (
     Size,
     config_file_option,
@@ -17,10 +16,12 @@ from winnrobust.cli.options import (
 )
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 from winnrobust.training.config import make_config
 from winnrobust.training.methods.settings import check_given
 from winnrobust.training.recipes import UNSUPERVISED
+from winnrobust.workflows.texturing import check_texture_file, texture_run
+from winnrobust.workflows.texturing import texture as run_texture
 
 
 @click.command()
@@ -57,7 +58,7 @@ def texture(
 
     With --source the training comes first, with the settings given; it is kept under --runs, gone
     on with if it was stopped, and not repeated. The drawing is an ascent like any other, on a
-    canvas that is judged by overlapping patches.
+    canvas that the critic sees by overlapping patches.
 
     \b
     winnrobust train --unsupervised --texture grass --arch cnn64 --out runs/grass
@@ -68,7 +69,7 @@ def texture(
     where = resolve_device(device)
     if (run is None) == (source is None):
         raise InputError("name a RUN, or a picture with --source")
-    workflows.check_texture_file(out)
+    check_texture_file(out)
     if run is None:
         for name in ("texture", "data", "dataset"):
             if name in given:
@@ -78,9 +79,9 @@ def texture(
         given = with_place({"arch": "cnn64"} | given | {"unsupervised": True, "texture": source})
         config = make_config(given, str(config_file or "options"))
         check_given(given, config)
-        run = workflows.texture_run(runs, config, where)
+        run = texture_run(runs, config, where)
     elif given:
         raise InputError("RUN has its own settings; they are for training, with --source")
-    made = workflows.texture(run, size, out, where, seed=draw)
+    made = run_texture(run, size, out, where, seed=draw)
     how = "its threshold was reached" if made.reached else "the limit of steps came first"
-    say(f"the texture is in {out} ({made.steps} steps; {how})")
+    log(f"the texture is in {out} ({made.steps} steps; {how})")

@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from winnrobust import workflows
 from winnrobust.cli.options import (
     config_file_option,
     config_options,
@@ -19,6 +18,8 @@ from winnrobust.runtime.devices import resolve_device
 from winnrobust.training.config import make_config
 from winnrobust.training.methods.settings import check_given
 from winnrobust.training.recipes import UNSUPERVISED
+from winnrobust.workflows.runs import new_run_path, newest_run_like
+from winnrobust.workflows.training import resume_run, train_run
 
 
 @click.command()
@@ -77,7 +78,7 @@ def train(
         check_given(given, config)
     where = resolve_device(device)
     if resume:
-        run = out or workflows.newest_run_like(runs, given)
-        workflows.resume_run(run, given, data_root, where)
+        run = out or newest_run_like(runs, given)
+        resume_run(run, given, data_root, where)
     else:
-        workflows.train_run(out or workflows.new_run_path(runs, config), config, data_root, where)
+        train_run(out or new_run_path(runs, config), config, data_root, where)

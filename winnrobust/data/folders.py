@@ -9,10 +9,11 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from winnrobust.data.arrays import load_arrays
 from winnrobust.data.datasets import Dataset, ImageSplit
-from winnrobust.runtime.arrays import load_arrays
 from winnrobust.runtime.errors import InputError, brief
-from winnrobust.runtime.progress import bar
+from winnrobust.runtime.progress import progress_bar
+from winnrobust.runtime.readers import opened_image
 
 GREY_MODES = ("1", "L", "LA")
 COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -64,7 +65,7 @@ def load_pictures(path: Path, size: int, name: str) -> Dataset:
         InputError: there are less than two, or one cannot be read.
     """
     if not path.is_dir():
-        raise InputError(f"{path} is no folder of pictures")
+        raise InputError(f"{path} is not a folder of pictures")
     files = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in IMG_EXTENSIONS]
     if len(files) < 2:
         raise InputError(
@@ -73,7 +74,7 @@ def load_pictures(path: Path, size: int, name: str) -> Dataset:
         )
     mode = _common_mode(files, same_size=False)
     pixels = []
-    with bar(len(files), "read pictures", unit="picture") as status:
+    with progress_bar(len(files), "read pictures", unit="picture") as status:
         for file in files:
             pixels.append(_pixels(file, mode, size))
             status.update()
@@ -109,7 +110,7 @@ def _load_folder(path: Path, limit: int | None) -> UserData:
     """
     try:
         found = ImageFolder(str(path))
-    except (FileNotFoundError, OSError) as error:
+    except OSError as error:
         raise InputError(f"{path} cannot be used as images: {brief(error)}") from None
     turns: dict[int, int] = {}
     numbered = []
@@ -119,7 +120,7 @@ def _load_folder(path: Path, limit: int | None) -> UserData:
     chosen = sorted(numbered)[:limit]
     files = [file for _, _, file in chosen]
     mode = _common_mode(files)
-    with bar(len(files), "read images", unit="image") as status:
+    with progress_bar(len(files), "read images", unit="image") as status:
         pixels = []
         for file in files:
             pixels.append(_pixels(file, mode))
@@ -133,11 +134,8 @@ def _common_mode(files: list[Path], same_size: bool = True) -> str:
     """Check images by their headers, also for one size if asked; return "L" if all are grey."""
     size, grey = None, True
     for file in files:
-        try:
-            with Image.open(file) as image:
-                found, mode = image.size, image.mode
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise InputError(f"{file} cannot be read as an image ({brief(error)})") from None
+        with opened_image(file) as image:
+            found, mode = image.size, image.mode
         if mode not in GREY_MODES + COLOUR_MODES:
             raise InputError(f"{file} has pixels of the kind {mode}; they must have 8 bits")
         size = size or found
@@ -152,14 +150,11 @@ def _common_mode(files: list[Path], same_size: bool = True) -> str:
 
 def _pixels(file: Path, mode: str, size: int | None = None) -> np.ndarray:
     """Read an image (H, W) or (H, W, C); with a size, its middle scaled to that."""
-    try:
-        with Image.open(file) as image:
-            read = image.convert(mode)
-            if size is not None:
-                side = min(read.size)
-                left, top = ((length - side) // 2 for length in read.size)
-                read = read.crop((left, top, left + side, top + side))
-                read = read.resize((size, size), Image.Resampling.LANCZOS)
-            return np.asarray(read)
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow raises the last for a broken PNG
-        raise InputError(f"{file} cannot be read as an image ({brief(error)})") from None
+    with opened_image(file) as image:
+        read = image.convert(mode)
+        if size is not None:
+            side = min(read.size)
+            left, top = ((length - side) // 2 for length in read.size)
+            read = read.crop((left, top, left + side, top + side))
+            read = read.resize((size, size), Image.Resampling.LANCZOS)
+        return np.asarray(read)

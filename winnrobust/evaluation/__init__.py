@@ -1,16 +1,20 @@
-"""Adversarial error and cross-correction of anybody's modules."""
+"""Adversarial error, robust accuracy and cross-correction of anybody's modules."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import DEFAULT_BUDGET, Budget
 from winnrobust.evaluation.examples import Examples
-from winnrobust.evaluation.harness import run
-from winnrobust.evaluation.outcome import Evaluation
+from winnrobust.evaluation.outcomes import read_outcomes
+from winnrobust.evaluation.run import Evaluation, run
+from winnrobust.evaluation.settings import EvaluationSettings
+from winnrobust.evaluation.statistics import Summary, summarize
 
 
 def evaluate(
@@ -22,32 +26,46 @@ def evaluate(
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     *,
-    seed: int = 0,
     epsilons_l2: Sequence[float] = (1.5,),
-    budget: Budget = DEFAULT_BUDGET,
-    aim: str | None = None,
-    seconds: float | None = None,
+    **settings: Any,
 ) -> pd.DataFrame:
-    """Return the tidy table of `run`: one row per (attack, epsilon, source, target).
+    """Return who errs on whose adversarial examples: one row per (attack, epsilon, source, target).
 
-    Arguments and errors are those of `winnrobust.evaluation.run`; columns are
-    `winnrobust.evaluation.metrics.RESULT_COLUMNS`.
+    `winnrobust.evaluation.run` gives more, and keeps the outcome of every image.
+
+    Args:
+        models, images, labels, device: as for `run`.
+        attacks: names that `winnrobust.attacks.find` knows.
+        epsilons, epsilons_l2: bounds of the attacks in L-infinity and in L2, in the units of images
+            in [0, 1].
+        batch_size: images at once; None measures which is fastest.
+        settings: others of `EvaluationSettings`.
+
+    Returns:
+        Columns are `winnrobust.evaluation.statistics.TRANSFER_COLUMNS`.
+
+    Raises:
+        InputError: as `run`.
     """
-    return run(
-        models,
-        images,
-        labels,
-        attacks,
-        epsilons,
-        batch_size,
-        device,
-        seed=seed,
+    chosen = EvaluationSettings(
+        attacks=attacks,
+        epsilons={"linf": epsilons, "l2": epsilons_l2},
+        batch_size=batch_size,
         num_examples=0,
-        epsilons_l2=epsilons_l2,
-        budget=budget,
-        aim=aim,
-        seconds=seconds,
-    ).table
+        **settings,
+    )
+    with TemporaryDirectory(prefix="winnrobust-") as folder:
+        found = run(models, images, labels, chosen, folder=Path(folder), device=device)
+    return found.summary.transfer
 
 
-__all__ = ["Evaluation", "Examples", "evaluate", "run"]
+__all__ = [
+    "Evaluation",
+    "EvaluationSettings",
+    "Examples",
+    "Summary",
+    "evaluate",
+    "read_outcomes",
+    "run",
+    "summarize",
+]

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
-from winnrobust.evaluation.prediction import logits_from
+from winnrobust.evaluation.checks import as_floats
+from winnrobust.evaluation.prediction import OUT_OF_MEMORY, logits_from
 from winnrobust.runtime.devices import device_of
 
 CANDIDATES = (64, 128, 256, 512, 1024, 2048)
@@ -18,8 +18,8 @@ NOISE = 0.97
 from its size than a classification does."""
 
 MOST_BYTES = 2**22
-"""Of a batch's images on a CPU, where too much memory ends the process. What a network keeps of
-them for a gradient is up to a thousand times as much."""
+"""Of a batch's images as float32 on a CPU, where too much memory ends the process. What a network
+keeps of them for a gradient is up to a thousand times as much."""
 
 
 def fastest_batch_size(models: Mapping[str, nn.Module], images: Tensor) -> int:
@@ -29,18 +29,18 @@ def fastest_batch_size(models: Mapping[str, nn.Module], images: Tensor) -> int:
 
     Args:
         models: name -> module, ready to be called.
-        images: (N, C, H, W), those to be evaluated.
+        images: (N, C, H, W), those to be evaluated, uint8 or floating point.
     """
     on_cpu = any(device_of(model).type == "cpu" for model in models.values())
     best, best_rate, spent = CANDIDATES[0], 0.0, 0
     for size in CANDIDATES:
         spent += size
-        large = on_cpu and size > best and images[:size].nbytes > MOST_BYTES
+        large = on_cpu and size > best and 4 * images[:size].numel() > MOST_BYTES
         if large or spent > SHARE * len(images):
             break
         try:
             rate = size / sum(_seconds(model, images[:size]) for model in models.values())
-        except torch.cuda.OutOfMemoryError:
+        except OUT_OF_MEMORY:
             break
         if rate > NOISE * best_rate:
             best, best_rate = size, max(rate, best_rate)
@@ -49,6 +49,7 @@ def fastest_batch_size(models: Mapping[str, nn.Module], images: Tensor) -> int:
 
 def _seconds(model: nn.Module, images: Tensor) -> float:
     """Time one forward pass, the copy to the device and back included."""
+    floats = as_floats(images)
     began = time.perf_counter()
-    logits_from("", model, images).cpu()
+    logits_from("", model, floats).cpu()
     return time.perf_counter() - began

@@ -1,13 +1,18 @@
 """A few images that are kept whole, for figures."""
 
-from collections.abc import Sequence
+import zlib
 from dataclasses import dataclass, replace
+from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
-from torch import Tensor
 
-Case = tuple[str, float, str]
-"""(attack, epsilon, source)"""
+from winnrobust.evaluation.outcomes import parts
+from winnrobust.runtime.errors import InputError, brief
+from winnrobust.runtime.files import replacing
+
+FOLDER = "examples"
+"""Of a results folder, the one that holds them."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Examples:
         clean_predictions: (M, K) int64.
         case_attacks, case_epsilons, case_sources: (R,) str, float64, str.
         adversarials: (R, K, C, H, W) float32 in [0, 1].
-        predictions: (R, M, K) int64, what every model sees in them.
+        predictions: (R, M, K) int64, what every model sees in them; -1 for models not asked.
     """
 
     models: np.ndarray
@@ -75,38 +80,44 @@ class Examples:
         return int(found[0])
 
 
-def empty_examples(
-    models: Sequence[str], cases: Sequence[Case], images: Tensor, labels: Tensor
-) -> Examples:
-    """Return `Examples` of these images (K, C, H, W) and labels (K,), to be filled in place."""
-    attacks, epsilons, sources = zip(*cases, strict=True)
-    kept = images.cpu().numpy().copy()
-    return Examples(
-        models=np.array(models),
-        images=kept,
-        labels=labels.numpy().copy(),
-        clean_predictions=np.full((len(models), len(kept)), -1, np.int64),
-        case_attacks=np.array(attacks),
-        case_epsilons=np.array(epsilons),
-        case_sources=np.array(sources),
-        adversarials=np.zeros((len(cases), *kept.shape), np.float32),
-        predictions=np.full((len(cases), len(models), len(kept)), -1, np.int64),
-    )
+def write_examples(part: Path, examples: Examples) -> None:
+    """Write examples beside the part of the outcomes that they belong to, all or nothing.
+
+    Args:
+        part: a path that `outcomes.part_path` returns.
+    """
+    with replacing(_beside(part)) as temporary:
+        np.savez_compressed(temporary, **vars(examples))
 
 
-def fill(kept: np.ndarray, start: int, batch: Tensor) -> None:
-    """Write a batch that begins at image `start` into `kept` (K, ...), as far as there is room."""
-    room = max(len(kept) - start, 0)
-    kept[start : start + len(batch)] = batch[:room].cpu().numpy()
+def read_examples(folder: Path) -> Examples | None:
+    """Read all examples in a results folder, in the order of the images; None if none were kept.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    found = [_read(path) for part in parts(folder) if (path := _beside(part.path)).exists()]
+    if not found:
+        return None
+    along = {"images": 0, "labels": 0, "clean_predictions": 1, "adversarials": 1, "predictions": 2}
+    joined = {
+        name: np.concatenate([getattr(each, name) for each in found], axis)
+        for name, axis in along.items()
+    }
+    return replace(found[0], **joined)
 
 
-def combined(parts: Sequence[Examples]) -> Examples:
-    """Put together what several processes filled in, each at places of its own."""
-    first = parts[0]
-    return replace(
-        first,
-        # untouched places hold -1 and 0
-        clean_predictions=np.maximum.reduce([part.clean_predictions for part in parts]),
-        predictions=np.maximum.reduce([part.predictions for part in parts]),
-        adversarials=np.sum([part.adversarials for part in parts], axis=0),
-    )
+def _beside(part: Path) -> Path:
+    return part.parent.parent / FOLDER / f"{part.stem}.npz"
+
+
+def _read(path: Path) -> Examples:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            examples = Examples(**arrays)
+        examples.check_shapes()
+    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{path} is damaged ({brief(error)}); remove it, the figure will do without"
+        ) from None
+    return examples

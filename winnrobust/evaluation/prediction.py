@@ -6,9 +6,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import passes
+from winnrobust import attacks
 from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError
+
+OUT_OF_MEMORY = (torch.cuda.OutOfMemoryError, MemoryError)
+"""What says that a smaller batch may do; the first is `torch.OutOfMemoryError`."""
 
 
 @contextmanager
@@ -16,7 +19,7 @@ def errors_named(name: str, images: Tensor) -> Iterator[None]:
     """Turn what the model called `name` raises on images (N, C, H, W) into one line."""
     try:
         yield
-    except torch.cuda.OutOfMemoryError:
+    except OUT_OF_MEMORY:
         raise
     except InputError as error:
         raise InputError(f"model '{name}': {error}") from None
@@ -28,11 +31,11 @@ def errors_named(name: str, images: Tensor) -> Iterator[None]:
         ) from error
 
 
-def checked_logits(name: str, logits: Tensor, count: int) -> Tensor:
-    """Return the logits that the model called `name` gave to `count` images.
+def check_shape(name: str, logits: Tensor, count: int) -> None:
+    """Check the logits that the model called `name` gave to `count` images.
 
     Raises:
-        InputError: they are not finite, or not (count, K) with at least two classes.
+        InputError: they are not (count, K) with at least two classes.
     """
     if logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2:
         raise InputError(
@@ -40,10 +43,28 @@ def checked_logits(name: str, logits: Tensor, count: int) -> Tensor:
             f" images; they must have the shape ({count}, K) with one logit for each of"
             " K >= 2 classes"
         )
-    if not logits.isfinite().all():
+
+
+def check_finite(name: str, finite: bool) -> None:
+    """Check that all logits of the model called `name` were `finite`.
+
+    Raises:
+        InputError: they were not.
+    """
+    if not finite:
         raise InputError(
             f"model '{name}' returns logits that are NaN or infinite; its weights may be broken"
         )
+
+
+def checked_logits(name: str, logits: Tensor, count: int) -> Tensor:
+    """Return the logits that the model called `name` gave to `count` images.
+
+    Raises:
+        InputError: as `check_shape` and `check_finite`.
+    """
+    check_shape(name, logits, count)
+    check_finite(name, bool(logits.isfinite().all()))
     return logits
 
 
@@ -55,7 +76,7 @@ def logits_from(name: str, model: nn.Module, images: Tensor) -> Tensor:
             (N, K) of at least two classes.
     """
     with errors_named(name, images):
-        logits = passes.logits(model, images.to(device_of(model)))
+        logits = attacks.logits(model, images.to(device_of(model)))
     return checked_logits(name, logits, len(images))
 
 
@@ -66,6 +87,28 @@ def prediction(name: str, model: nn.Module, images: Tensor) -> Tensor:
         InputError: as `logits_from`.
     """
     return logits_from(name, model, images).argmax(1).cpu()
+
+
+SAME = 1e-3
+"""Logits that differ by at most this share of the largest are the same: what float32 sums in
+another order make of them."""
+
+
+def moved(first: Tensor, second: Tensor) -> Tensor:
+    """Tell for which of n images the logits (n, K) of two passes differ by more than rounding."""
+    return (first - second).abs().amax(1) > SAME * first.abs().amax(1)
+
+
+def answers_at_random(name: str, model: nn.Module, images: Tensor, passes: int = 8) -> bool:
+    """Tell whether the answers of the model called `name` to a few images differ between passes.
+
+    Raises:
+        InputError: as `logits_from`.
+    """
+    first = logits_from(name, model, images)
+    return any(
+        bool(moved(first, logits_from(name, model, images)).any()) for _ in range(passes - 1)
+    )
 
 
 def check_classes(models: Mapping[str, nn.Module], images: Tensor, labels: Tensor) -> None:

@@ -1,10 +1,17 @@
 """Borrowing a caller's modules and giving them back as they were."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
+
+from winnrobust.attacks import loss_gradient
+from winnrobust.runtime.devices import device_of
+from winnrobust.runtime.randomness import stream
+
+TOLERANCE = 1e-3
+"""How far answers may move, relative to their size; float32 sums in another order."""
 
 
 @contextmanager
@@ -89,3 +96,78 @@ def _own_tensors(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
             yield module, name, parameter
         for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
             yield module, name, buffer
+
+
+# --- random numbers ---------------------------------------------------------------------------
+
+
+def devices_of(models: Mapping[str, nn.Module]) -> set[torch.device]:
+    """Return where the models are."""
+    return {device_of(model) for model in models.values()}
+
+
+@contextmanager
+def own_randomness(devices: Iterable[torch.device], seed: int, *names: str | int) -> Iterator[None]:
+    """Let what models draw from torch's global generators depend on a seed and names alone.
+
+    Afterwards the generators are as they were.
+    """
+    with torch.random.fork_rng([device for device in devices if device.type == "cuda"]):
+        torch.manual_seed(stream(seed, *names).initial_seed())
+        yield
+
+
+# --- the order of pixels in memory ------------------------------------------------------------
+
+
+@contextmanager
+def channels_last(models: Collection[nn.Module], images: Tensor, labels: Tensor) -> Iterator[None]:
+    """Turn those models that are on a CPU to channels last, for a `with` block: it is faster there.
+
+    A module that reads its convolutions' results as one block of memory (`view`) cannot take that.
+    So it is tried, and undone where a model fails or answers differently.
+
+    Args:
+        models: held by `frozen`. Those that share modules must all be among them.
+        images: (N, C, H, W) in [0, 1], a few to try it on.
+        labels: (N,) int64.
+    """
+    with ExitStack() as stack:
+        for model in models:
+            has_images = any(parameter.ndim == 4 for parameter in model.parameters())
+            if device_of(model).type != "cpu" or not has_images:
+                continue
+            concerned = [other for other in models if _share_modules(model, other)]
+            if _works_channels_last(model, concerned, images, labels):
+                stack.callback(_turn, model, torch.contiguous_format)
+            else:
+                _turn(model, torch.contiguous_format)
+        yield
+
+
+def _share_modules(first: nn.Module, second: nn.Module) -> bool:
+    return not set(first.modules()).isdisjoint(second.modules())
+
+
+def _turn(model: nn.Module, order: torch.memory_format) -> None:
+    with torch.inference_mode(False):  # tensors made in inference mode can carry no gradient
+        model.to(memory_format=order)
+
+
+def _works_channels_last(
+    model: nn.Module, concerned: Collection[nn.Module], images: Tensor, labels: Tensor
+) -> bool:
+    """Turn a model and tell whether all concerned answer as before; if not, it is to be undone."""
+    try:
+        before = [loss_gradient(each, images, labels) for each in concerned]
+        _turn(model, torch.channels_last)
+        after = [loss_gradient(each, images, labels) for each in concerned]
+    except Exception:  # anyone's module may raise anything; the attack will say what is wrong
+        return False
+    return all(
+        torch.allclose(new.logits, old.logits, rtol=TOLERANCE, atol=TOLERANCE)
+        and torch.allclose(
+            new.gradient, old.gradient, rtol=0, atol=TOLERANCE * float(old.gradient.abs().max())
+        )
+        for old, new in zip(before, after, strict=True)
+    )

@@ -17,6 +17,7 @@ from winnrobust.external.preprocessing import Preprocessing
 from winnrobust.external.torchscript import load_torchscript
 from winnrobust.external.weights import PICKLE_SUFFIXES, load_weights, unpickled_hint
 from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.readers import check_file
 
 LOADERS: dict[str, Callable[[Path], nn.Module]] = {
     ".pt": load_torchscript,
@@ -47,8 +48,7 @@ def load_module(spec: str, weights: Path | None = None) -> nn.Module:
     if suffix in LOADERS:
         if weights is not None:
             raise InputError(f"{spec} has its weights inside; leave out --weights")
-        if not path.is_file():
-            raise InputError(f"{spec} does not exist or is not a file")
+        check_file(path)
         return LOADERS[suffix](path).eval()
     if suffix in PICKLE_SUFFIXES:
         raise InputError(f"{spec} is a pickle, {unpickled_hint(path)}")

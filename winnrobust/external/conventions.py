@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust.attacks import logits
-from winnrobust.evaluation.metrics import mcnemar
+from winnrobust.evaluation.paired import mcnemar
 from winnrobust.evaluation.prediction import logits_from, prediction
 from winnrobust.external.batches import shape_text
 from winnrobust.external.preprocessing import Preprocessing

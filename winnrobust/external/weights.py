@@ -3,11 +3,10 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
-from winnrobust.runtime.errors import InputError, brief
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.readers import read_safetensors
 
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 """What state dicts that are pickles are usually called."""
@@ -37,12 +36,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
     """
     if path.suffix.lower() in PICKLE_SUFFIXES:
         raise InputError(f"{path} is a pickle, {unpickled_hint(path)}")
-    if not path.is_file():
-        raise InputError(f"{path} does not exist or is not a file")
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path} is not a whole safetensors file ({brief(error)})") from None
+    tensors, _ = read_safetensors(path)
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     shapes = [

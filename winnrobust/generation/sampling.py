@@ -21,7 +21,7 @@ from winnrobust.synthesis import (
     images_at_once,
     langevin,
     silent,
-    synthesise,
+    synthesize,
     together,
 )
 from winnrobust.training.config import TrainConfig
@@ -55,7 +55,7 @@ class Sampler:
     Attributes:
         networks: one for each cascade, in order.
         info: what the model file says of them.
-        config: how they were trained, and how they synthesised.
+        config: how they were trained, and how they synthesized.
         thresholds: for each network the range that early stopping draws from, as
             `ModelInfo.thresholds`.
     """
@@ -117,60 +117,107 @@ def draw(
         progress: called in every step.
 
     Raises:
-        InputError: the method makes no images, or nobody knows the thresholds.
+        InputError: the method makes no images, or its thresholds are not known.
     """
-    info, config, method = sampler.info, sampler.config, method_of(sampler.config)
+    info = sampler.info
     ranges = ranges_of(sampler)
-    initial = initial_of(config, info.in_channels, info.image_size)
-    networks = [network.to(device).eval() for network in sampler.networks]
-
-    count = len(classes)
-    images = torch.zeros(count, info.in_channels, info.image_size, info.image_size)
-    seen, steps = torch.zeros(2, count, dtype=torch.int64)
-    critic, thresholds = torch.zeros(2, count)
-    reached = torch.ones(count, dtype=torch.bool)
-    done = 0
-    groups, ascent = groups_of(classes), ascent_of(config)
+    for network in sampler.networks:
+        network.to(device).eval()
+    groups = groups_of(classes)
     batches = list(together(groups, batch_size or images_at_once(info.image_size)))
-    pace = Pace(len(batches) * len(networks), ascent.max_steps, progress)
+    count = len(batches) * len(sampler.networks)
+    pace = Pace(count, sampler.config.synthesis.max_steps, progress)
+    ascents = _Ascents(sampler, ranges, seed, noise, device)
+    made: list[Samples] = []
+    places: list[Tensor] = []
+    done = 0
     for numbers in batches:
         rows = torch.stack([groups[number] for number in numbers])
+        text = f"{done} samples done"
+        made.append(ascents.run(numbers, classes[rows], pace, text))
+        places.append(rows.flatten())
+        done += rows.numel()
+    return _in_order(made, torch.cat(places))
+
+
+@dataclass(frozen=True)
+class _Ascents:
+    """The ascents of some groups through all cascades."""
+
+    sampler: Sampler
+    ranges: Sequence[tuple[float, float]]
+    seed: int
+    noise: Noise
+    device: torch.device
+
+    def run(self, numbers: Sequence[int], classes: Tensor, pace: Pace, text: str) -> Samples:
+        """Draw groups with these numbers and classes (G, n), from noise to the last cascade."""
+        config, info, seed = self.sampler.config, self.sampler.info, self.seed
+        method = method_of(config)
+        initial = initial_of(config, info.in_channels, info.image_size)
         moved = torch.stack(
-            [initial.sample(rows.shape[1], stream(seed, "samples", n)) for n in numbers]
-        ).to(device)
-        for cascade, (network, (low, high)) in enumerate(zip(networks, ranges, strict=True)):
+            [initial.sample(classes.shape[1], stream(seed, "samples", n)) for n in numbers]
+        ).to(self.device)
+        steps = torch.zeros(len(numbers), dtype=torch.int64)
+        reached = torch.ones(len(numbers), dtype=torch.bool)
+        for cascade, (low, high) in enumerate(self.ranges):
+            network = self.sampler.networks[cascade]
             draws = [torch.rand(1, generator=stream(seed, "stops", cascade, n)) for n in numbers]
             wanted = low + (high - low) * torch.cat(draws)
-            goal = method.goal(config, classes[rows[:, 0]].to(device), wanted.to(device))
-            with _dropout(noise, network, seed, cascade, numbers):
-                made, _ = synthesise(
+            goal = method.goal(config, classes[:, 0].to(self.device), wanted.to(self.device))
+            with self._dropout(network, cascade, numbers):
+                made, _ = synthesize(
                     network,
                     moved,
                     goal,
-                    ascent,
-                    tell=lambda text: pace.step(f"{done} samples done, {text}"),  # noqa: B023
-                    noise=_pixel_noise(noise, seed, cascade, numbers),
+                    ascent_of(config),
+                    progress=lambda step: pace.step(f"{text}, {step}"),
+                    noise=self._pixel_noise(cascade, numbers),
                 )
             pace.end()
-            moved = made.images
-            steps[rows] += made.steps[:, None]
-            reached[rows] &= made.reached[:, None]
-        flat = rows.flatten()
+            moved, steps, reached = made.images, steps + made.steps, reached & made.reached
+        images, flat = moved.flatten(0, 1), classes.flatten()
         with torch.no_grad():
-            output = network.judge(moved.flatten(0, 1))
-        images[flat] = (moved.flatten(0, 1).cpu() + 1) / 2
-        seen[flat] = output.logits.argmax(1).cpu()
-        critic[flat] = method.score(output, classes[flat].to(device)).cpu()
-        thresholds[rows] = wanted[:, None]
-        done += len(flat)
-    return Samples(images, classes, seen, critic, thresholds, steps, reached)
+            output = network.forward_signed(images)
+            score = method.score(output, flat.to(self.device))
+        each = classes.shape[1]
+        return Samples(
+            (images.cpu() + 1) / 2,
+            flat,
+            output.logits.argmax(1).cpu(),
+            score.cpu(),
+            wanted.repeat_interleave(each),
+            steps.repeat_interleave(each),
+            reached.repeat_interleave(each),
+        )
+
+    def _pixel_noise(self, cascade: int, numbers: Sequence[int]) -> PixelNoise | None:
+        if self.noise.kind != "langevin":
+            return None
+        of_group = langevin(self.noise.size, self.seed, "samples", cascade)
+        return lambda step, group, images: of_group(step, numbers[group], images)
+
+    def _dropout(
+        self, network: IntrospectiveNetwork, cascade: int, numbers: Sequence[int]
+    ) -> AbstractContextManager:
+        if self.noise.kind != "dropout":
+            return nullcontext()
+        masks = stream(self.seed, "dropout", cascade, numbers[0])
+        return dropout(network, self.noise.size, masks)
+
+
+def _in_order(parts: Sequence[Samples], places: Tensor) -> Samples:
+    """Samples of all parts; those that come first have the place `places[0]`, and so on."""
+    order = places.argsort()
+    columns = zip(*(vars(part).values() for part in parts), strict=True)
+    return Samples(*(torch.cat(column)[order] for column in columns))
 
 
 def ranges_of(sampler: Sampler) -> Sequence[tuple[float, float]]:
     """The range of every network's thresholds; NaN where its method has none.
 
     Raises:
-        InputError: the method makes no images, or nobody knows the ranges.
+        InputError: the method makes no images, or they are not known.
     """
     method = method_of(sampler.config)
     method.goal(sampler.config, torch.zeros(0, dtype=torch.int64), torch.zeros(0))
@@ -182,20 +229,3 @@ def ranges_of(sampler: Sampler) -> Sequence[tuple[float, float]]:
             " metrics.jsonl of its run say so; give the range of critic values with --threshold"
         )
     return sampler.thresholds
-
-
-def _pixel_noise(
-    noise: Noise, seed: int, cascade: int, numbers: Sequence[int]
-) -> PixelNoise | None:
-    if noise.kind != "langevin":
-        return None
-    of_group = langevin(noise.size, seed, "samples", cascade)
-    return lambda step, group, images: of_group(step, numbers[group], images)
-
-
-def _dropout(
-    noise: Noise, network: IntrospectiveNetwork, seed: int, cascade: int, numbers: Sequence[int]
-) -> AbstractContextManager:
-    if noise.kind != "dropout":
-        return nullcontext()
-    return dropout(network, noise.size, stream(seed, "dropout", cascade, numbers[0]))

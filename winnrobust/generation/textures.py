@@ -15,11 +15,11 @@ from winnrobust.generation.sampling import Sampler, ranges_of
 from winnrobust.models import ClassifierOutput
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.randomness import stream
-from winnrobust.synthesis import InitialDistribution, Judge, Pace, Progress, silent, synthesise
+from winnrobust.synthesis import Critic, InitialDistribution, Pace, Progress, silent, synthesize
 from winnrobust.training.methods import ascent_of, initial_of, method_of
 
 EMBEDDED = ("grass", "gravel", "brick")
-"""Pictures that come with scikit-image (CC0), 512x512 grey pixels."""
+"""Pictures that come with scikit-image (CC0), 512x512 gray pixels."""
 
 TRAIN_CROPS, VALID_CROPS = 10_000, 500
 
@@ -88,8 +88,8 @@ def patches(canvas: Tensor, tops: Tensor, lefts: Tensor, size: int) -> Tensor:
     )
 
 
-class PatchJudge:
-    """A network that judges a canvas of any size by random patches of it, others every time.
+class PatchCritic:
+    """A network that sees a canvas of any size by random patches of it, others every time.
 
     Where patches overlap, a pixel's gradient is the mean of theirs.
 
@@ -100,24 +100,18 @@ class PatchJudge:
         generator: of their places (CPU).
     """
 
-    def __init__(
-        self,
-        network: Judge,
-        size: int,
-        count: int,
-        generator: torch.Generator,
-    ) -> None:
+    def __init__(self, network: Critic, size: int, count: int, generator: torch.Generator) -> None:
         self.network, self.size, self.count, self.generator = network, size, count, generator
 
-    def judge(self, canvases: Tensor) -> ClassifierOutput:
-        """Judge one canvas (1, C, H, W) in [-1, 1] by its patches."""
+    def forward_signed(self, canvases: Tensor) -> ClassifierOutput:
+        """Logits and critic of the patches of one canvas (1, C, H, W) in [-1, 1]."""
         (canvas,) = canvases
         tops, lefts = (
             torch.randint(length - self.size + 1, (self.count,), generator=self.generator)
             for length in canvas.shape[1:]
         )
         averaging = self._averaging(canvas, tops, lefts)
-        return self.network.judge(patches(averaging, tops, lefts, self.size))
+        return self.network.forward_signed(patches(averaging, tops, lefts, self.size))
 
     def _averaging(self, canvas: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
         """The canvas, with gradients divided by the number of patches over each pixel."""
@@ -168,17 +162,17 @@ def draw_texture(
     ranges, goal_of = ranges_of(sampler), method_of(config).goal
     initial = initial_of(config, sampler.info.in_channels, size)
     high, wide = height + size, width + size
-    canvas = _blended(initial, size, high, wide, stream(seed, "texture")).to(device)
+    canvas = blended(initial, size, high, wide, stream(seed, "texture")).to(device)
     count = min(LARGEST_COUNT, round(COVERAGE * high * wide / size**2))
     ascent, steps, reached = ascent_of(config), 0, True
     pace = Pace(len(ranges), ascent.max_steps, progress)
     for cascade, (lowest, highest) in enumerate(ranges):
         network = sampler.networks[cascade].to(device).eval()
-        judge = PatchJudge(network, size, count, stream(seed, "texture patches", cascade))
+        critic = PatchCritic(network, size, count, stream(seed, "texture patches", cascade))
         draw = torch.rand(1, generator=stream(seed, "texture stop", cascade))
         threshold = (lowest + (highest - lowest) * draw).to(device)
         goal = goal_of(config, torch.zeros(1, dtype=torch.int64, device=device), threshold)
-        made, _ = synthesise(judge, canvas[None, None], goal, ascent, tell=pace.step)
+        made, _ = synthesize(critic, canvas[None, None], goal, ascent, progress=pace.step)
         pace.end()
         canvas = made.images[0, 0]
         steps, reached = steps + int(made.steps), reached and bool(made.reached)
@@ -187,7 +181,7 @@ def draw_texture(
     return Texture(image, steps, reached)
 
 
-def _blended(
+def blended(
     initial: InitialDistribution, size: int, height: int, width: int, generator: torch.Generator
 ) -> Tensor:
     """A canvas (C, height, width) of initial images that overlap by half, so that no seams show.

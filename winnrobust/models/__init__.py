@@ -6,7 +6,7 @@ import torch
 
 from winnrobust.models.cnn64 import cnn64
 from winnrobust.models.densenet import densenet20
-from winnrobust.models.initialisation import initialise
+from winnrobust.models.initialization import initialize
 from winnrobust.models.network import ClassifierOutput, IntrospectiveNetwork
 from winnrobust.models.resnet import resnet13, resnet20, resnet32
 from winnrobust.models.vanilla import vanilla
@@ -57,7 +57,7 @@ def build(
         KeyError: as `blank`.
     """
     network = blank(arch, in_channels, image_size, num_classes, width)
-    initialise(network, generator)
+    initialize(network, generator)
     return network
 
 
@@ -68,5 +68,5 @@ __all__ = [
     "IntrospectiveNetwork",
     "blank",
     "build",
-    "initialise",
+    "initialize",
 ]

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from winnrobust.models import ARCHITECTURES, SCALABLE, IntrospectiveNetwork, blank
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import replacing
+from winnrobust.runtime.readers import parse_json, read_safetensors
 
 HEADER = "winnrobust"
 """The header entry that marks a safetensors file as ours."""
@@ -68,7 +68,7 @@ def load_model(path: Path) -> tuple[IntrospectiveNetwork, ModelInfo]:
     """Read a model written by `save_model`, on the CPU and in eval mode.
 
     Raises:
-        InputError: missing, truncated or foreign file, unknown architecture, wrong shapes, or
+        InputError: missing, truncated or other file, unknown architecture, wrong shapes, or
             weights that are not finite.
     """
     networks, info = load_cascades(path)
@@ -128,6 +128,9 @@ def _checked_info(path: Path, header: dict[str, Any]) -> ModelInfo:
     texts = (info.arch, info.dataset, info.method)
     if not all(isinstance(text, str) for text in texts):
         raise InputError(f"{path}: its header names no architecture, data set or method")
+    error = 0 if info.valid_error is None else info.valid_error
+    if type(info.seed) is not int or type(info.epoch) is not int or type(error) not in (int, float):
+        raise InputError(f"{path}: its header has no usable seed, epoch or validation error")
     if info.arch not in ARCHITECTURES:
         raise InputError(
             f"{path}: unknown architecture '{info.arch}'; known are {', '.join(ARCHITECTURES)}"
@@ -179,16 +182,8 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     Raises:
         InputError: no such file, truncated, not safetensors, or not one of ours.
     """
-    if not path.is_file():
-        raise InputError(f"{path} does not exist or is not a file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(HEADER, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(
-            f"{path} is not a whole safetensors file ({error}); it may be truncated or corrupt"
-        ) from None
+    tensors, texts = read_safetensors(path)
+    header = parse_json(texts.get(HEADER, "null"), f"the header of {path}")
     if not isinstance(header, dict) or header.get("kind") != kind:
         raise InputError(f"{path} is a safetensors file, but not a winnrobust {kind}")
     return tensors, header

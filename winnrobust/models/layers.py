@@ -3,7 +3,7 @@
 from torch import nn
 
 LAYER_NORM_EPS = 1e-12
-"""Variance epsilon of the authors' layer normalisation (TensorFlow's)."""
+"""Variance epsilon of the authors' layer normalization (TensorFlow's)."""
 
 
 def layer_norm(channels: int) -> nn.GroupNorm:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class ClassifierOutput(NamedTuple):
-    """What one image gets from an introspective network.
+    """What an introspective network gives for N images.
 
     Attributes:
         logits: (N, num_classes) class scores, before the softmax.
@@ -37,10 +37,10 @@ class IntrospectiveNetwork(nn.Module):
         self.critic = nn.Linear(num_classes, 1) if num_classes > 1 else nn.Identity()
 
     def forward(self, images: Tensor) -> ClassifierOutput:
-        """Judge images (N, C, H, W) in [0, 1]."""
-        return self.judge(2 * images - 1)
+        """Logits and critic of images (N, C, H, W) in [0, 1]."""
+        return self.forward_signed(2 * images - 1)
 
-    def judge(self, signed_images: Tensor) -> ClassifierOutput:
-        """Judge images (N, C, H, W) in [-1, 1], the range of the method's own maths."""
-        logits = self.classifier(self.features(signed_images))
+    def forward_signed(self, images: Tensor) -> ClassifierOutput:
+        """The same of images in [-1, 1], the range of the method's own maths."""
+        logits = self.classifier(self.features(images))
         return ClassifierOutput(logits, self.critic(logits).squeeze(1))

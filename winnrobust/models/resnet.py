@@ -22,7 +22,7 @@ class ResidualBlock(nn.Module):
     Args:
         inputs, outputs: channels in and out.
         stride: 1, or 2 to halve the image.
-        preactivate: False for the first block of the network, whose input is normalised and
+        preactivate: False for the first block of the network, whose input is normalized and
             activated already.
     """
 

@@ -1,4 +1,4 @@
-"""The critic of WGAN-GP for 32x32 images: a residual network without normalisation.
+"""The critic of WGAN-GP for 32x32 images: a residual network without normalization.
 
 Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville: Improved Training of Wasserstein GANs, NIPS 2017.
 """

@@ -2,8 +2,9 @@
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,28 +12,23 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from winnrobust.reporting.examples_figure import examples_figure
+from winnrobust.reporting.page import DPI
+from winnrobust.reporting.results import CLEAN, Results, worst_case
 from winnrobust.reporting.runs import RunRecord
+from winnrobust.reporting.table import shortened
+from winnrobust.reporting.words import WORDS
 from winnrobust.runtime.files import replacing
 
-DPI = 150
-
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a6d00")
-"""Okabe and Ito's palette, readable for the colour-blind; the reference model gets the first."""
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a6d00")
+"""Okabe and Ito's palette, readable for the color-blind; the reference model gets the first."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
-"""So that nobody depends on colours; they come round at another number than the colours do."""
+"""So that nobody depends on colors; they come round at another number than the colors do."""
 
-CURVES = (
-    ("valid_error", "validation error", True),
-    ("valid_critic", "critic on validation images (mean)", False),
-    ("log_loss", "sigmoid cross-entropy (training)", True),
-    ("adversarial_train_error", "adversarial train error", True),
-    ("cross_entropy", "cross-entropy (training)", True),
-    ("wasserstein", "Wasserstein estimate", False),
-    ("gradient_norm", "gradient norm of the critic", False),
-    ("synthesis_steps", "synthesis steps (mean)", False),
-)
-"""Metric, its name on the axis, and whether the axis is logarithmic."""
+COLUMNS = 3
+LONGEST = 26
+"""Longer names are shortened in figures."""
 
 
 def to_png(figure: Figure) -> bytes:
@@ -58,6 +54,124 @@ def save_figure(figure: Figure, path: Path) -> None:
         temporary.write_bytes(to_png(figure))
 
 
+def figures_of(results: Results) -> dict[str, Figure]:
+    """Draw everything that an evaluation has: accuracy, curves, distances and examples."""
+    figures = {}
+    if results.tried and not results.counts_only:
+        figures["accuracy"] = accuracy_figure(results)
+        if len({level.norm for level in results.tried}) < len(results.tried):
+            figures["curves"] = curve_figure(results)
+    if results.summary.distances:
+        figures["distances"] = distance_figure(results)
+    if results.examples is not None and len(results.examples.images):
+        attack = results.strongest(results.cases).attack
+        figures["examples"] = examples_figure(results.examples, attack)
+    return figures
+
+
+# --- of an evaluation -----------------------------------------------------------------------------
+
+
+def accuracy_figure(results: Results) -> Figure:
+    """Accuracy of every model, a row each, without an attack and robust at every epsilon."""
+    cases = {"no attack": CLEAN} | {f"robust, {x}": worst_case(x) for x in results.tried}
+    names, step = results.names, 0.6 / len(cases)
+    height = 1.0 + len(names) * max(0.32, 0.13 * len(cases)) + _legend_height(len(cases))
+    figure = Figure(figsize=(7.2, height), layout="constrained")
+    axes = figure.add_subplot()
+    for index, (label, case) in enumerate(cases.items()):
+        errors = [results.errors[case, name][:3] for name in names]
+        middle, low, high = 100 * (1 - np.array(errors).T)
+        axes.errorbar(
+            middle, np.arange(len(names)) + (index - (len(cases) - 1) / 2) * step,
+            xerr=[middle - high, low - middle], fmt=MARKERS[index % len(MARKERS)], capsize=2,
+            color=cycle(len(cases))[index], markersize=5, linewidth=1.2, label=label,
+        )  # fmt: skip
+    # A dollar sign would begin a formula.
+    labels = [shortened(name, LONGEST).replace("$", r"\$") for name in names]
+    axes.set_yticks(range(len(names)), labels)
+    axes.set(xlim=(-3, 103), ylim=(len(names) - 0.5, -0.5), xlabel="accuracy, % of all images")
+    tidy(axes, "x")
+    axes.tick_params(axis="y", length=0)
+    _legend(figure)
+    return figure
+
+
+class Line(NamedTuple):
+    """What is drawn of a model in a panel: a line, a band around it, and a mark on it."""
+
+    x: Sequence[float]
+    y: Any
+    low: Any = ()
+    high: Any = ()
+    mark: tuple[float, float] = (np.nan, np.nan)
+
+
+def curve_figure(results: Results) -> Figure:
+    """Robust error over epsilon, one panel per norm; the curve of a model never falls."""
+    panels: dict[str, dict[str, Line]] = {}
+    for norm in dict.fromkeys(level.norm for level in results.tried):
+        levels = [level for level in results.tried if level.norm == norm]
+        for name in results.names if len(levels) > 1 else ():
+            errors = [results.errors[case, name] for case in (CLEAN, *map(worst_case, levels))]
+            middle, low, high = 100 * np.array([error[:3] for error in errors], float).T
+            line = Line([0, *(level.epsilon for level in levels)], middle, low, high)
+            panels.setdefault(norm.capitalize(), {})[name] = line
+    return _lines(panels, results.names, "ε", "robust error, %", marker=True)
+
+
+def distance_figure(results: Results) -> Figure:
+    """How far the nearest adversarial examples are: cumulative, with the medians marked."""
+    panels: dict[str, dict[str, Line]] = {}
+    for (attack, name), distances in results.summary.distances.items():
+        found = np.sort(distances[np.isfinite(distances)])
+        shares = 100 * np.arange(len(found) + 1) / len(distances)
+        median = float(np.quantile(distances, 0.5, method="inverted_cdf"))
+        line = Line([0, *found], shares, mark=(median, 50))
+        panels.setdefault(attack, {})[name] = line
+    labels = "distance, in the attack's norm", "images broken within it, %"
+    return _lines(panels, results.names, *labels, drawstyle="steps-post")
+
+
+def _lines(
+    panels: Mapping[str, Mapping[str, Line]], names: Sequence[str], x_label: str, y_label: str,
+    marker: bool = False, **style: Any,
+) -> Figure:  # fmt: skip
+    """Draw a panel for each title, and in it the line of every model, always in the same look."""
+    columns = min(COLUMNS, len(panels))
+    height = 2.9 * -(-len(panels) // columns) + _legend_height(len(names))
+    figure = Figure(figsize=(max(4.0 * columns, 6.0), height), layout="constrained")
+    for number, (title, lines) in enumerate(panels.items()):
+        axes = figure.add_subplot(-(-len(panels) // columns), columns, number + 1)
+        for index, (name, color) in enumerate(zip(names, cycle(len(names)), strict=True)):
+            look, line = MARKERS[index % len(MARKERS)], lines.get(name, Line([], []))
+            axes.plot(
+                line.x, line.y, color=color, marker=look if marker else "", markersize=4,
+                linewidth=1.5, label=shortened(name, LONGEST), **style,
+            )  # fmt: skip
+            axes.plot(*line.mark, look, color=color, markersize=7, markeredgecolor="white")
+            if len(line.low):
+                axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.15, linewidth=0)
+        axes.set_title(title, fontsize=10)
+        axes.set(xlabel=x_label, ylabel=y_label, ylim=(-3, 103))
+        tidy(axes)
+    _legend(figure)
+    return figure
+
+
+def _legend_height(entries: int) -> float:
+    return 0.25 + 0.2 * -(-entries // COLUMNS)
+
+
+def _legend(figure: Figure) -> None:
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    look = {"frameon": False, "fontsize": 9}
+    figure.legend(handles, labels, loc="outside upper center", ncols=COLUMNS, **look)
+
+
+# --- of training ----------------------------------------------------------------------------------
+
+
 def training_figure(runs: Sequence[RunRecord], path: Path) -> None:
     """Draw the training curves of some runs and write them as PNG."""
     save_figure(training_curves(runs), path)
@@ -65,28 +179,23 @@ def training_figure(runs: Sequence[RunRecord], path: Path) -> None:
 
 def training_curves(runs: Sequence[RunRecord]) -> Figure:
     """One panel per metric that any of the runs has, over epochs; the best epoch is marked."""
-    panels = [curve for curve in CURVES if any(curve[0] in row for r in runs for row in r.metrics)]
-    columns = min(3, max(1, len(panels)))
+    known = {metric for run in runs for row in run.metrics for metric in row}
+    panels = {metric: label for metric, label in WORDS["curve"].items() if metric in known}
+    columns = min(COLUMNS, max(1, len(panels)))
     lines = max(1, -(-len(panels) // columns))
     figure = Figure(figsize=(4.2 * columns, 3.1 * lines), layout="constrained")
-    for index, (metric, label, logarithmic) in enumerate(panels):
+    for index, (metric, label) in enumerate(panels.items()):
         axes = figure.add_subplot(lines, columns, index + 1)
-        for run, colour in zip(runs, cycle(len(runs)), strict=True):
-            points = [(row["epoch"], row[metric]) for row in run.metrics if metric in row]
+        for run, color in zip(runs, cycle(len(runs)), strict=True):
+            points = {row["epoch"]: row[metric] for row in run.metrics if metric in row}
+            style = "o-" if len(points) < 3 else "-"
             if points:
-                epochs, values = zip(*points, strict=True)
-                style = "o-" if len(points) < 3 else "-"
-                axes.plot(epochs, values, style, color=colour, label=run.name, linewidth=1.6)
+                axes.plot([*points], [*points.values()], style, color=color, label=run.name)
             best = run.manifest.get("best", {}).get("epoch")
-            if metric == "valid_error" and best in dict(points):
-                axes.plot(best, dict(points)[best], "D", color=colour, markersize=6)
-        if logarithmic and all(np.min(line.get_ydata()) > 0 for line in axes.lines):
-            axes.set_yscale("log")
-            if metric.endswith("_error"):
-                axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-                axes.yaxis.set_minor_locator(NullLocator())
-        if metric.endswith("_error"):
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+            if metric == "valid_error" and best in points:
+                axes.plot(best, points[best], "D", color=color, markersize=6)
+        if metric.endswith(("error", "loss", "entropy")):
+            _log_axis(axes, percent=metric.endswith("_error"))
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(label, fontsize=10)
@@ -95,19 +204,24 @@ def training_curves(runs: Sequence[RunRecord]) -> Figure:
     return figure
 
 
+def _log_axis(axes: Axes, percent: bool) -> None:
+    """Make the axis logarithmic, unless something is 0; of errors in percent."""
+    if all(np.min(line.get_ydata()) > 0 for line in axes.lines):
+        axes.set_yscale("log")
+        if percent:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+            axes.yaxis.set_minor_locator(NullLocator())
+    if percent:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+
+
 def cycle(count: int) -> list[str]:
-    """As many colours."""
-    return [COLOURS[index % len(COLOURS)] for index in range(count)]
+    """As many colors."""
+    return [COLORS[index % len(COLORS)] for index in range(count)]
 
 
-def markers(count: int) -> list[str]:
-    """As many markers."""
-    return [MARKERS[index % len(MARKERS)] for index in range(count)]
-
-
-def tidy(axes: Axes) -> None:
+def tidy(axes: Axes, grid: Literal["x", "y"] = "y") -> None:
     """Take away what says nothing."""
-    axes.grid(axis="y", color="#dddddd", linewidth=0.8)
+    axes.grid(axis=grid, color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,134 +1,125 @@
-"""The page: one self-contained HTML file, the verdict first."""
+"""A page of text, tables and pictures: one self-contained HTML file, or Markdown."""
 
+import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from winnrobust.reporting import tables
-from winnrobust.reporting.figures import DPI
-from winnrobust.reporting.matrices import correction_matrix, error_matrix
-from winnrobust.reporting.report import (
-    Report,
-    byline_of,
-    chosen_samples,
-    commands_of,
-    marks_of,
-    runs_table,
-    title_of,
-)
-from winnrobust.reporting.report_figures import sample_name
-from winnrobust.reporting.results import Results
-from winnrobust.reporting.templates import data_uri, fill_in
-from winnrobust.reporting.threat import threat_model
-from winnrobust.reporting.verdict import verdict
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from winnrobust.reporting.table import Table, markdown_text, one_line, plain, to_markdown
+from winnrobust.runtime.files import write_text
+
+DPI = 150
+"""Of the figures that are drawn for a page."""
 CSS_DPI = 96
 
-OPEN_CASES = 2
-"""With more attacks and epsilons than this, the paper's tables wait behind a click."""
 
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file of the page's folder, and what it shows.
 
-def to_html(report: Report, figures: Mapping[str, bytes]) -> str:
-    """Lay a report out as HTML that needs nothing from elsewhere.
-
-    Args:
-        report: what to show.
-        figures: as `report_figures.draw_figures` returns them.
+    Attributes:
+        path: where it lies, or would lie.
+        png: its content, where it need not lie there.
+        wide: whether it stands alone, as wide as it was drawn; else several stand in a row.
     """
-    pictures = {name: _picture(png) for name, png in figures.items()}
-    samples = [
-        {
-            "name": run.name,
-            "pictures": [
-                {"epoch": epoch, "uri": pictures[sample_name(number, epoch)]["uri"]}
-                for epoch in chosen_samples(run)
-            ],
-        }
-        for number, run in enumerate(report.runs)
-        if run.samples
-    ]
-    return fill_in(
-        "page.html.jinja",
-        title=title_of(report),
-        byline=byline_of(report),
-        lead=report.lead.tables if report.lead else (),
-        evaluations=[
-            _evaluation(results, mark, pictures)
-            for results, mark in zip(report.results, marks_of(report), strict=True)
-        ],
-        runs_table=runs_table(report.runs),
-        curves=pictures.get("training.png"),
-        samples=samples,
-        commands=commands_of(report),
-        provenance=_provenance_blocks(report),
+
+    path: Path
+    caption: str
+    png: bytes | None = None
+    wide: bool = False
+
+    @property
+    def uri(self) -> str:
+        """The picture as an address, so that the page needs no other file."""
+        return "data:image/png;base64," + base64.b64encode(self._content).decode()
+
+    @property
+    def width(self) -> int:
+        """In CSS pixels, so that the letters of all figures are of one size."""
+        pixels = int.from_bytes(self._content[16:20], "big")  # where a PNG has it
+        return round(pixels * CSS_DPI / DPI)
+
+    @property
+    def _content(self) -> bytes:
+        return self.path.read_bytes() if self.png is None else self.png
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        title: none for what goes on with the section before.
+        claim: a line that stands out.
+        folded: what waits behind a click -> its tables.
+    """
+
+    title: str
+    text: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+    claim: str = ""
+    folded: Mapping[str, Sequence[Table]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that is shown.
+
+    Attributes:
+        commands: as they can be typed again.
+        provenance: name -> what is to be known of it.
+    """
+
+    title: str
+    byline: str
+    sections: Sequence[Section]
+    commands: Sequence[str]
+    provenance: Mapping[str, Any]
+
+
+def to_html(page: Page) -> str:
+    """Lay a page out as HTML that needs nothing from elsewhere; whatever is shown is escaped."""
+    environment = Environment(
+        loader=PackageLoader("winnrobust.reporting", "."),
+        autoescape=True,
+        finalize=lambda value: value if isinstance(value, Markup) else plain(value),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    provenance = {name: json.dumps(value, indent=2) for name, value in page.provenance.items()}
+    return environment.get_template("page.html.jinja").render(page=page, provenance=provenance)
 
 
-def _evaluation(results: Results, mark: str, pictures: Mapping[str, Any]) -> dict[str, Any]:
-    """What the template shows of an evaluation."""
-    several = len(results.models) > 1
-    published = tables.paper_tables(results)
-    return {
-        "dataset": results.dataset,
-        "verdict": verdict(results),
-        "errors": tables.summary_tables(results),
-        "matrices": _matrices(results) if several else [],
-        "diagnosis": tables.diagnosis_tables(results),
-        "tests": tables.significance_tables(results),
-        "paper": published if len(published) <= OPEN_CASES + 1 else published[:1],
-        "paper_folded": [] if len(published) <= OPEN_CASES + 1 else published[1:],
-        "distances": tables.distance_tables(results),
-        "details": ([tables.pair_table(results)] if several else []) + tables.cost_tables(results),
-        "threat_model": threat_model(results),
-        "figures": {
-            name: pictures.get(f"{name}{mark}.png")
-            for name in ("errors", "curves", "distances", "examples")
-        },
-    }
+def to_report(page: Page, folder: Path) -> str:
+    """Lay a page out as Markdown, for a file in `folder` where the pictures lie."""
+    parts = [f"# {markdown_text(page.title)}\n", f"{markdown_text(page.byline)}\n"]
+    for section in page.sections:
+        parts += [f"## {markdown_text(section.title)}\n"] if section.title else []
+        parts += [f"**{markdown_text(section.claim)}**\n"] if section.claim else []
+        parts += [f"{markdown_text(sentence)}\n" for sentence in section.text]
+        tables = [*section.tables, *(table for of in section.folded.values() for table in of)]
+        parts += [to_markdown(tables)] if tables else []
+        for picture in section.pictures:
+            place, caption = (
+                picture.path.relative_to(folder).as_posix(),
+                markdown_text(picture.caption),
+            )
+            parts.append(f"![{caption}]({place})\n\n{caption}\n")
+    if page.commands:
+        lines = "".join(f"    {one_line(command)}\n" for command in page.commands)
+        parts.append(f"## Commands\n\n{lines}")
+    parts.append("Provenance of every figure: `manifest.json` beside this file.\n")
+    return "\n".join(parts)
 
 
-def _matrices(results: Results) -> list[dict[str, Any]]:
-    """Both matrices of every attack, by level: those of the strongest attack are shown at once."""
-    return [
-        {
-            "strongest": _both(results, results.strongest(results.cases_at(level))),
-            "others": [
-                _both(results, case)
-                for case in results.cases_at(level)
-                if case != results.strongest(results.cases_at(level))
-            ],
-        }
-        for level in results.levels
-    ]
-
-
-def _both(results: Results, case: Any) -> list[Any]:
-    return [error_matrix(results, case), correction_matrix(results, case)]
-
-
-def _provenance_blocks(report: Report) -> list[dict[str, str]]:
-    blocks = [
-        {
-            "title": f"Evaluation on {results.dataset}",
-            "text": _pretty({k: v for k, v in results.manifest.items() if k != "models"}),
-        }
-        for results in report.results
-    ]
-    blocks += [
-        {
-            "title": f"Training of {run.name}",
-            "text": _pretty({"config": run.config, "manifest": run.manifest}),
-        }
-        for run in report.runs
-    ]
-    return blocks
-
-
-def _pretty(value: Any) -> str:
-    return json.dumps(value, indent=2)
-
-
-def _picture(png: bytes) -> dict[str, Any]:
-    """A figure inside the page, as wide as it was drawn, so that all have letters of one size."""
-    width = int.from_bytes(png[16:20], "big")  # where a PNG says so
-    return {"uri": data_uri(png), "width": round(width * CSS_DPI / DPI)}
+def write_page(folder: Path, page: Page) -> None:
+    """Write report.md and index.html, which has all pictures inside."""
+    write_text(folder / "report.md", to_report(page, folder))
+    write_text(folder / "index.html", to_html(page))

@@ -1,4 +1,4 @@
-"""What a report is made of: evaluations and training runs, read and put together."""
+"""A report: evaluations and training runs put together, on a page and in files of other formats."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -6,28 +6,36 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from winnrobust.evaluation.diagnosis import overall
+from winnrobust.evaluation.statistics import aggregate
+from winnrobust.reporting import tables
+from winnrobust.reporting.figures import figures_of, to_png, training_curves
+from winnrobust.reporting.folder import is_results, load_results
+from winnrobust.reporting.page import Page, Picture, Section, to_html, to_report
 from winnrobust.reporting.results import Results
-from winnrobust.reporting.results_folder import is_results, load_results
-from winnrobust.reporting.runs import RunRecord, find_samples, is_run, load_run
-from winnrobust.reporting.table import Table, listed, share_with_interval
+from winnrobust.reporting.runs import RunRecord, chosen_samples, find_samples, is_run, load_run
+from winnrobust.reporting.table import Table, share_with_interval, to_csv, to_latex, to_markdown
+from winnrobust.reporting.verdict import Verdict, names
+from winnrobust.reporting.words import WORDS, framed
+from winnrobust.runtime import provenance
 from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import file_sha256, replacing, write_json, write_text
 from winnrobust.runtime.intervals import rate
+
+FORMATS = ("html", "md", "tex", "csv", "json")
+
+REPORT_SCHEMA = 2
+"""Version of report.json."""
 
 NAMES_IN_TITLE = 4
 """With more models than this a title says how many they are."""
 
-PICTURES_PER_RUN = 4
-"""Pictures of pseudo-negatives shown per run: the first, the last, and some between."""
-
 
 @dataclass(frozen=True)
 class Lead:
-    """What a report begins with, where it has more to show than its evaluations.
-
-    Attributes:
-        title: the headline.
-        tables: shown first.
-    """
+    """What a report begins with, where it has more to show than its evaluations."""
 
     title: str
     tables: Sequence[Table]
@@ -40,12 +48,74 @@ class Report:
     Attributes:
         results: the evaluations, each a section.
         runs: the training runs behind them, or given by themselves.
-        lead: what comes before them.
     """
 
     results: list[Results]
     runs: list[RunRecord]
-    lead: Lead | None = None
+
+    @property
+    def marked(self) -> list[tuple[Results, str]]:
+        """The evaluations, and what tells their files apart; nothing where there is one."""
+        several = len(self.results) > 1
+        return [(each, f"-{i + 1}" if several else "") for i, each in enumerate(self.results)]
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables of the evaluations, or what is known of runs alone."""
+        found = [table for results in self.results for table in tables.comparison_tables(results)]
+        return found or [framed("runs", runs_frame(self.runs), 1)]
+
+
+def write_report(
+    paths: Sequence[Path],
+    out: Path,
+    formats: Sequence[str] = FORMATS,
+    lead: Lead | None = None,
+) -> None:
+    """Build the report of results folders and run folders in `out`, index.html last.
+
+    Results bring the training curves of their runs along, and the pictures of pseudo-negatives
+    where the run folder is still there.
+
+    Args:
+        paths: results folders and run folders, in any mix.
+        out: an existing folder.
+        formats: which of `FORMATS` to write. Figures come as files with Markdown and LaTeX, and
+            inside the HTML page.
+        lead: what comes first.
+
+    Raises:
+        InputError: a path is neither, or damaged.
+    """
+    report = read_report(paths)
+    page = page_of(report, out, lead) if {"html", "md", "tex"} & set(formats) else None
+    shown = [*(lead.tables if lead else ()), *report.tables]
+    if page and {"md", "tex"} & set(formats):
+        for picture in (picture for section in page.sections for picture in section.pictures):
+            with replacing(picture.path) as temporary:
+                temporary.write_bytes(picture.png or b"")
+    if page and "md" in formats:
+        write_text(out / "table.md", to_markdown(shown))
+        write_text(out / "report.md", to_report(page, out))
+    if "tex" in formats:
+        write_text(out / "table.tex", to_latex(shown))
+    if "csv" in formats:
+        compared = [tables.comparison_frame(results) for results in report.results]
+        rows = pd.concat(compared, ignore_index=True) if compared else runs_frame(report.runs)
+        write_text(out / "table.csv", to_csv(rows))
+        for results, mark in report.marked:
+            write_text(out / f"results{mark}.csv", to_csv(results.summary.transfer))
+    if "json" in formats:
+        evaluations = [evaluation_json(found) for found in report.results]
+        runs = [{"name": r.name, "config": r.config, "manifest": r.manifest} for r in report.runs]
+        document = {"schema": REPORT_SCHEMA, "title": title_of(report, lead)}
+        write_json(out / "report.json", document | {"evaluations": evaluations, "runs": runs})
+    write_json(out / "manifest.json", _manifest(report, paths, out))
+    if page and "html" in formats:
+        write_text(out / "index.html", to_html(page))
+
+
+# --- reading --------------------------------------------------------------------------------------
 
 
 def read_report(paths: Sequence[Path]) -> Report:
@@ -54,36 +124,26 @@ def read_report(paths: Sequence[Path]) -> Report:
     Raises:
         InputError: a path is neither results nor a run, or damaged.
     """
-    results, runs = [], []
     for path in paths:
-        if is_results(path):
-            results.append(load_results(path))
-        elif is_run(path):
-            runs.append(load_run(path))
-        else:
+        if not is_results(path) and not is_run(path):
             raise InputError(
                 f"{path} is neither a results folder (results.json) nor a training run"
                 " (config.json and manifest.json)"
             )
-    known = {_identity(run) for run in runs}
-    for found in results:
-        for run in _runs_behind(found):
-            if _identity(run) not in known:
-                known.add(_identity(run))
-                runs.append(run)
-    return Report(_with_shared_diagnoses(results), runs)
-
-
-def _with_shared_diagnoses(results: Sequence[Results]) -> list[Results]:
-    """Let a diagnosis count for the same models on the same data where they got none."""
+    results = [load_results(path) for path in paths if is_results(path)]
+    runs = [load_run(path) for path in paths if not is_results(path)]
+    distinct: dict[str, RunRecord] = {}
+    for run in (*runs, *(run for found in results for run in _runs_behind(found))):
+        distinct.setdefault(json.dumps([run.config, run.manifest], sort_keys=True), run)
+    # A diagnosis counts for the same models on the same data where they got none.
     made = {_weights(found): found.diagnosis for found in results if found.diagnosis is not None}
-    shared = []
-    for found in results:
-        known = made.get(_weights(found))
-        if found.diagnosis is None and known is not None:
-            found = replace(found, diagnosis=known, diagnosis_is_shared=True)
-        shared.append(found)
-    return shared
+    shared = [
+        replace(found, diagnosis=made[_weights(found)], diagnosis_is_shared=True)
+        if found.diagnosis is None and _weights(found) in made
+        else found
+        for found in results
+    ]
+    return Report(shared, list(distinct.values()))
 
 
 def _weights(results: Results) -> tuple[str, ...]:
@@ -96,18 +156,16 @@ def _runs_behind(results: Results) -> Iterable[RunRecord]:
     """The runs of the attacked models, out of the results' own manifest."""
     stored = results.manifest.get("models", {})
     for model in results.ordered:
-        told = stored.get(model["name"], {})
-        if "config" not in told:
-            continue
-        folder = Path(model["path"])
-        manifest = told.get("manifest", {})
-        # The folder may hold another run by now: its pictures count only if it is the same one.
-        same = is_run(folder) and _manifest_of(folder) == manifest
-        samples = find_samples(folder) if same else {}
-        yield RunRecord(model["name"], told["config"], manifest, told.get("metrics", []), samples)
+        known = stored.get(model["name"], {})
+        if "config" in known:
+            folder, manifest = Path(model["path"]), known.get("manifest", {})
+            # The folder may hold another run by now: its pictures count only if it is the same.
+            samples = find_samples(folder) if _manifest_in(folder) == manifest else {}
+            metrics = known.get("metrics", [])
+            yield RunRecord(model["name"], known["config"], manifest, metrics, samples)
 
 
-def _manifest_of(folder: Path) -> dict[str, Any] | None:
+def _manifest_in(folder: Path) -> dict[str, Any] | None:
     """The manifest of a run folder, None where something in it is damaged: results stand alone."""
     try:
         return load_run(folder).manifest
@@ -115,87 +173,146 @@ def _manifest_of(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _identity(run: RunRecord) -> str:
-    return json.dumps([run.config, run.manifest], sort_keys=True)
+# --- the page -------------------------------------------------------------------------------------
 
 
-def title_of(report: Report) -> str:
-    """The headline."""
-    if report.lead:
-        return report.lead.title
+def page_of(report: Report, folder: Path, lead: Lead | None = None) -> Page:
+    """Lay out a report whose files are in `folder`."""
+    sections = [Section("", tables=lead.tables)] if lead else []
+    for number, (results, mark) in enumerate(report.marked):
+        title = f"Evaluation {number + 1}: {results.dataset}" if mark else ""
+        sections += _sections(results, mark, folder / "figures", title)
     if not report.results:
-        return "Training: " + ", ".join(dict.fromkeys(run.name for run in report.runs))
-    first, *others = report.results[0].names
-    data = ", ".join(dict.fromkeys(found.dataset for found in report.results))
-    if not others:
-        return f"How robust is {first}? ({data})"
-    if len(others) >= NAMES_IN_TITLE:
-        return f"{len(others) + 1} models under attack ({data})"
-    return f"{listed([*others, first])} under attack ({data})"
-
-
-def byline_of(report: Report) -> str:
-    """Version, date and machine."""
-    manifests = [results.manifest for results in report.results] or [
-        run.manifest for run in report.runs
-    ]
-    first = manifests[0]
-    commit = first.get("commit")
-    version = f"winnrobust {first.get('winnrobust', '?')}"
-    if commit:
-        version += f", commit {commit[:10]}"
-        if first.get("uncommitted_changes"):
-            version += " with uncommitted changes"
-    processor = first.get("machine", {}).get("processor", "unknown machine")
-    return f"{version} · {str(first.get('time', ''))[:10]} · {processor}"
-
-
-def commands_of(report: Report) -> list[str]:
-    """The commands that trained and attacked, as they can be typed again."""
+        claim = "Training only: nothing was attacked yet."
+        sections.append(Section("", claim=claim, tables=report.tables))
+    sections += _training(report.runs, folder / "figures")
     manifests = [run.manifest for run in report.runs]
     manifests += [results.manifest for results in report.results]
-    return list(dict.fromkeys(m["command"] for m in manifests if m.get("command")))
+    commands = dict.fromkeys(m["command"] for m in manifests if m.get("command"))
+    origins = {
+        f"Evaluation{mark} on {found.dataset}": {
+            key: value for key, value in found.manifest.items() if key != "models"
+        }
+        for found, mark in report.marked
+    }
+    origins |= {
+        f"Training {number + 1}, {run.name}": {"config": run.config, "manifest": run.manifest}
+        for number, run in enumerate(report.runs)
+    }
+    byline = _byline(manifests[len(report.runs) if report.results else 0])
+    return Page(title_of(report, lead), byline, sections, list(commands), origins)
 
 
-def marks_of(report: Report) -> list[str]:
-    """What tells the files of several evaluations apart; nothing where there is one."""
-    count = len(report.results)
-    return [""] if count == 1 else [f"-{index + 1}" for index in range(count)]
+def _sections(results: Results, mark: str, folder: Path, title: str) -> list[Section]:
+    """An evaluation, the headline first; the rest as words.toml lays it out."""
+    pictures = {
+        name: Picture(folder / f"{name}{mark}.png", WORDS["figure"][name], to_png(figure), True)
+        for name, figure in figures_of(results).items()
+    }
+    verdict = Verdict(results)
+    first = [tables.headline_table(results), *tables.caution_tables(results)]
+    sections = [Section(title, claim=verdict.line, tables=first)]
+    for layout in WORDS["section"]:
+        text = [layout["text"]] if "text" in layout else []
+        shown = getattr(tables, layout["tables"])(results)
+        drawn = [pictures[name] for name in layout.get("pictures", ()) if name in pictures]
+        behind = getattr(tables, layout.get("folded", "no_tables"))(results)
+        folded = {f"{layout.get('label')} ({len(behind)})": behind}
+        if "title" not in layout:
+            sections.append(Section("", verdict.notes, shown, drawn))
+        elif shown or drawn:
+            sections.append(Section(layout["title"], text, shown, drawn, folded=folded))
+    return sections
 
 
-def chosen_samples(run: RunRecord) -> dict[int, Path]:
-    """Some of a run's pictures by epoch, evenly spread, the first and the last among them."""
-    epochs = list(run.samples)
-    if len(epochs) > PICTURES_PER_RUN:
-        last = len(epochs) - 1
-        epochs = [epochs[round(i * last / (PICTURES_PER_RUN - 1))] for i in range(PICTURES_PER_RUN)]
-    return {epoch: run.samples[epoch] for epoch in epochs}
+def _training(runs: Sequence[RunRecord], folder: Path) -> list[Section]:
+    """Curves of all runs, and the pseudo-negatives of each."""
+    sections, words = [], WORDS["figure"]
+    measured = [run for run in runs if run.metrics]
+    if measured:
+        png = to_png(training_curves(measured))
+        curves = Picture(folder / "training.png", words["training"], png, True)
+        sections.append(Section("Training", pictures=[curves]))
+    for number, run in enumerate(runs):
+        stem, chosen = f"pseudo-negatives-{number + 1}-epoch-", chosen_samples(run).items()
+        pictures = [
+            Picture(folder / f"{stem}{epoch:04d}.png", f"epoch {epoch}", path.read_bytes())
+            for epoch, path in chosen
+        ]
+        title = f"Pseudo-negatives of {run.name}"
+        sections += [Section(title, [words["negatives"]], pictures=pictures)] if pictures else []
+    return sections
 
 
-def _untested(run: RunRecord) -> str:
-    finished = run.manifest.get("status") == "complete"
-    return "no labels" if finished and run.config.get("unsupervised") else "not finished"
+def title_of(report: Report, lead: Lead | None = None) -> str:
+    """What the report is about."""
+    if lead:
+        return lead.title
+    if not report.results:
+        return f"Training: {names(dict.fromkeys(run.name for run in report.runs))}"
+    data = names(dict.fromkeys(found.dataset for found in report.results))
+    shown = report.results[0].names
+    of = names(shown) if len(shown) <= NAMES_IN_TITLE else f"{len(shown)} models"
+    return f"{of} under attack ({data})"
 
 
-def runs_table(runs: Sequence[RunRecord]) -> Table:
-    """Validation and test errors of runs, for a report without attacks."""
+def _byline(manifest: dict[str, Any]) -> str:
+    """Version, date and machine."""
+    commit = f", commit {manifest['commit'][:10]}" if manifest.get("commit") else ""
+    changed = " with uncommitted changes" if manifest.get("uncommitted_changes") else ""
+    processor = manifest.get("machine", {}).get("processor") or "unknown machine"
+    version = f"winnrobust {manifest.get('winnrobust', '?')}{commit}{changed}"
+    return f"{version} · {str(manifest.get('time', ''))[:10]} · {processor}"
+
+
+def runs_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
+    """Validation and test errors of runs, as text, for a report without attacks."""
     rows = []
     for run in runs:
-        test, best = run.manifest.get("test"), run.manifest.get("best", {})
-        error = rate(test["errors"], test["n"]) if test else None
-        rows.append(
-            [
-                run.name,
-                str(run.config.get("arch", "")),
-                str(run.config.get("dataset", "")),
-                str(len(run.metrics)),
-                f"{100 * best['valid_error']:.2f} (epoch {best['epoch']})" if best else "",
-                share_with_interval(*error, test["n"]) if error and test else _untested(run),
-            ]
+        tested, best = run.manifest.get("test"), run.manifest.get("best")
+        finished = run.manifest.get("status") == "complete"
+        untested = "no labels" if finished and run.setting("unsupervised") else "not finished"
+        error = tested and share_with_interval(*rate(tested["errors"], tested["n"]), tested["n"])
+        row = {"name": run.name, "epochs": len(run.metrics), "test": error or untested}
+        row |= {name: run.setting(name) or "" for name in ("arch", "dataset")}
+        row["best"] = f"{100 * best['valid_error']:.2f} (epoch {best['epoch']})" if best else ""
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+# --- numbers for other programs -------------------------------------------------------------------
+
+
+def evaluation_json(results: Results) -> dict[str, Any]:
+    """Everything that is known of an evaluation: the frames of its `Summary` as lists of rows."""
+    verdict, diagnosis = Verdict(results), results.diagnosis
+    groups = {model["name"]: model["group"] for model in results.models}
+    frames = {name: x for name, x in vars(results.summary).items() if isinstance(x, pd.DataFrame)}
+    frames |= {"seeds": aggregate(results.own, groups), "differences": results.differences}
+    frames["distances"] = tables.quartiles(results)
+    return {
+        **{name: getattr(results, name) for name in ("dataset", "split", "n", "limit", "settings")},
+        "headline": verdict.line,
+        "cautions": [caution._asdict() for caution in verdict.cautions],
+        "notes": verdict.notes,
+        "trust": {group: verdict.trust(group) for group in results.groups},
+        "models": results.ordered,
+        **{name: frame.to_dict("records") for name, frame in frames.items()},
+        "diagnosis": None if diagnosis is None else diagnosis.to_dict("records"),
+        "overall": {} if diagnosis is None else overall(diagnosis),
+        "manifest": results.manifest,
+    }
+
+
+def _manifest(report: Report, paths: Sequence[Path], out: Path) -> dict[str, object]:
+    inputs = {
+        str(path.relative_to(out) if path.is_relative_to(out) else path): file_sha256(
+            path / ("results.json" if is_results(path) else "config.json")
         )
-    return Table(
-        "Training runs, errors in %",
-        ["method", "network", "data", "epochs", "best validation error", "test error [95 %]"],
-        rows,
-        "No attack results were given: 'winnrobust attack' makes them.",
-    )
+        for path in paths
+    }
+    return provenance.describe() | {
+        "inputs": inputs,
+        "results": [results.manifest for results in report.results],
+        "runs": [{"config": run.config, "manifest": run.manifest} for run in report.runs],
+    }

@@ -1,56 +1,78 @@
 """A table of the paper beside ours: means over seeds, intervals, and whether the order agrees."""
 
 import math
+import tomllib
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from importlib import resources
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import fisher_exact, ttest_ind
+from scipy.stats import ttest_ind
 
-from winnrobust.evaluation.metrics import NO_ATTACK
-from winnrobust.evaluation.seeds import SIGNIFICANCE, differences
-from winnrobust.reporting.order import AGREES, NOISE, REVERSED
-from winnrobust.reporting.paper import paper_row, paper_test_error, reading_note
-from winnrobust.reporting.reproductions import BUDGETS, Group, Target
-from winnrobust.reporting.results import Results
+from winnrobust.evaluation.statistics import SIGNIFICANCE, differences
+from winnrobust.reporting import paper
+from winnrobust.reporting.results import CLEAN, Case, Results, rows_of
 from winnrobust.reporting.runs import RunRecord
-from winnrobust.reporting.table import DASH, Table, listed, percent, share_with_interval
-from winnrobust.runtime.intervals import rate
+from winnrobust.reporting.table import DASH, Table, percent, share_with_interval
+from winnrobust.reporting.verdict import names
+from winnrobust.reporting.words import sentence
 
 NO_DATA = "not run: no data"
 TEST_ERROR, ADVERSARIAL_ERROR = "test error", "adversarial error"
 BY_METHOD = "correction by it of the baseline's errors"
 BY_BASELINE = "correction by the baseline of its errors"
 
+QUANTITIES = {
+    TEST_ERROR: "test_error",
+    ADVERSARIAL_ERROR: "adversarial_error",
+    BY_METHOD: "correction_rate_by_method",
+    BY_BASELINE: "correction_rate_by_baseline",
+}
+"""What a table shows -> what `paper.published` calls it."""
+
 FIGURE_COLUMNS = (
-    "dataset",
-    "network",
-    "method",
-    "epsilon",
-    "quantity",
-    "paper",
-    "paper_dataset",
-    "mean",
-    "low",
-    "high",
-    "sd",
-    "n",
-    "seeds",
-    "epochs",
-    "hours",
-    "cpu_hours",
-    "budget",
-    "given",
-    "order",
-)
-"""Shares are in [0, 1], and NaN where there is none; `low` and `high` are the 95 % Wilson interval
-of one network with the mean, which covers the choice of the n test images (or errors); `sd` is over
-the seeds, n - 1 in the denominator; `seeds` are those that have the figure; epochs, hours of
-wall-clock time and of the training process are means over the seeds; `given` says how many networks
-were not trained by the budget; `order` says whether an error stands to those of the other methods
-as in the paper, a correction to the other one."""
+    "dataset", "network", "method", "epsilon", "quantity", "paper", "paper_dataset", "mean", "low",
+    "high", "sd", "n", "seeds", "epochs", "hours", "cpu_hours", "budget", "given", "order",
+)  # fmt: skip
+"""Shares are in [0, 1], and NaN where there is none; `low` and `high` are the 95 % interval of a
+network, on average over the seeds, which covers the choice of the n test images (or errors); `sd`
+is over the seeds, n - 1 in the denominator; `seeds` are those that have the figure; epochs, hours
+of wall-clock time and of the training process are means over the seeds; `given` says how many
+networks were not trained by the budget; `order` says whether an error stands to those of the other
+methods as in the paper, a correction to the other one."""
+
+
+class Group(NamedTuple):
+    """Networks that a table compares with each other; see reproductions.toml."""
+
+    dataset: str
+    arch: str
+    methods: tuple[str, ...]
+    published: str
+    epsilons: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A table of the paper; see reproductions.toml."""
+
+    title: str
+    groups: tuple[Group, ...]
+    attacked: bool
+
+
+@dataclass(frozen=True)
+class TrainingBudget:
+    """How much training a table may take; see reproductions.toml."""
+
+    summary: str
+    seeds: tuple[int, ...]
+    epochs: Mapping[str, int]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
 
 
 class Reproduced(NamedTuple):
@@ -69,26 +91,168 @@ class Reproduced(NamedTuple):
     given: AbstractSet[tuple[str, int]]
 
 
+def _read(kind: str) -> dict[str, dict[str, Any]]:
+    """What reproductions.toml has of a kind, by name, with tuples for lists."""
+    place = resources.files("winnrobust.reporting").joinpath("reproductions.toml")
+    found: dict[str, dict[str, Any]] = tomllib.loads(place.read_text("utf-8"))[kind]
+    return {
+        name: {key: tuple(x) if isinstance(x, list) else x for key, x in fields.items()}
+        for name, fields in found.items()
+    }
+
+
+_GROUPS = {name: Group(**fields) for name, fields in _read("group").items()}
+
+TARGETS = {
+    name: Target(**fields | {"groups": tuple(_GROUPS[group] for group in fields["groups"])})
+    for name, fields in _read("target").items()
+}
+"""Name on the command line -> table; "table4-cifar10" is not in the paper."""
+
+BUDGETS = {name: TrainingBudget(**fields) for name, fields in _read("budget").items()}
+"""Name on the command line -> budget."""
+
+MNIST_EPSILONS = TARGETS["table3"].groups[0].epsilons
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
 def figures_of(target: Target, budget: str, reproduced: Sequence[Reproduced]) -> pd.DataFrame:
     """One row per network, epsilon and quantity; columns as `FIGURE_COLUMNS`."""
+    parts = [
+        _of_group(found, epsilon)
+        for found in reproduced
+        for epsilon in (found.group.epsilons if target.attacked else (0.0,))
+    ]
+    return pd.concat(parts, ignore_index=True).assign(budget=budget)[list(FIGURE_COLUMNS)]
+
+
+def _of_group(found: Reproduced, epsilon: float) -> pd.DataFrame:
+    group, results = found.group, found.results
+    measured = _measured(group, results, epsilon).groupby(["method", "quantity"])
+    summed = measured[["mean", "low", "high", "n"]].mean()
+    summed["sd"], summed["seeds"] = measured["mean"].std(), measured["mean"].count()
+    quantities = [name for name in QUANTITIES if (name != TEST_ERROR) == (epsilon > 0)]
+    rows = pd.MultiIndex.from_product([group.methods, quantities], names=["method", "quantity"])
+    frame = summed.reindex(rows).fillna({"n": 0, "seeds": 0}).astype({"n": int, "seeds": int})
+    frame = frame.reset_index()
+    papers = {method: _paper(group, method, epsilon) for method in group.methods}
+    of_row = list(zip(frame.method, frame.quantity, strict=True))
+    effort = pd.DataFrame([_effort(found, method) for method in frame.method])
+    return pd.concat([frame, effort], axis=1).assign(
+        dataset=group.dataset if results is None else results.dataset,
+        network=group.arch,
+        epsilon=epsilon,
+        paper=[papers[method][quantity] for method, quantity in of_row],
+        paper_dataset=group.published,
+        given=[sum(name == method for name, _ in found.given) for method in frame.method],
+        order=NO_DATA if results is None else [
+            _order_of_errors(results, papers, epsilon, *key)
+            if key[1] in (TEST_ERROR, ADVERSARIAL_ERROR)
+            else _order_of_corrections(results, papers[key[0]], measured, group.methods[0], key[0])
+            for key in of_row
+        ],
+    )  # fmt: skip
+
+
+def _measured(group: Group, results: Results | None, epsilon: float) -> pd.DataFrame:
+    """One row per network and quantity that it has; n is what the share is of."""
     rows = []
-    for found in reproduced:
-        group, results = found.group, found.results
-        dataset = group.dataset if results is None else results.dataset
-        compared = pd.DataFrame() if results is None else _compared(results)
-        for epsilon in group.epsilons if target.attacked else (0.0,):
-            for method in group.methods:
-                given = sum(name == method for name, _ in found.given)
-                about = *_effort(found, method), budget, given
-                for quantity, paper in _paper(group, method, epsilon).items():
-                    key = dataset, group.arch, method, epsilon, quantity, paper, group.published
-                    if results is None:
-                        rows.append((*key, *[math.nan] * 4, 0, 0, *about, NO_DATA))
-                    else:
-                        ours = _ours(group, results, method, epsilon, quantity)
-                        order = _order(group, results, compared, method, epsilon, quantity)
-                        rows.append((*key, *ours, *about, order))
-    return pd.DataFrame(rows, columns=list(FIGURE_COLUMNS))
+    models = [] if results is None else results.models
+    found = {(model["method"], model["seed"]): model["name"] for model in models}
+    case = _case(epsilon)
+    for (method, seed), name in found.items():
+        assert results is not None
+        error, baseline = results.errors[case, name][:3], found.get((group.methods[0], seed))
+        rows.append((method, ADVERSARIAL_ERROR if epsilon else TEST_ERROR, *error, results.n))
+        if epsilon and baseline not in (None, name):
+            for quantity, pair in ((BY_METHOD, (baseline, name)), (BY_BASELINE, (name, baseline))):
+                row = results.transfer[case, *pair]
+                rate = row.correction_rate, row.correction_rate_low, row.correction_rate_high
+                rows.append((method, quantity, *rate, row.source_errors))
+    columns = ["method", "quantity", "mean", "low", "high", "n"]
+    return pd.DataFrame(rows, columns=columns).dropna(subset="mean")
+
+
+def _case(epsilon: float) -> Case:
+    return Case("fgsm", "linf", epsilon) if epsilon else CLEAN
+
+
+def _paper(group: Group, method: str, epsilon: float) -> dict[str, float]:
+    """The paper's figures, by quantity, as shares; NaN where it has none."""
+    found = paper.published(group.published, group.arch, method, *_case(epsilon)[::2])
+    return {quantity: found.get(key, math.nan) for quantity, key in QUANTITIES.items()}
+
+
+def _effort(found: Reproduced, method: str) -> dict[str, float]:
+    """What a method's training took, on average over its seeds; NaN where that is not known."""
+    runs = [run for (name, _), run in found.runs.items() if name == method]
+    took = [
+        {
+            "epochs": run.manifest["epochs"],
+            "hours": run.manifest.get("training_seconds", math.nan) / 3600,
+            "cpu_hours": sum(row.get("cpu_seconds", math.nan) for row in run.metrics) / 3600,
+        }
+        for run in runs
+    ]
+    columns = ["epochs", "hours", "cpu_hours"]
+    return pd.DataFrame(took, columns=columns).mean(skipna=False).to_dict()
+
+
+# --- is the order that of the paper? --------------------------------------------------------------
+
+
+def _order_of_errors(
+    results: Results, papers: Mapping[str, Mapping[str, float]], epsilon: float, method: str,
+    quantity: str,
+) -> str:  # fmt: skip
+    """Compare a method with each other one, over their seeds; say it once where all agree."""
+    methods = {model["name"]: model["method"] for model in results.models}
+    compared = differences(results.own, results.summary.paired, methods)
+    compared = rows_of(compared, [_case(epsilon)])
+    said: dict[str, list[str]] = {}
+    for row in compared[(compared["first"] == method) | (compared.second == method)].itertuples():
+        theirs = papers[row.first][quantity] - papers[row.second][quantity]
+        if theirs and not math.isnan(theirs):
+            word = paper.NOISE if row.within_noise else _agreement(row.difference, theirs)
+            said.setdefault(word, []).append(row.second if row.first == method else row.first)
+    if len(said) == 1:
+        return next(iter(said))
+    return "; ".join(f"{word}: {', '.join(others)}" for word, others in said.items()) or DASH
+
+
+def _order_of_corrections(
+    results: Results, papers: Mapping[str, float], measured: Any, baseline: str, method: str
+) -> str:
+    """Compare the two directions: over seeds by Welch's test, of one seed by the paired one."""
+    theirs = papers[BY_METHOD] - papers[BY_BASELINE]
+    ours = [measured["mean"].get_group((method, name)) for name in (BY_METHOD, BY_BASELINE)
+            if (method, name) in measured.groups]  # fmt: skip
+    if math.isnan(theirs) or len(ours) < 2:
+        return DASH
+    if min(map(len, ours)) > 1 and max(map(np.ptp, ours)) > 0:
+        p_value = ttest_ind(*ours, equal_var=False).pvalue
+    else:
+        methods = {model["name"]: model["method"] for model in results.models}
+        rows = results.summary.corrections
+        pairs = zip(rows["first"].map(methods), rows.second.map(methods), strict=True)
+        of_pair = np.array([set(pair) == {baseline, method} for pair in pairs], bool)
+        p_value = rows[of_pair].p_value.max()
+    if math.isnan(p_value):
+        return DASH
+    return (
+        _agreement(ours[0].mean() - ours[1].mean(), theirs)
+        if p_value < SIGNIFICANCE
+        else paper.NOISE
+    )
+
+
+def _agreement(ours: float, theirs: float) -> str:
+    return paper.AGREES if ours * theirs > 0 else paper.REVERSED
+
+
+# --- tables ---------------------------------------------------------------------------------------
 
 
 def reproduction_tables(target: Target, figures: pd.DataFrame) -> list[Table]:
@@ -103,70 +267,21 @@ def reproduction_tables(target: Target, figures: pd.DataFrame) -> list[Table]:
 
 def _table(target: Target, figures: pd.DataFrame) -> Table:
     quantities = list(figures.quantity.unique())
+    orders = ["order of errors", "order of corrections"][: len(quantities)]
     header = ["data", "network", "method"]
-    for quantity in quantities:
-        header += [f"{quantity}, %", "paper"]
-    header += ["order of errors", *(["order of corrections"] if target.attacked else [])]
-    header += ["seeds", "epochs", "hours", "CPU hours"]
+    header += [name for quantity in quantities for name in (f"{quantity}, %", "paper")]
+    header += [*orders, "seeds", "epochs", "hours", "CPU hours"]
     rows = []
-    for names, part in figures.groupby(["dataset", "network", "method"], sort=False):
+    for network, part in figures.groupby(["dataset", "network", "method"], sort=False):
         of = {row.quantity: row for row in part.itertuples()}
-        cells = [*names]
-        for quantity in quantities:
-            cells += [_text(of[quantity]), percent(of[quantity].paper, 10_000) or DASH]
-        cells += [of[quantity].order for quantity in quantities[:2]]
-        first = of[quantities[0]]
-        known = first.seeds > 0
-        if known:
-            hours = ("" if math.isnan(x) else f"{x:.2f}" for x in (first.hours, first.cpu_hours))
-            cells += [str(first.seeds), f"{first.epochs:g}", *(text or DASH for text in hours)]
-        rows.append(cells + [DASH] * (len(header) - len(cells)))
+        pairs = [(_text(of[name]), percent(of[name].paper, 10_000) or DASH) for name in quantities]
+        first, order = of[quantities[0]], [of[name].order for name in quantities[: len(orders)]]
+        effort = [f"{first.epochs:g}", f"{first.hours:.2f}", f"{first.cpu_hours:.2f}"]
+        effort = [str(first.seeds or DASH), *(DASH if text == "nan" else text for text in effort)]
+        rows.append([*network, *(text for pair in pairs for text in pair), *order, *effort])
     epsilon = figures.epsilon.iloc[0]
     title = f"{target.title}, epsilon {epsilon:g}" if target.attacked else target.title
     return Table(title, header, rows, " ".join(_notes(figures, epsilon)))
-
-
-def _budget_note(figures: pd.DataFrame) -> str:
-    """Which settings the networks were trained with."""
-    networks = figures[figures.seeds > 0].drop_duplicates(["dataset", "network", "method"])
-    given = networks[networks.given > 0]
-    if len(given) and (given.given == given.seeds).all() and len(given) == len(networks):
-        return "All networks were given, each trained with settings of its own."
-    name = figures.budget.iloc[0]
-    note = f"Budget '{name}': {BUDGETS[name].summary}."
-    if len(given):
-        names = [f"{row.dataset}-{row.network}-{row.method}" for row in given.itertuples()]
-        note += f" Given, with settings of their own: {listed(names)}."
-    return note
-
-
-def _notes(figures: pd.DataFrame, epsilon: float) -> list[str]:
-    notes = [_budget_note(figures)]
-    for (dataset, published), part in figures.groupby(["dataset", "paper_dataset"], sort=False):
-        notes.append(reading_note(published, "fgsm", epsilon) if epsilon else "")
-        if dataset != published:
-            notes.append(
-                f"Ours are of {dataset} ({part.n.max()} test images), the paper's of {published}:"
-                " compare the order, not the figures."
-            )
-    notes.append(
-        "In brackets 95 % intervals, which cover the choice of the test images; after ± the"
-        " standard deviation over seeds. The order of errors is that of a method and each other"
-        f" one of its network; {NOISE}: by McNemar's test, or Welch's over seeds, they do not"
-        " differ."
-    )
-    if epsilon:
-        notes.append(
-            "The order of corrections is that of the two directions, by Fisher's exact test, or"
-            " Welch's over seeds."
-        )
-    else:
-        notes.append("The paper's figures are of one training each: 0.01 % is a single image.")
-    notes.append(
-        "Epochs and hours are those of a training, on average: wall-clock time, on a machine that"
-        " may have done other work, and time of the process."
-    )
-    return [text for text in notes if text]
 
 
 def _text(row: Any) -> str:
@@ -176,140 +291,18 @@ def _text(row: Any) -> str:
     return text if math.isnan(row.sd) else f"{text} ± {percent(row.sd, row.n)}"
 
 
-def _paper(group: Group, method: str, epsilon: float) -> dict[str, float]:
-    """The paper's figures, by quantity, as shares; NaN where it has none."""
-    if epsilon == 0:
-        given = {TEST_ERROR: paper_test_error(group.published, group.arch, method)}
-    else:
-        row = paper_row(group.published, group.arch, method, "fgsm", epsilon)
-        given = {
-            ADVERSARIAL_ERROR: row.adversarial_error if row else None,
-            BY_METHOD: row.correction_rate_by_method if row else None,
-            BY_BASELINE: row.correction_rate_by_baseline if row else None,
-        }
-    return {name: math.nan if value is None else value / 100 for name, value in given.items()}
-
-
-def _ours(
-    group: Group, results: Results, method: str, epsilon: float, quantity: str
-) -> tuple[float, float, float, float, int, int]:
-    """Mean, low, high, sd, n and number of seeds; NaN for the baseline beside itself."""
-    known = _by_seed(group, results, method, epsilon, quantity)
-    if not len(known):
-        return math.nan, math.nan, math.nan, math.nan, 0, 0
-    shares = known[:, 0] / known[:, 1]
-    mean, n = float(shares.mean()), round(float(known[:, 1].mean()))
-    interval = rate(round(mean * n), n)
-    sd = float(shares.std(ddof=1)) if len(shares) > 1 else math.nan
-    return mean, interval.low, interval.high, sd, n, len(known)
-
-
-def _by_seed(
-    group: Group, results: Results, method: str, epsilon: float, quantity: str
-) -> np.ndarray:
-    """How many of how many: a row for each seed, (seeds, 2), without those that have none."""
-    by_seed: dict[int, dict[str, str]] = {}
-    for model in results.models:
-        by_seed.setdefault(model["seed"], {})[model["method"]] = model["name"]
-    counts = [
-        _counts(results, names[method], names[group.methods[0]], epsilon, quantity)
-        for names in by_seed.values()
-    ]
-    return np.array([(count, total) for count, total in counts if total]).reshape(-1, 2)
-
-
-def _counts(
-    results: Results, name: str, baseline: str, epsilon: float, quantity: str
-) -> tuple[int, int]:
-    """How many of how many, for a network and the baseline of the same seed."""
-    if quantity == TEST_ERROR:
-        model = next(model for model in results.models if model["name"] == name)
-        return model["clean_errors"], model["n"]
-    if quantity == ADVERSARIAL_ERROR:
-        own = results.rows["fgsm", epsilon, name, name]
-        return own.source_errors, own.n
-    if name == baseline:
-        return 0, 0
-    pair = (baseline, name) if quantity == BY_METHOD else (name, baseline)
-    row = results.rows["fgsm", epsilon, *pair]
-    return row.source_errors - row.both_errors, row.source_errors
-
-
-def _compared(results: Results) -> pd.DataFrame:
-    """Every two methods' errors, over their seeds however those were trained."""
-    methods = {model["name"]: model["method"] for model in results.models}
-    return differences(results.errors, results.paired, methods)
-
-
-def _order(
-    group: Group,
-    results: Results,
-    compared: pd.DataFrame,
-    method: str,
-    epsilon: float,
-    quantity: str,
-) -> str:
-    if quantity in (TEST_ERROR, ADVERSARIAL_ERROR):
-        return _order_of_errors(group, compared, method, epsilon, quantity)
-    return _order_of_corrections(group, results, method, epsilon)
-
-
-def _order_of_corrections(group: Group, results: Results, method: str, epsilon: float) -> str:
-    """Compare the two directions, whose errors are of different images."""
-    paper = _paper(group, method, epsilon)
-    of_paper = paper[BY_METHOD] - paper[BY_BASELINE]
-    counts = [_by_seed(group, results, method, epsilon, name) for name in (BY_METHOD, BY_BASELINE)]
-    if math.isnan(of_paper) or not all(map(len, counts)):
-        return DASH
-    shares = [count[:, 0] / count[:, 1] for count in counts]
-    if min(map(len, shares)) > 1 and max(map(np.ptp, shares)) > 0:
-        p_value = ttest_ind(*shares, equal_var=False).pvalue
-    else:
-        sums = [count.sum(0) for count in counts]
-        p_value = fisher_exact([(right, total - right) for right, total in sums]).pvalue
-    if p_value >= SIGNIFICANCE:
-        return NOISE
-    return _agreement(shares[0].mean() - shares[1].mean(), of_paper)
-
-
-def _order_of_errors(
-    group: Group, compared: pd.DataFrame, method: str, epsilon: float, quantity: str
-) -> str:
-    """Compare a method with each other one; say it once where all agree."""
-    case = ("fgsm", epsilon) if epsilon else (NO_ATTACK, 0.0)
-    tested = {
-        (row.first, row.second): row
-        for row in compared.itertuples()
-        if (row.attack, row.epsilon) == case
-    }
-    said: dict[str, list[str]] = {}
-    for other in group.methods:
-        paper = _paper(group, method, epsilon)[quantity] - _paper(group, other, epsilon)[quantity]
-        pair = method, other
-        row, sign = tested.get(pair), 1
-        if row is None:
-            row, sign = tested.get(pair[::-1]), -1
-        if row is not None and paper and not math.isnan(paper):
-            word = NOISE if row.within_noise else _agreement(sign * row.difference, paper)
-            said.setdefault(word, []).append(other)
-    if len(said) == 1:
-        return next(iter(said))
-    return "; ".join(f"{word}: {', '.join(others)}" for word, others in said.items()) or DASH
-
-
-def _agreement(ours: float, paper: float) -> str:
-    return AGREES if ours * paper > 0 else REVERSED
-
-
-def _effort(found: Reproduced, method: str) -> tuple[float, float, float]:
-    """Epochs, hours and CPU hours of a method's training, on average over its seeds.
-
-    NaN for none, and where a run of an older version does not say.
-    """
-    runs = [run for (name, _), run in found.runs.items() if name == method]
-    if not runs:
-        return math.nan, math.nan, math.nan
-    epochs = np.mean([run.manifest["epochs"] for run in runs])
-    seconds = np.mean([run.manifest.get("training_seconds", math.nan) for run in runs])
-    cpu = np.mean([sum(row.get("cpu_seconds", math.nan) for row in run.metrics) for run in runs])
-    return float(epochs), float(seconds) / 3600, float(cpu) / 3600
+def _notes(figures: pd.DataFrame, epsilon: float) -> list[str]:
+    networks = figures[figures.seeds > 0].drop_duplicates(["dataset", "network", "method"])
+    given, budget = networks[networks.given > 0], figures.budget.iloc[0]
+    named = names(f"{row.dataset}-{row.network}-{row.method}" for row in given.itertuples())
+    notes = [sentence("reproduction", "budget", name=budget, summary=BUDGETS[budget].summary)]
+    if len(given) and (networks.given == networks.seeds).all():
+        notes = [sentence("reproduction", "given")]
+    elif len(given):
+        notes.append(sentence("reproduction", "partly given", networks=named))
+    for (ours, theirs), part in figures.groupby(["dataset", "paper_dataset"], sort=False):
+        notes.append(paper.reading_note(theirs, "fgsm", epsilon))
+        slots = {"dataset": ours, "n": part.n.max(), "published": theirs}
+        notes += [sentence("reproduction", "other data", **slots)] if ours != theirs else []
+    about = ("intervals", "corrections" if epsilon else "test errors", "effort")
+    return [note for note in notes if note] + [sentence("reproduction", key) for key in about]

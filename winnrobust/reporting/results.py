@@ -1,29 +1,28 @@
 """An evaluation as reports see it, and where to find what in it."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from winnrobust.evaluation import Examples
-from winnrobust.evaluation.metrics import NO_ATTACK
-from winnrobust.evaluation.seeds import differences, own_errors
-from winnrobust.runtime.intervals import Rate, rate
+from winnrobust.attacks import Attack, find
+from winnrobust.evaluation import statistics
+from winnrobust.evaluation.examples import Examples
+from winnrobust.evaluation.statistics import NO_ATTACK, WORST_CASE, Summary
+from winnrobust.runtime.errors import InputError
 
-MODEL_KEYS = (
-    "name",
-    "group",
-    "method",
-    "arch",
-    "path",
-    "parameters",
-    "epoch",
-    "seed",
-    "weights_sha256",
-)
+
+class Level(NamedTuple):
+    """A threat model: what an attacker may do to an image."""
+
+    norm: str
+    epsilon: float
+
+    def __str__(self) -> str:
+        return f"{self.norm.capitalize()} {self.epsilon:g}"
 
 
 class Case(NamedTuple):
@@ -33,16 +32,48 @@ class Case(NamedTuple):
     norm: str
     epsilon: float
 
+    @property
+    def level(self) -> Level:
+        """Its threat model."""
+        return Level(self.norm, self.epsilon)
+
 
 CLEAN = Case(NO_ATTACK, "", 0.0)
 """No attack at all."""
 
 
-class Level(NamedTuple):
-    """What an attacker may do to an image: all attacks of a norm and an epsilon share it."""
+def worst_case(level: Level) -> Case:
+    """All fair attacks of a norm, up to an epsilon."""
+    return Case(WORST_CASE, *level)
 
-    norm: str
-    epsilon: float
+
+class Error(NamedTuple):
+    """The share of images that a model gets wrong, with its 95 % interval, and how many images an
+    attack did not get done with, which count as right."""
+
+    value: float
+    low: float
+    high: float
+    not_attacked: int = 0
+
+
+def known_attack(name: str) -> Attack | None:
+    """The attack of that name, None if this winnrobust does not know it."""
+    try:
+        return find(name)
+    except InputError:
+        return None
+
+
+def access_of(attack: str) -> str | None:
+    """What an attack sees of the model; None if this winnrobust does not know the attack."""
+    known = known_attack(attack)
+    return None if known is None else known.access
+
+
+def is_attack(case: Case) -> bool:
+    """Tell attacks from controls and from an epsilon of 0, which changes nothing."""
+    return case.epsilon > 0 and access_of(case.attack) != "none"
 
 
 @dataclass(frozen=True)
@@ -52,19 +83,14 @@ class Results:
     Attributes:
         dataset, split, limit: what was attacked; limit is None for the whole split.
         n: number of images.
-        models: one row per model, `MODEL_KEYS` and its clean errors, in the order of the tables.
-        table: the tidy table, columns as `evaluation.metrics.RESULT_COLUMNS`.
-        worst: worst cases, columns as `WORST_COLUMNS`; none where they are not known.
-        paired: paired comparisons, columns as `PAIRED_COLUMNS`; none where they are not known.
-        aimed: how often targeted attacks hit their aim, columns as `AIM_COLUMNS`.
-        gradients: zero gradients, columns as `GRADIENT_COLUMNS`; NaN where it is not known.
-        costs: what the attacks took, columns as `COST_COLUMNS`.
-        distances: (attack, model) -> (n,) float32, infinite where no adversarial was found.
+        models: one row per model, fields of `stored.Model`, in the order of the tables.
+        settings: what the attacks were given.
+        summary: every number.
+        manifest: provenance.
+        examples: the images that were kept whole.
         diagnosis: as `evaluation.diagnosis.diagnose` returns it; None if nobody asked.
         diagnosis_is_shared: whether it was made with another evaluation of the same models.
-        settings: what the attacks were given (see `settings` in schema.json).
-        examples: the images that were kept.
-        manifest: provenance.
+        counts_only: whether these are older results, which do not tell robust accuracy.
     """
 
     dataset: str
@@ -72,34 +98,22 @@ class Results:
     limit: int | None
     n: int
     models: list[dict[str, Any]]
-    table: pd.DataFrame
-    worst: pd.DataFrame
-    paired: pd.DataFrame
-    aimed: pd.DataFrame
-    gradients: pd.DataFrame
-    costs: pd.DataFrame
-    examples: Examples
+    settings: dict[str, Any]
+    summary: Summary
     manifest: dict[str, Any]
-    distances: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    examples: Examples | None = None
     diagnosis: pd.DataFrame | None = None
     diagnosis_is_shared: bool = False
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def reference(self) -> dict[str, Any]:
-        """The model that the others are compared with: the baseline, else the first."""
-        return next(
-            (model for model in self.models if model["method"] == "baseline"), self.models[0]
-        )
+    counts_only: bool = False
 
     @cached_property
     def ordered(self) -> list[dict[str, Any]]:
-        """The models: the reference first, then the others as they come."""
-        return [self.reference, *(model for model in self.models if model is not self.reference)]
+        """The models as they come, but for the baseline, which is the first."""
+        return sorted(self.models, key=lambda model: model["method"] != "baseline")
 
     @cached_property
     def names(self) -> list[str]:
-        """The names of the models, the reference first."""
+        """The names of the models, the baseline first."""
         return [model["name"] for model in self.ordered]
 
     @cached_property
@@ -112,53 +126,87 @@ class Results:
 
     @cached_property
     def cases(self) -> list[Case]:
-        """All attacks at all epsilons, in the order of the table."""
-        keys = _keys(self.table, ("attack", "norm", "epsilon"))
-        return list(dict.fromkeys(Case(*key) for key in keys))
+        """All attacks at all epsilons, in the order of the evaluation."""
+        return list(dict.fromkeys(cases_of(self.summary.errors)))
 
     @cached_property
     def levels(self) -> list[Level]:
-        """All norms and epsilons, in the order of the table."""
-        return list(dict.fromkeys(Level(case.norm, case.epsilon) for case in self.cases))
-
-    def cases_at(self, level: Level) -> list[Case]:
-        """The attacks of a norm and an epsilon."""
-        return [case for case in self.cases if case[1:] == level]
+        """All threat models: norm after norm, with growing epsilon."""
+        norms = list(dict.fromkeys(case.norm for case in self.cases))
+        levels = {case.level for case in self.cases}
+        return sorted(levels, key=lambda level: (norms.index(level.norm), level.epsilon))
 
     @cached_property
-    def rows(self) -> dict[tuple[str, float, str, str], Any]:
-        """(attack, epsilon, source, target) -> its row of the tidy table."""
-        keys = _keys(self.table, ("attack", "epsilon", "source", "target"))
-        return dict(zip(keys, self.table.itertuples(index=False), strict=True))
-
-    @cached_property
-    def errors(self) -> pd.DataFrame:
-        """Every model's own errors in every case, columns as `evaluation.seeds.ERROR_COLUMNS`."""
-        clean = [
-            (model["name"], self.n, model["clean_errors"], model["clean_error"])
-            for model in self.ordered
-        ]
-        columns = ["model", "n", "errors", "error"]
-        return own_errors(pd.DataFrame(clean, columns=columns), self.table, self.worst)
-
-    @cached_property
-    def rates(self) -> dict[tuple[Case, str], Rate]:
-        """(case, model) -> its error there with the interval; `CLEAN` and worst cases included."""
-        return {
-            (Case(row.attack, row.norm, row.epsilon), row.model): rate(row.errors, row.n)
-            for row in self.errors.itertuples()
-        }
-
-    @cached_property
-    def differences(self) -> pd.DataFrame:
-        """Every two groups in every case, columns as `evaluation.seeds.DIFFERENCE_COLUMNS`."""
-        groups = {model["name"]: model["group"] for model in self.models}
-        return differences(self.errors, self.paired, groups)
+    def tried(self) -> dict[Level, list[Case]]:
+        """What attacked all models with the same access; a transfer from one of them does not."""
+        fair = [c for c in self.cases if is_attack(c) and statistics.fair(c.attack, self.names)]
+        found = {level: [case for case in fair if case.level == level] for level in self.levels}
+        return {level: cases for level, cases in found.items() if cases}
 
     def strongest(self, cases: Sequence[Case]) -> Case:
         """The case that breaks most images of all models together, the first of equals."""
-        return max(cases, key=lambda case: sum(self.rates[case, name].value for name in self.names))
+        return max(cases, key=lambda case: sum(self.errors[case, name][0] for name in self.names))
+
+    @cached_property
+    def errors(self) -> dict[tuple[Case, str], Error]:
+        """(case, model) -> its own error; `CLEAN` and worst cases, robust errors, included."""
+        clean, attacked, robust = self.summary.clean, self.summary.errors, self.summary.robust
+        found = {
+            (CLEAN, row.model): Error(row.error, row.error_low, row.error_high)
+            for row in clean.itertuples()
+        }
+        for case, row in zip(cases_of(attacked), attacked.itertuples(), strict=True):
+            error = Error(row.error, row.error_low, row.error_high, int(row.not_attacked))
+            found[case, row.model] = error
+        for row in robust.itertuples():
+            error = Error(row.robust_error, 1 - row.high, 1 - row.low, int(row.not_attacked))
+            found[Case(WORST_CASE, row.norm, row.epsilon), row.model] = error
+        return found
+
+    @cached_property
+    def transfer(self) -> dict[tuple[Case, str, str], Any]:
+        """(case, source, target) -> its row; of sources alone if nobody cross-checked."""
+        table = self.summary.transfer
+        keys = zip(cases_of(table), table.source, table.target, strict=True)
+        return dict(zip(keys, table.itertuples(), strict=True))
+
+    @property
+    def is_crossed(self) -> bool:
+        """Whether models looked at examples made against others."""
+        return any(source != target for _, source, target in self.transfer)
+
+    @cached_property
+    def own(self) -> pd.DataFrame:
+        """Every model's own error in every case."""
+        return statistics.own_errors(self.summary)
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """Every two groups in every case, as `statistics.differences` returns it."""
+        groups = {model["name"]: model["group"] for model in self.models}
+        return statistics.differences(self.own, self.summary.paired, groups)
+
+    def case_text(self, case: Case) -> str:
+        """`pgd 0.125`; `worst case, Linf 0.125`; an FGSM screen before PGD is said."""
+        if case == CLEAN:
+            return "no attack"
+        if case.attack == WORST_CASE:
+            return f"{WORST_CASE}, {case.level}"
+        known = known_attack(case.attack)
+        screened = self.settings.get("fgsm_screen") and known and "screen" in known.parameters
+        return f"{case.attack}{' after FGSM' if screened else ''} {case.epsilon:g}"
+
+    def is_random(self, name: str) -> bool:
+        """Whether a model answers at random and was attacked as if it did not."""
+        averaged = (self.settings.get("eot") or 1) > 1
+        return self.summary.random_models.get(name, False) and not averaged
 
 
-def _keys(table: pd.DataFrame, columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
-    return zip(*(table[name] for name in columns), strict=True)
+def cases_of(table: pd.DataFrame) -> list[Case]:
+    """The case of every row."""
+    return list(map(Case, table.attack, table.norm, map(float, table.epsilon)))
+
+
+def rows_of(table: pd.DataFrame, cases: Collection[Case]) -> pd.DataFrame:
+    """The rows of these cases."""
+    return table[np.array([case in cases for case in cases_of(table)], bool)]

@@ -1,14 +1,17 @@
 """Reading a training run for a report: no weights, no training code."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from winnrobust.reporting.schema import check
+from winnrobust.reporting.stored import Epoch, RunManifest, check
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import read_json
+from winnrobust.runtime.readers import read_json, read_json_lines
 from winnrobust.training.run_folder import RunFolder
+
+PICTURES_PER_RUN = 4
+"""Pictures of pseudo-negatives shown per run: the first, the last, and some between."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,23 @@ class RunRecord:
     metrics: list[dict[str, Any]]
     samples: dict[int, Path] = field(default_factory=dict)
 
+    def setting(self, name: str) -> Any:
+        """A setting of the run, None if it has none of that name."""
+        return find_setting(self.config, name)
+
+
+def find_setting(config: Mapping[str, Any], name: str) -> Any:
+    """A setting in a config.json: as older ones have it, all side by side, or in its group.
+
+    >>> find_setting({"arch": "vanilla"}, "arch")
+    'vanilla'
+    >>> find_setting({"model": {"arch": "vanilla"}, "seed": 0}, "arch")
+    'vanilla'
+    """
+    groups = [config, *(group for group in config.values() if isinstance(group, Mapping))]
+    found = (group[name] for group in groups if not isinstance(group.get(name), Mapping | None))
+    return next(found, None)
+
 
 def is_run(path: Path) -> bool:
     """Tell whether a folder is a training run."""
@@ -39,15 +59,15 @@ def load_run(path: Path) -> RunRecord:
     """Read a run folder, finished or not.
 
     Raises:
-        InputError: it is no run, or one of its files is damaged.
+        InputError: it is not a run, or one of its files is damaged.
     """
     if not is_run(path):
         raise InputError(f"{path} is not a training run (no config.json and manifest.json in it)")
     run = RunFolder(path)
-    config, manifest = read_json(run.config), read_json(run.manifest)
-    check(config, "run_config", run.config)
-    check(manifest, "run_manifest", run.manifest)
-    method = str(config.get("method", path.name))
+    config = check(dict[str, Any], read_json(run.config), run.config)
+    manifest = read_json(run.manifest)
+    check(RunManifest, manifest, run.manifest)
+    method = str(find_setting(config, "method") or path.name)
     return RunRecord(method, config, manifest, _metrics(run.metrics), find_samples(path))
 
 
@@ -58,13 +78,18 @@ def find_samples(path: Path) -> dict[int, Path]:
     return {int(number): picture for number, picture in numbered if number.isdecimal()}
 
 
+def chosen_samples(run: RunRecord) -> dict[int, Path]:
+    """Some of a run's pictures by epoch, evenly spread, the first and the last among them."""
+    epochs = list(run.samples)
+    if len(epochs) > PICTURES_PER_RUN:
+        last = len(epochs) - 1
+        epochs = [epochs[round(i * last / (PICTURES_PER_RUN - 1))] for i in range(PICTURES_PER_RUN)]
+    return {epoch: run.samples[epoch] for epoch in epochs}
+
+
 def _metrics(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not valid JSON lines ({error}); it may be truncated") from None
-    for row in rows:
-        check(row, "metrics", path)
+    rows = read_json_lines(path)
+    check(list[Epoch], rows, path)
     return rows

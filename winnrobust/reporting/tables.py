@@ -1,499 +1,341 @@
-"""The tables of an evaluation, every one of them derived from its counts."""
+"""The tables of an evaluation: every one a view of its `Summary`, laid out in words.toml."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from winnrobust.evaluation.diagnosis import VERDICTS, overall
-from winnrobust.evaluation.metrics import NO_ATTACK, WORST_CASE
-from winnrobust.evaluation.seeds import SIGNIFICANCE, aggregate
-from winnrobust.reporting.matrices import correction_matrix, error_matrix
-from winnrobust.reporting.paper import paper_row, paper_test_error, reading_note
-from winnrobust.reporting.results import CLEAN, Case, Results
-from winnrobust.reporting.table import (
-    DASH,
-    MISSING,
-    Table,
-    p_text,
-    percent,
-    share_with_interval,
+from winnrobust.evaluation.diagnosis import overall
+from winnrobust.evaluation.statistics import NO_ATTACK, SIGNIFICANCE, WORST_CASE, aggregate
+from winnrobust.reporting.paper import QUANTITIES, published, reading_note
+from winnrobust.reporting.results import (
+    CLEAN,
+    Case,
+    Error,
+    Level,
+    Results,
+    cases_of,
+    known_attack,
+    rows_of,
+    worst_case,
 )
-from winnrobust.reporting.threat import case_text
+from winnrobust.reporting.table import DASH, MISSING, Table, percent, share_with_interval
+from winnrobust.reporting.verdict import Verdict, names
+from winnrobust.reporting.words import WORDS, framed, verdict_styles
 
-VERDICT_STYLES = {
-    "ok": "background:#dff0e3;color:#14532d",
-    "suspicious": "background:#fdeec2;color:#6b4700;font-weight:600",
-    "broken": "background:#f8d0cd;color:#7f1d1d;font-weight:700",
-    "not tested": "background:#eceff1;color:#4b5563",
-}
-"""CSS of a verdict; the word itself is always there too."""
+HEADLINE_LEVELS = 4
+"""Threat models in the first table; others stand in those after it."""
+
+ERROR_COLOR = (165, 36, 20)
+CORRECTION_COLOR = (8, 81, 156)
+"""RGB at 100 %; at 0 % a cell is white."""
+
+DARK = 0.77
+"""The share from which white letters are better read than black ones, on either color."""
+
+OWN = ";outline:2px solid #1d2329;outline-offset:-2px"
+"""A model's error on the examples made against itself stands out."""
+
+OPEN_CASES = 2
+"""With more attacks and epsilons than this, the paper's tables wait behind a click."""
+
+NOTHING = Error(math.nan, math.nan, math.nan)
+SETTINGS = ("steps", "restarts", "queries", "eot", "targeted", "seconds", "fgsm_screen", "seed")
 
 
 def comparison_tables(results: Results) -> list[Table]:
     """All tables of an evaluation, the most important first."""
-    tables = [*summary_tables(results), *diagnosis_tables(results), *paper_tables(results)]
-    if len(results.models) > 1:
-        for case in results.cases:
-            tables += [error_matrix(results, case), correction_matrix(results, case)]
-        tables.append(pair_table(results))
+    matrices = [matrix for case in results.cases for matrix in both_matrices(results, case)]
     return [
-        *tables,
-        *significance_tables(results),
-        *distance_tables(results),
-        *cost_tables(results),
+        headline_table(results), *caution_tables(results), *error_tables(results),
+        *diagnosis_tables(results), *paper_tables(results), *matrices, *test_tables(results),
+        *detail_tables(results), *threat_tables(results),
+    ]  # fmt: skip
+
+
+def no_tables(results: Results) -> list[Table]:
+    """Of a section that has pictures only."""
+    return []
+
+
+# --- accuracy and errors --------------------------------------------------------------------------
+
+
+def headline_table(results: Results) -> Table:
+    """Clean and robust accuracy of every model, the most robust first, and whether to trust it."""
+    verdict, groups = Verdict(results), [*results.groups]
+    levels = [] if results.counts_only else _some(list(results.tried))
+    if levels:
+        level = verdict.widest(groups)
+        groups.sort(key=lambda group: -verdict.robust(level, group))
+    rows = []
+    for name, group in ((name, each) for each in groups for name in results.groups[each]):
+        errors = [results.errors[case, name] for case in (CLEAN, *map(worst_case, levels))]
+        shares = [share_with_interval(1 - x, 1 - y, 1 - z, results.n) for x, z, y, _ in errors]
+        cells = [text + _left_out(error) for text, error in zip(shares, errors, strict=True)]
+        rows.append([name, *cells, verdict.trust(group)])
+    header = ["model", "clean accuracy", *(f"robust, {level}" for level in levels), "trust"]
+    attacks = [
+        f"{names(case.attack for case in results.tried[level])} at {level}" for level in levels
+    ]
+    slots = {"n": results.n, "dataset": results.dataset, "attacks": "; ".join(attacks) or "none"}
+    note = WORDS["under"]["headline"].format(**slots)
+    return Table("Clean and robust accuracy, %", header, rows, note, verdict_styles(rows))
+
+
+def _some(levels: Sequence[Level]) -> list[Level]:
+    """All while they are few, else some, evenly spread."""
+    last, most = len(levels) - 1, HEADLINE_LEVELS - 1
+    return [levels[round(i * last / most)] for i in range(most + 1)] if last > most else [*levels]
+
+
+def _left_out(error: Error) -> str:
+    return f", {error.not_attacked} not attacked" if error.not_attacked else ""
+
+
+def caution_tables(results: Results) -> list[Table]:
+    """Reasons not to believe a robust accuracy, if there are any."""
+    found = pd.DataFrame(Verdict(results).cautions)
+    return [framed("cautions", found, results.n)] if len(found) else []
+
+
+def error_tables(results: Results) -> list[Table]:
+    """The error of every model under every attack on it, and under all of them together."""
+    worst = [] if results.counts_only else map(worst_case, results.tried)
+    rows = []
+    for case in (CLEAN, *results.cases, *worst):
+        errors = [results.errors[case, name] for name in results.names]
+        cells = [share_with_interval(*error[:3], results.n) + _left_out(error) for error in errors]
+        rows.append([results.case_text(case), *cells])
+    title, note = f"Adversarial error on {results.dataset}, %", WORDS["under"]["errors"]
+    table = Table(title, ["attack", *results.names], rows, note)
+    return [table.flipped() if len(results.names) > len(rows) else table]
+
+
+# --- who falls to whose examples ------------------------------------------------------------------
+
+
+def strongest_matrices(results: Results) -> list[Table]:
+    """Those of the strongest attack of every threat model."""
+    cases = [results.strongest(cases) for cases in results.tried.values()]
+    return [matrix for case in cases for matrix in both_matrices(results, case)]
+
+
+def other_matrices(results: Results) -> list[Table]:
+    """Those of all other attacks."""
+    strongest = [results.strongest(cases) for cases in results.tried.values()]
+    others = [case for case in results.cases if case not in strongest]
+    return [matrix for case in others for matrix in both_matrices(results, case)]
+
+
+def both_matrices(results: Results, case: Case) -> list[Table]:
+    """Who errs on whose examples, and who corrects whose; where models were cross-checked."""
+    if not results.is_crossed:
+        return []
+
+    def error(source: str, target: str) -> float | None:
+        return results.transfer[case, source, target].target_errors / results.n
+
+    def corrected(source: str, target: str) -> float | None:
+        return None if source == target else results.transfer[case, source, target].correction_rate
+
+    text, corners, under = results.case_text(case), ("made against", "errors of"), WORDS["under"]
+    return [
+        _matrix(results, f"Error by {text}, %", corners[0], error, under["transfer"]),
+        _matrix(results, f"Correction under {text}, %", corners[1], corrected, under["correction"]),
     ]
 
 
-def summary_tables(results: Results) -> list[Table]:
-    """What errs how much: in the worst case, and under every attack."""
-    worst = [worst_table(results)] if len(results.worst) else []
-    return [*worst, attack_table(results)]
+def _matrix(
+    results: Results, title: str, corner: str, share: Callable[[str, str], float | None], note: str
+) -> Table:
+    color = ERROR_COLOR if corner == "made against" else CORRECTION_COLOR
+    rows, styles = [], {}
+    for line, source in enumerate(results.names):
+        values = [share(source, target) for target in results.names]
+        rows.append([source, *(DASH if x is None else percent(x, results.n) for x in values)])
+        for column, value in enumerate(values):
+            if value is not None and not math.isnan(value):
+                own = OWN if line == column else ""
+                styles[line, column + 1] = heat(value, color) + own
+    return Table(title, [corner, *results.names], rows, note, styles)
+
+
+def heat(value: float, color: tuple[int, int, int]) -> str:
+    """CSS of a share: from white at 0 to `color` at 1, with letters that can be read on it."""
+    shade = ",".join(str(round(255 + value * (full - 255))) for full in color)
+    return f"background:rgb({shade});color:{'#fff' if value > DARK else '#000'}"
+
+
+# --- the paper's layout ---------------------------------------------------------------------------
 
 
 def paper_tables(results: Results) -> list[Table]:
     """Tables 2 to 4 of the paper, with our figures."""
-    return [
-        test_error_table(results),
-        *(adversarial_table(results, case) for case in results.cases),
+    frame, reference = comparison_frame(results), results.names[0]
+    tables = [framed("clean", frame.drop_duplicates("model"), results.n, dataset=results.dataset)]
+    key = "adversarial" if results.is_crossed else "adversarial alone"
+    for case in results.cases:
+        of_case = rows_of(frame, [case])
+        slots = {"attack": case.attack, "level": case.level, "dataset": results.dataset}
+        slots["reading"] = reading_note(results.dataset, case.attack, case.epsilon)
+        tables.append(framed(key, of_case, results.n, reference=reference, **slots))
+    return tables
+
+
+def open_paper_tables(results: Results) -> list[Table]:
+    """Those that do not wait behind a click."""
+    tables = paper_tables(results)
+    return tables if len(results.cases) <= OPEN_CASES else tables[:1]
+
+
+def other_paper_tables(results: Results) -> list[Table]:
+    """Those that do."""
+    return paper_tables(results)[len(open_paper_tables(results)) :]
+
+
+def comparison_frame(results: Results) -> pd.DataFrame:
+    """A row per attack, epsilon and model, with the paper's figures beside ours; all shares.
+
+    The baseline is the first model. The paper has no figures for a part of the test set. The attack
+    success rate is that of all attacks together, on the images right without one.
+    """
+    reference, rows = results.names[0], []
+    for case, model in ((case, model) for case in results.cases for model in results.ordered):
+        name, kind = model["name"], (results.dataset, model["arch"], model["method"])
+        clean, error = (results.errors[each, name] for each in (CLEAN, case))
+        worst = results.errors.get((worst_case(case.level), name), NOTHING)
+        row: dict[str, Any] = {
+            "dataset": results.dataset, **case._asdict(), "model": name, "network": model["arch"],
+            "n": results.n, **_spread("test_error", clean),
+            "robust_accuracy": 1 - worst.value, "robust_accuracy_low": 1 - worst.high,
+            "robust_accuracy_high": 1 - worst.low,
+            "attack_success_rate": (worst.value - clean.value) / ((1 - clean.value) or math.nan),
+            **_spread("adversarial_error", error), "not_attacked": error.not_attacked,
+            "errors": results.transfer[case, name, name].source_errors,
+        }  # fmt: skip
+        for label, pair in (("method", (reference, name)), ("baseline", (name, reference))):
+            found = None if name == reference else results.transfer.get((case, *pair))
+            for part in ("", "_low", "_high"):
+                rate = getattr(found, f"correction_rate{part}", math.nan)
+                row[f"correction_rate_by_{label}{part}"] = rate
+            row[f"corrected_by_{label}"] = found and found.source_errors - found.both_errors
+            row[f"to_correct_by_{label}"] = found and found.source_errors
+        paper = published(*kind, *CLEAN[::2]) | published(*kind, *case[::2])
+        for quantity in QUANTITIES:
+            row[f"{quantity}_paper"] = paper.get(quantity) if results.limit is None else None
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _spread(name: str, error: Error) -> dict[str, float]:
+    return {name: error.value, f"{name}_low": error.low, f"{name}_high": error.high}
+
+
+# --- more than noise? -----------------------------------------------------------------------------
+
+
+def _with_case(results: Results, frame: pd.DataFrame, **more: Any) -> pd.DataFrame:
+    """Add the texts of the cases, and other columns."""
+    return frame.assign(case=list(map(results.case_text, cases_of(frame))), **more)
+
+
+def test_tables(results: Results) -> list[Table]:
+    """Whether differences are more than noise, on the same images and over seeds."""
+    summary, n = results.summary, results.n
+    tables = [paired_table(results)] if len(summary.paired) else []
+    strongest = [results.strongest(cases) for cases in results.tried.values()]
+    corrections = rows_of(summary.corrections, strongest)
+    if len(corrections):
+        rates = ("difference", "difference_low", "difference_high")
+        points = {name: 100 * corrections[name] for name in rates}
+        tables.append(framed("corrections", _with_case(results, corrections, **points), n))
+    if len(results.groups) < len(results.names):
+        noise = results.differences.within_noise.map({True: "within noise", False: "beyond noise"})
+        spread = aggregate(results.own, {model["name"]: model["group"] for model in results.models})
+        differences = _with_case(results, results.differences, noise=noise)
+        tables.append(framed("seeds", _with_case(results, spread), n))
+        tables.append(framed("differences", differences, n))
+    return tables
+
+
+def paired_table(results: Results) -> Table:
+    """McNemar's test of every pair of models, in the worst case where that is known."""
+    paired = results.summary.paired
+    if not results.counts_only:
+        paired = paired[paired.attack.isin([NO_ATTACK, WORST_CASE])]
+    better = paired["first"].where(paired.first_only < paired.second_only, paired.second)
+    less = better.where(paired.p_value < SIGNIFICANCE, "within noise")
+    return framed("paired", _with_case(results, paired, less=less), results.n)
+
+
+# --- what stands behind ---------------------------------------------------------------------------
+
+
+def detail_tables(results: Results) -> list[Table]:
+    """Targeted attacks, distances and costs, as far as there are any."""
+    summary, n = results.summary, results.n
+    costs = summary.costs
+    found = {
+        "targeted": _with_case(results, summary.targeted),
+        "distances": quartiles(results),
+        "costs": costs.assign(gradients=costs.gradients / n, queries=costs.queries / n),
+    }
+    return [framed(key, frame, n) for key, frame in found.items() if len(frame)]
+
+
+def quartiles(results: Results) -> pd.DataFrame:
+    """The distances that minimum-norm attacks found, infinite where they found none."""
+    rows = [
+        (*key, *np.quantile(found, [0.25, 0.5, 0.75], method="inverted_cdf"), np.isinf(found).sum())
+        for key, found in results.summary.distances.items()
     ]
+    columns = ["attack", "model", "first", "median", "third", "none_found"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def diagnosis_tables(results: Results) -> list[Table]:
     """Signs of false robustness, if they were looked for, and how much gradient attacks had."""
-    diagnosed = [] if results.diagnosis is None else [diagnosis_overview(results)]
-    # The evidence stands where it was found.
-    evidence = [diagnosis_table(results)] if diagnosed and not results.diagnosis_is_shared else []
-    return [*diagnosed, *evidence, gradient_table(results)]
+    tables, gradients = [], results.summary.gradients
+    if results.diagnosis is not None:
+        tables.append(diagnosis_overview(results, results.diagnosis))
+        if not results.diagnosis_is_shared:  # the evidence stands where it was found
+            tables.append(framed("diagnosis", results.diagnosis, results.n))
+    followed = gradients[gradients.entries > 0]
+    followed = followed.assign(zero=100 * followed.zero_entries / followed.entries)
+    return [*tables, framed("gradients", followed, results.n)] if len(followed) else tables
 
 
-def significance_tables(results: Results) -> list[Table]:
-    """Whether differences are more than noise, on the same images and over seeds."""
-    tables = paired_tables(results) if len(results.paired) else []
-    if any(len(members) > 1 for members in results.groups.values()):
-        tables += [seeds_table(results), differences_table(results)]
-    return tables
-
-
-def distance_tables(results: Results) -> list[Table]:
-    """Distances of minimum-norm attacks, if there were any."""
-    return [distance_table(results)] if results.distances else []
-
-
-def cost_tables(results: Results) -> list[Table]:
-    """What attacks reached and took, as far as it is known."""
-    aims = [aim_table(results)] if len(results.aimed) else []
-    return [*aims, cost_table(results)] if len(results.costs) else aims
-
-
-# --- errors -----------------------------------------------------------------------------------
-
-
-def worst_table(results: Results) -> Table:
-    """The worst case over all attacks of a norm and epsilon: one column per model."""
-    cases = [CLEAN, *(Case(WORST_CASE, *level) for level in results.levels)]
-    known = [case for case in cases if (case, results.names[0]) in results.rates]
-    notes = [
-        "In brackets 95 % intervals. The worst case counts an image as wrong where any of the"
-        " attacks at that norm and epsilon broke it.",
-        _limit_note(results),
-    ]
-    return Table(
-        f"Worst case over all attacks on {results.dataset}, error in %",
-        ["attacks", *results.names],
-        [[_level_text(case), *_errors(results, case)] for case in known],
-        " ".join(note for note in notes if note),
-    )
-
-
-def attack_table(results: Results) -> Table:
-    """The error under every attack made against the model itself: one column per model."""
-    return Table(
-        f"Error under each attack on {results.dataset}, %",
-        ["attack", *results.names],
-        [[case_text(case), *_errors(results, case)] for case in (CLEAN, *results.cases)],
-        "Each model on the examples made against itself, as a share of all images; in brackets"
-        " 95 % intervals.",
-    )
-
-
-def _errors(results: Results, case: Case) -> list[str]:
-    return [share_with_interval(*results.rates[case, name], results.n) for name in results.names]
-
-
-def _level_text(case: Case) -> str:
-    if case == CLEAN:
-        return case_text(case)
-    return f"{'' if case.norm == 'Linf' else f'{case.norm} '}epsilon {case.epsilon:g}"
-
-
-def test_error_table(results: Results) -> Table:
-    """Like Table 2: errors without an attack."""
-    rows = []
-    for model in results.ordered:
-        n = model["n"]
-        published = paper_test_error(results.dataset, model["arch"], model["method"])
-        rows.append(
-            [
-                model["name"],
-                model["arch"] or DASH,
-                share_with_interval(
-                    model["clean_error"], model["clean_error_low"], model["clean_error_high"], n
-                ),
-                f"{model['clean_errors']} of {n}",
-                _published(results, published),
-            ]
-        )
-    header = ["model", "network", "test error [95 %]", "errors", "paper"]
-    return Table(f"Test error on {results.dataset}, %", *_used(header, rows), _limit_note(results))
-
-
-def adversarial_table(results: Results, case: Case) -> Table:
-    """Like Tables 3 and 4: adversarial error, and correction rates in both directions."""
-    attack, _, epsilon = case
-    reference = results.names[0]
-    rows = []
-    for model in results.ordered:
-        name = model["name"]
-        own = results.rows[attack, epsilon, name, name]
-        published = paper_row(results.dataset, model["arch"], model["method"], attack, epsilon)
-        error = _published(results, published.adversarial_error if published else None)
-        cells = [name, f"{_error(own)} {own.source_errors}/{own.n}", error]
-        if name == reference:
-            cells += [DASH] * 4
-        else:
-            by_model = results.rows[attack, epsilon, reference, name]
-            by_reference = results.rows[attack, epsilon, name, reference]
-            cells += [
-                f"{_correction(by_model)} {_corrected(by_model)}",
-                _published(results, published.correction_rate_by_method if published else None),
-                f"{_correction(by_reference)} {_corrected(by_reference)}",
-                _published(results, published.correction_rate_by_baseline if published else None),
-            ]
-        rows.append(cells)
-    header = [
-        "model",
-        "adversarial error",
-        "paper",
-        f"correction by model, of {reference}'s errors",
-        "paper",
-        f"correction by {reference}, of model's errors",
-        "paper",
-    ]
-    if len(rows) == 1:  # nobody to correct or be corrected by
-        header, rows = header[:3], [row[:3] for row in rows]
-    notes = [
-        "In brackets 95 % intervals, then the counts.",
-        reading_note(results.dataset, attack, epsilon),
-        _limit_note(results),
-    ]
-    return Table(
-        f"{attack} at {_level_text(case)} on {results.dataset}, %",
-        *_used(header, rows),
-        " ".join(note for note in notes if note),
-    )
-
-
-def pair_table(results: Results) -> Table:
-    """The correction rate of every ordered pair of models."""
-    pairs = results.table[results.table.source != results.table.target]
-    rows = [
-        [
-            row.attack,
-            f"{row.epsilon:g}",
-            row.source,
-            row.target,
-            f"{row.source_errors} of {row.n}",
-            f"{row.target_errors} of {row.n}",
-            str(row.both_errors),
-            _correction(row),
-        ]
-        for row in pairs.itertuples()
-    ]
-    return Table(
-        "Every ordered pair: who corrects whom",
-        [
-            "attack",
-            "epsilon",
-            "attacked (A)",
-            "judge (B)",
-            "A errs",
-            "B errs",
-            "both err",
-            "correction rate by B, % [95 %]",
-        ],
-        rows,
-        "Correction rate: the share of A's errors, on examples made against A, that B gets right:"
-        " 1 - N(A and B) / N(A). Empty where A makes no error.",
-    )
-
-
-# --- tests and seeds --------------------------------------------------------------------------
-
-
-def paired_tables(results: Results) -> list[Table]:
-    """McNemar's test of every pair of models: of what sums all attacks up, then of every attack."""
-    sums = results.paired.attack.isin([NO_ATTACK, WORST_CASE])
-    note = (
-        "McNemar's exact test, two-sided, of whether both models err equally often; at p <"
-        f" {SIGNIFICANCE:g} the difference counts as more than noise. It compares these trained"
-        " networks, not their methods, and is not corrected for the number of tests."
-    )
-    title = "Paired tests on the same images, each model under the attacks made against itself"
-    header = ["attack", "A", "B", "only A errs", "only B errs", "p", "who errs less"]
-    return [
-        Table(title, header, _paired_rows(results.paired[sums]), note),
-        Table("Paired tests, attack by attack", header, _paired_rows(results.paired[~sums])),
-    ]
-
-
-def _paired_rows(paired: pd.DataFrame) -> list[list[str]]:
-    return [
-        [
-            case_text(Case(row.attack, row.norm, row.epsilon)),
-            row.first,
-            row.second,
-            str(row.first_only),
-            str(row.second_only),
-            p_text(row.p_value).removeprefix("p ").removeprefix("= "),
-            _fewer(row.first_only, row.second_only, row.p_value, row.first, row.second),
-        ]
-        for row in paired.itertuples()
-    ]
-
-
-def _fewer(first_only: int, second_only: int, p_value: float, first: str, second: str) -> str:
-    if p_value >= SIGNIFICANCE:
-        return "within noise"
-    return first if first_only < second_only else second
-
-
-def seeds_table(results: Results) -> Table:
-    """The spread over the seeds of every group."""
-    groups = {model["name"]: model["group"] for model in results.models}
-    rows = [
-        [
-            case_text(Case(row.attack, row.norm, row.epsilon)),
-            row.group,
-            str(row.seeds),
-            percent(row.mean, results.n),
-            percent(row.sd, results.n),
-            percent(row.min, results.n),
-            percent(row.max, results.n),
-        ]
-        for row in aggregate(results.errors, groups).itertuples()
-    ]
-    return Table(
-        "Several seeds of one method, error in %",
-        ["attack", "method", "seeds", "mean", "standard deviation", "lowest", "highest"],
-        rows,
-        "Over the networks of a method; the standard deviation has n - 1 in the denominator.",
-    )
-
-
-def differences_table(results: Results) -> Table:
-    """Every two groups, and whether they differ by more than noise."""
-    rows = [
-        [
-            case_text(Case(row.attack, row.norm, row.epsilon)),
-            row.first,
-            row.second,
-            f"{100 * row.difference:+.2f}",
-            f"{row.test} {p_text(row.p_value)}",
-            "within noise" if row.within_noise else "beyond noise",
-        ]
-        for row in results.differences.itertuples()
-    ]
-    return Table(
-        "Differences between methods over their seeds",
-        ["attack", "A", "B", "mean error of A - B, percentage points", "test", "difference"],
-        rows,
-        "Welch's t-test where both methods have two seeds or more, else McNemar's test of the"
-        " networks, of which the least significant counts. Not corrected for the number of tests.",
-    )
-
-
-# --- what stands behind -----------------------------------------------------------------------
-
-
-def aim_table(results: Results) -> Table:
-    """How often targeted attacks reached the class that they wanted."""
-    rows = [
-        [
-            case_text(Case(row.attack, row.norm, row.epsilon)),
-            row.source,
-            share_with_interval(row.hit_rate, row.hit_rate_low, row.hit_rate_high, row.n),
-            f"{row.hits} of {row.n}",
-        ]
-        for row in results.aimed.itertuples()
-    ]
-    return Table(
-        "Targeted attacks: how often the wanted class was reached, %",
-        ["attack", "model", "reached [95 %]", "images"],
-        rows,
-    )
-
-
-def distance_table(results: Results) -> Table:
-    """The distances that minimum-norm attacks found, in quantiles."""
-    norms = dict(zip(results.table.attack, results.table.norm, strict=True))
-    rows = []
-    for (attack, name), distances in results.distances.items():
-        quartiles = np.quantile(distances, [0.25, 0.5, 0.75], method="inverted_cdf")
-        missing = int(np.isinf(distances).sum())
-        rows.append(
-            [
-                attack,
-                norms[attack],
-                name,
-                *(f"{value:.4g}" if math.isfinite(value) else "none found" for value in quartiles),
-                f"{missing} of {results.n}",
-            ]
-        )
-    return Table(
-        "Smallest perturbations found by minimum-norm attacks",
-        ["attack", "norm", "model", "1st quartile", "median", "3rd quartile", "none found"],
-        rows,
-        "Over all images; 0 where the model is wrong without an attack. Larger is more robust, as"
-        " far as the attack finds the smallest.",
-    )
-
-
-def diagnosis_overview(results: Results) -> Table:
+def diagnosis_overview(results: Results, table: pd.DataFrame) -> Table:
     """Indicators of false robustness by model, in words."""
-    table = results.diagnosis
-    assert table is not None
-    names = [name for name in results.names if name in set(table.model)]
+    shown = [name for name in results.names if name in set(table.model)]
     found = {(row.indicator, row.model): row.verdict for row in table.itertuples()}
+    found |= {("overall", name): verdict for name, verdict in overall(table).items()}
     rows = [
-        [indicator, *(found.get((indicator, name), MISSING) for name in names)]
-        for indicator in dict.fromkeys(table.indicator)
+        [indicator, *(found.get((indicator, name), MISSING) for name in shown)]
+        for indicator in (*dict.fromkeys(table.indicator), "overall")
     ]
-    summary = overall(table)
-    rows.append(["overall", *(summary[name] for name in names)])
-    return Table(
-        "Diagnosis of false robustness",
-        ["indicator", *names],
-        rows,
-        "Signs that a model's errors are low only because the attacks failed. ok: no sign;"
-        " suspicious: look closer before believing the errors; broken: do not believe them; not"
-        " tested: nobody knows. The evidence says on how many images; the probes have budgets of"
-        " their own.",
-        _verdict_styles(rows),
-    )
+    title, note = "Diagnosis of false robustness", WORDS["under"]["diagnosis"]
+    return Table(title, ["indicator", *shown], rows, note, verdict_styles(rows))
 
 
-def diagnosis_table(results: Results) -> Table:
-    """What the verdicts rest on."""
-    table = results.diagnosis
-    assert table is not None
-    rows = [[row.model, row.indicator, row.verdict, row.evidence] for row in table.itertuples()]
-    return Table(
-        "Evidence of the diagnosis",
-        ["model", "indicator", "verdict", "evidence"],
-        rows,
-        "After Carlini et al. 2019 (arXiv:1902.06705) and Pintor et al. 2022 (arXiv:2106.09947).",
-        _verdict_styles(rows),
-    )
-
-
-def _verdict_styles(rows: Sequence[Sequence[str]]) -> dict[tuple[int, int], str]:
-    return {
-        (line, column): VERDICT_STYLES[cell]
-        for line, row in enumerate(rows)
-        for column, cell in enumerate(row[:-1] if len(row) == 4 else row)
-        if column and cell in VERDICTS
+def threat_tables(results: Results) -> list[Table]:
+    """Who the attacker is: what is known, wanted, changed and spent."""
+    bounds = pd.DataFrame([(str(level), *level) for level in results.levels])
+    bounds.columns = pd.Index(["level", "norm", "epsilon"])
+    pixels = bounds.epsilon.where(bounds.norm == "linf")
+    given = [(name, results.settings.get(name)) for name in SETTINGS]
+    attacks = []
+    for name in dict.fromkeys(case.attack for case in results.cases):
+        known, fields = known_attack(name), ("cost", "summary", "source")
+        sees = WORDS["access"][known.access] if known else "nobody knows: not an attack of ours"
+        texts = {key: str(getattr(known, key, DASH)) for key in fields}
+        attacks.append({"name": name, "sees": sees} | texts)
+    tables = {
+        "bounds": bounds.assign(wide=2 * pixels, gray=255 * pixels),
+        "settings": pd.DataFrame([(n, str(x)) for n, x in given if x not in (None, False)]),
+        "attacks": pd.DataFrame(attacks),
     }
-
-
-def gradient_table(results: Results) -> Table:
-    """How many input gradients were exactly zero, tiny, or no numbers."""
-    rows = [
-        [
-            row.attack,
-            row.source,
-            f"{100 * row.zero_entries / row.entries:.4f}",
-            f"{row.zero_images} of {row.images}",
-            _count(row.tiny_images),
-            _count(row.nonfinite_images),
-        ]
-        for row in results.gradients.itertuples()
-        if row.entries
-    ]
-    header = ["attack", "model", "zero entries, %", "images with no gradient at all"]
-    header += ["none above 1e-10", "with NaN or infinity"]
-    return Table(
-        "Input gradients that are exactly zero, tiny or no numbers",
-        header,
-        rows,
-        "Counted over all gradients that an attack followed. A softmax that is saturated in float32"
-        " has no gradient, so an attack stands still and the model only looks robust. Near 0 % this"
-        " did not happen. Attacks without gradients are not listed.",
-    )
-
-
-def _count(value: float) -> str:
-    return MISSING if math.isnan(value) else str(int(value))
-
-
-def cost_table(results: Results) -> Table:
-    """What the attacks took."""
-    rows = [
-        [
-            row.attack,
-            row.source,
-            f"{row.seconds:.1f}",
-            f"{1000 * row.seconds / results.n:.2f}",
-            f"{row.unfinished} of {results.n}" if row.unfinished else "0",
-        ]
-        for row in results.costs.itertuples()
-    ]
-    return Table(
-        "What the attacks took",
-        ["attack", "model", "seconds", "milliseconds per image", "images unfinished"],
-        rows,
-        "All epsilons together, summed over processes. An unfinished image, for which the time ran"
-        " out, counts as it was.",
-    )
-
-
-def _used(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
-    """Leave out the paper's columns where the paper has nothing to compare with."""
-    used = [
-        column
-        for column, name in enumerate(header)
-        if name != "paper" or any(row[column] != DASH for row in rows)
-    ]
-    return [header[column] for column in used], [[row[column] for column in used] for row in rows]
-
-
-def _error(row: Any) -> str:
-    return share_with_interval(
-        row.adversarial_error, row.adversarial_error_low, row.adversarial_error_high, row.n
-    )
-
-
-def _correction(row: Any) -> str:
-    return share_with_interval(
-        row.correction_rate, row.correction_rate_low, row.correction_rate_high, row.n
-    )
-
-
-def _corrected(row: Any) -> str:
-    return f"{row.source_errors - row.both_errors}/{row.source_errors}"
-
-
-def _published(results: Results, value: float | None) -> str:
-    """The paper's percentage; a dash where there is none or only part of the test set was used."""
-    return DASH if value is None or results.limit is not None else f"{value:.2f}"
-
-
-def _limit_note(results: Results) -> str:
-    if results.limit is None:
-        return ""
-    return (
-        f"Only the first {results.n} {results.split} images were used (--limit), so the paper's"
-        " figures are not comparable."
-    )
+    return [framed(key, table, results.n) for key, table in tables.items() if len(table)]

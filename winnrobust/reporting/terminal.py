@@ -3,12 +3,12 @@
 import textwrap
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
-from winnrobust.reporting.matrices import correction_matrix, error_matrix
-from winnrobust.reporting.results import Results
-from winnrobust.reporting.table import Table, shortened, to_text
-from winnrobust.reporting.tables import attack_table, diagnosis_overview, worst_table
-from winnrobust.reporting.verdict import verdict
+from winnrobust.reporting import tables
+from winnrobust.reporting.folder import load_results
+from winnrobust.reporting.table import Table, one_line, shortened, to_text
+from winnrobust.reporting.verdict import Verdict
 
 WIDTH = 100
 LONGEST = 28
@@ -19,28 +19,30 @@ HEADER_PADDING = 2
 """What tabulate adds to the names of columns."""
 
 
-def terminal_summary(results: Results) -> str:
-    """The verdict, the errors, both matrices of the strongest attacks, the diagnosis."""
-    told = verdict(results)
-    lines = [*(f"WARNING: {warning}" for warning in told.warnings), *told.claims, *told.notes]
-    tables = [attack_table(results)]
-    if len(results.worst) and len(results.cases) > len(results.levels):
-        tables.append(worst_table(results))
-    if len(results.models) > 1:
-        for level in results.levels:
-            case = results.strongest(results.cases_at(level))
-            tables += [error_matrix(results, case), correction_matrix(results, case)]
+def terminal_summary(folder: Path) -> str:
+    """The headline and the most important tables of a results folder.
+
+    Raises:
+        InputError: as `load_results`.
+    """
+    results = load_results(folder)
+    verdict = Verdict(results)
+    shown = [tables.headline_table(results), *tables.error_tables(results)]
+    shown += tables.strongest_matrices(results)
     if results.diagnosis is not None:
-        tables.append(diagnosis_overview(results))
+        shown.append(tables.diagnosis_overview(results, results.diagnosis))
     # The page has room for the notes.
-    narrow = [part for table in tables for part in _fitting(replace(table, note=""))]
-    paragraphs = [textwrap.fill(line, WIDTH, break_on_hyphens=False) for line in lines]
-    return "\n" + "\n".join(paragraphs) + "\n" + to_text(narrow)
+    narrow = [part for table in shown for part in _fitting(replace(table, note=""))]
+    cautions = [f"WARNING: {name}, {how}: {why}" for name, how, why in verdict.cautions]
+    lines = map(one_line, [verdict.line, *cautions, *verdict.notes])
+    wrapped = [textwrap.fill(line, WIDTH, break_on_hyphens=False) for line in lines]
+    return "\n" + "\n".join(wrapped) + "\n" + to_text(narrow)
 
 
 def _fitting(table: Table) -> Iterable[Table]:
     """Cut a table between columns until it fits; the first column comes every time."""
-    cells = [[shortened(cell, LONGEST) for cell in row] for row in (table.header, *table.rows)]
+    cells = [[shortened(name, LONGEST) for name in table.header]]
+    cells += [[shortened(name, LONGEST), *rest] for name, *rest in table.rows]
     widths = [
         max(len(header) + HEADER_PADDING, *map(len, column))
         for header, *column in zip(*cells, strict=True)

@@ -1,344 +1,265 @@
-"""The verdict in words, derived from the numbers and no stronger than they are.
+"""The headline: one line, which is a template filled in; reasons to be careful; notes.
 
-A model is called more robust under every attack only if each single attack says so beyond noise.
-That claim needs no correction for the number of tests: it falls with the first that does not (an
-intersection-union test).
+The line compares robust accuracies, from attacks with the same access to all models. The templates
+are in words.toml.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
-from winnrobust.attacks import PREFIX
-from winnrobust.evaluation.metrics import WORST_CASE
-from winnrobust.reporting.comparison import Outcome, compare, error_text, mean_error, span
-from winnrobust.reporting.results import CLEAN, Case, Level, Results
-from winnrobust.reporting.table import listed
-from winnrobust.reporting.threat import SINGLE_STEP, access_of, budgets, is_attack, levels_text
-from winnrobust.reporting.trust import VERBS, trust, unmasked, untested, warnings
-
-NO_WHITE_BOX = (
-    "No attack that uses the models' gradients was tried; one that does may find many more errors."
+from winnrobust.evaluation.diagnosis import overall
+from winnrobust.evaluation.statistics import TRANSFER
+from winnrobust.reporting.results import (
+    CLEAN,
+    Case,
+    Level,
+    Results,
+    access_of,
+    is_attack,
+    worst_case,
 )
-FIGURES = 3
-"""With more epsilons than this the verdict gives the figures of the largest ones alone."""
+from winnrobust.reporting.table import one_line, p_text, percent, share_text
+from winnrobust.reporting.words import WORDS, sentence
 
-ONE_SEED = "Each method was trained once; another seed may come out differently."
+RANDOM = "random, no --eot"
+SEVERITY = ("ok", "not tested", "suspicious", "broken", RANDOM)
+"""How far a model's robustness is to be trusted, from the best to the worst."""
 
-Tried = dict[Level, list[Case]]
-"""What was attacked, without controls."""
+SINGLE_STEP = {"fgsm", "rfgsm"}
+EVIDENCE_SHOWN = 2
+"""How many indicators of a diagnosis a caution quotes; its table has them all."""
+
+
+class Caution(NamedTuple):
+    """A reason not to believe a model's robustness as it stands; severity is of `SEVERITY`."""
+
+    model: str
+    severity: str
+    why: str
+
+
+class Comparison(NamedTuple):
+    """Of two groups of models: 1 if the first is more robust, -1 if it is less, 0 if that may be
+    noise; and what says so."""
+
+    sign: int
+    reason: str
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a reader must know first, in this order; lists of sentences.
+    """What a reader must know first of an evaluation; a group is a model, or its seeds."""
 
-    Attributes:
-        warnings: whose robustness is not to be trusted.
-        claims: who is more robust than whom.
-        notes: how far that goes.
-    """
+    results: Results
 
-    warnings: list[str]
-    claims: list[str]
-    notes: list[str]
+    # --- who is more robust than whom -------------------------------------------------------------
 
+    @property
+    def line(self) -> str:
+        """The headline."""
+        results = self.results
+        judged = [name for name in results.groups if self.trust(name) != RANDOM]
+        refused = [name for name in results.groups if name not in judged]
+        if not any(map(is_attack, results.cases)):
+            return sentence("headline", "nothing")
+        if results.counts_only:
+            return sentence("headline", "counts only")
+        if refused and len(judged) < 2:
+            return sentence("headline", "refused", first=names(refused))
+        if not results.tried:
+            return sentence("headline", "unfair")
+        if len(judged) == 1:
+            *_, level = results.tried
+            a, clean = (self.accuracy_text(case, *judged) for case in (worst_case(level), CLEAN))
+            return sentence("headline", "alone", first=judged[0], a=a, level=level, clean=clean)
+        return self._of_two(*judged) if len(judged) == 2 else self._of_many(judged)
 
-def verdict(results: Results) -> Verdict:
-    """Say who is more robust than whom, and how far that can be believed."""
-    tried = _tried(results)
-    outcomes = compare(results)
-    reference, *others = results.groups
-    claims = []
-    if not tried:
-        claims.append("Nothing was attacked: there are only controls, or epsilon is 0.")
-    elif not others:
-        claims.append(_errors_of_one(results, reference, tried))
-    else:
-        if len(others) > 1:
-            claims.append(_ranking(results, tried, outcomes))
-        pairs = [_comparison(results, model, reference, tried, outcomes) for model in others]
-        claims += pairs[0] if len(pairs) == 1 else [" ".join(pair) for pair in pairs]
-    claims.append(_clean_errors(results, outcomes))
-    return Verdict(warnings(results), claims, _notes(results, tried))
+    def _of_two(self, reference: str, other: str) -> str:
+        found = {level: self.at_level(level, other, reference) for level in self.results.tried}
+        at = {sign: [level for level in found if found[level].sign == sign] for sign in (1, -1, 0)}
+        if sum(map(bool, at.values())) > 1:
+            wins, losses, ties = (names(at[sign]) for sign in (1, -1, 0))
+            slots = {"first": other, "firsts": wins, "second": reference, "seconds": losses}
+            return sentence("headline", "depends", **slots, neither=ties)
+        first, second = (reference, other) if at[-1] else (other, reference)
+        key = ("even" if at[0] else "more") + (" everywhere" if len(found) > 1 else "")
+        return self._filled(key, first, second, self.widest([first, second]))
 
+    def _of_many(self, judged: list[str]) -> str:
+        """Name the best of three or more, where they differ most."""
+        level = self.widest(judged)
+        first, *others = sorted(judged, key=lambda name: -self.robust(level, name))
+        close = [name for name in others if self.at_level(level, first, name).sign < 1]
+        key, second = ("tied", close[0]) if close else ("leads", others[0])
+        return self._filled(key, first, second, level, len(judged))
 
-def _tried(results: Results) -> Tried:
-    attacks = {
-        level: [case for case in results.cases_at(level) if is_attack(case)]
-        for level in results.levels
-    }
-    return {level: cases for level, cases in attacks.items() if cases}
+    def _filled(self, key: str, first: str, second: str, level: Level, count: int = 2) -> str:
+        a, b = (self.accuracy_text(worst_case(level), name) for name in (first, second))
+        verb = WORDS["verb"].get(self.trust(first), "is")
+        slots = {"first": first, "second": second, "a": a, "b": b, "level": level, "count": count}
+        reason = self.at_level(level, first, second).reason
+        return sentence("headline", key, **slots, verb=verb, reason=reason)
 
+    def widest(self, groups: Iterable[str]) -> Level:
+        """Where the robust accuracies of some groups differ most; of equal ones the last."""
 
-def _deciding(results: Results, tried: Tried) -> dict[Level, Case]:
-    """What sums a level up: its only attack, the worst case, the strongest if that is unknown."""
-    deciding = {}
-    for level, cases in tried.items():
-        worst = Case(WORST_CASE, *level)
-        known = (worst, results.names[0]) in results.rates and len(cases) > 1
-        deciding[level] = worst if known else results.strongest(cases)
-    return deciding
+        def spread(level: Level) -> float:
+            shares = [self.robust(level, name) for name in groups]
+            return max(shares) - min(shares)
 
+        return max(reversed(self.results.tried), key=spread)
 
-# --- claims -----------------------------------------------------------------------------------
+    def robust(self, level: Level, group: str) -> float:
+        """The mean robust accuracy of a group."""
+        errors = [self.results.errors[worst_case(level), n] for n in self.results.groups[group]]
+        return 1 - sum(error.value for error in errors) / len(errors)
 
+    def accuracy_text(self, case: Case, group: str) -> str:
+        """`59.0 % [58.0, 60.0]`, or of several seeds `59.0 % (3 seeds, 57.7 to 59.9)`."""
+        n, members = self.results.n, self.results.groups[group]
+        value, low, high, _ = self.results.errors[case, members[0]]
+        if len(members) == 1:
+            return share_text(1 - value, 1 - high, 1 - low, n)
+        shares = [1 - self.results.errors[case, name].value for name in members]
+        of_all = sum(shares) / len(shares), min(shares), max(shares)
+        mean, least, most = (percent(share, n) for share in of_all)
+        return f"{mean} % ({len(shares)} seeds, {least} to {most})"
 
-def _comparison(
-    results: Results,
-    model: str,
-    reference: str,
-    tried: Tried,
-    outcomes: dict[tuple[Case, str, str], Outcome],
-) -> list[str]:
-    """Compare with the reference: in what sums the attacks up, then where single ones disagree."""
-    fair = _fair(tried, [*results.groups[model], *results.groups[reference]])
-    if not fair:
-        return [f"{model} and {reference} were attacked by transfer from one of them alone."]
-    named = len(results.groups) == 2  # among more, the ranking has named the attacks
-    deciding = _deciding(results, fair)
-    signs = {level: outcomes[case, model, reference].sign for level, case in deciding.items()}
-    exceptions = _exceptions(model, reference, fair, signs, outcomes)
-    clean = unmasked(results, model, reference)
-    levels_of = {
-        sign: [level for level in fair if signs[level] == sign]
-        for sign in (1, 0, -1)
-        if sign in signs.values()
-    }
-    figures = {
-        sign: _figures(results, model, reference, _told(levels), deciding)
-        for sign, levels in levels_of.items()
-    }
-    if len(levels_of) > 1:
-        clauses = [
-            f"{_says(results, sign, 'it', model, reference)} at {levels_text(levels)}"
-            for sign, levels in levels_of.items()
-        ]
-        return [
-            f"Whether {model} is more robust than {reference} depends on epsilon:"
-            f" {_under(fair, deciding, named)}, {'; '.join(clauses)}.",
-            f"{model} against {reference}: {'; '.join(figures.values())}.",
-            *([f"Single attacks say something else: {exceptions}."] if exceptions else []),
-            *([f"There is {clean}."] if clean else []),
-        ]
-    (sign,) = levels_of
-    says = _says(results, sign, model, model, reference)
-    compared = f"than {reference}" if sign else f"between {model} and {reference}"
-    under = _under(fair, deciding, named) if exceptions else _under_all(fair, sign, named)
-    last = _last_of_each_norm(list(fair))
-    reasons = [outcomes[deciding[level], model, reference].reason for level in last]
-    because = "" if sign else f" ({', '.join(reasons)})"
-    but = f"; but {exceptions}" if exceptions else ""
-    masking = f"; {clean}" if clean else ""
-    told = [
-        f"{says} {compared} {under} at {levels_text(list(fair))}: {figures[sign]}{because}{but}"
-        f"{masking}."
-    ]
-    winner = {1: model, -1: reference}.get(sign)
-    fallen = [
-        level for level in last if winner and span(results, deciding[level], winner).low > 0.5
-    ]
-    if fallen:
-        told.append(f"Even so {winner} errs on most images at {levels_text(fallen)}.")
-    return told
+    def at_level(self, level: Level, first: str, second: str) -> Comparison:
+        """Compare robust accuracies.
 
+        The winner must stay it if every image that was not attacked counts as broken, and every
+        attack on it counts, fair or not.
+        """
+        found = self.at_case(worst_case(level), first, second)
+        winner, loser = (first, second) if found.sign > 0 else (second, first)
+        if found.sign and self._least(level, winner) <= self.robust(level, loser):
+            return Comparison(0, sentence("reason", "unsure"))
+        return found
 
-def _fair(tried: Tried, compared: Sequence[str]) -> Tried:
-    """Leave out transfers from a compared model: to itself it is no transfer but a white box."""
-    own = {PREFIX + name for name in compared}
-    fair = {
-        level: [case for case in cases if case.attack not in own] for level, cases in tried.items()
-    }
-    return {level: cases for level, cases in fair.items() if cases}
+    def at_case(self, case: Case, first: str, second: str) -> Comparison:
+        """Compare by a test; without one nothing is known."""
+        return self._tests.get((case, first, second), Comparison(0, sentence("reason", "untested")))
 
+    @cached_property
+    def _tests(self) -> dict[tuple[Case, str, str], Comparison]:
+        found = {}
+        for row in self.results.differences.itertuples():
+            case = Case(row.attack, row.norm, row.epsilon)
+            sign = 0 if row.within_noise else -1 if row.difference > 0 else 1
+            reason = f"{row.test} {p_text(row.p_value)}"
+            found[case, row.first, row.second] = Comparison(sign, reason)
+            found[case, row.second, row.first] = Comparison(-sign, reason)
+        return found
 
-def _says(results: Results, sign: int, subject: str, model: str, reference: str) -> str:
-    if sign == 0:
-        return f"{'There is ' if subject == model else ''}no difference beyond noise"
-    verb = VERBS.get(trust(results, model if sign > 0 else reference), "is")
-    return f"{subject} {verb} {'more' if sign > 0 else 'less'} robust"
+    def _least(self, level: Level, group: str) -> float:
+        """The least that the robust accuracy of a group can be by all that is known."""
+        results, broken = self.results, []
+        cases = [c for c in results.cases if c.norm == level.norm and c.epsilon <= level.epsilon]
+        for name in results.groups[group]:
+            worst = results.errors[worst_case(level), name]
+            single = (results.errors[case, name].value for case in cases)
+            broken.append(max(worst.value + worst.not_attacked / results.n, *single))
+        return 1 - sum(broken) / len(broken)
 
+    # --- how far to trust that --------------------------------------------------------------------
 
-def _exceptions(
-    model: str,
-    reference: str,
-    tried: Tried,
-    signs: dict[Level, int],
-    outcomes: dict[tuple[Case, str, str], Outcome],
-) -> str:
-    """Where single attacks say something else than what sums them up; empty if nowhere."""
-    found: dict[int, dict[str, list[Level]]] = {}
-    for level, cases in tried.items():
-        for case in cases:
-            sign = outcomes[case, model, reference].sign
-            if sign != signs[level]:
-                found.setdefault(sign, {}).setdefault(case.attack, []).append(level)
-    words = {1: f"{model} errs less", 0: "no difference beyond noise", -1: f"{model} errs more"}
-    return "; ".join(
-        f"{words[sign]} under "
-        + listed([f"{attack} at {levels_text(levels)}" for attack, levels in attacks.items()])
-        for sign, attacks in found.items()
-    )
+    def trust(self, group: str) -> str:
+        """The worst that is known of a group's models: one of `SEVERITY`."""
+        diagnosis, members = self.results.diagnosis, self.results.groups[group]
+        found = {} if diagnosis is None else overall(diagnosis)
+        known = [str(found.get(name, "not tested")) for name in members]
+        known += [caution.severity for caution in self.cautions if caution.model in members]
+        return max(known, key=SEVERITY.index)
 
+    @cached_property
+    def cautions(self) -> list[Caution]:
+        """Reasons to be careful, the worst first."""
+        found = []
+        for name in self.results.names:
+            if self.results.is_random(name):
+                found.append(Caution(name, RANDOM, sentence("caution", "random")))
+            found += [*self._diagnosed(name), *self._outdone(name), *self._not_attacked(name)]
+        return sorted(found, key=lambda caution: -SEVERITY.index(caution.severity))
 
-def _figures(
-    results: Results,
-    model: str,
-    reference: str,
-    levels: Sequence[Level],
-    deciding: dict[Level, Case],
-) -> str:
-    """`worst-case error 41.0 % [40.0, 42.0] against 82.0 % [81.0, 83.0]`, at these levels."""
-    parts = []
-    for level in levels:
-        case = deciding[level]
-        ours, theirs = (error_text(results, case, group) for group in (model, reference))
-        at = f" at {levels_text([level])}" if len(deciding) > 1 else ""
-        noun = "worst-case error" if case.attack == WORST_CASE else f"{case.attack} error"
-        parts.append(f"{noun} {ours} against {theirs}{at}")
-    return ", ".join(parts)
+    def _diagnosed(self, name: str) -> list[Caution]:
+        table = self.results.diagnosis
+        if table is None:
+            return []
+        bad = table[(table.model == name) & table.verdict.isin(("suspicious", "broken"))]
+        rows = bad.sort_values("verdict", kind="stable").head(EVIDENCE_SHOWN).itertuples()
+        return [Caution(name, row.verdict, f"{row.indicator}: {row.evidence}") for row in rows]
 
+    def _outdone(self, name: str) -> list[Caution]:
+        """Attacks that break more than those that should be stronger, beyond the intervals.
 
-def _told(levels: Sequence[Level]) -> Sequence[Level]:
-    """Those whose figures the verdict gives: all while they are few."""
-    return levels if len(levels) <= FIGURES else _last_of_each_norm(levels)
+        One without the model's gradients, more than all with them: gradients that do not help hide
+        something (Carlini et al. 2019). One with another access to this model than to others, more
+        than all fair ones: the headline says too much.
+        """
+        results, own, found = self.results, TRANSFER + name, []
+        for level in results.levels:
+            errors = {c: results.errors[c, name] for c in results.cases if c.level == level}
+            seen = {c: "white-box" if c.attack == own else access_of(c.attack) for c in errors}
+            sighted = [case for case in errors if seen[case] == "white-box"]
+            blind = [case for case in errors if seen[case] in ("black-box", "transfer")]
+            fair = results.tried.get(level, [])
+            unfair = [case for case in errors if is_attack(case) and case not in fair]
+            for key, rivals, best in (("beaten", blind, sighted), ("unfair", unfair, fair)):
+                if rivals and best:
+                    rival = max(rivals, key=errors.__getitem__)
+                    most = max(errors[case] for case in best)
+                    if errors[rival].low > most.high:
+                        more, less = (percent(e.value, results.n) for e in (errors[rival], most))
+                        slots = {"case": results.case_text(rival), "more": more, "less": less}
+                        found.append(Caution(name, "suspicious", sentence("caution", key, **slots)))
+        return found
 
+    def _not_attacked(self, name: str) -> list[Caution]:
+        found = []
+        for case in self.results.cases:
+            count = self.results.errors[case, name].not_attacked
+            slots = {"case": self.results.case_text(case), "count": count, "n": self.results.n}
+            if count:
+                why = sentence("caution", "not attacked", **slots)
+                found.append(Caution(name, "not tested", why))
+        return found
 
-def _last_of_each_norm(levels: Sequence[Level]) -> list[Level]:
-    """The largest epsilon of every norm."""
-    largest = {level.norm: level for level in sorted(levels, key=lambda level: level.epsilon)}
-    return [largest[norm] for norm in dict.fromkeys(level.norm for level in levels)]
+    @property
+    def notes(self) -> list[str]:
+        """How far the headline goes; a line each."""
+        results, groups, models = self.results, self.results.groups, self.results.models
+        attacks = dict.fromkeys(case.attack for cases in results.tried.values() for case in cases)
+        sighted = [name for name in attacks if access_of(name) in ("white-box", None)]
+        weak = bool(attacks) and set(sighted) <= SINGLE_STEP
+        contrary = [results.case_text(case) for case in self._disagreeing()]
+        holds = {
+            "single step": weak and sighted == [*attacks],
+            "no gradients": weak and not sighted,
+            "one gradient": weak and bool(sighted) and sighted != [*attacks],
+            "screen": bool(results.settings.get("fgsm_screen")),
+            "disagree": bool(contrary),
+            "not diagnosed": results.diagnosis is None,
+            "shared": results.diagnosis_is_shared,
+            "part": results.limit is not None,
+            "one seed": len(groups) == len(models) and any(m["seed"] is not None for m in models),
+        }
+        slots = {"attacks": names(sighted), "cases": names(contrary), "n": str(results.n)}
+        slots["split"] = results.split
+        return [sentence("note", key, **slots) for key, true in holds.items() if true]
 
-
-def _under_all(tried: Tried, sign: int, named: bool) -> str:
-    attacks = _attacks(tried)
-    if len(attacks) == 1:
-        return f"under {attacks[0]}, the only attack tried,"
-    return f"under {'every' if sign else 'any'} attack tried{_names(attacks, named)}"
-
-
-def _under(tried: Tried, deciding: dict[Level, Case], named: bool = True) -> str:
-    attacks = _attacks(tried)
-    if len(attacks) == 1:
-        return f"under {attacks[0]}, the only attack tried"
-    known = all(
-        case.attack == WORST_CASE or len(tried[level]) == 1 for level, case in deciding.items()
-    )
-    what = "in the worst case over the" if known else "under the strongest of the"
-    return f"{what} attacks tried{_names(attacks, named)}"
-
-
-def _names(attacks: Sequence[str], named: bool) -> str:
-    return f" ({', '.join(attacks)})" if named else ""
-
-
-def _attacks(tried: Tried) -> list[str]:
-    return list(dict.fromkeys(case.attack for cases in tried.values() for case in cases))
-
-
-def _errors_of_one(results: Results, model: str, tried: Tried) -> str:
-    deciding = _deciding(results, tried)
-    errors = [
-        f"{error_text(results, case, model)} of the images at {levels_text([level])}"
-        for level, case in deciding.items()
-    ]
-    return f"{model} errs on {listed(errors)} {_under(tried, deciding)}."
+    def _disagreeing(self) -> list[Case]:
+        """Of two groups, the single attacks that contradict what sums all of them up."""
+        pair, tried = list(self.results.groups), self.results.tried
+        if len(pair) != 2 or self.results.counts_only:
+            return []
+        signs = {level: self.at_level(level, *pair).sign for level in tried}
+        cases = [case for level in tried for case in tried[level]]
+        return [c for c in cases if self.at_case(c, *pair).sign * signs[c.level] < 0]
 
 
-def _ranking(results: Results, tried: Tried, outcomes: dict[tuple[Case, str, str], Outcome]) -> str:
-    """Who errs least of three or more, where they differ most."""
-
-    def spread(case: Case) -> float:
-        errors = [mean_error(results, case, group) for group in results.groups]
-        return max(errors) - min(errors)
-
-    deciding = _deciding(results, tried)
-    level, case = max(deciding.items(), key=lambda item: spread(item[1]))
-    best, second, *_, last = sorted(
-        results.groups, key=lambda group: mean_error(results, case, group)
-    )
-    sign, reason = outcomes[case, best, second]
-    where = f" at {levels_text([level])}"
-    if len(deciding) > 1:
-        where += ", where they differ most,"
-    where += f" {_under({level: tried[level]}, {level: case})}"
-    least, more, most = (error_text(results, case, group) for group in (best, second, last))
-    lowest = mean_error(results, case, best)
-    equals = [group for group in results.groups if mean_error(results, case, group) == lowest]
-    if len(equals) == len(results.groups):
-        return f"All {len(equals)} models err equally often{where}: {least}."
-    if len(equals) > 1:
-        return (
-            f"Of {len(results.groups)} models {listed(equals)} err least, and equally often{where}:"
-            f" {least}{_but(results, equals)}. {last} errs most, {most}."
-        )
-    noise = "" if sign else "no difference beyond noise, "
-    return (
-        f"Of {len(results.groups)} models {best} errs least{where}: {least}{_but(results, [best])}."
-        f" Next is {second} with {more} ({noise}{reason}); {last} errs most, {most}."
-    )
-
-
-def _but(results: Results, groups: Sequence[str]) -> str:
-    """Take back what the diagnosis does not let be believed."""
-    flags = [(group, trust(results, group)) for group in groups]
-    told = [f"the diagnosis of {group} is {flag}" for group, flag in flags if flag in VERBS]
-    return f", but {listed(told)}" if told else ""
-
-
-def _clean_errors(results: Results, outcomes: dict[tuple[Case, str, str], Outcome]) -> str:
-    reference, *others = results.groups
-    words = {1: "less", 0: "no difference beyond noise", -1: "more"}
-    errors = [f"{reference} errs on {error_text(results, CLEAN, reference)}"]
-    for group in others:
-        sign, reason = outcomes[CLEAN, group, reference]
-        errors.append(f"{group} on {error_text(results, CLEAN, group)} ({words[sign]}, {reason})")
-    return f"Without an attack {listed(errors)}."
-
-
-# --- notes ------------------------------------------------------------------------------------
-
-
-def _notes(results: Results, tried: Tried) -> list[str]:
-    attacks = _attacks(tried)
-    notes = []
-    if attacks and set(attacks) <= set(SINGLE_STEP):
-        notes.append(
-            f"Only single-step attacks were tried ({', '.join(attacks)}). A model can look robust"
-            " to them and fall to an iterative one, so this is no proof of robustness."
-        )
-    else:
-        with_gradients = [name for name in attacks if access_of(name) in ("white-box", None)]
-        if attacks and not with_gradients:
-            notes.append(NO_WHITE_BOX)
-        elif attacks and set(with_gradients) <= set(SINGLE_STEP):
-            notes.append(
-                "Of the attacks that use a model's own gradients only single-step ones were tried"
-                f" ({', '.join(with_gradients)}); iterative ones may find many more errors."
-            )
-    limits = budgets(results)
-    if limits:
-        notes.append(limits)
-    sources = [name.removeprefix(PREFIX) for name in attacks if name.startswith(PREFIX)]
-    for name in sources:
-        if name in results.names and len(results.names) > 1:
-            notes.append(
-                f"{PREFIX}{name} attacks {name} itself with its own gradients and the others"
-                f" without theirs, so it does not tell whether {name} is more robust than they are."
-            )
-    unfinished = [
-        f"{row.attack} on {row.source} ({row.unfinished} of {results.n} images)"
-        for row in results.costs.itertuples()
-        if row.unfinished
-    ]
-    if unfinished:
-        notes.append(
-            f"Time ran out for {listed(unfinished)}: those images count as they were, so the errors"
-            " are lower bounds."
-        )
-    notes += untested(results)
-    if results.limit is not None:
-        notes.append(f"Only the first {results.n} {results.split} images were attacked.")
-    trained = any(model["seed"] is not None for model in results.models)
-    if trained and all(len(members) == 1 for members in results.groups.values()):
-        notes.append(ONE_SEED)
-    return notes
+def names(items: Iterable[object]) -> str:
+    """`a, b`; a dash for none."""
+    return ", ".join(map(one_line, items)) or "-"

@@ -1,4 +1,7 @@
-"""The one kind of error a user can cause."""
+"""The one kind of error a user can cause, and how anything is shown on a terminal."""
+
+LONGEST = 1000
+"""Characters of a message; what is longer was not written by us."""
 
 
 class InputError(ValueError):
@@ -8,7 +11,34 @@ class InputError(ValueError):
     on stderr and exits with code 2; from Python it is a `ValueError`.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message, keep="")[:LONGEST])
+
+
+def printable(text: str, keep: str = "\n") -> str:
+    r"""Return text with everything that a terminal does not print shown as an escape.
+
+    So the name of a file can neither move the cursor nor, where its bytes are not UTF-8, fail to be
+    printed.
+
+    Args:
+        keep: characters that stay as they are.
+
+    >>> printable("a\x1b[2Jb\udcff.png")
+    'a\\x1b[2Jb\\xff.png'
+    """
+    return "".join(
+        character if character.isprintable() or character in keep else _escaped(character)
+        for character in text
+    )
+
 
 def brief(error: BaseException) -> str:
     """Return what an error says on one line, cut where it becomes a story."""
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # how Python keeps a byte that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")

@@ -1,13 +1,19 @@
-"""Writing files so that a kill at any moment leaves the old file or the new one, never half."""
+"""Writing files so that a kill at any moment leaves the old file or the new one, never half.
+
+What is being written has a name that tells whose it is, so that what a killed process leaves is
+removed by the next one that writes beside it.
+"""
 
 import hashlib
 import json
 import math
 import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +21,14 @@ from winnrobust.runtime.errors import InputError
 
 PARTIAL = ".partial"
 """Ending of the names of what is still being written."""
+
+OWNED = re.compile(
+    r"\.(?P<name>.+)~(?P<host>[^~]+)~(?P<pid>\d{1,9})~[^~]*\.partial(\..*)?", re.DOTALL
+)
+"""The whole of such a name: of which file or folder, on what machine, by which process."""
+
+MAIN_NAMESPACE = 0xEFFFFFFC
+"""Linux's number of the process numbers outside all containers; it never changes."""
 
 
 @contextmanager
@@ -24,8 +38,9 @@ def replacing(path: Path) -> Iterator[Path]:
     If the block raises (a full disk, say) the temporary file is removed and `path` is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_litter(path.parent)
     handle, name = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.stem}-", suffix=f".partial{path.suffix}"
+        dir=path.parent, prefix=_owned(path.stem), suffix=PARTIAL + path.suffix
     )
     os.close(handle)
     temporary = Path(name)
@@ -43,28 +58,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, all or nothing."""
+    """Write `text` as UTF-8, all or nothing; what has no UTF-8 is written as an escape."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as strict JSON (NaN and infinity become null), all or nothing."""
-    write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        InputError: the file is missing, unreadable or not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}); it may be truncated") from None
+    write_text(path, json.dumps(_storable(value), indent=2, allow_nan=False) + "\n")
 
 
 def file_sha256(path: Path) -> str:
@@ -116,7 +117,11 @@ def new_folder(path: Path) -> Iterator[Path]:
     check_free(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-", suffix=PARTIAL))
+        for folder in (path.parent, path):
+            remove_litter(folder)
+        temporary = Path(
+            tempfile.mkdtemp(dir=path.parent, prefix=_owned(path.name), suffix=PARTIAL)
+        )
     except OSError as error:
         raise InputError(f"cannot write to {path}: {error.strerror or error}") from None
     try:
@@ -138,8 +143,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Unlike with `new_folder` there may be one, which stays until the new one is whole.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_litter(path.parent)
     with tempfile.TemporaryDirectory(
-        dir=path.parent, prefix=f".{path.name}-", suffix=PARTIAL
+        dir=path.parent, prefix=_owned(path.name), suffix=PARTIAL
     ) as temporary:
         new, old = Path(temporary) / "new", Path(temporary) / "old"
         new.mkdir()
@@ -155,6 +161,59 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     _sync_folder(path.parent)
 
 
+def remove_litter(folder: Path) -> None:
+    """Remove what processes of this machine that are no more left half written in `folder`.
+
+    A folder that `replacing_folder` had moved away, but not yet replaced, is put back.
+    """
+    with suppress(OSError):
+        for entry in folder.iterdir():
+            owner = OWNED.fullmatch(entry.name)
+            if owner and owner["host"] == _host() and not is_alive(int(owner["pid"])):
+                _discard(entry, folder / owner["name"])
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process of this machine still runs; where there is no telling, it does."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _discard(entry: Path, path: Path) -> None:
+    if not entry.is_dir() or entry.is_symlink():
+        entry.unlink(missing_ok=True)
+        return
+    if (entry / "old").exists() and not path.exists():
+        (entry / "old").rename(path)
+    shutil.rmtree(entry, ignore_errors=True)
+
+
+def _owned(name: str) -> str:
+    """What the name of a temporary file or folder begins with: it tells of what, where and whose.
+
+    >>> bool(OWNED.fullmatch(_owned("results") + "x1y2" + PARTIAL + ".json"))
+    True
+    """
+    return f".{name}~{_host()}~{os.getpid()}~"
+
+
+def _host() -> str:
+    """This machine or, in a container, that: processes of others have the same numbers."""
+    try:
+        space = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        space = 0
+    name = re.sub(r"[^\w.-]", "_", socket.gethostname())
+    return name if space in (0, MAIN_NAMESPACE) else f"{name}.{space}"
+
+
 def _is_partial(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(PARTIAL)
 
@@ -165,13 +224,15 @@ def _umask() -> int:
     return umask
 
 
-def _finite(value: Any) -> Any:
+def _storable(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {_storable(key): _storable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_storable(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, str):  # a path may have bytes that are not UTF-8
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
     return value
 
 

@@ -23,7 +23,7 @@ class Rate(NamedTuple):
     high: float
 
 
-def rate(count: int, total: int) -> Rate:
+def rate(count: float, total: float) -> Rate:
     """Return `count` / `total` with its interval; a share of nothing is undefined (NaN), not 0.
 
     Source of the interval: E. B. Wilson 1927. scipy has it too, behind a binomial test that takes

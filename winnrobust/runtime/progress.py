@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from winnrobust.runtime import distributed
+from winnrobust.runtime.errors import printable
 
 
-def bar(total: int, description: str, *, initial: int = 0, unit: str = "batch") -> tqdm:
+def progress_bar(total: int, description: str, *, initial: int = 0, unit: str = "batch") -> tqdm:
     """Make a progress bar on stderr with the ETA; silent where stderr is no terminal.
 
     The ETA comes from the mean rate since the start, because work comes in turns of fast and slow.
@@ -20,19 +21,19 @@ def bar(total: int, description: str, *, initial: int = 0, unit: str = "batch") 
     return tqdm(
         total=total,
         initial=initial,
-        desc=description,
+        desc=printable(description),
         unit=unit,
         smoothing=0,
         miniters=0,  # else it stands still where work comes in large pieces
         dynamic_ncols=True,
-        disable=None if distributed.is_first() else True,
+        disable=None if distributed.is_main_process() else True,
         leave=False,
         file=sys.stderr,
     )
 
 
 @contextmanager
-def counted(description: str, unit: str, initial: int = 0) -> Iterator[Callable[..., None]]:
+def show_progress(description: str, unit: str, initial: int = 0) -> Iterator[Callable[..., None]]:
     """Show a bar for a `with` block; yields what is to be called with (done, total, a few words).
 
     The words may be left out.
@@ -40,7 +41,7 @@ def counted(description: str, unit: str, initial: int = 0) -> Iterator[Callable[
     Args:
         initial: how much was done before.
     """
-    with bar(0, description, initial=initial, unit=unit) as status:
+    with progress_bar(0, description, initial=initial, unit=unit) as status:
 
         def update(done: int, total: int, text: str = "") -> None:
             status.total = total
@@ -50,8 +51,8 @@ def counted(description: str, unit: str, initial: int = 0) -> Iterator[Callable[
         yield update
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Print a line on stdout without tearing a bar."""
-    if distributed.is_first():
-        tqdm.write(text, file=sys.stdout)
+    if distributed.is_main_process():
+        tqdm.write(printable(text), file=sys.stdout)
         sys.stdout.flush()

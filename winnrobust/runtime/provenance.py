@@ -27,7 +27,7 @@ def describe(device: torch.device = CPU) -> dict[str, Any]:
     """Describe the code, the libraries and the machine of this process."""
     return {
         "time": now(),
-        "command": _command(),
+        "command": command(),
         "winnrobust": metadata.version("winnrobust"),
         **_commit(),
         "versions": {"python": platform.python_version()}
@@ -37,14 +37,14 @@ def describe(device: torch.device = CPU) -> dict[str, Any]:
             "processor": _processor(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
-            "processes": distributed.size(),
+            "processes": distributed.world_size(),
             "device": str(device),
             "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         },
     }
 
 
-def _command() -> str:
+def command() -> str:
     """The command of this process, quoted so that a shell takes it as it was."""
     program, *arguments = sys.argv
     name = Path(program).name

@@ -3,15 +3,15 @@
 Everything here works on images in [-1, 1], the range of the method's own maths.
 """
 
-from winnrobust.synthesis.ascent import Ascent, Judge, Synthesis, synthesise
+from winnrobust.synthesis.ascent import Ascent, Critic, Synthesis, synthesize
 from winnrobust.synthesis.goals import (
     Goal,
-    Pursuit,
+    GoalState,
     Score,
     above,
-    believed,
     class_score,
     critic_score,
+    even_odds,
     near,
 )
 from winnrobust.synthesis.groups import LARGEST_GROUP, groups_of, images_at_once, together
@@ -28,29 +28,29 @@ from winnrobust.synthesis.pool import NegativePool
 __all__ = [
     "LARGEST_GROUP",
     "Ascent",
+    "Critic",
     "GaussianImages",
     "Goal",
+    "GoalState",
     "InitialDistribution",
-    "Judge",
     "NegativePool",
     "Pace",
     "PixelNoise",
     "Progress",
     "ProjectedNetwork",
-    "Pursuit",
     "RandomNetwork",
     "Score",
     "Synthesis",
     "above",
-    "believed",
     "class_score",
     "critic_score",
     "dropout",
+    "even_odds",
     "groups_of",
     "images_at_once",
     "langevin",
     "near",
     "silent",
-    "synthesise",
+    "synthesize",
     "together",
 ]

@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 
 
 def load_moments(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Give an optimiser the moments that `moments_to_tensors` flattened.
+    """Give an optimizer the moments that `moments_to_tensors` flattened.
 
     Raises:
         ValueError: one has another shape than its parameter.

@@ -13,16 +13,16 @@ from winnrobust.synthesis.goals import Goal
 from winnrobust.synthesis.noise import PixelNoise
 
 
-class Judge(Protocol):
-    """What an ascent asks, as it is: a network, or something around one."""
+class Critic(Protocol):
+    """What an ascent climbs, as it is: a network, or something around one."""
 
-    def judge(self, signed_images: Tensor) -> ClassifierOutput:
-        """Judge images (N, C, H, W) in [-1, 1]."""
+    def forward_signed(self, images: Tensor) -> ClassifierOutput:
+        """Logits and critic of images (N, C, H, W) in [-1, 1]."""
 
 
 @dataclass(frozen=True)
 class Ascent:
-    """How pixels are moved; the fields are `TrainConfig`'s `synthesis_*`."""
+    """How pixels are moved: by Adam with these settings, in at most `max_steps` steps."""
 
     lr: float
     beta1: float
@@ -49,30 +49,30 @@ class Synthesis:
     reached: Tensor
 
 
-def synthesise(
-    network: Judge,
+def synthesize(
+    critic: Critic,
     start: Tensor,
     goal: Goal,
     ascent: Ascent,
     optimizer_state: dict | None = None,
-    tell: Callable[[str], None] = lambda text: None,
+    progress: Callable[[str], None] = lambda text: None,
     noise: PixelNoise | None = None,
 ) -> tuple[Synthesis, dict]:
-    """Move groups of images until the network takes them for real ones.
+    """Move groups of images until the critic takes them for real ones.
 
-    It minimises every group's objective by Adam on the pixels, clips to [-1, 1] after every step,
-    and stops at the first step after which the group has reached its goal. All groups share one
-    forward pass: the norm layers work per image and each group has its own objective, stop and Adam
-    moments, so the result is that of one group after the other. The stop test reuses the next
-    step's forward pass. Where several processes work together, each takes some of the groups.
+    It minimizes every group's loss by Adam on the pixels, clips to [-1, 1] after every step, and
+    stops at the first step after which the group has reached its goal. All groups share one forward
+    pass: the norm layers work per image and each group has its own loss, stop and Adam moments, so
+    the result is that of one group after the other. The stop test reuses the next step's forward
+    pass. Where several processes work together, each takes some of the groups.
 
     Args:
-        network: judged as it is; no parameter and no parameter gradient changes.
+        critic: used as it is; no parameter and no parameter gradient changes.
         start: (G, n, C, H, W) in [-1, 1].
         goal: what every group is after.
         ascent: the settings.
         optimizer_state: moments of an earlier call to go on with; None for fresh ones.
-        tell: called in every step with a few words on how far it is.
+        progress: called in every step with a few words.
         noise: what is added to the images after every step, before they are clipped.
 
     Returns:
@@ -85,29 +85,24 @@ def synthesise(
         optimizer.load_state_dict(optimizer_state)
     steps = torch.zeros(groups, dtype=torch.int64)
     reached = torch.zeros(groups, dtype=torch.bool)
-    mine = list(range(groups))[distributed.share(groups)]
+    mine = list(range(groups))[distributed.shard(groups)]
     active = mine
 
     for step in range(ascent.max_steps + 1):
         if not active:
             break
-        tell(f"synthesis step {step}, {len(active)} of {groups} groups to go")
-        output = network.judge(torch.cat([pixels[g] for g in active]))
-        pursuit = goal(output, active)
+        progress(f"synthesis step {step}, {len(active)} of {groups} groups to go")
+        state = goal(critic.forward_signed(torch.cat([pixels[g] for g in active])), active)
         if step > 0:
             steps[active] = step
-            reached[active] = pursuit.reached.cpu()
+            reached[active] = state.reached.cpu()
         unfinished = ~reached[active]
         if step == ascent.max_steps or not unfinished.any():
             break
-
-        objective = pursuit.objective
-        active = [g for g, go_on in zip(active, unfinished.tolist(), strict=True) if go_on]
-        gradients = torch.autograd.grad(
-            objective[unfinished.to(objective.device)].sum(), [pixels[g] for g in active]
-        )
-        for images in pixels:
-            images.grad = None  # Adam leaves alone what has no gradient: finished groups
+        active = [g for g, goes_on in zip(active, unfinished.tolist(), strict=True) if goes_on]
+        loss = state.loss[unfinished.to(state.loss.device)].sum()
+        gradients = torch.autograd.grad(loss, [pixels[g] for g in active])
+        optimizer.zero_grad(set_to_none=True)  # Adam leaves finished groups alone
         for g, gradient in zip(active, gradients, strict=True):
             pixels[g].grad = gradient
         optimizer.step()
@@ -117,11 +112,15 @@ def synthesise(
                     pixels[g].add_(noise(step, g, pixels[g]))
                 pixels[g].clamp_(-1, 1)
 
-    images = torch.stack([images.detach() for images in pixels])
-    state = optimizer.state_dict()
-    made = {g: (images[g], steps[g], reached[g], state["state"][g]) for g in mine}
-    for part in distributed.gather(made):
-        for g, (image, step_count, was_reached, moments) in part.items():
-            images[g], steps[g], reached[g] = image, step_count, was_reached
-            state["state"][g] = moments
-    return Synthesis(images, steps, reached), state
+    made = Synthesis(torch.stack([images.detach() for images in pixels]), steps, reached)
+    return _gathered(made, optimizer.state_dict(), mine)
+
+
+def _gathered(made: Synthesis, adam: dict, mine: list[int]) -> tuple[Synthesis, dict]:
+    """The groups of every process together, and their moments; each made those of its `mine`."""
+    parts = {g: (made.images[g], made.steps[g], made.reached[g], adam["state"][g]) for g in mine}
+    for part in distributed.all_gather(parts):
+        for g, (images, steps, reached, moments) in part.items():
+            made.images[g], made.steps[g], made.reached[g] = images, steps, reached
+            adam["state"][g] = moments
+    return made, adam

@@ -1,4 +1,4 @@
-"""What an ascent is after: the objective of every group of images, and when it has got there."""
+"""What an ascent is after: the loss of every group of images, and when the group may stop."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,25 +10,25 @@ from torch import Tensor
 from winnrobust.models import ClassifierOutput
 
 
-class Pursuit(NamedTuple):
-    """How far groups of images are.
+class GoalState(NamedTuple):
+    """How far g groups of images are.
 
     Attributes:
-        objective: (g,) what the ascent makes smaller.
+        loss: (g,) what the ascent makes smaller.
         reached: (g,) bool, where it may stop.
     """
 
-    objective: Tensor
+    loss: Tensor
     reached: Tensor
 
 
-Goal = Callable[[ClassifierOutput, Sequence[int]], Pursuit]
-"""From what the network says of g groups of n images, one after the other, and the groups' numbers.
+Goal = Callable[[ClassifierOutput, Sequence[int]], GoalState]
+"""From the network's output on g groups of n images, one after the other, and the groups' numbers.
 """
 
 
 Score = Callable[[ClassifierOutput, Tensor], Tensor]
-"""How real the network takes N images for, as such of their classes (N,): (N,)."""
+"""How real the network takes N images for, as images of their classes (N,): (N,)."""
 
 
 def critic_score(output: ClassifierOutput, classes: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def near(
 ) -> Goal:
     """The supervised WINN's: images of their class with a mean critic value close to a threshold.
 
-    Minimises |mean f - threshold| + class_weight * mean cross-entropy to the class; stops where the
+    Minimizes |mean f - threshold| + class_weight * mean cross-entropy to the class; stops where the
     first term is at most `tolerance` (authors' code).
 
     Args:
@@ -59,16 +59,16 @@ def near(
         score: what takes the place of f.
     """
 
-    def pursue(output: ClassifierOutput, groups: Sequence[int]) -> Pursuit:
+    def goal(output: ClassifierOutput, groups: Sequence[int]) -> GoalState:
         wanted = classes[groups].repeat_interleave(len(output.logits) // len(groups))
         scores = score(output, wanted).reshape(len(groups), -1)
         gap = (scores.mean(1) - thresholds[groups]).abs()
         class_loss = F.cross_entropy(output.logits, wanted, reduction="none")
-        return Pursuit(
+        return GoalState(
             gap + class_weight * class_loss.reshape(scores.shape).mean(1), gap <= tolerance
         )
 
-    return pursue
+    return goal
 
 
 def above(thresholds: Tensor) -> Goal:
@@ -78,21 +78,21 @@ def above(thresholds: Tensor) -> Goal:
         thresholds: (G,) critic values; a group may stop at or above its own.
     """
 
-    def pursue(output: ClassifierOutput, groups: Sequence[int]) -> Pursuit:
+    def goal(output: ClassifierOutput, groups: Sequence[int]) -> GoalState:
         mean = output.critic.reshape(len(groups), -1).mean(1)
-        return Pursuit(-mean, mean >= thresholds[groups])
+        return GoalState(-mean, mean >= thresholds[groups])
 
-    return pursue
+    return goal
 
 
-def believed() -> Goal:
+def even_odds() -> Goal:
     """INN's: images that a classifier with sigmoid(f) takes for real as often as not.
 
-    Minimises the mean of -log sigmoid(f); stops at log 2 or below (its authors' code).
+    Minimizes the mean of -log sigmoid(f); stops at log 2 or below (its authors' code).
     """
 
-    def pursue(output: ClassifierOutput, groups: Sequence[int]) -> Pursuit:
+    def goal(output: ClassifierOutput, groups: Sequence[int]) -> GoalState:
         loss = F.softplus(-output.critic).reshape(len(groups), -1).mean(1)
-        return Pursuit(loss, loss <= math.log(2))
+        return GoalState(loss, loss <= math.log(2))
 
-    return pursue
+    return goal

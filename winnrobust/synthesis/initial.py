@@ -26,7 +26,7 @@ class ProjectedNetwork:
     """The supervised code's random convolutional network, never trained.
 
     z ~ U(-1, 1)^noise_dim -> linear to 512x4x4 -> four times [layer norm, conv 5x5, nearest-
-    neighbour upsampling to 8, 16, 32 and the image size, but no further] -> tanh.
+    neighbor upsampling to 8, 16, 32 and the image size, but no further] -> tanh.
     Its weights are uniform with standard deviation `weight_std`, drawn once from `generator`.
 
     Args:
@@ -60,7 +60,7 @@ class ProjectedNetwork:
 class RandomNetwork:
     """The random convolutional network of the paper's Appendix D, never trained.
 
-    U(-1, 1)^(512x4x4) -> four times [conv 5x5, nearest-neighbour upsampling to 8, 16, 32 and the
+    U(-1, 1)^(512x4x4) -> four times [conv 5x5, nearest-neighbor upsampling to 8, 16, 32 and the
     image size, but no further], with layer norms between; every image is stretched to [-1, 1]. The
     weights are uniform, as in the authors' code; the paper has normal ones.
 

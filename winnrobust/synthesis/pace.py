@@ -7,7 +7,7 @@ Progress = Callable[[int, int, str], None]
 
 
 def silent(done: int, total: int, text: str) -> None:
-    """Tell nobody."""
+    """Show no progress."""
 
 
 class Pace:

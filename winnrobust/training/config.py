@@ -1,237 +1,329 @@
-"""Every setting of a training run, with the paper's values as defaults."""
+"""Every setting of a training run, grouped by topic, with the paper's values as defaults."""
 
-import math
-import tomllib
-import types
 import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple, Self
 
+from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from winnrobust.runtime import readers
 from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.settings import (
+    Count,
+    Decay,
+    NotNegative,
+    Positive,
+    PositiveShare,
+    Seed,
+    Settings,
+    Share,
+    Text,
+    complaint,
+)
 from winnrobust.training.recipes import RECIPES, UNSUPERVISED
 
-LARGEST = 2**31 - 1
-"""What torch can count in everywhere."""
-LARGEST_FLOAT = 3e38
-"""What a float32 holds."""
+
+def _setting(default: Any, help: str, *, option: str | None = None) -> Any:
+    """A setting; `option` is its name on the command line where that is not the field's."""
+    extra: Any = {"option": option} if option else {}
+    return Field(default, description=help, json_schema_extra=extra)
 
 
-def _setting(
-    default: Any,
-    help: str,
-    *,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-) -> Any:
-    bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
-    return field(default=default, metadata={"help": help, "bounds": bounds})
+class ModelSettings(Settings):
+    """The network."""
+
+    arch: Text = _setting("vanilla", "Architecture.")
+    width: Annotated[float, Field(gt=0, le=64)] = _setting(
+        1.0, "Scale of the channels of cnn64 and wgan-resnet."
+    )
 
 
-@dataclass(frozen=True)
-class TrainConfig:
+class DataSettings(Settings):
+    """What it is trained on."""
+
+    dataset: Text = _setting("mnist", "Data set.")
+    folder: Text | None = _setting(
+        None,
+        "Without labels: a folder of pictures in place of a data set. They are cut to a square and"
+        " scaled; every tenth is kept for validation.",
+        option="data",
+    )
+    texture: Text | None = _setting(
+        None,
+        "Without labels: a picture whose random crops are the data set: a file, or grass, gravel or"
+        " brick.",
+    )
+    image_size: Annotated[int, Field(ge=16, le=1024)] = _setting(
+        64, "Side of images that come from --data or --texture."
+    )
+    flip: bool = _setting(False, "Flip every training image with probability 1/2, left to right.")
+    limit_train: Count | None = _setting(
+        None, "Train on the first N images of the training split only."
+    )
+
+
+class OptimizationSettings(Settings):
+    """What is minimized, and how."""
+
+    batch_size: Count = _setting(100, "Real images per step, with as many pseudo-negatives.")
+    lr: Positive = _setting(1e-3, "Adam's learning rate, constant.")
+    adam_beta1: Decay = _setting(0.0, "Adam's first-moment decay.")
+    adam_beta2: Decay = _setting(0.9, "Adam's second-moment decay.")
+    adam_eps: Positive = _setting(1e-8, "Adam's epsilon.")
+    average_decay: Decay = _setting(
+        0.0, "Decay per step of the average of the weights that is validated and kept; 0: none."
+    )
+    alpha: NotNegative = _setting(0.01, "Weight of Wasserstein term plus gradient penalty.")
+    gp_weight: NotNegative = _setting(10.0, "Weight of the gradient penalty inside the alpha term.")
+    gp_share: PositiveShare = _setting(
+        1.0, "Share of a batch's pairs that the gradient penalty looks at."
+    )
+
+
+class NegativesSettings(Settings):
+    """The pseudo-negatives: how many there are, and what they start from."""
+
+    per_class: Count = _setting(
+        100,
+        "Pseudo-negatives per class at the start and added by every synthesis.",
+        option="negatives_per_class",
+    )
+    share: PositiveShare = _setting(
+        1.0,
+        "Share of a batch's images that get a pseudo-negative.",
+        option="negatives_share",
+    )
+    weight: Share = _setting(
+        0.1,
+        "Weight of the pseudo-negatives' loss in icn, gdl and dcgan-negatives; the cross-entropy's"
+        " is 1 minus it.",
+        option="negatives_weight",
+    )
+    pool_newest: PositiveShare = _setting(
+        1.0, "Share of all pseudo-negatives made so far, the newest, that are in play."
+    )
+    initial: Text = _setting(
+        "projected",
+        "What the first images are drawn from: a random network behind a random projection (the"
+        " supervised code's), the random network of the paper's Appendix D, or gaussian pixels.",
+    )
+    noise_dim: Count = _setting(128, "Inputs of the random initial generator.")
+    noise_weight_std: Positive = _setting(
+        0.1, "Standard deviation of the random generator's weights."
+    )
+
+
+class SynthesisSettings(Settings):
+    """The ascents that make pseudo-negatives; on the command line all begin with --synthesis."""
+
+    every: Count | None = _setting(
+        None,
+        "Synthesize after every N steps too, not only at the end of an epoch.",
+        option="synthesis_every",
+    )
+    pool_share: Share = _setting(
+        0.0,
+        "Share of the ascents that start from the pool, not noise.",
+        option="synthesis_pool_share",
+    )
+    per_image: bool = _setting(
+        False,
+        "A threshold and a stop for every image instead of every class's mean.",
+        option="synthesis_per_image",
+    )
+    lr: Positive = _setting(0.02, "Adam's step on the pixels (in [-1, 1]).", option="synthesis_lr")
+    beta1: Decay = _setting(
+        0.9, "First-moment decay of Adam on the pixels.", option="synthesis_beta1"
+    )
+    beta2: Decay = _setting(
+        0.9, "Second-moment decay of Adam on the pixels.", option="synthesis_beta2"
+    )
+    max_steps: Count = _setting(
+        2000, "Ascent steps after which a batch is kept as it is.", option="synthesis_max_steps"
+    )
+    tolerance: NotNegative = _setting(
+        1e-3,
+        "Stop when the mean critic is this close to the threshold.",
+        option="synthesis_tolerance",
+    )
+    class_weight: NotNegative = _setting(
+        0.5,
+        "Weight of the cross-entropy to the wanted class in the ascent.",
+        option="synthesis_class_weight",
+    )
+    carry_adam: bool = _setting(
+        False,
+        "Keep Adam's moments from one epoch's ascent to the next (as the TF1 code did).",
+        option="synthesis_carry_adam",
+    )
+
+
+class AdversarialSettings(Settings):
+    """Adversarial training: pgd-at and trades."""
+
+    epsilon: Share = _setting(
+        0.125,
+        "L-infinity ball of pgd-at and trades, in [0, 1] pixel units: what this project attacks"
+        " MNIST with first, so that the yardstick is trained for the ball it is measured in (the"
+        " papers' own for MNIST is 0.3).",
+        option="at_epsilon",
+    )
+    steps: Count = _setting(
+        7,
+        "Steps of the inner maximization of pgd-at and trades: Madry et al.'s for CIFAR-10 (the"
+        " papers' for MNIST: 40).",
+        option="at_steps",
+    )
+    step_size: Positive | None = _setting(
+        None,
+        "Size of such a step, in [0, 1] pixel units; if not given, 2.5 * at-epsilon / at-steps (the"
+        " papers' for MNIST: 0.01).",
+        option="at_step_size",
+    )
+    trades_beta: NotNegative = _setting(
+        1.0,
+        "Weight of the divergence term of trades, the authors' 1 / lambda (1 in their code for"
+        " MNIST).",
+    )
+
+
+class GenerationSettings(Settings):
+    """Training without labels, and generators that are trained beside a classifier or critic."""
+
+    cascades: Count = _setting(
+        1,
+        "Without labels: how many networks follow each other, each with --epochs of its own; it"
+        " starts from the weights and the samples of the one before it.",
+    )
+    start_images: Count = _setting(
+        10_000,
+        "Without labels: random images that there are at first, and samples that a cascade leaves"
+        " to the next.",
+    )
+    iteration_images: Count = _setting(
+        5_000,
+        "Without labels: real images in an epoch of a cascade; its first four have 1/5, 2/5, 3/5"
+        " and 4/5 of them.",
+    )
+    iteration_passes: Count = _setting(
+        3, "Without labels: passes over them, always in the same pairs."
+    )
+    dcgan_lr: Positive = _setting(
+        2e-4,
+        "Adam's learning rate of both networks of dcgan-negatives' DCGAN (wgan-gp's generator has"
+        " --lr).",
+    )
+    dcgan_latents: Count = _setting(
+        100, "Random inputs of the generator of dcgan-negatives and of wgan-gp."
+    )
+
+
+class TrainConfig(Settings):
     """The configuration of one run; together with the data it decides the weights.
 
-    The field names are the command line's options (`synthesis_lr` is `--synthesis-lr`) and the
-    keys of a `--config` file. Defaults are the paper's and its code's.
+    Settings have two names: their place, `config.synthesis.lr`, and the one that is the option on
+    the command line, `--synthesis-lr`. Configuration files may use either: `[synthesis] lr = 0.02`,
+    or `synthesis-lr = 0.02`; so may the arguments here. Defaults are the paper's and its code's.
+
+    Raises:
+        InputError: an unknown setting, a value of the wrong type or outside its range; the message
+            names the option.
+
+    >>> config = TrainConfig(dataset="mnist5k", synthesis_lr=0.05)
+    >>> config.data.dataset, config.synthesis.lr, config.optimization.lr
+    ('mnist5k', 0.05, 0.001)
+    >>> TrainConfig(gp_weight=-1)
+    Traceback (most recent call last):
+    winnrobust.runtime.errors.InputError: --gp-weight must be at least 0, not -1
     """
 
-    dataset: str = _setting("mnist", "Data set.")
-    arch: str = _setting("vanilla", "Architecture.")
-    method: str = _setting("winn", "Training method.")
-    recipe: str = _setting(
+    method: Text = _setting("winn", "Training method.")
+    recipe: Text = _setting(
         "paper",
         "Defaults of all other settings, as far as the method uses them: the paper's, or those of a"
         " fast training of a WINN, which for every other method, too, mean smaller batches and"
         " averaged weights (see recipes.py).",
     )
-    epochs: int = _setting(
-        200,
-        "Passes over the training images; without labels, iterations (of a cascade).",
-        at_least=1,
-    )
-    batch_size: int = _setting(
-        100, "Real images per step, with as many pseudo-negatives.", at_least=1
-    )
-    lr: float = _setting(1e-3, "Adam's learning rate, constant.", above=0)
-    adam_beta1: float = _setting(0.0, "Adam's first-moment decay.", at_least=0, below=1)
-    adam_beta2: float = _setting(0.9, "Adam's second-moment decay.", at_least=0, below=1)
-    adam_eps: float = _setting(1e-8, "Adam's epsilon.", above=0)
-    alpha: float = _setting(0.01, "Weight of Wasserstein term plus gradient penalty.", at_least=0)
-    gp_weight: float = _setting(
-        10.0, "Weight of the gradient penalty inside the alpha term.", at_least=0
-    )
-    gp_share: float = _setting(
-        1.0, "Share of a batch's pairs that the gradient penalty looks at.", above=0, at_most=1
-    )
-    negatives_share: float = _setting(
-        1.0, "Share of a batch's images that get a pseudo-negative.", above=0, at_most=1
-    )
-    average_decay: float = _setting(
-        0.0,
-        "Decay per step of the average of the weights that is validated and kept; 0: none.",
-        at_least=0,
-        below=1,
-    )
-    negatives_per_class: int = _setting(
-        100, "Pseudo-negatives per class at the start and added by every synthesis.", at_least=1
-    )
-    pool_newest: float = _setting(
-        1.0,
-        "Share of all pseudo-negatives made so far, the newest, that are in play.",
-        above=0,
-        at_most=1,
-    )
-    synthesis_every: int | None = _setting(
-        None, "Synthesise after every N steps too, not only at the end of an epoch.", at_least=1
-    )
-    synthesis_pool_share: float = _setting(
-        0.0,
-        "Share of the ascents that start from the pool, not noise.",
-        at_least=0,
-        at_most=1,
-    )
-    synthesis_per_image: bool = _setting(
-        False, "A threshold and a stop for every image instead of every class's mean."
-    )
-    synthesis_lr: float = _setting(0.02, "Adam's step on the pixels (in [-1, 1]).", above=0)
-    synthesis_beta1: float = _setting(
-        0.9, "First-moment decay of Adam on the pixels.", at_least=0, below=1
-    )
-    synthesis_beta2: float = _setting(
-        0.9, "Second-moment decay of Adam on the pixels.", at_least=0, below=1
-    )
-    synthesis_max_steps: int = _setting(
-        2000, "Ascent steps after which a batch is kept as it is.", at_least=1
-    )
-    synthesis_tolerance: float = _setting(
-        1e-3, "Stop when the mean critic is this close to the threshold.", at_least=0
-    )
-    synthesis_class_weight: float = _setting(
-        0.5, "Weight of the cross-entropy to the wanted class in the ascent.", at_least=0
-    )
-    synthesis_carry_adam: bool = _setting(
-        False, "Keep Adam's moments from one epoch's ascent to the next (as the TF1 code did)."
-    )
-    noise_dim: int = _setting(128, "Inputs of the random initial generator.", at_least=1)
-    noise_weight_std: float = _setting(
-        0.1, "Standard deviation of the random generator's weights.", above=0
-    )
-    initial: str = _setting(
-        "projected",
-        "What the first images are drawn from: a random network behind a random projection (the"
-        " supervised code's), the random network of the paper's Appendix D, or gaussian pixels.",
-    )
-    at_epsilon: float = _setting(
-        0.125,
-        "L-infinity ball of pgd-at and trades, in [0, 1] pixel units: what this project attacks"
-        " MNIST with first, so that the yardstick is trained for the ball it is measured in (the"
-        " papers' own for MNIST is 0.3).",
-        at_least=0,
-        at_most=1,
-    )
-    at_steps: int = _setting(
-        7,
-        "Steps of the inner maximisation of pgd-at and trades: Madry et al.'s for CIFAR-10 (the"
-        " papers' for MNIST: 40).",
-        at_least=1,
-    )
-    at_step_size: float | None = _setting(
-        None,
-        "Size of such a step, in [0, 1] pixel units; if not given, 2.5 * at-epsilon / at-steps (the"
-        " papers' for MNIST: 0.01).",
-        above=0,
-    )
-    trades_beta: float = _setting(
-        1.0,
-        "Weight of the divergence term of trades, the authors' 1 / lambda (1 in their code for"
-        " MNIST).",
-        at_least=0,
-    )
-    negatives_weight: float = _setting(
-        0.1,
-        "Weight of the pseudo-negatives' loss in icn, gdl and dcgan-negatives; the cross-entropy's"
-        " is 1 minus it.",
-        at_least=0,
-        at_most=1,
-    )
-    dcgan_lr: float = _setting(
-        2e-4,
-        "Adam's learning rate of both networks of dcgan-negatives' DCGAN (wgan-gp's generator has"
-        " --lr).",
-        above=0,
-    )
-    dcgan_latents: int = _setting(
-        100, "Random inputs of the generator of dcgan-negatives and of wgan-gp.", at_least=1
-    )
     unsupervised: bool = _setting(
         False, "Train without labels: a critic and generator alone, in place of a classifier."
     )
-    cascades: int = _setting(
-        1,
-        "Without labels: how many networks follow each other, each with --epochs of its own; it"
-        " starts from the weights and the samples of the one before it.",
-        at_least=1,
+    epochs: Count = _setting(
+        200, "Passes over the training images; without labels, iterations (of a cascade)."
     )
-    start_images: int = _setting(
-        10_000,
-        "Without labels: random images that there are at first, and samples that a cascade leaves"
-        " to the next.",
-        at_least=1,
+    keep_every: Count | None = _setting(
+        None, "Keep the weights after every Nth epoch too, under epochs/."
     )
-    iteration_images: int = _setting(
-        5_000,
-        "Without labels: real images in an epoch of a cascade; its first four have 1/5, 2/5, 3/5"
-        " and 4/5 of them.",
-        at_least=1,
-    )
-    iteration_passes: int = _setting(
-        3, "Without labels: passes over them, always in the same pairs.", at_least=1
-    )
-    width: float = _setting(
-        1.0, "Scale of the channels of cnn64 and wgan-resnet.", above=0, at_most=64
-    )
-    flip: bool = _setting(False, "Flip every training image with probability 1/2, left to right.")
-    data: str | None = _setting(
-        None,
-        "Without labels: a folder of pictures in place of a data set. They are cut to a square and"
-        " scaled; every tenth is kept for validation.",
-    )
-    texture: str | None = _setting(
-        None,
-        "Without labels: a picture whose random crops are the data set: a file, or grass, gravel or"
-        " brick.",
-    )
-    image_size: int = _setting(
-        64, "Side of images that come from --data or --texture.", at_least=16, at_most=1024
-    )
-    limit_train: int | None = _setting(
-        None, "Train on the first N images of the training split only.", at_least=1
-    )
-    keep_every: int | None = _setting(
-        None, "Keep the weights after every Nth epoch too, under epochs/.", at_least=1
-    )
-    seed: int = _setting(0, "Seed of all randomness.", at_least=0)
+    seed: Seed = _setting(0, "Seed of all randomness.")
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    optimization: OptimizationSettings = OptimizationSettings()
+    negatives: NegativesSettings = NegativesSettings()
+    synthesis: SynthesisSettings = SynthesisSettings()
+    adversarial: AdversarialSettings = AdversarialSettings()
+    generation: GenerationSettings = GenerationSettings()
+
+    def __init__(self, **settings: Any) -> None:
+        values: dict[str, Any] = {}
+        for name, value in _checked_names(flat(settings), "settings").items():
+            *group, field = SETTINGS[name].place
+            (values.setdefault(group[0], {}) if group else values)[field] = value
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise InputError(complaint(error, lambda place: option_name(_NAMES[place]))) from None
 
     @property
     def total_epochs(self) -> int:
         """Epochs of all cascades."""
-        return self.epochs * self.cascades
+        return self.epochs * self.generation.cascades
 
-    def __post_init__(self) -> None:
-        """Check types and ranges.
+    def flat(self) -> dict[str, Any]:
+        """All settings by the names that the command line has for them."""
+        return flat(self.model_dump())
 
-        Raises:
-            InputError: a value of the wrong type or outside its range, named in the message.
-        """
-        hints = typing.get_type_hints(type(self))
-        for setting in fields(self):
-            value = _converted(setting.name, getattr(self, setting.name), hints[setting.name])
-            object.__setattr__(self, setting.name, value)
-            _check_bounds(setting.name, value, setting.metadata["bounds"])
+    def replace(self, **settings: Any) -> Self:
+        """A copy with some settings changed, which are checked as ever."""
+        return type(self)(**self.flat() | flat(settings))
+
+
+class Setting(NamedTuple):
+    """A setting.
+
+    Attributes:
+        name: its option's, with underscores: "synthesis_lr".
+        place: in `TrainConfig`: ("synthesis", "lr").
+        info: type, default and help text.
+    """
+
+    name: str
+    place: tuple[str, ...]
+    info: FieldInfo
+
+    @property
+    def type(self) -> type:
+        """Of its values, besides None where there may be none."""
+        kinds = typing.get_args(self.info.annotation) or (self.info.annotation,)
+        kind = next(kind for kind in kinds if kind is not type(None))
+        return getattr(kind, "__origin__", kind)  # of what is annotated with its bounds
+
+
+def _all_settings() -> Iterator[Setting]:
+    for outer, info in TrainConfig.model_fields.items():
+        if not isinstance(info.default, Settings):
+            yield Setting(outer, (outer,), info)
+            continue
+        for inner, each in type(info.default).model_fields.items():
+            extra = each.json_schema_extra
+            name = extra["option"] if isinstance(extra, dict) and extra else inner
+            yield Setting(str(name), (outer, inner), each)
+
+
+SETTINGS = {setting.name: setting for setting in _all_settings()}
+"""Name -> setting, in the order of the help text."""
+_NAMES = {setting.place: setting.name for setting in SETTINGS.values()}
+_GROUPS = {place[0] for place in _NAMES if len(place) == 2}
 
 
 def option_name(setting: str) -> str:
@@ -239,22 +331,39 @@ def option_name(setting: str) -> str:
     return "--" + setting.replace("_", "-")
 
 
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by their options' names, whether they are given so or in groups.
+
+    >>> flat({"epochs": 3, "synthesis_lr": 0.1, "optimization": {"lr": 0.2}})
+    {'epochs': 3, 'synthesis_lr': 0.1, 'lr': 0.2}
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in _GROUPS and isinstance(value, Mapping):
+            for inner, each in value.items():
+                found[_NAMES.get((key, inner), f"{key}.{inner}")] = each
+        else:
+            found[key] = value
+    return found
+
+
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read settings from a TOML file of `setting = value` lines.
+    """Read settings from a TOML file: `setting = value` lines, with or without their groups.
 
     Raises:
-        InputError: the file cannot be read, is not TOML, or names an unknown setting.
+        InputError: the file cannot be read, or is not TOML.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path} is not valid TOML: {error}") from None
-    return {key.replace("-", "_"): value for key, value in values.items()}
+    return flat(_with_underscores(readers.read_toml(path)))
 
 
-def make_config(values: Mapping[str, Any], source: str) -> TrainConfig:
+def _with_underscores(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key.replace("-", "_"): _with_underscores(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+    }
+
+
+def make_config(values: Mapping[str, Any], source: str = "settings") -> TrainConfig:
     """Build a configuration from `values`; `source` says in messages where they come from.
 
     What is not among the values comes from the recipe among them, else from the paper, which has
@@ -263,49 +372,24 @@ def make_config(values: Mapping[str, Any], source: str) -> TrainConfig:
     Raises:
         InputError: an unknown setting or recipe, a wrong type or a value out of range.
     """
-    known = {setting.name for setting in fields(TrainConfig)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise InputError(
-            f"{source}: unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}"
-        )
-    recipe = values.get("recipe", "paper")
-    if recipe not in RECIPES:
+    given = _checked_names(flat(values), source)
+    recipe = given.get("recipe", "paper")
+    if not isinstance(recipe, str) or recipe not in RECIPES:
         raise InputError(f"{source}: unknown recipe {recipe!r}; known are {', '.join(RECIPES)}")
     defaults = RECIPES[recipe]
-    if values.get("unsupervised"):
+    if given.get("unsupervised"):
         if defaults:
             raise InputError(f"{source}: recipe {recipe!r} is for training with labels")
-        defaults = UNSUPERVISED.get(values.get("method", "winn"), {})
-    return TrainConfig(**{**defaults, **values})
+        method = given.get("method", "winn")
+        defaults = UNSUPERVISED.get(method, {}) if isinstance(method, str) else {}
+    return TrainConfig(**{**defaults, **given})
 
 
-def _converted(name: str, value: Any, hint: Any) -> Any:
-    """Return `value` as the setting's type, refusing anything that would change its meaning."""
-    if isinstance(hint, types.UnionType):
-        if value is None:
-            return None
-        hint = next(option for option in typing.get_args(hint) if option is not type(None))
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise InputError(f"{option_name(name)} must be of type {hint.__name__}, not {value!r}")
-    return value
-
-
-def _check_bounds(name: str, value: Any, bounds: Mapping[str, float | None]) -> None:
-    largest = LARGEST_FLOAT if isinstance(value, float) else LARGEST
-    if value is not None and not isinstance(value, str) and largest < value < math.inf:
-        raise InputError(f"{option_name(name)} must be at most {largest}, not {value}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{option_name(name)} must be a finite number, not {value}")
-    checks = (
-        ("at_least", "at least", lambda bound: value >= bound),
-        ("above", "above", lambda bound: value > bound),
-        ("at_most", "at most", lambda bound: value <= bound),
-        ("below", "below", lambda bound: value < bound),
-    )
-    for key, words, holds in checks:
-        bound = bounds[key]
-        if bound is not None and value is not None and not holds(bound):
-            raise InputError(f"{option_name(name)} must be {words} {bound:g}, not {value}")
+def _checked_names(values: dict[str, Any], source: str) -> dict[str, Any]:
+    unknown = sorted(set(values) - set(SETTINGS))
+    if unknown:
+        raise InputError(
+            f"{source}: unknown setting {', '.join(unknown)}; known are"
+            f" {', '.join(sorted(SETTINGS))}"
+        )
+    return values

@@ -16,8 +16,8 @@ from winnrobust.models.checkpoint import ModelInfo, load_model
 from winnrobust.reporting import RunRecord, load_run
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import file_sha256
-from winnrobust.runtime.progress import say
-from winnrobust.training.config import TrainConfig
+from winnrobust.runtime.progress import log
+from winnrobust.training.config import TrainConfig, flat
 from winnrobust.workflows.shared import REFERENCE_METHOD, model_file
 
 NOT_OF_A_METHOD = ("seed", "recipe", "keep_every")
@@ -26,7 +26,7 @@ NOT_OF_A_METHOD = ("seed", "recipe", "keep_every")
 
 
 @dataclass(frozen=True)
-class ForeignModel:
+class ExternalModel:
     """A model from elsewhere, as a user names it.
 
     Attributes:
@@ -50,22 +50,24 @@ class Candidate:
         name: what tables call it.
         path: the run folder, the file or the `package.module:factory` that it comes from.
         module: what takes images in [0, 1] and returns logits.
-        told: what results say of it besides its errors: `reporting.results.MODEL_KEYS`.
+        metadata: what results say of it besides its errors: `reporting.stored.Model`.
         provenance: what the manifest says of it.
         dataset: what it was trained on; None if nobody knows.
-        foreign: how it was named, and the module without its preprocessing, if from elsewhere.
+        external: how it was named, and the module without its preprocessing, if from elsewhere.
     """
 
     name: str
     path: str
     module: nn.Module
-    told: dict[str, Any]
+    metadata: dict[str, Any]
     provenance: dict[str, Any]
     dataset: str | None = None
-    foreign: tuple[ForeignModel, nn.Module] | None = None
+    external: tuple[ExternalModel, nn.Module] | None = None
 
 
-def load_candidates(paths: Sequence[Path], foreign: Sequence[ForeignModel] = ()) -> list[Candidate]:
+def load_candidates(
+    paths: Sequence[Path], external: Sequence[ExternalModel] = ()
+) -> list[Candidate]:
     """Load runs and models from elsewhere, the baseline first, each under a name of its own.
 
     Args:
@@ -73,12 +75,12 @@ def load_candidates(paths: Sequence[Path], foreign: Sequence[ForeignModel] = ())
             where a method comes more than once, after its seed, architecture or recipe too; and
             where that is not enough, after its path. Those that differ in nothing but their seeds
             form a group.
-        foreign: they come last.
+        external: they come last.
 
     Raises:
         InputError: one cannot be loaded, or a name or path is given twice.
     """
-    candidates = [*_load_runs(paths), *map(_load_foreign, foreign)]
+    candidates = [*_load_runs(paths), *map(_load_external, external)]
     names = [candidate.name for candidate in candidates]
     for name in names:
         if names.count(name) > 1:
@@ -104,7 +106,7 @@ def _load_runs(paths: Sequence[Path]) -> list[Candidate]:
     groups = _groups(names, [info for *_, info in loaded], trained)
     candidates = []
     for name, group, (path, model, run, network, info) in zip(names, groups, loaded, strict=True):
-        told = {
+        metadata = {
             "name": name,
             "group": group,
             "method": info.method,
@@ -118,7 +120,7 @@ def _load_runs(paths: Sequence[Path]) -> list[Candidate]:
         provenance: dict[str, Any] = {"header": asdict(info)}
         if run:
             provenance |= {"config": run.config, "manifest": run.manifest, "metrics": run.metrics}
-        candidates.append(Candidate(name, str(path), network, told, provenance, info.dataset))
+        candidates.append(Candidate(name, str(path), network, metadata, provenance, info.dataset))
     return candidates
 
 
@@ -147,7 +149,7 @@ def _trained_alike(run: RunRecord | None, info: ModelInfo) -> str:
 
 def _settings(run: RunRecord | None) -> dict[str, Any]:
     """All settings of a run: one of an older version had the defaults of those that came later."""
-    return {} if run is None else asdict(TrainConfig()) | run.config
+    return {} if run is None else TrainConfig().flat() | flat(run.config)
 
 
 def _groups(
@@ -167,37 +169,37 @@ def _groups(
             yield info.method if len(of_method) == 1 else f"{first} and other seeds"
 
 
-def _load_foreign(foreign: ForeignModel) -> Candidate:
+def _load_external(external: ExternalModel) -> Candidate:
     try:
-        module = load_module(foreign.spec, foreign.weights)
+        module = load_module(external.spec, external.weights)
     except InputError as error:
-        raise InputError(f"model '{foreign.name}': {error}") from error
-    files = files_of(foreign.spec, foreign.weights)
+        raise InputError(f"model '{external.name}': {error}") from error
+    files = files_of(external.spec, external.weights)
     hashes = {str(file): file_sha256(file) for file in files}
-    method, _, seed = foreign.name.partition("@")
-    told = {
-        "name": foreign.name,
+    method, _, seed = external.name.partition("@")
+    metadata = {
+        "name": external.name,
         "group": method,
         "method": None,
         "arch": None,
-        "path": foreign.spec,
+        "path": external.spec,
         "parameters": _parameters(module) or None,  # an ONNX file keeps its own to itself
         "epoch": None,
         "seed": int(seed) if seed else None,
-        "weights_sha256": hashes.get(str(foreign.weights or foreign.spec)),
+        "weights_sha256": hashes.get(str(external.weights or external.spec)),
     }
     provenance = {
         "loaded": {
-            "model": foreign.spec,
-            "weights": None if foreign.weights is None else str(foreign.weights),
+            "model": external.spec,
+            "weights": None if external.weights is None else str(external.weights),
             "files_sha256": hashes,
             "state_sha256": _state_sha256(module),
-            "preprocessing": asdict(foreign.preprocessing),
+            "preprocessing": asdict(external.preprocessing),
         }
     }
-    around = foreign.preprocessing.around(module)
+    around = external.preprocessing.around(module)
     return Candidate(
-        foreign.name, foreign.spec, around, told, provenance, foreign=(foreign, module)
+        external.name, external.spec, around, metadata, provenance, external=(external, module)
     )
 
 
@@ -227,29 +229,25 @@ def _state_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def say_what_differs(candidates: Sequence[Candidate]) -> None:
+COMPARED = (
+    "dataset", "arch", "seed", "recipe", "epochs", "batch_size", "lr", "average_decay",
+    "limit_train", "complete",
+)  # fmt: skip
+"""What runs should have in common, so that they differ in their method alone."""
+
+
+def log_differences(candidates: Sequence[Candidate]) -> None:
     """Say in what else than their method the runs' training differs, so that nobody misses it."""
-    told = {
-        candidate.name: candidate.provenance["config"]
-        | {"complete": candidate.provenance["manifest"].get("status") == "complete"}
-        for candidate in candidates
-        if "config" in candidate.provenance
-    }
-    defaults = asdict(TrainConfig())
-    for name in (
-        "dataset",
-        "arch",
-        "seed",
-        "recipe",
-        "epochs",
-        "batch_size",
-        "lr",
-        "average_decay",
-        "limit_train",
-        "complete",
-    ):
+    runs = {each.name: each.provenance for each in candidates if "config" in each.provenance}
+    settings = {
         # A run of an older version lacks the settings that came later: it had their defaults.
-        values = {model: settings.get(name, defaults.get(name)) for model, settings in told.items()}
+        name: TrainConfig().flat()
+        | flat(run["config"])
+        | {"complete": run["manifest"].get("status") == "complete"}
+        for name, run in runs.items()
+    }
+    for name in COMPARED:
+        values = {model: of_model[name] for model, of_model in settings.items()}
         if len(set(values.values())) > 1:
             listed = ", ".join(f"{model} {value}" for model, value in values.items())
-            say(f"note: the runs differ in {name}: {listed}")
+            log(f"note: the runs differ in {name}: {listed}")

@@ -1,18 +1,19 @@
 """`winnrobust compare` and `quickstart`: train both methods, attack both, write the report."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from winnrobust.evaluation.inputs import checked_attacks
+from winnrobust.evaluation import EvaluationSettings
+from winnrobust.evaluation.settings import check_surrogates
 from winnrobust.reporting import write_report
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import check_free
 from winnrobust.training.config import TrainConfig
-from winnrobust.workflows.attacking import AttackSettings, attack_runs
-from winnrobust.workflows.shared import REFERENCE_METHOD, load_data, results_folder
+from winnrobust.workflows.attacking import ImageSource, attack_runs
+from winnrobust.workflows.evaluation_folder import is_complete
+from winnrobust.workflows.shared import REFERENCE_METHOD, load_data
 from winnrobust.workflows.training import complete_run
 
 
@@ -20,8 +21,9 @@ def compare(
     config: TrainConfig,
     runs: Path,
     out: Path,
-    settings: AttackSettings,
+    settings: EvaluationSettings,
     *,
+    with_diagnosis: bool,
     data_root: Path | None,
     device: torch.device,
 ) -> Path:
@@ -33,26 +35,32 @@ def compare(
     """
     if config.unsupervised:
         raise InputError("without labels there is nothing to attack; leave out --unsupervised")
-    load_data(config.dataset, data_root)
-    if distributed.is_first():
+    methods = list(dict.fromkeys((REFERENCE_METHOD, config.method)))
+    check_surrogates(settings.chosen_attacks(), methods)
+    load_data(config.data.dataset, data_root)
+    results = out / "results"
+    if distributed.is_main_process() and not _is_begun(out):
         check_free(out)
-    checked_attacks(settings.attacks, settings.aim)
     paths = []
-    for method in dict.fromkeys((REFERENCE_METHOD, config.method)):
-        name = f"{config.dataset}-{config.arch}-{method}-seed{config.seed}"
-        path = runs / name
-        training = replace(config, method=method)
-        complete_run(path, training, data_root, device)
+    for method in methods:
+        path = runs / f"{config.data.dataset}-{config.model.arch}-{method}-seed{config.seed}"
+        complete_run(path, config.replace(method=method), data_root, device)
         paths.append(path)
-    with results_folder(out) as folder:
+    if not distributed.broadcast(is_complete(results)):
         attack_runs(
             paths,
-            folder / "results",
+            results,
             settings,
             device,
-            data_root=data_root,
-            place=out,
+            source=ImageSource(data_root=data_root),
+            with_diagnosis=with_diagnosis,
+            resume_with=f"the same command with --out {out}",
         )
-        if distributed.is_first():
-            write_report([folder / "results"], folder)
+    if distributed.is_main_process():
+        write_report([results], out)
     return out / "index.html"
+
+
+def _is_begun(out: Path) -> bool:
+    """Tell whether there is what an interrupted comparison leaves: results, but no page yet."""
+    return (out / "results" / "results.json").exists() and not (out / "index.html").exists()

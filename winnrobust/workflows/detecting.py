@@ -1,30 +1,33 @@
 """`winnrobust detect`: models, real and other images in, areas under ROC curves out."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from winnrobust.data.datasets import DATASETS, to_unit
+from winnrobust.attacks import Attack
+from winnrobust.data.datasets import DATASETS, Dataset, to_unit
 from winnrobust.data.folders import load_user_data
-from winnrobust.evaluation.inputs import checked_attacks
+from winnrobust.evaluation.settings import find_attacks
 from winnrobust.generation.detection import (
-    KNOWING,
+    ADAPTIVE,
     STEPS,
     Detector,
+    Trial,
     detect,
     energy,
     largest_probability,
 )
 from winnrobust.models import IntrospectiveNetwork
-from winnrobust.reporting.table import MISSING, Table, to_text
+from winnrobust.reporting.table import MISSING, Table, to_csv, to_text
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import check_free, write_json, write_text
-from winnrobust.runtime.progress import counted, say
+from winnrobust.runtime.progress import log, show_progress
 from winnrobust.workflows.candidates import Candidate, load_candidates
 from winnrobust.workflows.shared import load_data, results_folder
 
@@ -37,16 +40,47 @@ FEWEST = 20
 """Real images, half of which are attacked."""
 
 
+@dataclass(frozen=True)
+class DetectionSettings:
+    """What detectors are tried on.
+
+    Attributes:
+        attacks: names of attacks in the L-infinity norm.
+        epsilon: of the attacks.
+        others: out-of-distribution images: data sets by name, folders or .npz files.
+        steps: of the adaptive attack.
+        limit: how many of the first test images, of each data set.
+        seed: of the attacks.
+    """
+
+    attacks: Sequence[str]
+    epsilon: float
+    others: Sequence[str] = ()
+    steps: int = STEPS
+    limit: int | None = None
+    seed: int = 0
+
+    def chosen_attacks(self) -> list[Attack]:
+        """Return the attacks.
+
+        Raises:
+            InputError: one is unknown, or cannot be used here.
+        """
+        chosen = find_attacks(self.attacks) if self.attacks else []
+        for attack in chosen:
+            if attack.norm != "linf" or attack.access == "transfer":
+                raise InputError(
+                    f"attack {attack.name} cannot be used here; attacks must be in the L-infinity"
+                    " norm and need no other model"
+                )
+        return chosen
+
+
 def detect_others(
     paths: Sequence[Path],
+    settings: DetectionSettings,
     device: torch.device,
     *,
-    attacks: Sequence[str],
-    epsilon: float,
-    foreign: Sequence[str] = (),
-    steps: int = STEPS,
-    limit: int | None = None,
-    seed: int = 0,
     data_root: Path | None = None,
     out: Path | None = None,
 ) -> pd.DataFrame:
@@ -54,78 +88,99 @@ def detect_others(
 
     Args:
         paths: run folders or model files of classifiers of ours, trained on the same data.
-        attacks: names of attacks in the L-infinity norm.
-        epsilon: of the attacks.
-        foreign: data sets by name, folders or .npz files.
-        steps: of the attack that knows the detector.
-        limit: how many of the first test images, of each data set.
+        settings: the images and the attacks.
         out: a folder that does not exist yet, for detection.csv and manifest.json.
 
     Raises:
         InputError: the models or images cannot be used, or `out` exists.
     """
-    if out is not None and distributed.is_first():
+    if out is not None and distributed.is_main_process():
         check_free(out)
-    chosen = checked_attacks(attacks) if attacks else []
-    for attack in chosen:
-        if attack.norm != "Linf" or attack.access == "transfer":
-            raise InputError(
-                f"attack {attack.name} cannot be used here; attacks must be in the L-infinity norm"
-                " and need no other model"
-            )
+    attacks = settings.chosen_attacks()
     candidates = load_candidates(paths)
-    trained_on = list(dict.fromkeys(candidate.dataset for candidate in candidates))
-    if len(trained_on) > 1 or trained_on[0] is None:
-        raise InputError("the models must be trained on one data set")
-    dataset = load_data(trained_on[0], data_root)
-    test = dataset.test.first(limit)
-    if len(test) < FEWEST:
-        raise InputError(f"--limit must be at least {FEWEST}; half of the images are attacked")
-    others = {}
-    for name in foreign:
-        label, pictures = _foreign(name, data_root, limit)
-        if pictures.shape[1:] != test.images.shape[1:]:
-            raise InputError(
-                f"the images of {name} have the shape {tuple(pictures.shape[1:])}, those of"
-                f" {dataset.name} {tuple(test.images.shape[1:])}"
-            )
-        others[label] = pictures
-    say(f"detecting others than {len(test)} test images of {dataset.name} ({device})")
-    with counted("detect", "image") as progress:
+    dataset, trial = _trial(candidates, attacks, settings, data_root)
+    log(f"detecting others than {len(trial.images)} test images of {dataset.name} ({device})")
+    with show_progress("detect", "image") as progress:
         table = detect(
             {candidate.name: candidate.module for candidate in candidates},
             {candidate.name: _detectors(candidate) for candidate in candidates},
-            to_unit(test.images),
-            test.labels,
-            foreign=others,
-            attacks=chosen,
-            epsilon=epsilon,
-            steps=steps,
-            seed=seed,
+            trial,
             device=device,
             progress=progress,
         )
     if out is not None:
         with results_folder(out) as folder:
-            if distributed.is_first():
-                told = provenance.describe(device) | {
-                    "models": {each.name: each.provenance for each in candidates},
-                    "data": {"name": dataset.name, "n": len(test), "sha256": test.sha256()},
-                    "foreign": {name: len(pictures) for name, pictures in others.items()},
-                    "epsilon": epsilon,
-                    "steps": steps,
-                    "seed": seed,
-                }
-                write_json(folder / "manifest.json", told)
-                write_text(folder / "detection.csv", table.to_csv(index=False))
+            if distributed.is_main_process():
+                _write(folder, table, candidates, dataset, settings, trial, device)
     return table
+
+
+def _trial(
+    candidates: Sequence[Candidate],
+    attacks: Sequence[Attack],
+    settings: DetectionSettings,
+    data_root: Path | None,
+) -> tuple[Dataset, Trial]:
+    """Load the images.
+
+    Raises:
+        InputError: they cannot be used.
+    """
+    trained_on = list(dict.fromkeys(candidate.dataset for candidate in candidates))
+    if len(trained_on) > 1 or trained_on[0] is None:
+        raise InputError("the models must be trained on one data set")
+    dataset = load_data(trained_on[0], data_root)
+    test = dataset.test.first(settings.limit)
+    if len(test) < FEWEST:
+        raise InputError(f"--limit must be at least {FEWEST}; half of the images are attacked")
+    others = dict(_load_others(name, data_root, settings.limit) for name in settings.others)
+    for name, images in others.items():
+        if images.shape[1:] != test.images.shape[1:]:
+            raise InputError(
+                f"the images of {name} have the shape {tuple(images.shape[1:])}, those of"
+                f" {dataset.name} {tuple(test.images.shape[1:])}"
+            )
+    trial = Trial(
+        to_unit(test.images),
+        test.labels,
+        others,
+        attacks,
+        settings.epsilon,
+        settings.steps,
+        settings.seed,
+    )
+    return dataset, trial
+
+
+def _write(
+    folder: Path,
+    table: pd.DataFrame,
+    candidates: Sequence[Candidate],
+    dataset: Dataset,
+    settings: DetectionSettings,
+    trial: Trial,
+    device: torch.device,
+) -> None:
+    test = dataset.test.first(settings.limit)
+    manifest = provenance.describe(device) | {
+        "models": {each.name: each.provenance for each in candidates},
+        "data": {"name": dataset.name, "n": len(test), "sha256": test.sha256()},
+        "out_of_distribution": {name: len(images) for name, images in trial.others.items()},
+        "epsilon": settings.epsilon,
+        "steps": settings.steps,
+        "seed": settings.seed,
+    }
+    write_json(folder / "manifest.json", manifest)
+    write_text(folder / "detection.csv", to_csv(table))
 
 
 def _detectors(candidate: Candidate) -> Mapping[str, Detector]:
     """What a model detects with: its critic, if it trained one, and what its logits give."""
     found: dict[str, Detector] = {PROBABILITY: largest_probability, ENERGY: energy}
     network = candidate.module
-    if candidate.told["method"] in TRAIN_THE_CRITIC and isinstance(network, IntrospectiveNetwork):
+    if candidate.metadata["method"] in TRAIN_THE_CRITIC and isinstance(
+        network, IntrospectiveNetwork
+    ):
         found = {CRITIC: _critic_of(network), **found}
     return found
 
@@ -138,7 +193,7 @@ def _critic_of(network: IntrospectiveNetwork) -> Detector:
     return critic
 
 
-def _foreign(name: str, data_root: Path | None, limit: int | None) -> tuple[str, Tensor]:
+def _load_others(name: str, data_root: Path | None, limit: int | None) -> tuple[str, Tensor]:
     """The images of other data, and what they are called."""
     if name in DATASETS:
         return name, to_unit(load_data(name, data_root).test.first(limit).images)
@@ -157,15 +212,15 @@ def detection_table(table: pd.DataFrame) -> Table:
     note = (
         "Area under the ROC curve, in %, with 95 % intervals (DeLong): 50 says nothing, below it"
         " the others look more real than the real ones. Adversarial examples count where they broke"
-        " the model; the number in brackets says how many did. The attack that knows the detector"
-        " looks for errors that it takes for real images."
+        " the model; the number in brackets says how many did. The adaptive attack knows the"
+        " detector, and looks for errors that it takes for real images."
     )
     return Table("Are others noticed?", header, rows, note)
 
 
 def _kind(against: str, epsilon: float) -> str:
-    if against == KNOWING:
-        return f"attack that knows the detector, {epsilon:g}"
+    if against in (ADAPTIVE, "knowing"):  # the latter in files of version 0.1
+        return f"adaptive attack {epsilon:g}"
     return against if epsilon == 0 else f"{against} {epsilon:g}"
 
 

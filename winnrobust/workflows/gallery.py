@@ -13,15 +13,14 @@ import torchvision
 
 from winnrobust import zoo
 from winnrobust.data.datasets import ImageSplit
-from winnrobust.generation.quality import Quality, check_samples, judge_samples
+from winnrobust.generation.quality import Quality, check_samples, score_samples
 from winnrobust.generation.sampling import Sampler, Samples, draw
 from winnrobust.generation.textures import draw_texture
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.models.checkpoint import ModelInfo
 from winnrobust.reporting import RunRecord, load_run
-from winnrobust.reporting.gallery import Picture, Section, write_gallery
-from winnrobust.reporting.report import chosen_samples
-from winnrobust.reporting.runs import is_run
+from winnrobust.reporting.page import Page, Picture, Section, write_page
+from winnrobust.reporting.runs import chosen_samples, is_run
 from winnrobust.reporting.scores import (
     INN_CASCADES,
     INN_SINGLE,
@@ -33,19 +32,13 @@ from winnrobust.reporting.scores import (
 )
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import (
-    check_free,
-    file_sha256,
-    read_json,
-    replacing,
-    write_json,
-    write_text,
-)
-from winnrobust.runtime.progress import counted, say
-from winnrobust.training.methods import method_of
-from winnrobust.training.methods.settings import OF_A_METHOD, WITHOUT_LABELS
+from winnrobust.runtime.files import check_free, file_sha256, replacing, write_json, write_text
+from winnrobust.runtime.progress import log, show_progress
+from winnrobust.runtime.readers import read_json, reading
+from winnrobust.training.methods import UNSUPERVISED, method_of
+from winnrobust.training.methods.settings import OF_A_METHOD
 from winnrobust.workflows.detecting import detection_table
-from winnrobust.workflows.quality import load_classifier, neighbours_picture
+from winnrobust.workflows.quality import load_classifier, neighbors_picture
 from winnrobust.workflows.shared import (
     load_data,
     model_file,
@@ -85,12 +78,12 @@ class Generator:
     @property
     def texture(self) -> str | None:
         """The picture that it was trained on, if it was one."""
-        return self.sampler.config.texture
+        return self.sampler.config.data.texture
 
     @property
     def dataset(self) -> str:
         """What it was trained on."""
-        return self.sampler.config.dataset
+        return self.sampler.config.data.dataset
 
     @property
     def paper_name(self) -> str | None:
@@ -106,6 +99,30 @@ class Generator:
         return _slug(self.name)
 
 
+@dataclass(frozen=True)
+class _Drawing:
+    """How everything in a gallery is drawn, and where it is written.
+
+    Attributes:
+        folder: of the report.
+        count: samples of every generator.
+        seed: of all drawings.
+    """
+
+    folder: Path
+    count: int
+    seed: int
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What `winnrobust detect --out` wrote: its table and its manifest."""
+
+    table: pd.DataFrame
+    manifest: dict[str, Any]
+
+
 def make_gallery(
     paths: Sequence[Path],
     classifiers: Sequence[Path],
@@ -118,14 +135,14 @@ def make_gallery(
     seed: int = 0,
     data_root: Path | None = None,
 ) -> None:
-    """Draw from every run, judge what it made, and write a report of it.
+    """Draw from every run, score what it made, and write a report of it.
 
     Args:
         paths: runs of generators, with or without labels, and of textures.
-        classifiers: runs or model files that judge the samples, one of every data set; none for
+        classifiers: runs or model files that score the samples, one of every data set; none for
             textures and a user's own pictures.
         out: a folder that does not exist yet.
-        count: samples that are judged of each run, and of each of its cascades.
+        count: samples that are scored of each run, and of each of its cascades.
         sizes: of textures, (width, height) in pixels.
         detection: what `winnrobust detect --out` wrote, to be shown, too.
         seed: of all drawings.
@@ -133,23 +150,20 @@ def make_gallery(
     Raises:
         InputError: a run or file cannot be used, or `out` exists; before any long work.
     """
-    if distributed.is_first():
+    if distributed.is_main_process():
         check_free(out)
     generators = _named(paths)
     drawn = [generator for generator in generators if generator.texture is None]
-    loaded = _load_judges(classifiers, drawn, data_root)
-    judges = _judges_of(drawn, loaded, count)
+    loaded = _load_classifiers(classifiers, drawn, data_root)
+    scorers = _scorers(drawn, loaded, count)
     noticed = None if detection is None else _read_detection(detection)
     with results_folder(out) as folder:
+        drawing = _Drawing(folder, count, seed, device)
         sections: list[Section] = []
         found: dict[Generator, dict[str, Quality]] = {}
         for generator in drawn:
-            config, judge = generator.sampler.config, judges.get(generator)
-            # Whoever judges has the same data set loaded already.
-            train = training_data(config, data_root).train if judge is None else judge.train
-            train = train.first(config.limit_train)
             section, qualities = _image_section(
-                generator, judge, train, count, seed, device, folder
+                generator, scorers.get(generator), drawing, data_root
             )
             sections.append(section)
             if qualities:
@@ -158,49 +172,60 @@ def make_gallery(
             sections.insert(0, _scores(found, folder))
         sections += _critics(drawn, folder)
         sections += [
-            _texture_section(each, sizes, seed, device, folder)
+            _texture_section(each, sizes, drawing)
             for each in generators
             if each.texture is not None
         ]
         if noticed is not None:
-            sections.append(Section("Does it notice?", tables=[detection_table(noticed[0])]))
-        if distributed.is_first():
-            about = provenance.describe(device)
-            details: dict[str, Any] = {
-                each.name: {"config": each.record.config, "manifest": each.record.manifest}
-                for each in generators
-            }
-            if noticed is not None:
-                details["detection"] = noticed[1]
-            write_json(
-                folder / "manifest.json",
-                about
-                | {
-                    "runs": details,
-                    "classifiers": [judge.told() for judge in loaded.values()],
-                    "seed": seed,
-                    "samples": count,
-                    "quality": {
-                        name: asdict(quality)
-                        for parts in found.values()
-                        for name, quality in parts.items()
-                    },
+            sections.append(Section("Does it notice?", tables=[detection_table(noticed.table)]))
+        if distributed.is_main_process():
+            details = _details(generators, noticed)
+            facts = {
+                "classifiers": [scorer.metadata() for scorer in loaded.values()],
+                "seed": seed,
+                "samples": count,
+                "quality": {
+                    name: asdict(quality)
+                    for parts in found.values()
+                    for name, quality in parts.items()
                 },
-            )
+            }
             trained = [each.record for each in generators]
             trained += [load_run(path) for path in map(zoo.locate, classifiers) if is_run(path)]
-            commands = [command for record in trained for command in _commands(record)]
-            if noticed is not None:
-                commands.append(str(noticed[1].get("command", "")))
-            write_gallery(
-                folder,
-                "What introspective networks generate",
-                f"winnrobust {about['winnrobust']}, commit {str(about['commit'])[:10]}"
-                f" · {about['time'][:10]} · {about['machine']['processor']}",
-                sections,
-                [*commands, about["command"]],
-                {"This report": about} | details,
-            )
+            _write(drawing, sections, details, facts, trained)
+
+
+def _details(generators: Sequence[Generator], detection: Detection | None) -> dict[str, Any]:
+    """What there is to know of every run, and of the detection."""
+    details: dict[str, Any] = {
+        each.name: {"config": each.record.config, "manifest": each.record.manifest}
+        for each in generators
+    }
+    return details if detection is None else details | {"detection": detection.manifest}
+
+
+def _write(
+    drawing: _Drawing,
+    sections: Sequence[Section],
+    details: dict[str, Any],
+    facts: dict[str, Any],
+    trained: Sequence[RunRecord],
+) -> None:
+    """Write the manifest and the page."""
+    about = provenance.describe(drawing.device)
+    write_json(drawing.folder / "manifest.json", about | {"runs": details} | facts)
+    commands = [command for record in trained for command in _commands(record)]
+    if "detection" in details:
+        commands.append(str(details["detection"].get("command", "")))
+    page = Page(
+        "What introspective networks generate",
+        f"winnrobust {about['winnrobust']}, commit {str(about['commit'])[:10]}"
+        f" · {about['time'][:10]} · {about['machine']['processor']}",
+        sections,
+        [*commands, about["command"]],
+        {"This report": about} | details,
+    )
+    write_page(drawing.folder, page)
 
 
 def _commands(record: RunRecord) -> list[str]:
@@ -219,17 +244,24 @@ def _named(paths: Sequence[Path]) -> list[Generator]:
             raise InputError(f"{given} is named twice")
         record, sampler = load_run(path), load_sampler(path)
         method_of(sampler.config).goal(sampler.config, torch.zeros(0).long(), torch.zeros(0))
-        name, taken = _name(sampler), {each.slug: each.dataset for each in generators}
-        config = sampler.config
-        if taken.get(_slug(name), config.dataset) != config.dataset:
-            name = f"{name}, {config.dataset}"
-        if _slug(name) in taken:
-            name = f"{name}, seed {config.seed}"
-        plain, number = name, 2
-        while _slug(name) in taken:
-            name, number = f"{plain} ({number})", number + 1
+        name = _free_name(sampler, generators)
         generators.append(Generator(name, path, record, sampler))
     return generators
+
+
+def _free_name(sampler: Sampler, others: Sequence[Generator]) -> str:
+    """A name that no other has, with the data set, the seed or a number where it must be."""
+    config, name = sampler.config, _name(sampler)
+    taken = {each.slug: each.dataset for each in others}
+    dataset = config.data.dataset
+    if taken.get(_slug(name), dataset) != dataset:
+        name = f"{name}, {dataset}"
+    if _slug(name) in taken:
+        name = f"{name}, seed {config.seed}"
+    plain, number = name, 2
+    while _slug(name) in taken:
+        name, number = f"{plain} ({number})", number + 1
+    return name
 
 
 def _slug(name: str) -> str:
@@ -238,8 +270,8 @@ def _slug(name: str) -> str:
 
 def _name(sampler: Sampler) -> str:
     config, cascades = sampler.config, sampler.info.cascades
-    if config.texture is not None:
-        return f"texture {config.dataset}"
+    if config.data.texture is not None:
+        return f"texture {config.data.dataset}"
     name = {WGAN: "WGAN-GP's critic"}.get(config.method, config.method.upper())
     if not config.unsupervised:
         return f"{name} with labels"
@@ -249,8 +281,8 @@ def _name(sampler: Sampler) -> str:
 
 
 @dataclass(frozen=True)
-class _Judge:
-    """A classifier and the data that it judges by."""
+class _Scorer:
+    """A classifier that scores samples, and the data set that it knows."""
 
     path: Path
     info: ModelInfo
@@ -258,119 +290,135 @@ class _Judge:
     train: ImageSplit
     test: ImageSplit
 
-    def told(self) -> dict[str, Any]:
-        """What is to be known of the classifier."""
+    def metadata(self) -> dict[str, Any]:
+        """What there is to know of the classifier."""
         return {
             "path": str(self.path),
             "header": asdict(self.info),
             "sha256": file_sha256(model_file(self.path)),
         }
 
-    def judge(self, samples: Samples, labelled: bool, device: torch.device) -> Quality:
-        with counted("judge", "image") as progress:
-            return judge_samples(
+    def score(self, samples: Samples, labeled: bool, device: torch.device) -> Quality:
+        with show_progress("score", "image") as progress:
+            return score_samples(
                 self.network,
                 ImageSplit(samples.images, samples.classes),
-                labelled,
                 self.train,
                 self.test,
-                device,
-                progress,
+                labeled=labeled,
+                device=device,
+                progress=progress,
             )
 
 
-def _load_judges(
+def _load_classifiers(
     classifiers: Sequence[Path], drawn: Sequence[Generator], data_root: Path | None
-) -> dict[str, _Judge]:
-    """Load the classifiers: data set -> judge."""
-    judges: dict[str, _Judge] = {}
+) -> dict[str, _Scorer]:
+    """Load the classifiers: data set -> what scores its samples."""
+    scorers: dict[str, _Scorer] = {}
     for path in classifiers:
         network, info = load_classifier(path)
-        if info.dataset in judges:
+        if info.dataset in scorers:
             raise InputError(f"name one classifier of {info.dataset} with --classifier, not two")
         if zoo.locate(path).resolve() in {each.path.resolve() for each in drawn}:
-            raise InputError(f"{path} would judge its own samples; name another --classifier")
+            raise InputError(f"{path} would score its own samples; name another --classifier")
         dataset = load_data(info.dataset, data_root)
-        judges[info.dataset] = _Judge(path, info, network, dataset.train, dataset.test)
-    return judges
+        scorers[info.dataset] = _Scorer(path, info, network, dataset.train, dataset.test)
+    return scorers
 
 
-def _judges_of(
-    drawn: Sequence[Generator], judges: Mapping[str, _Judge], count: int
-) -> dict[Generator, _Judge]:
-    """Who judges whose samples: the classifier of the same data set.
+def _scorers(
+    drawn: Sequence[Generator], loaded: Mapping[str, _Scorer], count: int
+) -> dict[Generator, _Scorer]:
+    """What scores whose samples: the classifier of the same data set.
 
-    Nobody judges those of a user's own pictures, which have no classes.
+    Nothing scores those of a user's own pictures, which have no classes.
     """
     chosen = {}
     for each in drawn:
-        if each.sampler.config.data is not None:
+        if each.sampler.config.data.folder is not None:
             continue
-        if each.dataset not in judges:
+        if each.dataset not in loaded:
             raise InputError(
-                f"name a classifier of {each.dataset}, to judge the samples of {each.path}, with"
+                f"name a classifier of {each.dataset}, to score the samples of {each.path}, with"
                 " --classifier"
             )
-        info, judge = each.sampler.info, judges[each.dataset]
+        info, scorer = each.sampler.info, loaded[each.dataset]
         shape = (info.in_channels, info.image_size, info.image_size)
-        check_samples(count, shape, judge.train, judge.test)
-        chosen[each] = judge
+        check_samples(count, shape, scorer.train, scorer.test)
+        chosen[each] = scorer
     return chosen
 
 
 def _image_section(
-    generator: Generator,
-    judge: _Judge | None,
-    train: ImageSplit,
-    count: int,
-    seed: int,
-    device: torch.device,
-    folder: Path,
+    generator: Generator, scorer: _Scorer | None, drawing: _Drawing, data_root: Path | None
 ) -> tuple[Section, dict[str, Quality]]:
-    """Draw, judge and show what a run makes, after each of its cascades."""
-    sampler, info = generator.sampler, generator.sampler.info
-    classes = torch.arange(count) % info.num_classes
+    """Draw, score and show what a run makes, after each of its cascades."""
+    info, config = generator.sampler.info, generator.sampler.config
+    # What scores the samples has the same data set loaded already.
+    train = training_data(config, data_root).train if scorer is None else scorer.train
+    train = train.first(config.data.limit_train)
     pictures: list[Picture] = []
     qualities: dict[str, Quality] = {}
     for cascades in range(1, info.cascades + 1):
-        part = replace(
-            sampler,
-            networks=sampler.networks[:cascades],
-            info=replace(info, cascades=cascades),
-            thresholds=sampler.thresholds[:cascades],
-        )
-        name, slug = generator.name, generator.slug
-        if cascades < info.cascades:
-            name, slug = f"{name}, after {cascades}", f"{slug}-after-{cascades}"
-        say(f"drawing {count} samples: {name}")
-        with counted(name, "step") as progress:
-            samples = draw(part, classes, seed=seed, device=device, progress=progress)
-        if judge is not None:
-            qualities[name] = judge.judge(samples, info.num_classes > 1, device)
-        if distributed.is_first():
-            shown = Samples(*(value[:SHOWN] for value in vars(samples).values()))
-            picture = folder / "samples" / f"{slug}.png"
-            write_picture(picture, shown)
-            write_text(picture.with_suffix(".csv"), table_of(samples).to_csv(index=False))
-            neighbours = folder / "neighbours" / f"{slug}.png"
-            neighbours_picture(neighbours, samples.images, train)
-            pictures += [
-                Picture(picture, f"{name}: the first {len(shown.classes)} samples drawn"),
-                Picture(neighbours, f"{name}: above samples, below their nearest training images"),
-            ]
+        last = cascades == info.cascades
+        name = generator.name if last else f"{generator.name}, after {cascades}"
+        slug = generator.slug if last else f"{generator.slug}-after-{cascades}"
+        samples = _draw(name, _first_cascades(generator.sampler, cascades), drawing)
+        if scorer is not None:
+            qualities[name] = scorer.score(samples, info.num_classes > 1, drawing.device)
+        if distributed.is_main_process():
+            pictures += _show(name, slug, samples, train, drawing.folder)
+    pictures += _made_in_training(generator, drawing.folder)
+    width = config.model.width
+    size = f", width {width:g}" if width != 1 else ""
+    trained = (
+        f"{config.model.arch}{size} on {config.data.dataset}, {len(generator.record.metrics)}"
+        f" epochs of {config.total_epochs}, seed {config.seed}."
+    )
+    return Section(generator.name, [trained], pictures=pictures), qualities
+
+
+def _first_cascades(sampler: Sampler, count: int) -> Sampler:
+    return replace(
+        sampler,
+        networks=sampler.networks[:count],
+        info=replace(sampler.info, cascades=count),
+        thresholds=sampler.thresholds[:count],
+    )
+
+
+def _draw(name: str, sampler: Sampler, drawing: _Drawing) -> Samples:
+    log(f"drawing {drawing.count} samples: {name}")
+    classes = torch.arange(drawing.count) % sampler.info.num_classes
+    with show_progress(name, "step") as progress:
+        return draw(sampler, classes, seed=drawing.seed, device=drawing.device, progress=progress)
+
+
+def _show(name: str, slug: str, samples: Samples, train: ImageSplit, folder: Path) -> list[Picture]:
+    """Write the first samples, what is known of all, and the nearest training images."""
+    shown = Samples(*(value[:SHOWN] for value in vars(samples).values()))
+    picture = folder / "samples" / f"{slug}.png"
+    write_picture(picture, shown)
+    write_text(picture.with_suffix(".csv"), table_of(samples).to_csv(index=False))
+    neighbors = folder / "neighbors" / f"{slug}.png"
+    neighbors_picture(neighbors, samples.images, train)
+    return [
+        Picture(picture, f"{name}: the first {len(shown.classes)} samples drawn"),
+        Picture(neighbors, f"{name}: above samples, below their nearest training images"),
+    ]
+
+
+def _made_in_training(generator: Generator, folder: Path) -> list[Picture]:
+    """Copy some of the pictures that the training left."""
+    pictures = []
     for epoch, source in chosen_samples(generator.record).items():
-        if distributed.is_first():
+        if distributed.is_main_process():
             copy = folder / "iterations" / f"{generator.slug}-{epoch:04d}.png"
             with replacing(copy) as temporary:
                 shutil.copyfile(source, temporary)
             pictures.append(Picture(copy, f"{generator.name}: made in epoch {epoch} of training"))
-    config = sampler.config
-    size = f", width {config.width:g}" if config.width != 1 else ""
-    trained = (
-        f"{config.arch}{size} on {config.dataset}, {len(generator.record.metrics)} epochs of"
-        f" {config.total_epochs}, seed {config.seed}."
-    )
-    return Section(generator.name, [trained], pictures=pictures), qualities
+    return pictures
 
 
 def _scores(found: Mapping[Generator, Mapping[str, Quality]], folder: Path) -> Section:
@@ -392,7 +440,7 @@ def _scores(found: Mapping[Generator, Mapping[str, Quality]], folder: Path) -> S
             cascades += [(more, less) for less, more in itertools.pairwise(in_order)]
         order = order_table(dataset, named, cascades)
         tables += [] if order is None else [order]
-    if distributed.is_first():
+    if distributed.is_main_process():
         frame = scores_frame(
             {
                 (each.dataset, name): part
@@ -430,48 +478,48 @@ def _critics(drawn: Sequence[Generator], folder: Path) -> list[Section]:
 
 def _comparable(generator: Generator) -> dict[str, Any]:
     """The settings that two critics must share, if only their opponents are to differ."""
-    own = OF_A_METHOD - (WITHOUT_LABELS["winn"] & WITHOUT_LABELS[WGAN]) | {"method", "keep_every"}
-    settings = asdict(generator.sampler.config)
+    both = UNSUPERVISED["winn"].uses & UNSUPERVISED[WGAN].uses
+    own = OF_A_METHOD - both | {"method", "keep_every"}
+    settings = generator.sampler.config.flat()
     return {name: value for name, value in settings.items() if name not in own}
 
 
 def _texture_section(
-    generator: Generator,
-    sizes: Sequence[tuple[int, int]],
-    seed: int,
-    device: torch.device,
-    folder: Path,
+    generator: Generator, sizes: Sequence[tuple[int, int]], drawing: _Drawing
 ) -> Section:
     """Draw a texture at every size, beside a crop of its picture."""
     pictures = []
     for width, height in sizes:
-        say(f"drawing {width}x{height} pixels: {generator.name}")
-        with counted(generator.name, "step") as progress:
+        log(f"drawing {width}x{height} pixels: {generator.name}")
+        with show_progress(generator.name, "step") as progress:
             made = draw_texture(
-                generator.sampler, width, height, seed=seed, device=device, progress=progress
+                generator.sampler,
+                width,
+                height,
+                seed=drawing.seed,
+                device=drawing.device,
+                progress=progress,
             )
-        if distributed.is_first():
-            path = folder / "textures" / f"{generator.slug}-{width}x{height}.png"
+        if distributed.is_main_process():
+            path = drawing.folder / "textures" / f"{generator.slug}-{width}x{height}.png"
             with replacing(path) as temporary:
                 torchvision.utils.save_image(made.image, temporary)
             pictures.append(
                 Picture(path, f"{generator.name}, {width}x{height} pixels, {made.steps} steps")
             )
     config = generator.sampler.config
+    side = config.data.image_size
     text = (
-        f"{config.arch} of width {config.width:g}, trained on {config.image_size}x"
-        f"{config.image_size} crops of {config.texture} for {len(generator.record.metrics)} epochs"
-        f" of {config.total_epochs}."
+        f"{config.model.arch} of width {config.model.width:g}, trained on {side}x{side} crops of"
+        f" {config.data.texture} for {len(generator.record.metrics)} epochs of"
+        f" {config.total_epochs}."
     )
     return Section(generator.name, [text], pictures=pictures)
 
 
-def _read_detection(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _read_detection(folder: Path) -> Detection:
     """Read what `winnrobust detect` wrote."""
-    try:
-        table = pd.read_csv(folder / "detection.csv")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{folder} is not what 'winnrobust detect --out' writes ({error})"
-        ) from None
-    return table, read_json(folder / "manifest.json")
+    file = folder / "detection.csv"
+    with reading(file, "what 'winnrobust detect --out' writes"):
+        table = pd.read_csv(file)
+    return Detection(table, read_json(folder / "manifest.json"))

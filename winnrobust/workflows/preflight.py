@@ -12,7 +12,7 @@ from winnrobust.evaluation.state import frozen
 from winnrobust.external.conventions import check_shape_taken, doubts
 from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.progress import say
+from winnrobust.runtime.progress import log
 from winnrobust.workflows.candidates import Candidate
 
 FEW = 256
@@ -43,11 +43,11 @@ def check_fit(
             if needing:
                 _check_gradient(name, module, few[:2], test.labels[:2], needing)
         for candidate in candidates:
-            if candidate.foreign is not None:
-                foreign, module = candidate.foreign
+            if candidate.external is not None:
+                external, module = candidate.external
                 labels = test.labels[:FEW]
-                for doubt in doubts(foreign.name, module, foreign.preprocessing, few, labels):
-                    say(f"note: {doubt}")
+                for doubt in doubts(external.name, module, external.preprocessing, few, labels):
+                    log(f"note: {doubt}")
 
 
 def _needs_gradient(attack: Attack, name: str) -> bool:

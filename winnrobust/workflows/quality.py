@@ -1,12 +1,10 @@
-"""`winnrobust quality`: samples and a classifier in, scores and nearest neighbours out."""
+"""`winnrobust quality`: samples and a classifier in, scores and nearest neighbors out."""
 
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 
 from winnrobust.data.datasets import ImageSplit, to_unit
@@ -15,8 +13,8 @@ from winnrobust.generation.quality import (
     Quality,
     check_samples,
     inception_scores,
-    judge_samples,
     nearest,
+    score_samples,
 )
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.models.checkpoint import ModelInfo, load_model
@@ -24,7 +22,8 @@ from winnrobust.reporting.table import Table, share_text, to_text
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import check_free, write_json
-from winnrobust.runtime.progress import counted, say
+from winnrobust.runtime.progress import log, show_progress
+from winnrobust.runtime.readers import parse_json, read_npz
 from winnrobust.workflows.shared import load_data, model_file, results_folder, write_rows
 
 SHOWN = 100
@@ -36,7 +35,7 @@ USUAL = 50_000
 """Samples of an Inception score (Salimans et al. 2016)."""
 
 
-def judge_quality(
+def score_quality(
     samples: Path,
     classifier: Path,
     device: torch.device,
@@ -45,77 +44,84 @@ def judge_quality(
     data_root: Path | None = None,
     inception: bool = False,
 ) -> tuple[Quality, dict[str, float]]:
-    """Judge a file of samples and, if asked, write what was found to a folder.
+    """Score a file of samples and, if asked, write what was found to a folder.
 
     Args:
         samples: an .npz file, as `winnrobust synthesize` writes it.
         classifier: a run folder or model file, of the data set that the samples are like.
-        out: a folder that does not exist yet, for quality.json and neighbours.png.
+        out: a folder that does not exist yet, for quality.json and neighbors.png.
         inception: whether the Inception score and FID are computed, too.
 
     Raises:
         InputError: the files cannot be used, or `out` exists.
     """
-    if out is not None and distributed.is_first():
+    if out is not None and distributed.is_main_process():
         check_free(out)
     if samples.suffix != ".npz":
         raise InputError(f"{samples} must be an .npz file, as 'winnrobust synthesize' writes it")
-    made = load_user_data(samples).images
-    told = _provenance(samples)
+    made, metadata = load_user_data(samples).images, _provenance(samples)
     network, info = load_classifier(classifier)
     dataset = load_data(info.dataset, data_root)
-    check_samples(
-        min(len(made), len(dataset.test)), made.images.shape[1:], dataset.train, dataset.test
-    )
-    # Of what others made nothing is known.
-    if "dataset" in told.get("header", {}) and told["header"]["dataset"] != info.dataset:
-        say(
-            f"note: the samples are like {told['header']['dataset']}, the classifier and the images"
-            f" beside them are of {info.dataset}"
-        )
-    if told.get("header") == _as_stored(info):
-        say("note: the classifier looks like the very network that made the samples; name another")
+    count = min(len(made), len(dataset.test))
+    check_samples(count, made.images.shape[1:], dataset.train, dataset.test)
+    header = metadata.get("header", {})
+    _note_what_hardly_compares(header, info)
     if inception and len(made) < USUAL:
-        say(f"note: Inception scores are mostly those of {USUAL} samples; here are {len(made)}")
+        log(f"note: Inception scores are mostly those of {USUAL} samples; here are {len(made)}")
     scores = inception_scores(made.images, dataset.train.images, device) if inception else {}
-    labelled = told.get("header", {}).get("num_classes") != 1
-    judged = made.first(len(dataset.test))
-    say(f"judging {len(judged)} samples of {samples} by {classifier} ({device})")
-    if len(judged) < len(made):
-        say(
+    log(f"scoring {count} samples of {samples} by {classifier} ({device})")
+    if count < len(made):
+        log(
             f"these are the first of {len(made)}, as many as there are test images to compare them"
             " with"
         )
-    with counted("judge", "image") as progress:
-        quality = judge_samples(
-            network, judged, labelled, dataset.train, dataset.test, device, progress
+    with show_progress("score", "image") as progress:
+        quality = score_samples(
+            network,
+            made.first(count),
+            dataset.train,
+            dataset.test,
+            labeled=header.get("num_classes") != 1,
+            device=device,
+            progress=progress,
         )
     if out is not None:
         with results_folder(out) as folder:
-            if distributed.is_first():
+            if distributed.is_main_process():
                 described = provenance.describe(device) | {
-                    "samples": {"path": str(samples), "made": told},
+                    "samples": {"path": str(samples), "made": metadata},
                     "classifier": {"path": str(classifier), "header": asdict(info)},
                     "quality": asdict(quality) | scores,
                 }
                 write_json(folder / "quality.json", described)
-                neighbours_picture(folder / "neighbours.png", made.images, dataset.train)
+                neighbors_picture(folder / "neighbors.png", made.images, dataset.train)
     return quality, scores
 
 
+def _note_what_hardly_compares(header: dict[str, Any], info: ModelInfo) -> None:
+    """Say where samples whose model has this header and a classifier do not suit each other."""
+    if header.get("dataset", info.dataset) != info.dataset:
+        log(
+            f"note: the samples are like {header['dataset']}, the classifier and the images beside"
+            f" them are of {info.dataset}"
+        )
+    if header == json.loads(json.dumps(asdict(info))):  # as JSON gives it back
+        log("note: the classifier looks like the network that made the samples; name another")
+
+
 def load_classifier(path: Path) -> tuple[IntrospectiveNetwork, ModelInfo]:
-    """Read what judges samples: a run folder, `zoo:NAME` or a model file.
+    """Read what scores samples: a run folder, `zoo:NAME` or a model file.
 
     Raises:
         InputError: it cannot be read, or knows no classes.
     """
     network, info = load_model(model_file(path))
     if info.num_classes == 1:
-        raise InputError(f"{path} was trained without labels; it judges no samples")
+        raise InputError(f"{path} was trained without labels; it cannot score samples")
     return network, info
 
 
-def neighbours_picture(path: Path, samples: torch.Tensor, train: ImageSplit) -> None:
+def neighbors_picture(path: Path, samples: torch.Tensor, train: ImageSplit) -> None:
     """Draw the first samples in rows, and below each its nearest training image."""
     shown = samples[:SHOWN]
     _, numbers = nearest(shown, train.images)
@@ -123,11 +129,6 @@ def neighbours_picture(path: Path, samples: torch.Tensor, train: ImageSplit) -> 
     above, below = (to_unit(images).split(wide) for images in (shown, train.images[numbers]))
     pairs = zip(above, below, strict=True)
     write_rows(path, [row for pair in pairs for row in pair], wide)
-
-
-def _as_stored(info: ModelInfo) -> Any:
-    """A header as JSON gives it back."""
-    return json.loads(json.dumps(asdict(info)))
 
 
 def quality_text(quality: Quality, scores: dict[str, float]) -> str:
@@ -151,11 +152,11 @@ def quality_text(quality: Quality, scores: dict[str, float]) -> str:
             ]
         )
     if scores:
-        told = f"{scores['inception_score']:.2f} ± {scores['inception_score_sd']:.2f}"
-        rows += [["Inception score", told, ""], ["FID", f"{scores['fid']:.2f}", ""]]
+        inception = f"{scores['inception_score']:.2f} ± {scores['inception_score_sd']:.2f}"
+        rows += [["Inception score", inception, ""], ["FID", f"{scores['fid']:.2f}", ""]]
     note = (
         "Scores have the formulas of the Inception score and FID, on this classifier instead of an"
-        " Inception network: they compare nothing but samples judged by it, as many of them."
+        " Inception network: they compare only as many samples scored by the same classifier."
     )
     header = ["", f"{n} samples", f"{n} test images"]
     return to_text([Table("Quality", header, rows, note)])
@@ -164,8 +165,9 @@ def quality_text(quality: Quality, scores: dict[str, float]) -> str:
 def _provenance(samples: Path) -> dict[str, Any]:
     """What `winnrobust synthesize` wrote about samples; nothing where others made the file."""
     try:
-        with np.load(samples, allow_pickle=False) as arrays:
-            told = json.loads(str(arrays["provenance"])) if "provenance" in arrays else {}
-    except (ValueError, OSError, BadZipFile):
+        (text,) = read_npz(samples, ("provenance",)).values()
+        found = parse_json(str(text), f"the provenance in {samples}")
+    except InputError:
         return {}
-    return told if isinstance(told, dict) else {}
+    header = found.get("header") if isinstance(found, dict) else None
+    return found if isinstance(header, dict) else {}

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,24 +9,30 @@ import torch
 
 from winnrobust import zoo
 from winnrobust.data.datasets import MissingDataError, load_dataset
+from winnrobust.evaluation import EvaluationSettings
 from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting import load_results, load_run, write_report
 from winnrobust.reporting.report import Lead
 from winnrobust.reporting.reproduction import (
+    BUDGETS,
     NO_DATA,
+    TARGETS,
+    Group,
     Reproduced,
+    Target,
+    TrainingBudget,
     figures_of,
     reproduction_tables,
 )
-from winnrobust.reporting.reproductions import BUDGETS, TARGETS, Group, Target, TrainingBudget
-from winnrobust.reporting.table import Table, listed
+from winnrobust.reporting.table import Table
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import write_text
-from winnrobust.runtime.progress import say
-from winnrobust.training.config import make_config
+from winnrobust.runtime.progress import log
+from winnrobust.training.config import flat, make_config
 from winnrobust.training.run_folder import RunFolder
-from winnrobust.workflows.attacking import AttackSettings, attack_runs
+from winnrobust.workflows.attacking import ImageSource, attack_runs
+from winnrobust.workflows.evaluation_folder import is_complete
 from winnrobust.workflows.training import complete_run
 
 
@@ -84,7 +89,7 @@ def reproduce(
     reproduced, results = [], []
     for group in target.groups:
         if missing[group]:
-            say(f"{group.arch} on {group.dataset}: {NO_DATA}: {missing[group]}")
+            log(f"{group.arch} on {group.dataset}: {NO_DATA}: {missing[group]}")
             reproduced.append(Reproduced(group, None, {}, set()))
             continue
         runs = {}
@@ -99,7 +104,7 @@ def reproduce(
         reproduced.append(Reproduced(group, load_results(evaluation), records, given_here))
     figures = figures_of(target, budget_name, reproduced)
     tables = reproduction_tables(target, figures)
-    if distributed.is_first():
+    if distributed.is_main_process():
         write_text(folder / "reproduction.csv", figures.to_csv(index=False))
         write_report(results, folder, lead=Lead(f"{target.title} (Lee et al. 2018)", tables))
     return tables, folder / "index.html"
@@ -112,12 +117,12 @@ def _dataset(group: Group, budget: TrainingBudget) -> str:
 def _missing(dataset: str, data_root: Path | None) -> str:
     """Say why there is no data, as the first process sees it; empty where there is."""
     reason = ""
-    if distributed.is_first():
+    if distributed.is_main_process():
         try:
             load_dataset(dataset, data_root)
         except MissingDataError as error:
             reason = str(error)
-    return distributed.from_first(reason)
+    return distributed.broadcast(reason)
 
 
 def _networks(group: Group, budget: TrainingBudget, seeds: Sequence[int]) -> list[Network]:
@@ -145,12 +150,13 @@ def _placed(
         if network not in wanted:
             raise InputError(
                 f"{path} is {network}, which this table does not want with this budget and these"
-                f" seeds; it wants {listed(list(map(str, wanted)))}"
+                f" seeds; it wants {', '.join(map(str, wanted))}"
             )
         limit = budget.settings.get("limit_train")
-        if record.config.get("limit_train") != limit:
+        trained_on = flat(record.config).get("limit_train")
+        if trained_on != limit:
             raise InputError(
-                f"{path} was trained on {record.config.get('limit_train') or 'all'} images, this"
+                f"{path} was trained on {trained_on or 'all'} images, this"
                 f" budget trains on {limit or 'all'}; leave it out"
             )
         if network in found:
@@ -189,13 +195,20 @@ def _attack(
     """Attack a group's networks, unless these very ones were; return the results."""
     # Table 2 needs no attack; results do, so it gets one.
     epsilons = group.epsilons if target.attacked else group.epsilons[:1]
-    settings = AttackSettings(epsilons=epsilons, diagnose=False)
-    identity = repr([asdict(settings)]).encode()
+    settings = EvaluationSettings(epsilons={"linf": epsilons})
+    identity = repr(settings.decisive()).encode()
     for run in runs.values():
         identity += hashlib.sha256(RunFolder(zoo.locate(run)).model.read_bytes()).digest()
     digest = hashlib.sha256(identity).hexdigest()[:12]
     folder = out / "results" / f"{dataset}-{group.arch}-{digest}"
-    if not distributed.from_first(folder.exists()):
-        paths, again = list(runs.values()), "the same command"
-        attack_runs(paths, folder, settings, device, data_root=data_root, again=again)
+    if not distributed.broadcast(is_complete(folder)):
+        attack_runs(
+            list(runs.values()),
+            folder,
+            settings,
+            device,
+            source=ImageSource(data_root=data_root),
+            with_diagnosis=False,
+            resume_with="the same command",
+        )
     return folder

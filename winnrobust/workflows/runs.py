@@ -1,38 +1,67 @@
 """Which runs there are, and how far they got."""
 
-from contextlib import suppress
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from winnrobust import zoo
-from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import read_json
-from winnrobust.runtime.progress import say
-from winnrobust.training import loop as training
+from winnrobust.runtime.errors import InputError, brief
+from winnrobust.runtime.progress import log
+from winnrobust.runtime.readers import read_json
 from winnrobust.training.config import TrainConfig
-from winnrobust.training.run_folder import RunFolder
+from winnrobust.training.manifest import reopen_run
 from winnrobust.workflows.shared import stamp
 
 
 def new_run_path(runs: Path, config: TrainConfig) -> Path:
     """Name a new run after its time and what it trains."""
     method = f"{config.method}-unsupervised" if config.unsupervised else config.method
-    parts = (stamp(), config.dataset, config.arch, method, f"seed{config.seed}")
+    parts = (stamp(), config.data.dataset, config.model.arch, method, f"seed{config.seed}")
     return runs / "-".join(parts)
 
 
-def find_runs(runs: Path) -> list[tuple[Path, TrainConfig]]:
-    """All run folders right under `runs` with their configurations, the last started first.
+@dataclass(frozen=True)
+class Run:
+    """A run folder that can be read.
 
-    Folders that are no runs of ours are passed over.
+    Attributes:
+        path, config: where it is, and its configuration.
+        is_complete: whether its training came to its end.
+        has_model: whether an epoch was finished that left one.
+    """
+
+    path: Path
+    config: TrainConfig
+    is_complete: bool
+    has_model: bool
+
+
+def find_runs(runs: Path) -> list[Run]:
+    """All run folders right under `runs`, the last started first.
+
+    Of one that cannot be read a line says why; it stands in nobody's way who did not name it.
     """
     found = []
     for file in runs.glob("*/config.json"):
-        with suppress(InputError):
-            _, config = training.reopen_run(file.parent)
-            found.append((file.stat().st_mtime, file.parent, config))
-    return [(path, config) for _, path, config in sorted(found, key=itemgetter(0), reverse=True)]
+        try:
+            found.append((file.stat().st_mtime, _read(file.parent)))
+        except (InputError, OSError) as error:
+            log(f"note: {file.parent} is passed over, because it cannot be read: {brief(error)}")
+    return [run for _, run in sorted(found, key=itemgetter(0), reverse=True)]
+
+
+def _read(path: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        InputError: it is no run, or damaged.
+    """
+    folder, config = reopen_run(path)
+    manifest = read_json(folder.manifest)
+    if not isinstance(manifest, dict):
+        raise InputError(f"{folder.manifest} does not describe a run")
+    return Run(path, config, manifest.get("status") == "complete", folder.model.is_file())
 
 
 def newest_run_like(runs: Path, given: dict[str, Any]) -> Path:
@@ -43,9 +72,10 @@ def newest_run_like(runs: Path, given: dict[str, Any]) -> Path:
     """
     names = ("dataset", "arch", "method", "seed", "unsupervised")
     wanted = {name: given[name] for name in names if name in given}
-    for path, config in find_runs(runs):
-        if all(getattr(config, name) == value for name, value in wanted.items()):
-            return path
+    for run in find_runs(runs):
+        settings = run.config.flat()
+        if all(settings[name] == value for name, value in wanted.items()):
+            return run.path
     what = ", ".join(f"{name} {value}" for name, value in wanted.items())
     raise InputError(
         f"no run to resume under {runs}{' with ' + what if what else ''}; name it with --out"
@@ -61,12 +91,36 @@ def newest_of_each_method(runs: Path, dataset: str | None, arch: str | None) -> 
     Raises:
         InputError: no such run.
     """
+    return _newest_of_each_method(_classifiers(runs), runs, dataset, arch)
+
+
+def newest_or_shipped(runs: Path, dataset: str | None, arch: str | None) -> list[Path]:
+    """As `newest_of_each_method`; where no classifier was trained at all, the package's own models.
+
+    Raises:
+        InputError: neither.
+    """
+    classifiers = _classifiers(runs)
+    if classifiers:
+        return _newest_of_each_method(classifiers, runs, dataset, arch)
+    shipped = zoo.trained_on(dataset, arch)
+    log(
+        f"no trained run under {runs}: attacking models that come with winnrobust"
+        f" ({', '.join(map(str, shipped))}; 'winnrobust models' lists them)"
+    )
+    return shipped
+
+
+def _newest_of_each_method(
+    classifiers: list[Run], runs: Path, dataset: str | None, arch: str | None
+) -> list[Path]:
     newest: dict[str, Path] = {}
     # Stable: complete runs before those that are still being trained or were given up.
-    for path, config in sorted(_classifiers(runs), key=lambda item: not _is_complete(item[0])):
-        if config.dataset == (dataset or config.dataset) and config.arch == (arch or config.arch):
-            dataset, arch = config.dataset, config.arch
-            newest.setdefault(config.method, path)
+    for run in sorted(classifiers, key=lambda run: not run.is_complete):
+        own = run.config.data.dataset, run.config.model.arch
+        if own == (dataset or own[0], arch or own[1]):
+            dataset, arch = own
+            newest.setdefault(run.config.method, run.path)
     if not newest:
         wanted = " ".join(f"of {name}" for name in (dataset, arch) if name)
         raise InputError(
@@ -76,31 +130,6 @@ def newest_of_each_method(runs: Path, dataset: str | None, arch: str | None) -> 
     return list(newest.values())
 
 
-def newest_or_shipped(runs: Path, dataset: str | None, arch: str | None) -> list[Path]:
-    """As `newest_of_each_method`; where no classifier was trained at all, the package's own models.
-
-    Raises:
-        InputError: neither.
-    """
-    if _classifiers(runs):
-        return newest_of_each_method(runs, dataset, arch)
-    shipped = zoo.trained_on(dataset, arch)
-    say(
-        f"no trained run under {runs}: attacking models that come with winnrobust"
-        f" ({', '.join(map(str, shipped))}; 'winnrobust models' lists them)"
-    )
-    return shipped
-
-
-def _classifiers(runs: Path) -> list[tuple[Path, TrainConfig]]:
+def _classifiers(runs: Path) -> list[Run]:
     """Those of `find_runs` that have a model, and one that can be attacked."""
-    return [
-        (path, config)
-        for path, config in find_runs(runs)
-        if RunFolder(path).model.exists() and not config.unsupervised
-    ]
-
-
-def _is_complete(path: Path) -> bool:
-    manifest = read_json(RunFolder(path).manifest)
-    return isinstance(manifest, dict) and manifest.get("status") == "complete"
+    return [run for run in find_runs(runs) if run.has_model and not run.config.unsupervised]

@@ -16,6 +16,7 @@ from winnrobust.generation.textures import crops_of
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import new_folder, replacing
+from winnrobust.runtime.locks import hold
 from winnrobust.training.config import TrainConfig
 from winnrobust.training.run_folder import RunFolder
 
@@ -25,16 +26,16 @@ REFERENCE_METHOD = "baseline"
 
 def stamp() -> str:
     """The local time, for the names of folders; the same in all processes of a job."""
-    return distributed.from_first(datetime.now().strftime("%Y%m%d-%H%M%S"))
+    return distributed.broadcast(datetime.now().strftime("%Y%m%d-%H%M%S"))
 
 
 def load_data(name: str, root: Path | None) -> Dataset:
-    """As `load_dataset`; of several processes the first goes ahead and downloads."""
-    if distributed.is_first():
+    """As `load_dataset`; of several processes the main one goes ahead and downloads."""
+    if distributed.is_main_process():
         dataset = load_dataset(name, root)
-        distributed.wait_for_all()
+        distributed.barrier()
     else:
-        distributed.wait_for_all()
+        distributed.barrier()
         dataset = load_dataset(name, root)
     return dataset
 
@@ -45,11 +46,12 @@ def training_data(config: TrainConfig, data_root: Path | None) -> Dataset:
     Raises:
         InputError: it cannot be used.
     """
-    if config.texture is not None:
-        return crops_of(config.texture, config.image_size, config.seed, config.dataset)
-    if config.data is not None:
-        return load_pictures(Path(config.data), config.image_size, config.dataset)
-    dataset = load_data(config.dataset, data_root)
+    data = config.data
+    if data.texture is not None:
+        return crops_of(data.texture, data.image_size, config.seed, data.dataset)
+    if data.folder is not None:
+        return load_pictures(Path(data.folder), data.image_size, data.dataset)
+    dataset = load_data(data.dataset, data_root)
     return dataset.without_labels() if config.unsupervised else dataset
 
 
@@ -83,10 +85,14 @@ def write_rows(path: Path, parts: Sequence[Tensor], wide: int) -> None:
 
 @contextmanager
 def results_folder(path: Path) -> Iterator[Path]:
-    """As `new_folder`, by the first process; the others get a path that they must not write to."""
-    if distributed.is_first():
-        with new_folder(path) as folder:
-            yield folder
-    else:
-        yield path
-    distributed.wait_for_all()
+    """As `new_folder`, by the main process; the others get a path that they must not write to.
+
+    No other process may work on one of the same name meanwhile.
+    """
+    with hold(path):
+        if distributed.is_main_process():
+            with new_folder(path) as folder:
+                yield folder
+        else:
+            yield path
+        distributed.barrier()

@@ -10,7 +10,7 @@ from winnrobust.generation.textures import EMBEDDED, Texture, draw_texture
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import check_free_file, replacing
-from winnrobust.runtime.progress import counted, say
+from winnrobust.runtime.progress import log, show_progress
 from winnrobust.training.config import TrainConfig
 from winnrobust.workflows.synthesizing import load_sampler
 from winnrobust.workflows.training import complete_run
@@ -22,10 +22,10 @@ def texture_run(runs: Path, config: TrainConfig, device: torch.device) -> Path:
     Raises:
         InputError: as training.
     """
-    picture = config.dataset
-    if config.texture not in EMBEDDED:  # other pictures may have the same name
-        picture += f"-{hashlib.sha256(str(config.texture).encode()).hexdigest()[:6]}"
-    path = runs / f"texture-{picture}-{config.arch}-seed{config.seed}"
+    picture, source = config.data.dataset, config.data.texture
+    if source not in EMBEDDED:  # other pictures may have the same name
+        picture += f"-{hashlib.sha256(str(source).encode()).hexdigest()[:6]}"
+    path = runs / f"texture-{picture}-{config.model.arch}-seed{config.seed}"
     complete_run(path, config, None, device)
     return path
 
@@ -38,7 +38,7 @@ def check_texture_file(out: Path) -> None:
     """
     if out.suffix.lower() != ".png":
         raise InputError(f"{out} must end in .png")
-    if distributed.is_first():
+    if distributed.is_main_process():
         check_free_file(out)
 
 
@@ -61,10 +61,10 @@ def texture(
     if sampler.info.num_classes > 1:
         raise InputError(f"{run} is a classifier; textures come from runs without labels")
     width, height = size
-    say(f"drawing {width}x{height} pixels from {run} ({device})")
-    with counted("texture", "step") as progress:
+    log(f"drawing {width}x{height} pixels from {run} ({device})")
+    with show_progress("texture", "step") as progress:
         made = draw_texture(sampler, width, height, seed=seed, device=device, progress=progress)
-    if distributed.is_first():
+    if distributed.is_main_process():
         with replacing(out) as temporary:
             torchvision.utils.save_image(made.image, temporary)
     return made

@@ -1,6 +1,5 @@
 """`winnrobust train`: a run from its start, or from where it was stopped."""
 
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +9,26 @@ from winnrobust.data.datasets import Dataset
 from winnrobust.reporting import load_run, training_figure
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import read_json
-from winnrobust.runtime.progress import say
-from winnrobust.training import loop as training
+from winnrobust.runtime.locks import holding
+from winnrobust.runtime.progress import log
+from winnrobust.runtime.readers import read_json
 from winnrobust.training.config import TrainConfig, option_name
-from winnrobust.training.methods.settings import unused_by
+from winnrobust.training.loop import train
+from winnrobust.training.manifest import note_resumption, reopen_run, start_run
+from winnrobust.training.methods.settings import check_settings, unused_by
 from winnrobust.training.run_folder import RunFolder
 from winnrobust.workflows.shared import training_data
 
 
+@holding
 def train_run(
     path: Path, config: TrainConfig, data_root: Path | None, device: torch.device
 ) -> None:
     """Train a new run in the folder `path`, which must not hold anything yet."""
-    training.check_settings(config)
+    check_settings(config)
     dataset = training_data(config, data_root)
-    run = training.start_run(path, config, dataset, device)
-    say(f"training {config.method} {config.arch} on {dataset.name} ({device}) in {path}")
+    run = start_run(path, config, dataset, device)
+    log(f"training {config.method} {config.model.arch} on {dataset.name} ({device}) in {path}")
     _train(run, config, dataset, device)
 
 
@@ -38,14 +40,15 @@ def complete_run(
     Raises:
         InputError: as training; or the run was started with other settings that its method uses.
     """
-    if distributed.from_first(path.exists()):
+    if distributed.broadcast(path.exists()):
         idle = unused_by(config)
-        asked = {name: value for name, value in asdict(config).items() if name not in idle}
+        asked = {name: value for name, value in config.flat().items() if name not in idle}
         resume_run(path, asked, data_root, device)
     else:
         train_run(path, config, data_root, device)
 
 
+@holding
 def resume_run(
     path: Path, given: dict[str, Any], data_root: Path | None, device: torch.device
 ) -> None:
@@ -54,40 +57,46 @@ def resume_run(
     Raises:
         InputError: no such run, or `given` contradicts its configuration (but for more epochs).
     """
-    run, config = training.reopen_run(path)
-    for name, value in given.items():
-        if name != "epochs" and value != getattr(config, name):
-            raise InputError(
-                f"{path} was started with {option_name(name)} {getattr(config, name)}, not {value};"
-                " leave the option out, or start a new run"
-            )
-    epochs = given.get("epochs", config.epochs)
-    if epochs != config.epochs and config.cascades > 1:
-        raise InputError(
-            f"{path} has {config.cascades} cascades of {config.epochs} epochs each; that cannot be"
-            " changed afterwards"
-        )
-    config = replace(config, epochs=epochs)
+    run, config = reopen_run(path)
+    config = _with_epochs(path, config, given)
     finished = len(load_run(path).metrics)
     if finished >= config.total_epochs and read_json(run.manifest).get("status") == "complete":
-        say(f"{path} is complete: {finished} epochs; a larger --epochs trains it further")
+        log(f"{path} is complete: {finished} epochs; a larger --epochs trains it further")
         return
     if finished > config.total_epochs:
         raise InputError(
             f"{path} has {finished} epochs already; --epochs {config.epochs} cannot take any back"
         )
     dataset = training_data(config, data_root)
-    training.note_resumption(run, config, device)
-    say(f"resuming {config.method} {config.arch} on {dataset.name} ({device}) in {path}")
+    note_resumption(run, config, device)
+    log(f"resuming {config.method} {config.model.arch} on {dataset.name} ({device}) in {path}")
     _train(run, config, dataset, device)
+
+
+def _with_epochs(path: Path, config: TrainConfig, given: dict[str, Any]) -> TrainConfig:
+    """A stored configuration with the epochs given; the other settings must be those stored."""
+    stored = config.flat()
+    for name, value in given.items():
+        if name != "epochs" and value != stored[name]:
+            raise InputError(
+                f"{path} was started with {option_name(name)} {stored[name]}, not {value}; leave"
+                " the option out, or start a new run"
+            )
+    epochs, cascades = given.get("epochs", config.epochs), config.generation.cascades
+    if epochs != config.epochs and cascades > 1:
+        raise InputError(
+            f"{path} has {cascades} cascades of {config.epochs} epochs each; that cannot be changed"
+            " afterwards"
+        )
+    return config.replace(epochs=epochs)
 
 
 def _train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
     try:
-        training.train(run, config, dataset, device)
+        train(run, config, dataset, device)
     except KeyboardInterrupt:
-        say(f"stopped; go on with: winnrobust train --resume --out {run.path}")
-        say("or, if this was quickstart, compare or reproduce, with the same command again")
+        log(f"stopped; go on with: winnrobust train --resume --out {run.path}")
+        log("or, if this was quickstart, compare or reproduce, with the same command again")
         raise
-    if distributed.is_first():
+    if distributed.is_main_process():
         training_figure([load_run(run.path)], run.path / "training.png")

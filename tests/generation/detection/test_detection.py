@@ -2,13 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from winnrobust.attacks import DEFAULT_BUDGET, Target, find
+from winnrobust.attacks import Run, find, run_attack
 from winnrobust.generation.detection import (
+    ADAPTIVE,
     DETECTION_COLUMNS,
-    KNOWING,
+    Trial,
+    adaptive_attack,
     detect,
     energy,
-    hidden,
     largest_probability,
 )
 
@@ -35,26 +36,25 @@ def test_detectors_by_hand():
     torch.testing.assert_close(energy(logits).exp(), torch.tensor([4.0, 16.0]))
 
 
-def test_the_knowing_attack_goes_on_until_the_error_scores_high():
+def test_the_adaptive_attack_goes_on_until_the_error_scores_high():
     """From 0.45 PGD stops beyond 1/2; certainty grows up to the end of the ball at 0.75."""
     images, labels = pixels(0.45, 0.1), torch.tensor([0, 0])
-    target = Target(Slope(), images, labels)
-    (plain,) = find("pgd").function(target, [0.3], DEFAULT_BUDGET).adversarials
-    found, wrong = hidden(target, largest_probability, 0.3)
+    (plain,) = run_attack(find("pgd"), Slope(), images, labels, [0.3], run=Run())
+    found, wrong = adaptive_attack(Slope(), images, labels, largest_probability, epsilon=0.3)
     assert wrong.tolist() == [True, False]
     assert found[0].item() == pytest.approx(0.75, abs=1e-6)
-    assert 0.5 <= plain[0].item() <= found[0].item() + 1e-6
+    assert 0.5 <= plain.images[0].item() <= found[0].item() + 1e-6
     assert found[1].item() == images[1].item(), "what cannot be broken is left as it is"
 
 
-def test_the_knowing_attack_prefers_errors_that_score_high():
+def test_the_adaptive_attack_prefers_errors_that_score_high():
     """The detector wants x near 0.55: there the error is, though the loss is higher at 0.75."""
     images, labels = pixels(0.45), torch.tensor([0])
 
     def near(logits):
         return -(logits[:, 1] - 0.5).abs()
 
-    found, wrong = hidden(Target(Slope(), images, labels), near, 0.3, steps=100)
+    found, wrong = adaptive_attack(Slope(), images, labels, near, epsilon=0.3, steps=100)
     assert wrong.all()
     assert found.item() == pytest.approx(0.55, abs=0.02)
 
@@ -67,26 +67,28 @@ def test_a_table_with_everything_that_was_asked():
     table = detect(
         {"slope": model},
         {"slope": {"softmax": largest_probability, "energy": energy}},
-        images,
-        labels,
-        foreign={"half": torch.full((30, 1, 1, 1), 0.5)},
-        attacks=[find("fgsm")],
-        epsilon=0.1,
-        batch_size=7,
+        Trial(
+            images,
+            labels,
+            others={"half": torch.full((30, 1, 1, 1), 0.5)},
+            attacks=[find("fgsm")],
+            epsilon=0.1,
+            batch_size=7,
+        ),
     )
     assert tuple(table.columns) == DETECTION_COLUMNS
     assert list(zip(table.detector, table.against, strict=True)) == [
         (detector, against)
         for detector in ("softmax", "energy")
-        for against in ("half", "fgsm", KNOWING)
+        for against in ("half", "fgsm", ADAPTIVE)
     ]
     cells = table.set_index(["detector", "against"])
     half = cells.loc["softmax", "half"]
     assert (half.n_real, half.n_other, half.auroc) == (20, 30, 1.0)  # none is as uncertain as 1/2
     near_half = ((images[20:] - 0.5).abs().flatten() <= 0.1).sum()
     assert cells.loc["softmax", "fgsm"].n_other == near_half
-    assert cells.loc["softmax", KNOWING].n_other == near_half
-    assert cells.loc["softmax", KNOWING].auroc <= cells.loc["softmax", "fgsm"].auroc + 1e-9
+    assert cells.loc["softmax", ADAPTIVE].n_other == near_half
+    assert cells.loc["softmax", ADAPTIVE].auroc <= cells.loc["softmax", "fgsm"].auroc + 1e-9
     assert model.factor.requires_grad
     assert model.training
 
@@ -97,11 +99,7 @@ def test_nothing_broken_is_nothing_measured():
     table = detect(
         {"slope": Slope()},
         {"slope": {"softmax": largest_probability}},
-        images,
-        labels,
-        foreign={},
-        attacks=[find("fgsm")],
-        epsilon=0.1,
+        Trial(images, labels, attacks=[find("fgsm")], epsilon=0.1),
     )
     assert table.auroc.isna().all()
     assert table.n_other.tolist() == [0, 0]

@@ -12,7 +12,7 @@ from winnrobust.evaluation import Evaluation, run
 from winnrobust.models import build
 from winnrobust.runtime import distributed
 from winnrobust.runtime.randomness import stream
-from winnrobust.synthesis import Ascent, near, synthesise
+from winnrobust.synthesis import Ascent, near, synthesize
 from winnrobust.training.config import TrainConfig
 from winnrobust.training.methods import METHODS, Batch
 from winnrobust.training.methods.side_network import SideNetwork
@@ -29,6 +29,7 @@ def gradients(method_name: str) -> dict[str, torch.Tensor]:
     network = build("vanilla", 1, 28, 10, stream(0, "weights")).double()
     config = TrainConfig(
         method=method_name,
+        initial="gaussian",
         negatives_per_class=3,
         alpha=1.0,
         at_steps=2,
@@ -41,7 +42,7 @@ def gradients(method_name: str) -> dict[str, torch.Tensor]:
     for part in vars(method).values():
         if isinstance(part, SideNetwork):
             part.module.double()
-    mine = distributed.dealt(BATCH)
+    mine = distributed.strided_shard(BATCH)
     losses = method.loss(
         network,
         Batch(
@@ -53,20 +54,21 @@ def gradients(method_name: str) -> dict[str, torch.Tensor]:
         ),
     )
     losses.total.backward()
-    distributed.sum_gradients(network.parameters())
+    distributed.all_reduce_gradients(network.parameters())
     found = {name: parameter.grad for name, parameter in network.named_parameters()}
     logged = {name: value.detach().double() for name, value in losses.parts.items()}
-    return found | {name: distributed.sum_up(value) for name, value in logged.items()}
+    return found | {name: distributed.all_reduce(value) for name, value in logged.items()}
 
 
 def synthesis() -> dict:
-    """An ascent of all classes, and Adam's moments after it."""
-    network = build("vanilla", 1, 28, 10, stream(0, "weights"))
-    start = torch.rand(10, 2, 1, 28, 28, generator=stream(0, "start")) * 2 - 1
-    before = network.judge(start.flatten(0, 1)).critic.reshape(10, 2).mean(1).detach()
+    """An ascent of all classes, and Adam's moments after it; in float64, as rounding grows."""
+    network = build("vanilla", 1, 12, 10, stream(0, "weights")).double()
+    noise = torch.rand(10, 2, 1, 12, 12, generator=stream(0, "start"), dtype=torch.float64)
+    start = noise * 2 - 1
+    before = network.forward_signed(start.flatten(0, 1)).critic.reshape(10, 2).mean(1).detach()
     thresholds = before + torch.linspace(-0.1, 0.2, 10)
     goal = near(torch.arange(10), thresholds, tolerance=2e-2, class_weight=0.5)
-    result, adam = synthesise(network, start, goal, Ascent(0.02, 0.9, 0.9, max_steps=25))
+    result, adam = synthesize(network, start, goal, Ascent(0.02, 0.9, 0.9, max_steps=25))
     return {"result": result, "adam": adam["state"]}
 
 
@@ -107,14 +109,14 @@ def told(found: Evaluation) -> dict:
 def main() -> None:
     with distributed.job():
         found = {
-            "size": distributed.size(),
+            "size": distributed.world_size(),
             **{name: gradients(name) for name in METHODS},
             "synthesis": synthesis(),
             "evaluation": evaluation(),
             "aimed": evaluation("random"),
             "distances": distances(),
         }
-        if distributed.is_first():
+        if distributed.is_main_process():
             torch.save(found, sys.argv[1])
 
 

@@ -9,9 +9,9 @@ from torch import nn
 
 from winnrobust.models import IntrospectiveNetwork, build
 from winnrobust.runtime.randomness import stream
-from winnrobust.training.config import TrainConfig
+from winnrobust.training.config import AdversarialSettings, TrainConfig
 from winnrobust.training.methods import METHODS, Batch
-from winnrobust.training.methods.inner_maximisation import worst_images
+from winnrobust.training.methods.inner_maximization import worst_images
 from winnrobust.training.methods.trades import kl_divergence
 
 CPU = torch.device("cpu")
@@ -60,14 +60,16 @@ def test_worst_images_of_a_linear_model_are_the_corners_of_the_ball(linear):
     """Down with the label's pixel, up with the other, from wherever the ball was entered, within
     [0, 1]; also for the second image, which is wrong to begin with."""
     batch = batch_of(pixels((0.5, 0.95), (0.9, 0.3), (0.05, 0.5)), [0, 1, 0])
-    found = worst_images(cross_entropies(linear, batch.labels), batch, TrainConfig(at_epsilon=0.1))
+    found = worst_images(
+        cross_entropies(linear, batch.labels), batch, AdversarialSettings(epsilon=0.1)
+    )
     torch.testing.assert_close(found, pixels((0.4, 1.0), (1.0, 0.2), (0.0, 0.6)))
 
 
 def test_a_step_has_the_size_asked_for(linear):
     batch = batch_of(pixels((0.5, 0.5)), [0])
-    config = TrainConfig(at_epsilon=0.2, at_steps=3, at_step_size=0.01)
-    found = worst_images(cross_entropies(linear, batch.labels), batch, config)
+    settings = AdversarialSettings(epsilon=0.2, steps=3, step_size=0.01)
+    found = worst_images(cross_entropies(linear, batch.labels), batch, settings)
     start = batch.images + 0.2 * batch._replace(generator=stream(0, "step")).noise()
     expected = (start + 0.03 * pixels((-1.0, 1.0))).clamp(0.3, 0.7)
     torch.testing.assert_close(found, expected)
@@ -76,7 +78,7 @@ def test_a_step_has_the_size_asked_for(linear):
 @pytest.mark.parametrize("epsilon", [0.0, 0.01, 0.125, 1.0])
 def test_worst_images_stay_in_the_ball_and_do_not_lower_the_loss(network, batch, epsilon):
     loss = cross_entropies(network, batch.labels)
-    found = worst_images(loss, batch, TrainConfig(at_epsilon=epsilon))
+    found = worst_images(loss, batch, AdversarialSettings(epsilon=epsilon))
     assert (found - batch.images).abs().max() <= epsilon + 1e-6
     assert found.min() >= 0
     assert found.max() <= 1
@@ -152,7 +154,7 @@ def test_the_weights_gradient_does_not_flow_through_the_attack(network, batch, n
 
     climbed = divergences if name == "trades" else cross_entropies(network, batch.labels)
     again = batch._replace(generator=stream(0, "step"))
-    fixed = worst_images(climbed, again, method.config)
+    fixed = worst_images(climbed, again, method.config.adversarial)
     assert not fixed.requires_grad
     assert all(parameter.grad is None for parameter in network.parameters())
     adversarial = network(fixed).logits

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from winnrobust.models import build
 from winnrobust.models.dcgan import dcgan_generator
 from winnrobust.runtime.randomness import stream
-from winnrobust.synthesis import class_score, critic_score, near, synthesise
+from winnrobust.synthesis import class_score, critic_score, near, synthesize
 from winnrobust.training.config import TrainConfig
 from winnrobust.training.methods import METHODS, Batch
 from winnrobust.training.methods.side_network import SideNetwork
@@ -20,7 +20,7 @@ NAMES = ("icn", "gdl", "dcgan-negatives")
 
 
 def make(name: str, **settings):
-    defaults = {"negatives_per_class": 3, "synthesis_max_steps": 4}
+    defaults = {"negatives_per_class": 3, "synthesis_max_steps": 4, "initial": "gaussian"}
     return METHODS[name](TrainConfig(method=name, **defaults | settings), 1, 28, 10, CPU)
 
 
@@ -54,7 +54,7 @@ def test_loss_is_cross_entropy_and_softplus_of_the_negatives_class_logit(
 
     count = round(share * 6)
     fake = method.pool.images[LABELS[:count], 0]
-    logits = network.judge(fake).logits[torch.arange(count), LABELS[:count]]
+    logits = network.forward_signed(fake).logits[torch.arange(count), LABELS[:count]]
     negatives_loss = (1 + logits.exp()).log().mean()
     cross_entropy = F.cross_entropy(network(images).logits, LABELS)
     torch.testing.assert_close(found.total, 0.7 * cross_entropy + 0.3 * negatives_loss)
@@ -117,7 +117,7 @@ def test_icn_climbs_the_logit_of_the_class(network, images):
     assert noted.item() == pytest.approx(logits.mean().item(), abs=1e-6)
     method.score_means = [torch.tensor(2.0), torch.tensor(2.0)]
     end = method.end_epoch(network, 1, ignore)
-    reached = network.judge(end.negatives.flatten(0, 1)).logits.unflatten(0, (10, 3))
+    reached = network.forward_signed(end.negatives.flatten(0, 1)).logits.unflatten(0, (10, 3))
     own = torch.stack([reached[label, :, label].mean() for label in range(10)])
     assert end.metrics["synthesis_reached"] == 1
     torch.testing.assert_close(own, torch.full((10,), 2.0), rtol=0, atol=0.051)
@@ -138,10 +138,10 @@ def test_the_score_decides_what_an_ascent_raises(network):
     ascent = make("icn", synthesis_max_steps=1).ascent
     for score in (critic_score, class_score):
         goal = near(classes, far, tolerance=1e-3, class_weight=0.0, score=score)
-        result, _ = synthesise(network, start, goal, ascent)
+        result, _ = synthesize(network, start, goal, ascent)
         labels = classes.repeat_interleave(2)
         before, after = (
-            score(network.judge(images.flatten(0, 1)), labels).reshape(10, 2).mean(1)
+            score(network.forward_signed(images.flatten(0, 1)), labels).reshape(10, 2).mean(1)
             for images in (start, result.images)
         )
         assert (after > before).all()
@@ -151,18 +151,18 @@ def test_gdl_learns_log_odds_and_each_stage_goes_on_from_the_last(network, digit
     """A stage tells digits from its negatives better and better; the next has fresh weights and
     starts from the samples of the last."""
     method = make("gdl", negatives_per_class=2)
-    images, labels = digits.train.images[:50].float() / 255, digits.train.labels[:50]
+    images, labels = digits.train.images[:20].float() / 255, digits.train.labels[:20]
     losses, first_weights = [], []
     for epoch in (1, 2):
         generator = stream(0, "steps", epoch)
         for step in range(6):
-            batch = Batch(images, labels, 50, slice(None), generator)
+            batch = Batch(images, labels, 20, slice(None), generator)
             losses.append(method.loss(network, batch).parts["gdl_loss"].item())
             if step == 0:
                 first_weights.append(method.stage.module.classifier.weight.detach().clone())
         assert losses[-1] < 0.5 * losses[-6]
         newest = method.pool.images[:, -2:].clone()
-        assert torch.equal(method._starts(epoch, 0), newest)
+        assert torch.equal(method.samples, newest)
         end = method.end_epoch(network, epoch, ignore)
         made = end.negatives
         assert "gdl_threshold_low" in end.metrics
@@ -178,17 +178,17 @@ def test_a_gdl_stage_tells_real_images_from_negatives_of_their_class(network, im
     method.pool.images = method.pool.images[:, :1].expand_as(method.pool.images).clone()
     method.loss(network, batch_of(images))
     method.score_means = []
-    judge, rows = copy.deepcopy(method.stage.module), torch.arange(6)
+    critic, rows = copy.deepcopy(method.stage.module), torch.arange(6)
 
     def loss_of(stage):
         real, fake = (
-            stage.judge(x).logits[rows, LABELS]
+            stage.forward_signed(x).logits[rows, LABELS]
             for x in (2 * images - 1, method.pool.images[LABELS, 0])
         )
         return -(torch.sigmoid(real).log().mean() + torch.sigmoid(-fake).log().mean()), real
 
     found = method.loss(network, batch_of(images)).parts["gdl_loss"]
-    expected, real = loss_of(judge)
+    expected, real = loss_of(critic)
     torch.testing.assert_close(found, expected)
     assert loss_of(method.stage.module)[0] < expected
     assert method.score_means[0].item() == pytest.approx(real.mean().item(), abs=1e-6)
@@ -198,11 +198,11 @@ def test_gdl_climbs_the_stages_logit_of_the_class_and_nothing_else(network, imag
     """Adam's first step goes by the sign of the gradient."""
     method = make("gdl", synthesis_max_steps=1, synthesis_lr=0.02)
     method.loss(network, batch_of(images))
-    judge = method.stage.module
-    start = (method._starts(1, 0) * 0.9).requires_grad_()
+    critic = method.stage.module
+    start = (method.samples * 0.9).requires_grad_()
     method.samples = start.detach().clone()
     method.score_means = [torch.tensor(100.0), torch.tensor(100.0)]  # out of reach
-    logits = judge.judge(start.flatten(0, 1)).logits
+    logits = critic.forward_signed(start.flatten(0, 1)).logits
     (gradient,) = torch.autograd.grad(
         logits[torch.arange(30), torch.arange(10).repeat_interleave(3)].sum(), start
     )
@@ -223,7 +223,7 @@ def test_gdl_makes_as_many_where_the_pool_keeps_fewer_and_goes_on_from_them(netw
         assert method.pool.per_class < 4
     resumed = make("gdl", negatives_per_class=4, pool_newest=0.1)
     resumed.restore(method.state(), made)
-    assert torch.equal(resumed._starts(3, 0), made[-1])
+    assert torch.equal(resumed.samples, made[-1])
 
 
 def test_gdl_stages_are_as_wide_as_the_classifier():
@@ -271,19 +271,24 @@ def test_dcgan_descends_both_losses(network, images):
     latents = 2 * torch.rand(6, 5, generator=stream(0, "step")) - 1
     samples = generator(latents, LABELS)
     rows = torch.arange(6)
-    real, fake = (discriminator.judge(x).logits[rows, LABELS] for x in (2 * images - 1, samples))
+    real, fake = (
+        discriminator.forward_signed(x).logits[rows, LABELS] for x in (2 * images - 1, samples)
+    )
     expected = -(torch.sigmoid(real).log() + (1 - torch.sigmoid(fake)).log()).mean()
     torch.testing.assert_close(parts["discriminator_loss"], expected)
-    fooled = method.discriminator.module.judge(samples).logits[rows, LABELS]
+    fooled = method.discriminator.module.forward_signed(samples).logits[rows, LABELS]
     torch.testing.assert_close(parts["generator_loss"], -torch.sigmoid(fooled).log().mean())
     real, fake = (
-        method.discriminator.module.judge(x).logits[rows, LABELS] for x in (2 * images - 1, samples)
+        method.discriminator.module.forward_signed(x).logits[rows, LABELS]
+        for x in (2 * images - 1, samples)
     )
     after = -(torch.sigmoid(real).log() + (1 - torch.sigmoid(fake)).log()).mean()
     assert after < parts["discriminator_loss"]
     again = method.generator.module(latents, LABELS)
     after = (
-        -torch.sigmoid(method.discriminator.module.judge(again).logits[rows, LABELS]).log().mean()
+        -torch.sigmoid(method.discriminator.module.forward_signed(again).logits[rows, LABELS])
+        .log()
+        .mean()
     )
     assert after < parts["generator_loss"]
     for side in (method.generator, method.discriminator):

@@ -1,7 +1,4 @@
-"""The table of what a method uses, beside what trainings read."""
-
-from dataclasses import asdict, fields
-from typing import ClassVar
+"""What a method says that it uses, beside what trainings read."""
 
 import pytest
 import torch
@@ -10,8 +7,10 @@ from winnrobust.data.datasets import Dataset
 from winnrobust.generation.sampling import Sampler, draw
 from winnrobust.models.checkpoint import load_cascades
 from winnrobust.runtime.errors import InputError
-from winnrobust.training.config import TrainConfig, make_config
-from winnrobust.training.loop import start_run, train
+from winnrobust.runtime.settings import Settings
+from winnrobust.training.config import SETTINGS, TrainConfig, make_config
+from winnrobust.training.loop import train
+from winnrobust.training.manifest import start_run
 from winnrobust.training.methods import (
     INITIAL,
     METHODS,
@@ -20,56 +19,58 @@ from winnrobust.training.methods import (
     initial_of,
     method_of,
 )
-from winnrobust.training.methods.settings import (
-    OF_A_METHOD,
-    OF_AN_INITIAL,
-    OF_INITIAL,
-    WITH_LABELS,
-    WITHOUT_LABELS,
-    check_given,
-)
+from winnrobust.training.methods.from_config import INITIAL_SETTINGS, OF_INITIAL
+from winnrobust.training.methods.settings import OF_A_METHOD, check_given
 from winnrobust.training.recipes import RECIPES
 
 CPU = torch.device("cpu")
-NAMES = {setting.name for setting in fields(TrainConfig)}
+NAMES = {setting.place: setting.name for setting in SETTINGS.values()}
 READ_EARLIER = {"data", "texture", "image_size", "recipe"}
 """By what finds the data, and the other settings."""
 READ_IN_VAIN = {"dcgan-negatives": {"pool_newest"}}
 """By a pool that is filled anew after every epoch."""
 SMALL = {
-    "dataset": "mnist5k", "limit_train": 20, "epochs": 2, "batch_size": 5,
+    "dataset": "mnist5k", "limit_train": 10, "epochs": 2, "batch_size": 5,
     "negatives_per_class": 2, "synthesis_max_steps": 1, "at_steps": 1,
-    "iteration_images": 50, "iteration_passes": 1, "start_images": 4,
+    "iteration_images": 25, "iteration_passes": 1, "start_images": 4,
 }  # fmt: skip
 
 
-class Watched(TrainConfig):
-    """Settings that note which of them are read."""
+class Watched:
+    """Settings that note the names of those that are read."""
 
-    read: ClassVar[set[str]] = set()
+    def __init__(self, settings: Settings, read: set[str], group: tuple[str, ...] = ()) -> None:
+        self._settings, self._read, self._group = settings, read, group
 
-    def __getattribute__(self, name: str):
-        if name in NAMES:
-            Watched.read.add(name)
-        return super().__getattribute__(name)
+    def __getattr__(self, name: str):
+        own = vars(type(self._settings)).get(name)
+        if isinstance(own, property):
+            return own.fget(self)
+        value = getattr(self._settings, name)
+        if isinstance(value, Settings):
+            return Watched(value, self._read, (name,))
+        if (*self._group, name) in NAMES:
+            self._read.add(NAMES[*self._group, name])
+        return value
 
 
-def small(**settings) -> TrainConfig:
-    return Watched(**asdict(make_config(SMALL | settings, "test")))
-
-
-def outcome(path, digits, config):
+def outcome(path, digits, config: TrainConfig):
     """Train, and draw a sample if there are any: the networks, and which settings were read."""
     data = Dataset("mnist5k", 10, digits.train, digits.valid.first(10), digits.test.first(10))
     data = data.without_labels() if config.unsupervised else data
     run = start_run(path, config, data, CPU)
-    Watched.read.clear()
-    train(run, config, data, CPU)
+    read: set[str] = set()
+    watched = Watched(config, read)
+    train(run, watched, data, CPU)
     networks, info = load_cascades(run.model)
     if method_of(config).goal is not Method.goal:
         classes = torch.zeros(1, dtype=torch.int64)
-        draw(Sampler(networks, info, config, info.thresholds), classes, seed=0, device=CPU)
-    return networks, set(Watched.read)
+        draw(Sampler(networks, info, watched, info.thresholds), classes, seed=0, device=CPU)
+    return networks, read
+
+
+def small(**settings) -> TrainConfig:
+    return make_config(SMALL | settings)
 
 
 @pytest.fixture(scope="module")
@@ -79,28 +80,24 @@ def always_read(tmp_path_factory, digits):
     return outcome(run, digits, small(method="baseline"))[1]
 
 
-def test_the_table_has_every_method():
-    assert set(WITH_LABELS) == set(METHODS)
-    assert set(WITHOUT_LABELS) == set(UNSUPERVISED)
-    assert set(OF_INITIAL) == set(INITIAL)
-
-
 @pytest.mark.parametrize(
     ("method", "unsupervised"),
     [(name, False) for name in METHODS] + [(name, True) for name in UNSUPERVISED],
 )
-def test_a_method_reads_what_its_row_says(tmp_path, digits, always_read, method, unsupervised):
+def test_a_method_reads_what_it_says_that_it_uses(
+    tmp_path, digits, always_read, method, unsupervised
+):
     config = small(method=method, unsupervised=unsupervised)
-    idle = OF_AN_INITIAL - OF_INITIAL[config.initial]
-    row = (WITHOUT_LABELS if unsupervised else WITH_LABELS)[method]
+    idle = INITIAL_SETTINGS - {"initial"} - OF_INITIAL[config.negatives.initial]
+    uses = (UNSUPERVISED if unsupervised else METHODS)[method].uses
     _, read = outcome(tmp_path / "run", digits, config)
     in_vain = READ_IN_VAIN.get(method, set())
-    assert read - always_read - in_vain == row - idle
-    assert not in_vain & row
+    assert read - always_read - in_vain == uses - idle
+    assert not in_vain & uses
 
 
-def test_what_is_in_no_row_is_read_by_every_training(always_read):
-    assert always_read | READ_EARLIER == NAMES - OF_A_METHOD
+def test_what_no_method_names_is_read_by_every_training(always_read):
+    assert always_read | READ_EARLIER == set(SETTINGS) - OF_A_METHOD
 
 
 def test_what_is_read_in_vain_changes_nothing(tmp_path, digits):
@@ -113,17 +110,16 @@ def test_what_is_read_in_vain_changes_nothing(tmp_path, digits):
 
 
 @pytest.mark.parametrize("initial", INITIAL)
-def test_an_initial_distribution_reads_what_its_row_says(initial):
-    config = small(initial=initial)
-    Watched.read.clear()
-    initial_of(config, 1, 28)
-    assert Watched.read - {"initial", "seed"} == set(OF_INITIAL[initial])
+def test_an_initial_distribution_reads_what_it_says(initial):
+    read: set[str] = set()
+    initial_of(Watched(small(initial=initial), read), 1, 28)
+    assert read - {"initial", "seed"} == OF_INITIAL[initial]
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_fast_recipe_has_something_for_every_method_with_labels(method):
-    assert set(RECIPES["fast"]) & (NAMES - OF_A_METHOD) == {"batch_size", "average_decay"}
-    check_given(["recipe", "method"], make_config({"recipe": "fast", "method": method}, "test"))
+    assert set(RECIPES["fast"]) & (set(SETTINGS) - OF_A_METHOD) == {"batch_size", "average_decay"}
+    check_given(["recipe", "method"], make_config({"recipe": "fast", "method": method}))
 
 
 @pytest.mark.parametrize(
@@ -154,10 +150,10 @@ def test_the_fast_recipe_has_something_for_every_method_with_labels(method):
 )
 def test_settings_without_use_are_named_even_at_their_defaults(given, message):
     with pytest.raises(InputError) as error:
-        check_given(given, make_config(given, "test"))
+        check_given(given, make_config(given))
     assert str(error.value).startswith(message)
 
 
 def test_an_unknown_initial_distribution_is_left_to_its_own_check():
     given = {"initial": "magic", "noise_dim": 5}
-    check_given(given, make_config(given, "test"))
+    check_given(given, make_config(given))

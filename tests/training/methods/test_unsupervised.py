@@ -12,7 +12,7 @@ from winnrobust.training.methods import Batch, method_of
 CPU = torch.device("cpu")
 SMALL = {
     "unsupervised": True,
-    "dataset": "mnist5k",
+    "initial": "gaussian",
     "epochs": 3,
     "batch_size": 4,
     "start_images": 12,
@@ -24,7 +24,7 @@ SMALL = {
 
 
 def make(method: str = "winn", **settings):
-    config = make_config(SMALL | {"method": method} | settings, "test")
+    config = make_config(SMALL | {"method": method} | settings)
     return method_of(config)(config, 1, 28, 1, CPU)
 
 
@@ -49,7 +49,7 @@ def batch_of(images: torch.Tensor) -> Batch:
 
 def train(method, network, images, epoch: int):
     """An epoch's losses, without changing a weight, and what it ends with."""
-    for chosen in method.order(epoch, len(images)).split(method.config.batch_size):
+    for chosen in method.order(epoch, len(images)).split(method.config.optimization.batch_size):
         method.loss(network, batch_of(images[chosen]))
     return method.end_epoch(network, epoch, ignore)
 
@@ -62,9 +62,9 @@ def test_winns_loss_is_the_critics_alone(network, images):
     fake, real = method.pool.images[0, method.partners[:4]], images[:4] * 2 - 1
     mix = torch.rand(4, generator=stream(0, "step")).reshape(-1, 1, 1, 1)
     between = (mix * real + (1 - mix) * fake).requires_grad_()
-    (slope,) = torch.autograd.grad(network.judge(between).critic.sum(), between)
+    (slope,) = torch.autograd.grad(network.forward_signed(between).critic.sum(), between)
     penalty = ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
-    gap = network.judge(real).critic.mean() - network.judge(fake).critic.mean()
+    gap = network.forward_signed(real).critic.mean() - network.forward_signed(fake).critic.mean()
     torch.testing.assert_close(loss.total, -gap + 7 * penalty)
     torch.testing.assert_close(loss.parts["wasserstein"], gap)
 
@@ -74,7 +74,7 @@ def test_inns_loss_is_the_sigmoid_cross_entropy(network, images):
     method.order(1, len(images))
     loss = method.loss(network, batch_of(images[:4]))
     fake = method.pool.images[0, method.partners[:4]]
-    both = network.judge(torch.cat([images[:4] * 2 - 1, fake])).critic
+    both = network.forward_signed(torch.cat([images[:4] * 2 - 1, fake])).critic
     wanted = torch.tensor([1.0] * 4 + [0.0] * 4)
     expected = torch.nn.functional.binary_cross_entropy_with_logits(both, wanted)
     torch.testing.assert_close(loss.total, expected)
@@ -121,7 +121,7 @@ def test_inn_has_no_thresholds_and_stops_at_even_odds(network, images):
     end = train(make("inn", synthesis_max_steps=300), network, images, 1)
     assert "threshold_low" not in end.metrics
     assert end.metrics["synthesis_reached"] == 1
-    critic = network.judge(end.negatives[0]).critic
+    critic = network.forward_signed(end.negatives[0]).critic
     assert torch.nn.functional.softplus(-critic).mean() <= math.log(2) + 1e-6
 
 
@@ -164,9 +164,9 @@ def test_wgan_gps_critic_learns_from_its_generators_samples(network, images):
     method.order(1, len(images))
     batch = batch_of(images[:4])
     loss = method.loss(network, batch)
-    latents = batch_of(images[:4]).latents(method.config.dcgan_latents)
+    latents = batch_of(images[:4]).latents(method.config.generation.dcgan_latents)
     fake = method.generator.module(latents, torch.zeros(4, dtype=torch.int64))
-    gap = network.judge(fake).critic.mean() - network(images[:4]).critic.mean()
+    gap = network.forward_signed(fake).critic.mean() - network(images[:4]).critic.mean()
     torch.testing.assert_close(loss.total, gap)
     loss.total.backward()
     assert all(p.grad is None for p in method.generator.module.parameters())
@@ -177,9 +177,12 @@ def test_wgan_gps_generator_raises_the_critic_on_its_samples_every_fifth_step(ne
     weight = next(method.generator.module.parameters())
     before, frozen = weight.detach().clone(), network.features[3].weight.detach().clone()
 
+    latents = 2 * torch.rand(64, 100, generator=stream(0, "latents")) - 1
+
     def mean_critic():
         with torch.no_grad():
-            return network.judge(method._samples(64, slice(None), "test")).critic.mean()
+            samples = method.generator.module(latents, torch.zeros(64, dtype=torch.int64))
+            return network.forward_signed(samples).critic.mean()
 
     first = mean_critic()
     for step in range(1, 5):
@@ -232,16 +235,18 @@ def test_a_processs_part_of_a_batch_gets_its_own_partners(images):
 )
 def test_methods_with_and_without_labels_are_told_apart(settings, message):
     with pytest.raises(InputError, match=message):
-        method_of(make_config(settings, "test"))
+        method_of(make_config(settings))
 
 
 def test_a_recipe_for_labels_is_refused():
     with pytest.raises(InputError, match="recipe 'fast' is for training with labels"):
-        make_config({"unsupervised": True, "recipe": "fast"}, "test")
+        make_config({"unsupervised": True, "recipe": "fast"})
 
 
 def test_without_labels_the_defaults_are_those_of_the_authors_64x64_code():
-    config = make_config({"unsupervised": True, "lr": 0.5}, "test")
-    assert (config.lr, config.batch_size, config.epochs) == (0.5, 50, 100)
-    assert (config.negatives_per_class, config.synthesis_lr) == (1000, 0.01)
-    assert make_config({"unsupervised": True, "method": "inn"}, "test").iteration_passes == 1
+    config = make_config({"unsupervised": True, "lr": 0.5})
+    assert (config.optimization.lr, config.optimization.batch_size) == (0.5, 50)
+    assert (config.epochs, config.negatives.per_class) == (100, 1000)
+    assert config.synthesis.lr == 0.01
+    inn = make_config({"unsupervised": True, "method": "inn"})
+    assert inn.generation.iteration_passes == 1

@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 
 def make_winn(**settings) -> Winn:
-    defaults = {"negatives_per_class": 3, "synthesis_max_steps": 4, "dataset": "mnist5k"}
+    defaults = {"negatives_per_class": 3, "synthesis_max_steps": 4, "initial": "gaussian"}
     return Winn(TrainConfig(**defaults | settings), 1, 28, 10, CPU)
 
 
@@ -54,10 +54,10 @@ def test_loss_is_cross_entropy_plus_alpha_times_critic_loss(network, images):
     fake, real = winn.pool.images[LABELS, choice], images * 2 - 1
     mix = torch.rand(6, generator=same).reshape(-1, 1, 1, 1)
     between = (mix * real + (1 - mix) * fake).requires_grad_()
-    (slope,) = torch.autograd.grad(network.judge(between).critic.sum(), between)
+    (slope,) = torch.autograd.grad(network.forward_signed(between).critic.sum(), between)
     penalty = ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
-    gap = network.judge(real).critic.mean() - network.judge(fake).critic.mean()
-    cross_entropy = F.cross_entropy(network.judge(real).logits, LABELS)
+    gap = network.forward_signed(real).critic.mean() - network.forward_signed(fake).critic.mean()
+    cross_entropy = F.cross_entropy(network.forward_signed(real).logits, LABELS)
 
     torch.testing.assert_close(loss.total, cross_entropy + 0.03 * (-gap + 7 * penalty))
     torch.testing.assert_close(loss.parts["wasserstein"], gap)
@@ -96,7 +96,7 @@ def test_threshold_range_spans_the_batch_means(network, images):
 
 
 def test_shares_of_the_batch_enter_the_critic_loss(network, images):
-    """Half of six images get a pseudo-negative; a third of those pairs, one, is penalised."""
+    """Half of six images get a pseudo-negative; a third of those pairs, one, is penalized."""
     winn = make_winn(negatives_share=0.5, gp_share=1 / 3, alpha=1.0)
     loss = winn.loss(network, batch_of(images))
 
@@ -105,8 +105,8 @@ def test_shares_of_the_batch_enter_the_critic_loss(network, images):
     fake, real = winn.pool.images[LABELS[:3], choice], images * 2 - 1
     mix = torch.rand(6, generator=same)[:1].reshape(-1, 1, 1, 1)
     between = (mix * real[:1] + (1 - mix) * fake[:1]).requires_grad_()
-    (slope,) = torch.autograd.grad(network.judge(between).critic.sum(), between)
-    gap = network.judge(real).critic.mean() - network.judge(fake).critic.mean()
+    (slope,) = torch.autograd.grad(network.forward_signed(between).critic.sum(), between)
+    gap = network.forward_signed(real).critic.mean() - network.forward_signed(fake).critic.mean()
     torch.testing.assert_close(loss.parts["wasserstein"], gap)
     torch.testing.assert_close(loss.parts["gradient_penalty"], (slope.norm() - 1) ** 2)
 
@@ -139,7 +139,7 @@ def test_thresholds_and_stops_per_image(network, images):
     low, high = -0.2, 0.2
     end = after_critic_means(winn, low, high).end_epoch(network, 1, ignore)
     draw = torch.rand(30, generator=stream(0, "thresholds", 1, 0))
-    critic = network.judge(end.negatives.flatten(0, 1)).critic
+    critic = network.forward_signed(end.negatives.flatten(0, 1)).critic
     gap = (critic - (low + (high - low) * draw)).abs()
     reached = (gap <= 0.05 + 1e-5).float().mean().item()
     assert reached == pytest.approx(end.metrics["synthesis_reached"])

@@ -14,17 +14,18 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from winnrobust.attacks.passes import TINY, GradientStatistics
+from winnrobust.attacks.gradients import TINY
 from winnrobust.evaluation.diagnosis.measurements import Measurements
 from winnrobust.evaluation.diagnosis.probes import (
     HALF,
-    PATIENT,
+    PATIENT_RESTARTS,
+    PATIENT_STEPS,
     QUERIES,
-    SAME,
-    USUAL,
+    STEPS,
     Attacked,
 )
-from winnrobust.evaluation.metrics import mcnemar
+from winnrobust.evaluation.paired import mcnemar
+from winnrobust.evaluation.prediction import SAME
 from winnrobust.runtime.intervals import rate
 
 Verdict = Literal["ok", "suspicious", "broken", "not tested"]
@@ -44,9 +45,9 @@ NEARLY_ALL = 0.99
 FEWEST = 30
 """Images that a model must get right before attacks can show anything."""
 
-USUAL_PGD = f"PGD ({USUAL.steps} steps)"
-PATIENT_PGD = f"PGD ({PATIENT.steps} steps, {PATIENT.restarts} restarts)"
-SQUARE = f"Square ({QUERIES.queries} queries)"
+USUAL_PGD = f"PGD ({STEPS} steps)"
+PATIENT_PGD = f"PGD ({PATIENT_STEPS} steps, {PATIENT_RESTARTS} restarts)"
+SQUARE = f"Square ({QUERIES} queries)"
 
 
 class Finding(NamedTuple):
@@ -118,8 +119,8 @@ def random_answers(measured: Measurements) -> Finding:
 def gradients(measured: Measurements) -> Finding:
     """Gradients that are missing, zero or not finite leave nothing to follow.
 
-    A tiny one is no sign by itself, because attacks take its direction; that rounding has turned
-    the direction is one, though iterative attacks may get over it. Carlini et al.; Pintor et al.,
+    A tiny one is not a sign by itself, because attacks take its direction; a direction that is
+    another one in every pass is, though averaging may get over it. Carlini et al.; Pintor et al.,
     unavailable gradients.
     """
     if measured.attacked is None:
@@ -127,16 +128,16 @@ def gradients(measured: Measurements) -> Finding:
             "broken" if measured.differentiable else "not tested",
             measured.obstacle,
         )
-    of = GradientStatistics(*measured.attacked.gradients.sum(0).tolist())
+    _, _, images, zero, tiny, nonfinite = measured.attacked.gradients.sum(0).tolist()
     astray = int(measured.attacked.astray.sum())
-    verdict = _defect(of.zero_images + of.nonfinite_images, of.images)
-    if verdict == "ok" and _defect(astray, of.images) != "ok":
+    verdict = _defect(zero + nonfinite, images)
+    if verdict == "ok" and _defect(astray, images) != "ok":
         verdict = "suspicious"
     return Finding(
         verdict,
-        f"of {of.images} images, {of.zero_images} have a gradient of exact zeros,"
-        f" {of.nonfinite_images} one that is not finite, and {astray} one that points elsewhere"
-        f" than a second one in double precision; {of.tiny_images} have none above {TINY:g}",
+        f"of {images} images, {zero} have a gradient of exact zeros, {nonfinite} one that is not"
+        f" finite, and {astray} one that points elsewhere in a second pass;"
+        f" {tiny} have none above {TINY:g}",
     )
 
 
@@ -152,7 +153,7 @@ def loss_along_the_attack(measured: Measurements, attacked: Attacked) -> Finding
     stuck = int((attacked.path_loss[right, -1] <= attacked.path_loss[right, 0]).sum())
     return Finding(
         _defect(stuck, int(right.sum())),
-        f"the loss is no higher after {USUAL.steps} steps than at the start for {stuck} of the"
+        f"the loss is no higher after {STEPS} steps than at the start for {stuck} of the"
         f" {right.sum()} images that the model gets right",
     )
 
@@ -168,7 +169,7 @@ def iterative_vs_single_step(measured: Measurements, attacked: Attacked) -> Find
         return beaten
     right = ~measured.answers.wrong
     ends, single_step = attacked.path_loss[right, -1], attacked.single_step_loss[right]
-    differ = ~np.isclose(ends, single_step, rtol=SAME, atol=0)
+    differ = ~np.isclose(ends, single_step, rtol=SAME, atol=SAME)
     higher = int((differ & (ends > single_step)).sum())
     lower = int((differ & (ends < single_step)).sum())
     if mcnemar(higher, lower) < ALPHA:

@@ -8,23 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import Target
+from winnrobust.evaluation.checks import as_floats
 from winnrobust.evaluation.diagnosis.probes import (
     Answers,
     Attacked,
+    Batch,
     Mode,
     answers_of,
-    attack_with,
     attacked,
     epsilons_around,
     mode_of,
     obstacle_of,
 )
-from winnrobust.evaluation.layout import channels_last
-from winnrobust.evaluation.pixel_gradient import matrix_products
 from winnrobust.evaluation.prediction import check_classes, prediction
-from winnrobust.evaluation.speed import sped_up
-from winnrobust.evaluation.state import frozen
+from winnrobust.evaluation.state import channels_last, frozen, own_randomness
 from winnrobust.runtime.devices import device_of
 
 
@@ -33,7 +30,7 @@ class Sample:
     """What the models are probed with: N images, taken in batches.
 
     Attributes:
-        images: (N, C, H, W) float32 in [0, 1].
+        images: (N, C, H, W), uint8, or floating point in [0, 1].
         labels: (N,) int64.
         epsilon: the L-infinity bound in question, above 0.
         seed: of all random draws.
@@ -46,13 +43,14 @@ class Sample:
     seed: int
     batch_size: int
 
-    def targets(self, name: str, models: Mapping[str, nn.Module]) -> Iterator[Target]:
+    def batches(self, name: str, models: Mapping[str, nn.Module]) -> Iterator[Batch]:
         """Yield the batches, to attack the model called `name` with."""
         device = device_of(models[name])
         for start in range(0, len(self.images), self.batch_size):
-            batch = slice(start, start + self.batch_size)
-            images, labels = self.images[batch].to(device), self.labels[batch].to(device)
-            yield Target(models[name], images, labels, first=start, seed=self.seed, others=models)
+            chosen = slice(start, start + self.batch_size)
+            images = as_floats(self.images[chosen]).to(device)
+            labels = self.labels[chosen].to(device)
+            yield Batch(name, models[name], images, labels, start, self.seed, models)
 
 
 @dataclass(frozen=True)
@@ -107,13 +105,12 @@ def measure(
             progress(done, len(models) * len(sample.images))
 
     places = {device or device_of(model) for model in models.values()}
-    with torch.random.fork_rng([place for place in places if place.type == "cuda"]):
-        torch.manual_seed(sample.seed)
+    with own_randomness(places, sample.seed, "diagnosis"):
         modes = {name: _mode(name, model, sample, device) for name, model in models.items()}
         with frozen(models.values(), device):
-            few = sample.images[:2], sample.labels[:2]
+            few = as_floats(sample.images[:2]), sample.labels[:2]
             check_classes(models, few[0], sample.labels)
-            with sped_up(models.values(), (channels_last, matrix_products), *few):
+            with channels_last(models.values(), *few):
                 return _measured(models, sample, modes, advance)
 
 
@@ -123,7 +120,7 @@ def _measured(
     modes: Mapping[str, Mode],
     advance: Callable[[int], None],
 ) -> dict[str, Measurements]:
-    few = sample.images[:2], sample.labels[:2]
+    few = as_floats(sample.images[:2]), sample.labels[:2]
     obstacles = {name: obstacle_of(model, *few) for name, model in models.items()}
     transferred = {
         source: _transferred(source, models, sample)
@@ -150,7 +147,7 @@ def _measured(
 def _mode(name: str, model: nn.Module, sample: Sample, device: torch.device | None) -> Mode:
     modes = {module: module.training for module in model.modules() if hasattr(module, "training")}
     with frozen([model], device):
-        return mode_of(name, model, modes, sample.images[: sample.batch_size])
+        return mode_of(name, model, modes, as_floats(sample.images[: sample.batch_size]))
 
 
 def _transferred(
@@ -158,11 +155,11 @@ def _transferred(
 ) -> dict[str, np.ndarray]:
     """Tell for every other model where it is wrong, (N,) bool, on the examples made on `source`."""
     wrong: dict[str, list[np.ndarray]] = {name: [] for name in models if name != source}
-    for target in sample.targets(source, models) if wrong else ():
-        examples = attack_with(f"transfer:{source}", source, target, [sample.epsilon])
+    for batch in sample.batches(source, models) if wrong else ():
+        (made,) = batch.attack(f"transfer:{source}", [sample.epsilon])
         for name, parts in wrong.items():
-            seen = prediction(name, models[name], examples.adversarials[0])
-            parts.append((seen != target.labels.cpu()).numpy())
+            seen = prediction(name, models[name], made.images)
+            parts.append((seen != batch.labels.cpu()).numpy())
     return {name: np.concatenate(parts) for name, parts in wrong.items()}
 
 
@@ -175,11 +172,11 @@ def _probed(
 ) -> tuple[Answers, Attacked | None]:
     """Look at the answers of a model and attack it, unless there is an obstacle."""
     answers, hits = [], []
-    for target in sample.targets(name, models):
-        answers.append(answers_of(name, target))
+    for batch in sample.batches(name, models):
+        answers.append(answers_of(batch))
         if not obstacle:
-            hits.append(attacked(name, target, sample.epsilon))
-        advance(len(target.images))
+            hits.append(attacked(batch, sample.epsilon))
+        advance(len(batch.images))
     return _joined(answers), _joined(hits) if hits else None
 
 

@@ -7,9 +7,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from winnrobust.evaluation import inputs
+from winnrobust.evaluation.checks import checked_images, checked_labels, checked_models
 from winnrobust.evaluation.diagnosis.indicators import Verdict, conclude
 from winnrobust.evaluation.diagnosis.measurements import Sample, measure
+from winnrobust.evaluation.prediction import OUT_OF_MEMORY
+from winnrobust.evaluation.settings import checked_count, checked_epsilons
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
 
@@ -42,7 +44,7 @@ def diagnose(
     Args:
         models: name -> any module that takes (N, C, H, W) float32 in [0, 1] and returns logits
             (N, K), or an object with `.logits`; without gradients, too. Its mode is looked at.
-        images: (N, C, H, W), floating point, in [0, 1].
+        images: (N, C, H, W), uint8, or floating point in [0, 1].
         labels: (N,) integers, the true classes 0 .. K - 1.
         epsilon: the L-infinity bound in question, above 0 and at most 1.
         seed: of all random draws, the models' own among them.
@@ -58,23 +60,20 @@ def diagnose(
     Raises:
         InputError: an argument or a model cannot be used; the message says which and why.
     """
-    nets = inputs.checked_models(models)
-    pixels = inputs.checked_images(images)
-    truth = inputs.checked_labels(labels, len(pixels))
-    (bound,) = inputs.checked_epsilons([epsilon])
+    nets = checked_models(models)
+    pixels = checked_images(images)
+    truth = checked_labels(labels, len(pixels))
+    (bound,) = checked_epsilons([epsilon])
     if not bound:
         raise InputError("a diagnosis needs an epsilon above 0")
-    inputs.check_count("seed", seed, at_least=0)
-    size = BATCH_SIZE if batch_size is None else batch_size
-    inputs.check_count("batch_size", size, at_least=1)
+    size = BATCH_SIZE if batch_size is None else checked_count("batch_size", batch_size)
     place = None if device is None else resolve_device(str(device))
-
-    sample = Sample(pixels, truth, bound, seed, size)
+    sample = Sample(pixels, truth, bound, checked_count("seed", seed, at_least=0), size)
     try:
         measured = measure(nets, sample, place, progress)
-    except torch.cuda.OutOfMemoryError:
+    except OUT_OF_MEMORY:
         raise InputError(
-            f"the GPU has not enough memory to diagnose {size} images at once; give a smaller"
+            f"there is not enough memory to diagnose {size} images at once; give a smaller"
             " batch size"
         ) from None
     rows = [

@@ -1,19 +1,20 @@
-"""Does a model notice images that are none of its data: adversarial ones, or foreign ones?"""
+"""Does a model notice images that are not of its data: adversarial, or out-of-distribution ones?"""
 
-from winnrobust.generation.detection.adaptive import STEPS, hidden
+from winnrobust.generation.detection.adaptive import STEPS, adaptive_attack
 from winnrobust.generation.detection.auroc import Auroc, auroc
-from winnrobust.generation.detection.detection import DETECTION_COLUMNS, KNOWING, detect
+from winnrobust.generation.detection.detection import ADAPTIVE, DETECTION_COLUMNS, Trial, detect
 from winnrobust.generation.detection.detectors import Detector, energy, largest_probability
 
 __all__ = [
+    "ADAPTIVE",
     "DETECTION_COLUMNS",
-    "KNOWING",
     "STEPS",
     "Auroc",
     "Detector",
+    "Trial",
+    "adaptive_attack",
     "auroc",
     "detect",
     "energy",
-    "hidden",
     "largest_probability",
 ]

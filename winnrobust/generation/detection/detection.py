@@ -1,65 +1,77 @@
-"""Detectors of models, measured on foreign images and adversarial examples."""
+"""Detectors of models, measured on out-of-distribution images and adversarial examples."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import DEFAULT_BUDGET, Attack, Target, check_adversarials
+from winnrobust.attacks import Attack, Run, run_attack
 from winnrobust.evaluation.prediction import errors_named, logits_from
 from winnrobust.evaluation.state import frozen
-from winnrobust.generation.detection.adaptive import STEPS, hidden
+from winnrobust.generation.detection.adaptive import STEPS, adaptive_attack
 from winnrobust.generation.detection.auroc import auroc
 from winnrobust.generation.detection.detectors import Detector
 
 DETECTION_COLUMNS = (
-    "model",
-    "detector",
-    "against",
-    "epsilon",
-    "n_real",
-    "n_other",
-    "auroc",
-    "auroc_low",
+    "model", "detector", "against", "epsilon", "n_real", "n_other", "auroc", "auroc_low",
     "auroc_high",
-)
+)  # fmt: skip
 
-KNOWING = "knowing"
-"""What the attack that knows the detector is called."""
+ADAPTIVE = "adaptive"
+"""What the adaptive attack is called."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What detectors are tried on.
+
+    Attributes:
+        images: (N, C, H, W) in [0, 1], N at least 4. The first half are the real ones; the others
+            are attacked, so that both sets are independent.
+        labels: (N,) int64.
+        others: name -> images (M, C, H, W) in [0, 1] of other data.
+        attacks: in the L-infinity norm.
+        epsilon: of the attacks.
+        steps: of the adaptive attack.
+        seed: of the attacks' random numbers.
+        batch_size: images at once.
+    """
+
+    images: Tensor
+    labels: Tensor
+    others: Mapping[str, Tensor] = field(default_factory=dict)
+    attacks: Sequence[Attack] = ()
+    epsilon: float = 0.125
+    steps: int = STEPS
+    seed: int = 0
+    batch_size: int = 250
+
+    @property
+    def half(self) -> int:
+        """How many of the images are the real ones."""
+        return len(self.images) // 2
 
 
 def detect(
     models: Mapping[str, nn.Module],
     detectors: Mapping[str, Mapping[str, Detector]],
-    images: Tensor,
-    labels: Tensor,
+    trial: Trial,
     *,
-    foreign: Mapping[str, Tensor],
-    attacks: Sequence[Attack],
-    epsilon: float,
-    steps: int = STEPS,
-    seed: int = 0,
-    batch_size: int = 250,
     device: torch.device | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> pd.DataFrame:
     """Measure how well detectors tell real images from others, as areas under ROC curves.
 
-    The first half of the images are the real ones; the other half is attacked, so that both sets
-    are independent. Adversarial examples count where the model is right without and wrong with the
-    attack. One attack more, `KNOWING`, knows each detector and makes examples against it.
+    Adversarial examples count where the model is right without and wrong with the attack. One
+    attack more, `ADAPTIVE`, knows each detector and makes examples against it.
 
     Args:
         models: name -> module that returns logits.
         detectors: model -> detector's name -> detector.
-        images: (N, C, H, W) in [0, 1], N at least 4.
-        labels: (N,) int64.
-        foreign: name -> images (M, C, H, W) in [0, 1] of other data.
-        attacks: in the L-infinity norm.
-        epsilon: of the attacks.
-        steps: of the attack that knows the detector.
+        trial: the images and the attacks.
         device: where to work; None leaves each model where it is.
         progress: called with (done, total), counted in images times attacks and detectors.
 
@@ -70,58 +82,84 @@ def detect(
     Raises:
         InputError: a model does not answer with finite logits, or has no gradient.
     """
-    half = len(images) // 2
-    real, attacked, truth = images[:half], images[half:], labels[half:]
-    rounds = {name: len(attacks) + len(detectors[name]) for name in models}
-    done, total = 0, sum(rounds.values()) * len(attacked)
-    rows = []
+    rounds = sum(len(trial.attacks) + len(detectors[name]) for name in models)
+    done, total = 0, rounds * (len(trial.images) - trial.half)
 
-    def add(
-        model: str, detector: str, against: str, size: float, scores: Sequence[np.ndarray]
-    ) -> None:
-        area = auroc(*scores)
-        counts = map(len, scores)
-        rows.append((model, detector, against, size, *counts, *area))
+    def advance(images: int) -> None:
+        nonlocal done
+        done += images
+        progress(done, total)
 
     with frozen(models.values(), device):
-        for name, model in models.items():
-
-            def answers(pictures: Tensor, name: str = name, model: nn.Module = model) -> Tensor:
-                parts = pictures.split(batch_size)
-                return torch.cat([logits_from(name, model, part).cpu() for part in parts])
-
-            own = detectors[name]
-            others = {(kind, 0.0): answers(pictures) for kind, pictures in foreign.items()}
-            knowing: dict[str, list[Tensor]] = {detector: [] for detector in own}
-            broken: dict[str, list[Tensor]] = {attack.name: [] for attack in attacks}
-            place = next(model.parameters()).device
-            for first in range(0, len(attacked), batch_size):
-                part = slice(first, first + batch_size)
-                pictures, classes = attacked[part].to(place), truth[part].to(place)
-                with errors_named(name, pictures):
-                    target = Target(model, pictures, classes, first=first, seed=seed)
-                    right = target.clean_logits.argmax(1) == classes
-                    for attack in attacks:
-                        (found,) = attack.function(target, [epsilon], DEFAULT_BUDGET).adversarials
-                        check_adversarials(attack, pictures, found, epsilon)
-                        seen = logits_from(name, model, found)
-                        broken[attack.name].append(seen[right & (seen.argmax(1) != classes)].cpu())
-                        done += len(pictures)
-                        progress(done, total)
-                    for detector, score in own.items():
-                        found, wrong = hidden(target, score, epsilon, steps)
-                        seen = logits_from(name, model, found)
-                        knowing[detector].append(seen[right & wrong].cpu())
-                        done += len(pictures)
-                        progress(done, total)
-            others |= {(kind, epsilon): torch.cat(parts) for kind, parts in broken.items()}
-            of_real = answers(real)
-            for detector, score in own.items():
-                kinds = others | {(KNOWING, epsilon): torch.cat(knowing[detector])}
-                for (kind, size), seen in kinds.items():
-                    pair = [_scores(score, logits) for logits in (of_real, seen)]
-                    add(name, detector, kind, size, pair)
+        rows = [
+            (name, *row)
+            for name, model in models.items()
+            for row in _rows(name, model, detectors[name], trial, advance)
+        ]
     return pd.DataFrame(rows, columns=list(DETECTION_COLUMNS))
+
+
+def _rows(
+    name: str,
+    model: nn.Module,
+    detectors: Mapping[str, Detector],
+    trial: Trial,
+    advance: Callable[[int], None],
+) -> Iterator[tuple]:
+    """Yield the rows of one model, without its name."""
+    real = _logits(name, model, trial.images[: trial.half], trial.batch_size)
+    others = {
+        (kind, 0.0): _logits(name, model, images, trial.batch_size)
+        for kind, images in trial.others.items()
+    }
+    broken, adaptive = _attacked(name, model, detectors, trial, advance)
+    others |= {(kind, trial.epsilon): logits for kind, logits in broken.items()}
+    for detector, score in detectors.items():
+        kinds = others | {(ADAPTIVE, trial.epsilon): adaptive[detector]}
+        for (kind, epsilon), logits in kinds.items():
+            scores = _scores(score, real), _scores(score, logits)
+            yield detector, kind, epsilon, *map(len, scores), *auroc(*scores)
+
+
+def _attacked(
+    name: str,
+    model: nn.Module,
+    detectors: Mapping[str, Detector],
+    trial: Trial,
+    advance: Callable[[int], None],
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the logits on what broke the model: by attack, and by detector for the adaptive one.
+
+    Only images count that the model gets right to begin with.
+    """
+    broken: dict[str, list[Tensor]] = {attack.name: [] for attack in trial.attacks}
+    adaptive: dict[str, list[Tensor]] = {detector: [] for detector in detectors}
+    place = next(model.parameters()).device
+    attacked, truth = trial.images[trial.half :], trial.labels[trial.half :]
+    for first in range(0, len(attacked), trial.batch_size):
+        batch = slice(first, first + trial.batch_size)
+        images, labels = attacked[batch].to(place), truth[batch].to(place)
+        with errors_named(name, images):
+            right = logits_from(name, model, images).argmax(1) == labels
+            run = Run(seed=trial.seed, first=first)
+            for attack in trial.attacks:
+                (found,) = run_attack(attack, model, images, labels, [trial.epsilon], run=run)
+                seen = logits_from(name, model, found.images)
+                broken[attack.name].append(seen[right & (seen.argmax(1) != labels)].cpu())
+                advance(len(images))
+            for detector, score in detectors.items():
+                made, wrong = adaptive_attack(
+                    model, images, labels, score, epsilon=trial.epsilon, steps=trial.steps
+                )
+                adaptive[detector].append(logits_from(name, model, made)[right & wrong].cpu())
+                advance(len(images))
+    joined = [{key: torch.cat(parts) for key, parts in of.items()} for of in (broken, adaptive)]
+    return joined[0], joined[1]
+
+
+def _logits(name: str, model: nn.Module, images: Tensor, batch_size: int) -> Tensor:
+    parts = images.split(batch_size)
+    return torch.cat([logits_from(name, model, part).cpu() for part in parts])
 
 
 def _scores(detector: Detector, logits: Tensor) -> np.ndarray:

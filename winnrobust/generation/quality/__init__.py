@@ -2,8 +2,8 @@
 
 from winnrobust.generation.quality.formulas import SPLITS, classifier_score, frechet_distance
 from winnrobust.generation.quality.inception import inception_scores
-from winnrobust.generation.quality.judging import Quality, check_samples, judge_samples
-from winnrobust.generation.quality.neighbours import nearest
+from winnrobust.generation.quality.neighbors import nearest
+from winnrobust.generation.quality.scoring import Quality, check_samples, score_samples
 
 __all__ = [
     "SPLITS",
@@ -12,6 +12,6 @@ __all__ = [
     "classifier_score",
     "frechet_distance",
     "inception_scores",
-    "judge_samples",
     "nearest",
+    "score_samples",
 ]

@@ -23,9 +23,9 @@ def discriminate(
 ) -> Discrimination:
     """(1 - weight) * CE(x, y) + weight * ln(1 + exp(logit_y(u))), both as batch means.
 
-    Real images x of the class y are told from those of other classes by the softmax, and
-    pseudo-negatives u of the class y from real ones by the sigmoid of the class's logit. The form
-    is that of ICN; see `winnrobust.training.methods.icn`.
+    The softmax tells real images x of the class y from those of other classes, the sigmoid of the
+    class's logit tells them from pseudo-negatives u of the class y. The form is that of ICN; see
+    `winnrobust.training.methods.icn`.
 
     Args:
         batch: the real images.
@@ -33,18 +33,18 @@ def discriminate(
         fake: (N, C, H, W) in [-1, 1], the pseudo-negatives.
         weight: in [0, 1].
     """
-    real = 2 * batch.images - 1
-    output = network.judge(torch.cat([real, fake]))
+    real = batch.signed
+    output = network.forward_signed(torch.cat([real, fake]))
     logits = output.logits[: len(real)]
     scores = class_score(output, torch.cat([batch.labels, paired.labels]))[len(real) :]
-    cross_entropy = batch.mean(F.cross_entropy(logits, batch.labels, reduction="none"))
+    cross_entropy = batch.cross_entropy(logits)
     negatives_loss = paired.mean(F.softplus(scores))
     losses = Losses(
         (1 - weight) * cross_entropy + weight * negatives_loss,
         {
             "cross_entropy": cross_entropy,
             "negatives_loss": negatives_loss,
-            "train_error": batch.mean((logits.argmax(1) != batch.labels).float()),
+            "train_error": batch.error(logits),
         },
     )
     return Discrimination(losses, logits.detach())

@@ -1,6 +1,8 @@
-"""What the settings of a run make of the synthesis."""
+"""The optimizer, the ascent and the initial images that the settings of a run ask for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+import torch
 
 from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis import (
@@ -12,32 +14,50 @@ from winnrobust.synthesis import (
 )
 from winnrobust.training.config import TrainConfig
 
+ASCENT_SETTINGS = frozenset(
+    {"synthesis_lr", "synthesis_beta1", "synthesis_beta2", "synthesis_max_steps"}
+)
+"""What `ascent_of` reads, by the options' names."""
+
+OF_INITIAL: dict[str, frozenset[str]] = {
+    "projected": frozenset({"noise_dim", "noise_weight_std"}),
+    "appendix-d": frozenset({"noise_weight_std"}),
+    "gaussian": frozenset(),
+}
+"""Initial distribution -> what it reads besides its name."""
+
+INITIAL_SETTINGS = frozenset({"initial"}).union(*OF_INITIAL.values())
+"""What `initial_of` reads."""
+
+
+def adam_of(config: TrainConfig, parameters: Iterable[torch.Tensor]) -> torch.optim.Adam:
+    """How weights are moved."""
+    settings = config.optimization
+    betas = (settings.adam_beta1, settings.adam_beta2)
+    return torch.optim.Adam(parameters, lr=settings.lr, betas=betas, eps=settings.adam_eps)
+
 
 def ascent_of(config: TrainConfig) -> Ascent:
     """How pixels are moved."""
-    return Ascent(
-        lr=config.synthesis_lr,
-        beta1=config.synthesis_beta1,
-        beta2=config.synthesis_beta2,
-        max_steps=config.synthesis_max_steps,
-    )
+    synthesis = config.synthesis
+    return Ascent(synthesis.lr, synthesis.beta1, synthesis.beta2, synthesis.max_steps)
 
 
 def initial_of(config: TrainConfig, channels: int, image_size: int) -> InitialDistribution:
     """Where the first images come from; random weights belong to the run's seed."""
-    return INITIAL[config.initial](config, channels, image_size)
+    return INITIAL[config.negatives.initial](config, channels, image_size)
 
 
 def _projected(config: TrainConfig, channels: int, image_size: int) -> ProjectedNetwork:
-    weights = stream(config.seed, "initial distribution")
+    weights, settings = stream(config.seed, "initial distribution"), config.negatives
     return ProjectedNetwork(
-        channels, image_size, config.noise_dim, config.noise_weight_std, weights
+        channels, image_size, settings.noise_dim, settings.noise_weight_std, weights
     )
 
 
 def _appendix_d(config: TrainConfig, channels: int, image_size: int) -> RandomNetwork:
     weights = stream(config.seed, "initial distribution")
-    return RandomNetwork(channels, image_size, config.noise_weight_std, weights)
+    return RandomNetwork(channels, image_size, config.negatives.noise_weight_std, weights)
 
 
 def _gaussian(config: TrainConfig, channels: int, image_size: int) -> GaussianImages:

@@ -1,4 +1,4 @@
-"""CNN + GDL: pseudo-negatives by generative modelling via discriminative learning.
+"""CNN + GDL: pseudo-negatives by generative modeling via discriminative learning.
 
 Tu: Learning Generative Models via Discriminative Approaches, CVPR 2007. A generative model of a
 class grows by a sequence of classifiers q_t, each trained to tell real images from samples of the
@@ -16,6 +16,7 @@ from torch import Tensor
 from winnrobust.models import IntrospectiveNetwork, build
 from winnrobust.synthesis import Goal, class_score, near
 from winnrobust.training.methods.discrimination import discriminate
+from winnrobust.training.methods.from_config import adam_of
 from winnrobust.training.methods.introspective import Introspective
 from winnrobust.training.methods.method import Batch, EpochEnd, Losses
 from winnrobust.training.methods.side_network import SideNetwork
@@ -37,6 +38,8 @@ class Gdl(Introspective):
     samples few; from these alone it would not learn what the stages before it ruled out.
     """
 
+    uses = Introspective.uses | {"negatives_weight"}
+
     def prepare(self) -> None:
         super().prepare()
         self.stage: SideNetwork[IntrospectiveNetwork] | None = None
@@ -46,18 +49,14 @@ class Gdl(Introspective):
         """The CNN's loss; the classifier q_t takes a step of its own."""
         paired, fake = self.partners(batch)
         stage_loss = self._train_stage(batch, paired, fake)
-        losses, _ = discriminate(network, batch, paired, fake, weight=self.config.negatives_weight)
+        losses, _ = discriminate(network, batch, paired, fake, self.config.negatives.weight)
         return losses._replace(parts=losses.parts | {"gdl_loss": stage_loss})
 
     def _train_stage(self, batch: Batch, paired: Batch, fake: Tensor) -> Tensor:
         """Descend ln(1 + exp(-l_y(x))) + ln(1 + exp(l_y(u))), both as batch means."""
         if self.stage is None:
-            shape = self.channels, self.image_size, self.num_classes
-            fresh = build(self.config.arch, *shape, batch.generator, self.config.width)
-            fresh.to(batch.images).to(memory_format=torch.channels_last)
-            betas = (self.config.adam_beta1, self.config.adam_beta2)
-            self.stage = SideNetwork(fresh, self.config.lr, betas, self.config.adam_eps)
-        output = self.stage.module.judge(torch.cat([2 * batch.images - 1, fake]))
+            self.stage = self._fresh_stage(batch)
+        output = self.stage.module.forward_signed(torch.cat([batch.signed, fake]))
         labels = torch.cat([batch.labels, paired.labels])
         real_scores, fake_scores = class_score(output, labels).split([len(batch.labels), len(fake)])
         loss = batch.mean(F.softplus(-real_scores)) + paired.mean(F.softplus(fake_scores))
@@ -65,39 +64,47 @@ class Gdl(Introspective):
         self.score_means.append(batch.mean(real_scores.detach()))
         return loss
 
+    def _fresh_stage(self, batch: Batch) -> SideNetwork[IntrospectiveNetwork]:
+        """A classifier like the CNN, its weights drawn from the batch's generator."""
+        shape = self.channels, self.image_size, self.num_classes
+        model = self.config.model
+        fresh = build(model.arch, *shape, batch.generator, model.width)
+        fresh.to(batch.images).to(memory_format=torch.channels_last)
+        return SideNetwork(fresh, adam_of(self.config, fresh.parameters()))
+
     def end_epoch(
-        self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+        self, network: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
     ) -> EpochEnd:
         """As ever, but the thresholds are no range of the CNN's scores, which draws no samples."""
-        end = super().end_epoch(network, epoch, tell)
+        end = super().end_epoch(network, epoch, progress)
         named = {name.replace("threshold", "gdl_threshold"): x for name, x in end.metrics.items()}
         return end._replace(metrics=named)
 
     def _goal(self, classes: Tensor, thresholds: Tensor) -> Goal:
         """As ICN's, but here a class competes with its pseudo-negatives alone, not with others."""
-        tolerance = self.config.synthesis_tolerance
+        tolerance = self.config.synthesis.tolerance
         return near(classes, thresholds, tolerance, class_weight=0.0, score=class_score)
 
-    def _judge(self, network: IntrospectiveNetwork) -> IntrospectiveNetwork:
+    def _critic(self, network: IntrospectiveNetwork) -> IntrospectiveNetwork:
         """The classifier q_t, whose turn ends: the next step starts another."""
         assert self.stage is not None
-        judge, self.stage = self.stage.module, None
-        return judge
+        critic, self.stage = self.stage.module, None
+        return critic
 
     def _starts(self, epoch: int, turn: int) -> Tensor:
         """The samples of t - 1."""
         return self.samples.clone()
 
-    def _synthesise(
-        self, judge: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+    def _synthesize(
+        self, critic: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
     ) -> None:
         """As ever, and remember what came of it: the pool may keep less."""
-        super()._synthesise(judge, epoch, tell)
+        super()._synthesize(critic, epoch, progress)
         self.samples = self.made[-1]
 
     def restore(self, state: dict[str, Tensor], negatives: list[Tensor]) -> None:
         """Rebuild the pool and the last stage's samples."""
         super().restore(state, negatives)
         if negatives:
-            newest = negatives[-1][:, -self.config.negatives_per_class :]
+            newest = negatives[-1][:, -self.config.negatives.per_class :]
             self.samples = newest.to(self.device)

@@ -1,7 +1,7 @@
 """Introspective Convolutional Networks: pseudo-negatives enter a discriminative loss.
 
 Jin, Lazarow, Tu: Introspective Classification with Convolutional Nets, NIPS 2017, with one network
-for all classes. For real images (x, y) and pseudo-negatives (u, y) of the class y it minimises
+for all classes. For real images (x, y) and pseudo-negatives (u, y) of the class y it minimizes
 
     (1 - w) * E[-ln softmax_y(logits(x))] + w * E[ln(1 + exp(logit_y(u)))].
 
@@ -29,20 +29,21 @@ class Icn(Introspective):
     Gaussian noise (`--initial gaussian`). The weight w is not known either; nothing was tuned.
     """
 
+    uses = Introspective.uses | {
+        "negatives_weight", "synthesis_pool_share", "synthesis_class_weight"
+    }  # fmt: skip
     score = staticmethod(class_score)
 
     @staticmethod
     def goal(config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
         """Images of their class, with a mean logit of the class close to a threshold."""
-        tolerance, class_weight = config.synthesis_tolerance, config.synthesis_class_weight
-        return near(classes, thresholds, tolerance, class_weight, class_score)
+        settings = config.synthesis
+        return near(classes, thresholds, settings.tolerance, settings.class_weight, class_score)
 
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
         """The equation above."""
         paired, fake = self.partners(batch)
-        losses, logits = discriminate(
-            network, batch, paired, fake, weight=self.config.negatives_weight
-        )
+        losses, logits = discriminate(network, batch, paired, fake, self.config.negatives.weight)
         scores = logits.gather(1, batch.labels[:, None]).squeeze(1)
         self.score_means.append(batch.mean(scores))
         return losses

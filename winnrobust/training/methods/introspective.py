@@ -8,9 +8,9 @@ from torch import Tensor
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.runtime import distributed
 from winnrobust.runtime.randomness import stream
-from winnrobust.synthesis import Goal, synthesise
+from winnrobust.synthesis import Goal, synthesize
 from winnrobust.synthesis.adam_state import moments_to_tensors, tensors_to_moments
-from winnrobust.training.methods.from_config import ascent_of
+from winnrobust.training.methods.from_config import ASCENT_SETTINGS, ascent_of
 from winnrobust.training.methods.method import EpochEnd
 from winnrobust.training.methods.negatives import WithNegatives
 
@@ -23,6 +23,11 @@ class Introspective(WithNegatives):
     in `score_means`.
     """
 
+    uses = WithNegatives.uses | ASCENT_SETTINGS | {
+        "pool_newest", "synthesis_every", "synthesis_per_image", "synthesis_carry_adam",
+        "synthesis_tolerance",
+    }  # fmt: skip
+
     def prepare(self) -> None:
         super().prepare()
         self.ascent = ascent_of(self.config)
@@ -32,18 +37,19 @@ class Introspective(WithNegatives):
         self.made: list[Tensor] = []  # what each synthesis of this epoch made
 
     def after_step(
-        self, network: IntrospectiveNetwork, epoch: int, step: int, tell: Callable[[str], None]
+        self, network: IntrospectiveNetwork, epoch: int, step: int, progress: Callable[[str], None]
     ) -> None:
-        """Synthesise after every `synthesis_every` steps."""
-        if self.config.synthesis_every and step % self.config.synthesis_every == 0:
-            self._synthesise(self._judge(network), epoch, tell)
+        """Synthesize after every `synthesis_every` steps."""
+        every = self.config.synthesis.every
+        if every and step % every == 0:
+            self._synthesize(self._critic(network), epoch, progress)
 
     def end_epoch(
-        self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+        self, network: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
     ) -> EpochEnd:
-        """Synthesise, unless that was just done, and return all that the epoch made."""
+        """Synthesize, unless that was just done, and return all that the epoch made."""
         if self.score_means:
-            self._synthesise(self._judge(network), epoch, tell)
+            self._synthesize(self._critic(network), epoch, progress)
         names = self.turns[0].keys()
         metrics = {name: sum(turn[name] for turn in self.turns) / len(self.turns) for name in names}
         made = torch.cat(self.made, dim=1)
@@ -54,38 +60,36 @@ class Introspective(WithNegatives):
         """What the ascents of this run are after."""
         return self.goal(self.config, classes, thresholds)
 
-    def _judge(self, network: IntrospectiveNetwork) -> IntrospectiveNetwork:
+    def _critic(self, network: IntrospectiveNetwork) -> IntrospectiveNetwork:
         """The network whose score is raised: the one that is trained."""
         return network
 
-    def _synthesise(
-        self, judge: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+    def _synthesize(
+        self, critic: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
     ) -> None:
         """Make new pseudo-negatives of every class and add them to the pool.
 
         Thresholds are drawn uniformly between the smallest and the largest batch mean of the score
         on real images since the last synthesis: one for each class, or for each image.
         """
-        means = distributed.sum_up(torch.stack(self.score_means))
-        low, high = (bound.item() for bound in torch.aminmax(means))
-        self.score_means = []
+        low, high = self._range()
         turn = len(self.turns)
         start = self._starts(epoch, turn)
         per_class = start.shape[1]
-        group = 1 if self.config.synthesis_per_image else per_class
+        group = 1 if self.config.synthesis.per_image else per_class
         classes = torch.arange(self.num_classes).repeat_interleave(per_class // group)
-        draw = torch.rand(
-            len(classes), generator=stream(self.config.seed, "thresholds", epoch, turn)
-        )
-        result, adam_state = synthesise(
-            judge,
+        draws = stream(self.config.seed, "thresholds", epoch, turn)
+        thresholds = low + (high - low) * torch.rand(len(classes), generator=draws)
+
+        result, adam_state = synthesize(
+            critic,
             start.reshape(len(classes), group, *start.shape[2:]),
-            self._goal(classes.to(self.device), (low + (high - low) * draw).to(self.device)),
+            self._goal(classes.to(self.device), thresholds.to(self.device)),
             self.ascent,
             self.adam_state,
-            tell,
+            progress,
         )
-        if self.config.synthesis_carry_adam:
+        if self.config.synthesis.carry_adam:
             self.adam_state = adam_state
         images = result.images.reshape(start.shape)
         self.pool.add(images)
@@ -99,10 +103,16 @@ class Introspective(WithNegatives):
             }
         )
 
+    def _range(self) -> tuple[float, float]:
+        """The smallest and the largest of the scores' batch means, which are then forgotten."""
+        low, high = torch.aminmax(distributed.all_reduce(torch.stack(self.score_means)))
+        self.score_means = []
+        return low.item(), high.item()
+
     def _starts(self, epoch: int, turn: int) -> Tensor:
         """Images that the ascents start from, (num_classes, n, C, H, W) in [-1, 1]."""
-        count = self.config.negatives_per_class
-        from_pool = round(self.config.synthesis_pool_share * count)
+        count = self.config.negatives.per_class
+        from_pool = round(self.config.synthesis.pool_share * count)
         old = self.pool.draw(from_pool, stream(self.config.seed, "starts", epoch, turn))
         if from_pool == count:
             return old

@@ -1,7 +1,4 @@
-"""The gradient penalty, on images in [-1, 1] (paper Eq. 5, authors' code).
-
-It is given per pair of a real image and its pseudo-negative; the loss takes the mean.
-"""
+"""The critic's loss and its gradient penalty, on images in [-1, 1] (paper Eq. 5, authors' code)."""
 
 from typing import NamedTuple
 
@@ -9,6 +6,7 @@ import torch
 from torch import Tensor
 
 from winnrobust.models import IntrospectiveNetwork
+from winnrobust.training.methods.method import Batch, Losses
 
 
 class GradientPenalty(NamedTuple):
@@ -23,6 +21,8 @@ def gradient_penalty(
 ) -> GradientPenalty:
     """(||grad_z f(z)||_2 - 1)^2 at z = mix * real + (1 - mix) * fake, two-sided.
 
+    It is given per pair of a real image and its pseudo-negative; the loss takes the mean.
+
     Args:
         network: its critic is f.
         real, fake: (N, C, H, W) in [-1, 1], partners at the same index.
@@ -33,7 +33,30 @@ def gradient_penalty(
     """
     mix = mix.reshape(-1, 1, 1, 1)
     between = (mix * real + (1 - mix) * fake).requires_grad_()
-    critic = network.judge(between).critic
+    critic = network.forward_signed(between).critic
     (gradient,) = torch.autograd.grad(critic.sum(), between, create_graph=True)
     norm = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
     return GradientPenalty((norm - 1) ** 2, norm.detach())
+
+
+def critic_losses(
+    network: IntrospectiveNetwork, batch: Batch, fake: Tensor, gp_weight: float
+) -> Losses:
+    """E[f(u)] - E[f(x)] + gp_weight * gradient penalty, for real images x and a fake u for each.
+
+    Args:
+        fake: (N, C, H, W) in [-1, 1].
+    """
+    real = batch.signed
+    critic_real, critic_fake = network.forward_signed(torch.cat([real, fake])).critic.chunk(2)
+    wasserstein = batch.mean(critic_fake) - batch.mean(critic_real)
+    penalties = gradient_penalty(network, real, fake, mix=batch.uniform())
+    penalty = batch.mean(penalties.penalty)
+    return Losses(
+        wasserstein + gp_weight * penalty,
+        {
+            "wasserstein": -wasserstein,
+            "gradient_penalty": penalty,
+            "gradient_norm": batch.mean(penalties.gradient_norm),
+        },
+    )

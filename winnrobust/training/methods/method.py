@@ -1,9 +1,10 @@
 """What a training method is: the loss of a batch, and what happens between epochs."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from winnrobust.models import IntrospectiveNetwork
@@ -30,6 +31,11 @@ class Batch(NamedTuple):
     part: slice
     generator: torch.Generator
 
+    @property
+    def signed(self) -> Tensor:
+        """The images in [-1, 1], the range of the critic's maths."""
+        return 2 * self.images - 1
+
     def uniform(self) -> Tensor:
         """Draw a number in [0, 1) for each image here: (N,) float32.
 
@@ -45,19 +51,27 @@ class Batch(NamedTuple):
 
     def noise(self) -> Tensor:
         """Draw a number in [-1, 1) for each pixel here: (N, C, H, W); as `uniform`."""
-        return self._signed(*self.images.shape[1:])
+        return self._signed_numbers(*self.images.shape[1:])
 
     def latents(self, count: int) -> Tensor:
         """Draw `count` numbers in [-1, 1) for each image here: (N, count); as `uniform`."""
-        return self._signed(count)
+        return self._signed_numbers(count)
 
-    def _signed(self, *shape: int) -> Tensor:
+    def _signed_numbers(self, *shape: int) -> Tensor:
         numbers = torch.rand((self.size, *shape), generator=self.generator)[self.part]
         return 2 * numbers.to(self.images) - 1
 
     def mean(self, values: Tensor) -> Tensor:
         """This process's share of the whole batch's mean of `values` (N,); shares add up to it."""
         return values.sum() / self.size
+
+    def cross_entropy(self, logits: Tensor) -> Tensor:
+        """The mean of -ln softmax_y(logits (N, K)), y being the labels; as `mean`."""
+        return self.mean(F.cross_entropy(logits, self.labels, reduction="none"))
+
+    def error(self, logits: Tensor) -> Tensor:
+        """The share of the images that `logits` (N, K) put into a wrong class; as `mean`."""
+        return self.mean((logits.argmax(1) != self.labels).float())
 
     def leading(self, share: float) -> "Batch":
         """This process's part of the first `share` of the batch's images, at least one of them.
@@ -74,7 +88,7 @@ class Batch(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """The scalar to minimise, and scalars to log: this process's shares, which add up."""
+    """The scalar to minimize, and scalars to log: this process's shares, which add up."""
 
     total: Tensor
     parts: dict[str, Tensor]
@@ -98,11 +112,14 @@ class Method:
     As it is, nothing happens between the steps and nothing needs to be kept.
 
     Attributes:
+        uses: the settings, by their options' names, that this method reads besides those of every
+            training, or an ascent on what it trained does. `train` refuses the others.
         has_thresholds: whether its ascents stop at scores that it notes in an epoch.
         score: what its ascents raise.
         cascades: whether several networks may follow each other.
     """
 
+    uses: ClassVar[frozenset[str]] = frozenset()
     has_thresholds = True
     score: Score = staticmethod(critic_score)
     cascades = False
@@ -126,14 +143,14 @@ class Method:
 
     @staticmethod
     def goal(config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
-        """Say what an ascent to new images of these classes is after.
+        """What an ascent to new images of these classes is after.
 
         Args:
             classes: (G,) int64, of each group.
             thresholds: (G,) critic values, drawn from what the critic gave to real images.
 
         Raises:
-            InputError: such a network is no generator.
+            InputError: such a network is not a generator.
         """
         raise InputError(
             f"the model file of method {config.method} draws no samples; those of winn, icn, inn"
@@ -141,7 +158,7 @@ class Method:
         )
 
     def length(self, epoch: int, count: int) -> int:
-        """Say how many images the epoch's steps look at, of `count` training images."""
+        """How many images the epoch's steps look at, of `count` training images."""
         return count
 
     def order(self, epoch: int, count: int) -> Tensor:
@@ -153,7 +170,7 @@ class Method:
         raise NotImplementedError
 
     def after_step(
-        self, network: IntrospectiveNetwork, epoch: int, step: int, tell: Callable[[str], None]
+        self, network: IntrospectiveNetwork, epoch: int, step: int, progress: Callable[[str], None]
     ) -> None:
         """Do what belongs between the steps of an epoch.
 
@@ -161,11 +178,11 @@ class Method:
             network: as the step left it.
             epoch: counted from 1.
             step: of this epoch, counted from 1.
-            tell: shows a few words.
+            progress: shows a few words.
         """
 
     def end_epoch(
-        self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+        self, network: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
     ) -> EpochEnd:
         """Do what belongs between epochs; arguments as `after_step`."""
         return EpochEnd({}, None)

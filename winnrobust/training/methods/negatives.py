@@ -4,17 +4,19 @@ from torch import Tensor
 
 from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis import NegativePool
-from winnrobust.training.methods.from_config import initial_of
+from winnrobust.training.methods.from_config import INITIAL_SETTINGS, initial_of
 from winnrobust.training.methods.method import Batch, Method
 
 
 class WithNegatives(Method):
     """A method with a pool of pseudo-negatives by class, which starts with random images."""
 
+    uses = INITIAL_SETTINGS | {"negatives_per_class", "negatives_share"}
+
     def prepare(self) -> None:
         self.initial = initial_of(self.config, self.channels, self.image_size)
-        noise = self._noise(self.config.negatives_per_class, epoch=0, turn=0)
-        self.pool = NegativePool(noise, self.config.pool_newest)
+        noise = self._noise(self.config.negatives.per_class, epoch=0, turn=0)
+        self.pool = NegativePool(noise, self.config.negatives.pool_newest)
 
     def partners(self, batch: Batch) -> tuple[Batch, Tensor]:
         """Draw a pseudo-negative for the first images of a batch, `negatives_share` of them.
@@ -22,7 +24,7 @@ class WithNegatives(Method):
         Returns:
             Those images, and their partners (N, C, H, W) in [-1, 1], of the same classes.
         """
-        paired = batch.leading(self.config.negatives_share)
+        paired = batch.leading(self.config.negatives.share)
         numbers = batch.integers(self.pool.per_class)[: len(paired.labels)]
         return paired, self.pool.take(paired.labels, numbers)
 

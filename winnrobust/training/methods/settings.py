@@ -1,60 +1,60 @@
-"""Which settings a method uses besides those of every training, so that no option does nothing."""
+"""Which settings go together, and that no option does nothing."""
 
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection
 
+from winnrobust.models import ARCHITECTURES, SCALABLE
 from winnrobust.runtime.errors import InputError
-from winnrobust.training.config import TrainConfig, option_name
-from winnrobust.training.methods import method_of
+from winnrobust.training.config import SETTINGS, TrainConfig, option_name
+from winnrobust.training.methods import METHODS, UNSUPERVISED, method_of
+from winnrobust.training.methods.from_config import INITIAL, INITIAL_SETTINGS, OF_INITIAL
 
-_INITIAL = {"initial", "noise_dim", "noise_weight_std"}
-_ASCENT = {"synthesis_lr", "synthesis_beta1", "synthesis_beta2", "synthesis_max_steps"}
-_NEGATIVES = _INITIAL | {"negatives_per_class", "negatives_share"}
-_INTROSPECTIVE = _NEGATIVES | _ASCENT | {
-    "pool_newest", "synthesis_every", "synthesis_per_image", "synthesis_carry_adam",
-    "synthesis_tolerance",
-}  # fmt: skip
-_SELF_TAUGHT = _INTROSPECTIVE | {"synthesis_pool_share", "synthesis_class_weight"}
-_ADVERSARIAL = {"at_epsilon", "at_steps", "at_step_size"}
-_CRITIC = _INITIAL | _ASCENT | {"negatives_per_class", "iteration_images", "iteration_passes"}
-_CASCADE = _CRITIC | {"start_images", "pool_newest", "synthesis_per_image"}
+OF_A_METHOD = frozenset().union(
+    *(method.uses for method in (*METHODS.values(), *UNSUPERVISED.values()))
+)
+"""What some methods use and others do not. Every training uses the other settings."""
 
-WITH_LABELS: dict[str, Set[str]] = {
-    "baseline": set(),
-    "winn": _SELF_TAUGHT | {"alpha", "gp_weight", "gp_share"},
-    "pgd-at": _ADVERSARIAL,
-    "trades": _ADVERSARIAL | {"trades_beta"},
-    "icn": _SELF_TAUGHT | {"negatives_weight"},
-    "gdl": _INTROSPECTIVE | {"negatives_weight"},
-    "dcgan-negatives": _NEGATIVES | {"negatives_weight", "dcgan_lr", "dcgan_latents"},
-}
-WITHOUT_LABELS: dict[str, Set[str]] = {
-    "winn": _CASCADE | {"gp_weight"},
-    "inn": _CASCADE,
-    "wgan-gp": _CRITIC | {"gp_weight", "dcgan_latents"},
-}
-"""Method -> what its training uses, or an ascent on what it trained. What is in no row is used by
-every training. `tests/training/methods/test_settings.py` compares both with what is read."""
-
-OF_A_METHOD = frozenset().union(*WITH_LABELS.values(), *WITHOUT_LABELS.values())
-
-OF_INITIAL: dict[str, Set[str]] = {
-    "projected": {"noise_dim", "noise_weight_std"},
-    "appendix-d": {"noise_weight_std"},
-    "gaussian": set(),
-}
-"""Initial distribution -> what it uses."""
-
-OF_AN_INITIAL = frozenset().union(*OF_INITIAL.values())
+ONLY_WITHOUT_LABELS = ("cascades", "data", "texture")
+"""Settings that training with labels cannot follow."""
 
 
-def unused_by(config: TrainConfig) -> Set[str]:
-    """The settings that say nothing to the run's method.
+def check_settings(config: TrainConfig) -> None:
+    """Check what settings say together.
+
+    Raises:
+        InputError: unknown architecture, method or initial distribution, or settings that do not
+            go together.
+    """
+    method, arch, data = method_of(config), config.model.arch, config.data
+    _check_known("architecture", arch, ARCHITECTURES)
+    _check_known("initial distribution", config.negatives.initial, INITIAL)
+    if config.model.width != 1 and arch not in SCALABLE:
+        raise InputError(f"--width scales {' and '.join(SCALABLE)} only, not {arch}")
+    if data.folder is not None and data.texture is not None:
+        raise InputError("--data and --texture exclude each other")
+    if config.generation.cascades > 1 and config.unsupervised and not method.cascades:
+        raise InputError(f"method {config.method} has no cascades; leave out --cascades")
+    given = {name for name, value in config.flat().items() if value != SETTINGS[name].info.default}
+    for name in () if config.unsupervised else ONLY_WITHOUT_LABELS:
+        if name in given:
+            raise InputError(
+                f"{option_name(name)} has no effect on training with labels; add --unsupervised"
+            )
+    if "image_size" in given and data.folder is data.texture is None:
+        raise InputError("--image-size is for --data and --texture; leave it out")
+
+
+def _check_known(kind: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise InputError(f"unknown {kind} '{name}'; known are {', '.join(known)}")
+
+
+def unused_by(config: TrainConfig) -> frozenset[str]:
+    """The settings that have no effect on the run's method.
 
     Raises:
         InputError: there is no such method.
     """
-    method_of(config)
-    return OF_A_METHOD - _rows(config)[config.method]
+    return OF_A_METHOD - method_of(config).uses
 
 
 def check_given(given: Collection[str], config: TrainConfig) -> None:
@@ -67,22 +67,19 @@ def check_given(given: Collection[str], config: TrainConfig) -> None:
     unused = [name for name in given if name in idle]
     if unused:
         kind = " without labels" if config.unsupervised else ""
-        told = ", ".join(f"{option_name(name)} (of {_users(name, config)})" for name in unused)
-        raise InputError(f"method {config.method}{kind} does not use {told}; leave that out")
-    if config.initial in OF_INITIAL:  # else it is refused with what there is
-        idle = OF_AN_INITIAL - OF_INITIAL[config.initial]
+        named = ", ".join(f"{option_name(name)} (of {_users(name, config)})" for name in unused)
+        raise InputError(f"method {config.method}{kind} does not use {named}; leave that out")
+    initial = config.negatives.initial
+    if initial in OF_INITIAL:  # else it is refused with what there is
         for name in given:
-            if name in idle:
+            if name in INITIAL_SETTINGS - {"initial"} - OF_INITIAL[initial]:
                 raise InputError(
-                    f"--initial {config.initial} does not use {option_name(name)}; leave that out"
+                    f"--initial {initial} does not use {option_name(name)}; leave that out"
                 )
-
-
-def _rows(config: TrainConfig) -> Mapping[str, Set[str]]:
-    return WITHOUT_LABELS if config.unsupervised else WITH_LABELS
 
 
 def _users(setting: str, config: TrainConfig) -> str:
     """Who uses a setting, of the methods that could take the place of the run's."""
-    users = [method for method, used in _rows(config).items() if setting in used]
+    rivals = UNSUPERVISED if config.unsupervised else METHODS
+    users = [name for name, method in rivals.items() if setting in method.uses]
     return ", ".join(users) or f"training {'with' if config.unsupervised else 'without'} labels"

@@ -13,20 +13,18 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class SideNetwork(Generic[Network]):
-    """A module and its Adam, which several processes train as one."""
+    """A module and the optimizer of its parameters, which several processes train as one."""
 
-    def __init__(
-        self, module: Network, lr: float, betas: tuple[float, float], eps: float = 1e-8
-    ) -> None:
+    def __init__(self, module: Network, optimizer: torch.optim.Optimizer) -> None:
         self.module = module
-        self.optimizer = torch.optim.Adam(module.parameters(), lr=lr, betas=betas, eps=eps)
+        self.optimizer = optimizer
 
     def descend(self, loss: Tensor) -> None:
         """Take a step down `loss`, this process's share of it, and touch no other network."""
         parameters = list(self.module.parameters())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=parameters)
-        distributed.sum_gradients(parameters)
+        distributed.all_reduce_gradients(parameters)
         self.optimizer.step()
 
     def state(self, name: str) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from winnrobust.models import IntrospectiveNetwork
-from winnrobust.training.methods.inner_maximisation import worst_images
+from winnrobust.training.methods.inner_maximization import INNER_SETTINGS, worst_images
 from winnrobust.training.methods.method import Batch, Losses, Method
 
 
@@ -20,6 +20,8 @@ class Trades(Method):
     0.001 (the images themselves are a stationary point of KL). No critic is trained.
     """
 
+    uses = INNER_SETTINGS | {"trades_beta"}
+
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
         """Mean cross-entropy of the images plus beta times the mean divergence around them."""
         clean = network(batch.images).logits
@@ -28,18 +30,16 @@ class Trades(Method):
         def divergences(images: Tensor) -> Tensor:
             return kl_divergence(fixed, network(images).logits)
 
-        adversarial = network(worst_images(divergences, batch, self.config)).logits
-        cross_entropy = batch.mean(F.cross_entropy(clean, batch.labels, reduction="none"))
+        adversarial = network(worst_images(divergences, batch, self.config.adversarial)).logits
+        cross_entropy = batch.cross_entropy(clean)
         divergence = batch.mean(kl_divergence(clean, adversarial))
         return Losses(
-            cross_entropy + self.config.trades_beta * divergence,
+            cross_entropy + self.config.adversarial.trades_beta * divergence,
             {
                 "cross_entropy": cross_entropy,
                 "kl_divergence": divergence,
-                "train_error": batch.mean((clean.argmax(1) != batch.labels).float()),
-                "adversarial_train_error": batch.mean(
-                    (adversarial.argmax(1) != batch.labels).float()
-                ),
+                "train_error": batch.error(clean),
+                "adversarial_train_error": batch.error(adversarial),
             },
         )
 

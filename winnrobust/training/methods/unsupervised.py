@@ -13,10 +13,15 @@ from winnrobust.synthesis import (
     NegativePool,
     groups_of,
     images_at_once,
-    synthesise,
+    synthesize,
     together,
 )
-from winnrobust.training.methods.from_config import ascent_of, initial_of
+from winnrobust.training.methods.from_config import (
+    ASCENT_SETTINGS,
+    INITIAL_SETTINGS,
+    ascent_of,
+    initial_of,
+)
 from winnrobust.training.methods.method import Batch, EpochEnd, Method
 
 RAMP = 5
@@ -29,6 +34,10 @@ class Unsupervised(Method):
     An epoch is an iteration of the paper: a sample of the real images, and some passes over them.
     """
 
+    uses = INITIAL_SETTINGS | ASCENT_SETTINGS | {
+        "negatives_per_class", "iteration_images", "iteration_passes"
+    }  # fmt: skip
+
     def prepare(self) -> None:
         self.chosen = 0  # of the real images, for this epoch
         self.position = 0  # of the next batch among them
@@ -36,7 +45,7 @@ class Unsupervised(Method):
 
     def length(self, epoch: int, count: int) -> int:
         """How many images the epoch's steps look at."""
-        return self.config.iteration_passes * self._images(epoch)
+        return self.config.generation.iteration_passes * self._images(epoch)
 
     def order(self, epoch: int, count: int) -> Tensor:
         """Draw the epoch's real images, without repetition if there are enough."""
@@ -47,7 +56,7 @@ class Unsupervised(Method):
             order = torch.randint(count, (chosen,), generator=generator)
         self.chosen, self.position = chosen, 0
         self.pair(generator)
-        return order.repeat(self.config.iteration_passes)
+        return order.repeat(self.config.generation.iteration_passes)
 
     def pair(self, generator: torch.Generator) -> None:
         """Say which pseudo-negatives belong to the epoch's images, where that is said before."""
@@ -73,18 +82,16 @@ class Unsupervised(Method):
         higher than theirs, and low thresholds end ascents too early.
         """
         with torch.no_grad():
-            means = [
-                batch.mean(network.judge(2 * batch.images - 1).critic) for batch in self.last_pass
-            ]
-        low, high = torch.aminmax(distributed.sum_up(torch.stack(means)))
+            means = [batch.mean(network(batch.images).critic) for batch in self.last_pass]
+        low, high = torch.aminmax(distributed.all_reduce(torch.stack(means)))
         return low.item(), high.item()
 
     def _images(self, epoch: int) -> int:
         """How many real images the epoch has: whole batches."""
         iteration = (epoch - 1) % self.config.epochs
         share = min(iteration + 1, RAMP) / RAMP
-        batch = self.config.batch_size
-        return max(1, round(share * self.config.iteration_images) // batch) * batch
+        batch = self.config.optimization.batch_size
+        return max(1, round(share * self.config.generation.iteration_images) // batch) * batch
 
 
 class UnsupervisedIntrospective(Unsupervised):
@@ -95,16 +102,15 @@ class UnsupervisedIntrospective(Unsupervised):
     as they were made; the authors keep them in 8 bits.
     """
 
+    uses = Unsupervised.uses | {"start_images", "pool_newest", "synthesis_per_image"}
     cascades = True
 
     def prepare(self) -> None:
         super().prepare()
         initial = initial_of(self.config, self.channels, self.image_size)
-        noise = initial.sample(self.config.start_images, stream(self.config.seed, "noise")).to(
-            self.device
-        )
-        self.starts = noise
-        self.pool = NegativePool(noise[None], self.config.pool_newest)
+        count, generator = self.config.generation.start_images, stream(self.config.seed, "noise")
+        self.starts = initial.sample(count, generator).to(self.device)
+        self.pool = NegativePool(self.starts[None], self.config.negatives.pool_newest)
 
     def pair(self, generator: torch.Generator) -> None:
         """Draw a number in the pool for each of the epoch's images."""
@@ -116,20 +122,13 @@ class UnsupervisedIntrospective(Unsupervised):
         return self.pool.take(torch.zeros_like(numbers), numbers)
 
     def end_epoch(
-        self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+        self, network: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
     ) -> EpochEnd:
         """Make new pseudo-negatives; after the last epoch of a cascade those it leaves, too."""
         low, high = self.thresholds(network) if self.has_thresholds else (0.0, 0.0)
-        count = self.config.negatives_per_class
-        if self._leaves_starts(epoch):
-            count = self.config.start_images
-        made, steps, reached = self._synthesise(network, epoch, count, low, high, tell)
+        made, metrics = self._synthesize(network, epoch, (low, high), progress)
         self._keep(made, epoch)
-        metrics = {
-            "synthesis_steps": steps.float().mean().item(),
-            "synthesis_reached": reached.float().mean().item(),
-            "pool_size": len(self.pool),
-        }
+        metrics["pool_size"] = len(self.pool)
         if self.has_thresholds:
             metrics |= {"threshold_low": low, "threshold_high": high}
         return EpochEnd(metrics, made[None])
@@ -147,36 +146,50 @@ class UnsupervisedIntrospective(Unsupervised):
         if self._leaves_starts(epoch):
             self.starts = images
 
-    def _synthesise(
+    def _synthesize(
         self,
         network: IntrospectiveNetwork,
         epoch: int,
-        count: int,
-        low: float,
-        high: float,
-        tell: Callable[[str], None],
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Make `count` images; returns them (N, C, H, W), and steps and stops of their groups.
+        thresholds: tuple[float, float],
+        progress: Callable[[str], None],
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Make an epoch's images; returns them (N, C, H, W), and what there is to log.
 
-        Thresholds are drawn uniformly from `low` to `high`, one for each group.
+        They form groups, each with a threshold of its own, drawn uniformly from the range given.
         """
-        generator = stream(self.config.seed, "starts", epoch)
-        if count <= len(self.starts):
-            chosen = torch.randperm(len(self.starts), generator=generator)[:count]
-        else:
-            chosen = torch.randint(len(self.starts), (count,), generator=generator)
-        labels = torch.zeros(count, dtype=torch.int64)
-        groups = groups_of(labels, 1 if self.config.synthesis_per_image else LARGEST_GROUP)
-        draw = torch.rand(len(groups), generator=stream(self.config.seed, "thresholds", epoch))
-        thresholds = low + (high - low) * draw
+        chosen = self._chosen_starts(epoch)
         made = self.starts[chosen.to(self.device)]
+        labels = torch.zeros(len(chosen), dtype=torch.int64)
+        groups = groups_of(labels, 1 if self.config.synthesis.per_image else LARGEST_GROUP)
+        draw = torch.rand(len(groups), generator=stream(self.config.seed, "thresholds", epoch))
+        low, high = thresholds
+        wanted = low + (high - low) * draw
         steps = torch.zeros(len(groups), dtype=torch.int64)
         reached = torch.zeros(len(groups), dtype=torch.bool)
         for numbers in together(groups, images_at_once(self.image_size)):
             rows = torch.stack([groups[number] for number in numbers]).to(self.device)
-            wanted = thresholds[numbers].to(self.device)
-            goal = self.goal(self.config, torch.zeros_like(rows[:, 0]), wanted)
-            result, _ = synthesise(network, made[rows], goal, ascent_of(self.config), tell=tell)
+            goal = self.goal(
+                self.config, torch.zeros_like(rows[:, 0]), wanted[numbers].to(self.device)
+            )
+            result, _ = synthesize(
+                network, made[rows], goal, ascent_of(self.config), progress=progress
+            )
             made[rows] = result.images
             steps[numbers], reached[numbers] = result.steps, result.reached
-        return made, steps, reached
+        return made, {
+            "synthesis_steps": steps.float().mean().item(),
+            "synthesis_reached": reached.float().mean().item(),
+        }
+
+    def _chosen_starts(self, epoch: int) -> Tensor:
+        """The numbers of the images that an epoch's ascents start from, others if there are enough.
+
+        There are as many as an epoch makes; the last one of a cascade makes what the next starts
+        from.
+        """
+        leaves = self._leaves_starts(epoch)
+        count = self.config.generation.start_images if leaves else self.config.negatives.per_class
+        generator = stream(self.config.seed, "starts", epoch)
+        if count <= len(self.starts):
+            return torch.randperm(len(self.starts), generator=generator)[:count]
+        return torch.randint(len(self.starts), (count,), generator=generator)

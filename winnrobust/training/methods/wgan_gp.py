@@ -16,10 +16,11 @@ from winnrobust.runtime import distributed
 from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis import Goal, above
 from winnrobust.training.config import TrainConfig
+from winnrobust.training.methods.from_config import adam_of
+from winnrobust.training.methods.losses import critic_losses
 from winnrobust.training.methods.method import Batch, EpochEnd, Losses
 from winnrobust.training.methods.side_network import SideNetwork
 from winnrobust.training.methods.unsupervised import Unsupervised
-from winnrobust.training.methods.unsupervised_winn import critic_losses
 
 CRITIC_STEPS = 5
 """Of the critic for each of the generator, as the source has it."""
@@ -32,19 +33,18 @@ class WganGp(Unsupervised):
     same steps. The generator is a small DCGAN's (`models/dcgan.py`) with the critic's Adam.
     """
 
+    uses = Unsupervised.uses | {"gp_weight", "dcgan_latents"}
+
     def prepare(self) -> None:
         super().prepare()
-        module = dcgan_generator(
-            self.config.dcgan_latents,
-            self.channels,
-            self.image_size,
-            1,
-            stream(self.config.seed, "generator"),
-        )
-        betas = (self.config.adam_beta1, self.config.adam_beta2)
-        self.generator = SideNetwork(
-            module.to(self.device), self.config.lr, betas, self.config.adam_eps
-        )
+        latents, weights = self._latents, stream(self.config.seed, "generator")
+        module = dcgan_generator(latents, self.channels, self.image_size, 1, weights)
+        module.to(self.device)
+        self.generator = SideNetwork(module, adam_of(self.config, module.parameters()))
+
+    @property
+    def _latents(self) -> int:
+        return self.config.generation.dcgan_latents
 
     @staticmethod
     def goal(config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
@@ -53,37 +53,38 @@ class WganGp(Unsupervised):
 
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
         """The critic's, as WINN's."""
-        return critic_losses(network, batch, self.partners_of(batch), self.config.gp_weight)
+        fake = self.partners_of(batch)
+        return critic_losses(network, batch, fake, self.config.optimization.gp_weight)
 
     def negatives(self, batch: Batch, place: slice) -> Tensor:
         """Fresh samples of the generator, in every pass others."""
         with torch.no_grad():
-            return self.generator.module(batch.latents(self.config.dcgan_latents), batch.labels)
+            return self.generator.module(batch.latents(self._latents), batch.labels)
 
     def after_step(
-        self, network: IntrospectiveNetwork, epoch: int, step: int, tell: Callable[[str], None]
+        self, network: IntrospectiveNetwork, epoch: int, step: int, progress: Callable[[str], None]
     ) -> None:
         """Train the generator after every fifth step of the critic, counted over all epochs."""
-        earlier = sum(self.length(before, 0) for before in range(1, epoch))
-        if (earlier // self.config.batch_size + step) % CRITIC_STEPS:
+        count = self.config.optimization.batch_size
+        earlier = sum(self.length(before, 0) for before in range(1, epoch)) // count
+        if (earlier + step) % CRITIC_STEPS:
             return
-        count = self.config.batch_size
-        samples = self._samples(count, distributed.share(count), "generator step", epoch, step)
-        self.generator.descend(-network.judge(samples).critic.sum() / count)
+        samples = self._samples(count, distributed.shard(count), "generator step", epoch, step)
+        self.generator.descend(-network.forward_signed(samples).critic.sum() / count)
 
     def end_epoch(
-        self, network: IntrospectiveNetwork, epoch: int, tell: Callable[[str], None]
+        self, network: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
     ) -> EpochEnd:
         """Measure the thresholds for later ascents, and show samples of the generator."""
         low, high = self.thresholds(network)
-        count = self.config.negatives_per_class
+        count = self.config.negatives.per_class
         with torch.no_grad():
             made = self._samples(count, slice(None), "generator samples", epoch)
         return EpochEnd({"threshold_low": low, "threshold_high": high}, made[None])
 
     def _samples(self, count: int, part: slice, *names: str | int) -> Tensor:
         """Some of `count` samples (N, C, H, W) in [-1, 1], whose draws go by these names."""
-        shape = count, self.config.dcgan_latents
+        shape = count, self._latents
         latents = 2 * torch.rand(shape, generator=stream(self.config.seed, *names))[part] - 1
         labels = torch.zeros(len(latents), dtype=torch.int64, device=self.device)
         images: Tensor = self.generator.module(latents.to(self.device), labels)

@@ -1,7 +1,7 @@
 """Supervised WINN: classification and synthesis in turns (paper 3.4 and 5.6, authors' code).
 
 For real images (x, y), pseudo-negatives (u, y) of the same class and z on the line between the two
-it minimises, with the critic f and all expectations batch means (paper Eq. 5 beside softmax),
+it minimizes, with the critic f and all expectations batch means (paper Eq. 5 beside softmax),
 
     E[-ln softmax_y(logits(x))] + alpha * (E[f(u)] - E[f(x)] + lambda * E[(|grad_z f(z)| - 1)^2]),
 
@@ -9,7 +9,6 @@ and then moves new images u up f until its mean over them is near one that real 
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from winnrobust.models import IntrospectiveNetwork
@@ -30,10 +29,14 @@ class Winn(Introspective):
     pool, until the critic takes them for real.
     """
 
+    uses = Introspective.uses | {
+        "alpha", "gp_weight", "gp_share", "synthesis_pool_share", "synthesis_class_weight"
+    }  # fmt: skip
+
     @staticmethod
     def goal(config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
         """Images of their class, with a mean critic value close to a threshold."""
-        return near(classes, thresholds, config.synthesis_tolerance, config.synthesis_class_weight)
+        return near(classes, thresholds, config.synthesis.tolerance, config.synthesis.class_weight)
 
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
         """Cross-entropy of the real images plus alpha times the critic's loss (all batch means).
@@ -41,23 +44,22 @@ class Winn(Introspective):
         Pseudo-negatives enter no class loss. Real images and pseudo-negatives share one pass: the
         norm layers work per image, so this changes nothing but the speed.
         """
-        real = 2 * batch.images - 1
-        paired, fake = self.partners(batch)
-
-        output = network.judge(torch.cat([real, fake]))
+        settings = self.config.optimization
+        real, (paired, fake) = batch.signed, self.partners(batch)
+        output = network.forward_signed(torch.cat([real, fake]))
         logits = output.logits[: len(real)]
         critic_real, critic_fake = output.critic.split([len(real), len(fake)])
-        cross_entropy = batch.mean(F.cross_entropy(logits, batch.labels, reduction="none"))
+
+        cross_entropy = batch.cross_entropy(logits)
         mean_real = batch.mean(critic_real)
         wasserstein = paired.mean(critic_fake) - mean_real
+        penalized = paired.leading(settings.gp_share)
+        count = len(penalized.labels)
+        mix = batch.uniform()[:count]
+        penalties = gradient_penalty(network, real[:count], fake[:count], mix)
+        penalty = penalized.mean(penalties.penalty)
+        total = cross_entropy + settings.alpha * (wasserstein + settings.gp_weight * penalty)
 
-        penalised = paired.leading(self.config.gp_share)
-        count = len(penalised.labels)
-        penalties = gradient_penalty(
-            network, real[:count], fake[:count], mix=batch.uniform()[:count]
-        )
-        penalty = penalised.mean(penalties.penalty)
-        total = cross_entropy + self.config.alpha * (wasserstein + self.config.gp_weight * penalty)
         self.score_means.append(mean_real.detach())
         return Losses(
             total,
@@ -65,7 +67,7 @@ class Winn(Introspective):
                 "cross_entropy": cross_entropy,
                 "wasserstein": -wasserstein,
                 "gradient_penalty": penalty,
-                "gradient_norm": penalised.mean(penalties.gradient_norm),
-                "train_error": batch.mean((logits.argmax(1) != batch.labels).float()),
+                "gradient_norm": penalized.mean(penalties.gradient_norm),
+                "train_error": batch.error(logits),
             },
         )

@@ -1,0 +1,53 @@
+"""Outcome tables written by hand: who was right on which image."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from winnrobust.evaluation.outcomes import STATUSES, Answer, Attempt, outcome_table
+
+Right = Sequence[int]
+"""For every image in how many draws a model was right."""
+
+
+def outcome_frame(
+    clean: Mapping[str, Right],
+    attacked: Mapping[tuple[str, float, str], Mapping[str, Right]],
+    *,
+    norm: str = "linf",
+    draws: Mapping[str, int] | None = None,
+    status: Mapping[tuple[str, float, str], Sequence[str]] | None = None,
+    distance: Mapping[tuple[str, float, str], Sequence[float]] | None = None,
+    first: int = 0,
+) -> pd.DataFrame:
+    """Return the outcome table of images of class 1.
+
+    Args:
+        clean: model -> on the images themselves.
+        attacked: (attack, epsilon, source) -> judge -> on the examples.
+        draws: model -> how often it was asked; 1.
+        status: (attack, epsilon, source) -> of every image; "attacked".
+        distance: the same; epsilon.
+        first: number of the first image.
+    """
+    size = len(next(iter(clean.values())))
+
+    def answer(model: str, right: Right, attempt: Attempt | None = None) -> Answer:
+        correct, asked = np.array(right), (draws or {}).get(model, 1)
+        return Answer(model, (2 * correct > asked).astype(int), correct, asked, attempt)
+
+    answers = [answer(model, right) for model, right in clean.items()]
+    for (attack, epsilon, source), judged in attacked.items():
+        key = attack, epsilon, source
+        attempt = Attempt(
+            *(source, attack, norm, epsilon, 0, None),
+            distance=np.array((distance or {}).get(key, [epsilon] * size)),
+            status=np.array(
+                [STATUSES.index(name) for name in (status or {}).get(key, ["attacked"] * size)]
+            ),
+            gradients=np.ones(size, int),
+            queries=np.zeros(size, int),
+        )
+        answers += [answer(judge, right, attempt) for judge, right in judged.items()]
+    return outcome_table(first, np.ones(size, int), answers).to_pandas()

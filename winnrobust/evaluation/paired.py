@@ -1,0 +1,190 @@
+"""Tests and intervals for counts that come from the same images: two models, or two directions.
+
+All are of 95 %. What is drawn is drawn from a fixed seed: the same counts give the same interval.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import betainc, betaincinv
+
+from winnrobust.runtime.intervals import CONFIDENCE, Rate, rate
+
+RESAMPLES = 4000
+"""Of a bootstrap."""
+FEW = 10
+"""With fewer corrected errors than this, or fewer that are not, resampling them hardly moves the
+rate, or not at all, and its distribution is far from normal: exact bounds are taken instead."""
+
+TAIL = (1 - CONFIDENCE) / 2
+
+
+def mcnemar(first_only: float, second_only: float) -> float:
+    """Return the two-sided p-value of McNemar's test: do two models err equally often?
+
+    Exact (binomial) for counts; 1 where the models never differ. The expected counts of models that
+    answer at random, which need not be whole, give a p-value that is too large rather than too
+    small: averaging over draws takes more from the difference's variance than from their sum.
+
+    Args:
+        first_only: images that only the first gets wrong.
+        second_only: images that only the second gets wrong.
+
+    Source: McNemar 1947; the binomial distribution as a beta integral.
+
+    >>> mcnemar(1, 9)
+    0.021484375
+    """
+    fewer, more = sorted((first_only, second_only))
+    return min(1.0, 2 * float(betainc(more, fewer + 1, 0.5))) if more else 1.0
+
+
+class Errors(NamedTuple):
+    """A kind of image, and how many there are of it.
+
+    Attributes:
+        first: the share of draws in which the first model errs on the example made against it.
+        first_uncorrected: the same, and the second model errs on that example, too.
+        second, second_uncorrected: the same with the roles changed.
+        images: how many.
+    """
+
+    first: float
+    first_uncorrected: float
+    second: float
+    second_uncorrected: float
+    images: int
+
+
+def correction_rate(kinds: tuple[tuple[float, float, int], ...]) -> Rate:
+    """Return the share of a model's errors that another one corrects, with its interval.
+
+    That is 1 - N_{A and B} / N_A, NaN where A makes no error. The interval comes from a bootstrap
+    over images, which draws N_A anew as well; where that hardly moves, from the binomial
+    distribution of the corrected ones among the N_A errors (Clopper, Pearson 1934).
+
+    Args:
+        kinds: (share of draws in which A errs, in which both do, images) for every kind of image.
+
+    >>> correction_rate(((1.0, 1.0, 30), (1.0, 0.0, 10), (0.0, 0.0, 60)))[0]
+    0.25
+    >>> correction_rate(((1.0, 0.0, 3), (0.0, 0.0, 60)))  # doctest: +ELLIPSIS
+    Rate(value=1.0, low=0.29..., high=1.0)
+    """
+    return _correction_rate(tuple(sorted(kinds)))
+
+
+@cache
+def _correction_rate(kinds: tuple[tuple[float, float, int], ...]) -> Rate:
+    errs, both, images = np.array(kinds, float).reshape(-1, 3).T
+    errors, uncorrected = float(errs @ images), float(both @ images)
+    if not errors:
+        return rate(0, 0)
+    corrected = errors - uncorrected
+    value = corrected / errors
+    if min(corrected, uncorrected) < FEW:
+        low, high = exact_bounds(corrected, errors, TAIL)
+    else:
+        counts = _resampled(images)
+        drawn = 1 - (counts @ both) / (counts @ errs)
+        low, high = np.nanquantile(drawn, [TAIL, 1 - TAIL])
+    return Rate(value, float(min(low, value)), float(max(high, value)))
+
+
+def exact_bounds(count: float, total: float, tail: float) -> tuple[float, float]:
+    """Return the bounds of a share that `count` of `total` > 0 things have.
+
+    Args:
+        tail: probability beyond each bound.
+
+    Source: Clopper, Pearson 1934.
+    """
+    low = float(betaincinv(count, total - count + 1, tail)) if count > 0 else 0.0
+    high = float(betaincinv(count + 1, total - count, 1 - tail)) if count < total else 1.0
+    return low, high
+
+
+class Difference(NamedTuple):
+    """Of two correction rates: the first minus the second, its 95 % interval, and a p-value."""
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+
+
+def correction_difference(kinds: tuple[Errors, ...]) -> Difference:
+    """Compare how much of A's errors B corrects with how much of B's errors A corrects.
+
+    Both come from the same images. A bootstrap over images keeps that in; p is twice the smaller
+    share of resamples on one side of no difference. Where one of the rates hardly moves, exact
+    bounds of both are set against each other, which holds whatever their dependence and is
+    conservative (Bonferroni). NaN where A or B makes no error.
+
+    >>> image = Errors(1.0, 0.0, 1.0, 1.0, 20)  # B corrects A's errors, A none of B's
+    >>> correction_difference((image,))  # doctest: +ELLIPSIS
+    Difference(value=1.0, low=0.60..., high=1.0, p_value=3.8...e-06)
+    """
+    ordered = tuple(sorted(kinds))
+    mirrored = tuple(sorted(Errors(*kind[2:4], *kind[:2], kind.images) for kind in kinds))
+    if ordered <= mirrored:  # so that changing the roles changes the sign and nothing else
+        return _correction_difference(ordered)
+    value, low, high, p_value = _correction_difference(mirrored)
+    return Difference(-value, -high, -low, p_value)
+
+
+@cache
+def _correction_difference(kinds: tuple[Errors, ...]) -> Difference:
+    table = np.array(kinds, float).reshape(-1, 5)
+    images = table[:, 4]
+    first, first_left, second, second_left = (float(total) for total in images @ table[:, :4])
+    if not first or not second:
+        return Difference(np.nan, np.nan, np.nan, np.nan)
+    corrected = first - first_left, second - second_left
+    value = corrected[0] / first - corrected[1] / second
+    if min(*corrected, first_left, second_left) < FEW:
+        low, high = exact_bounds(corrected[0], first, TAIL / 2)
+        other_low, other_high = exact_bounds(corrected[1], second, TAIL / 2)
+        low, high = low - other_high, high - other_low
+        p_value = _exact_p_value(corrected, (first, second))
+    else:
+        sums = _resampled(images) @ table[:, :4]
+        with np.errstate(invalid="ignore"):
+            drawn = sums[:, 3] / sums[:, 2] - sums[:, 1] / sums[:, 0]
+        low, high = np.nanquantile(drawn, [TAIL, 1 - TAIL])
+        beyond = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
+        p_value = min(1.0, 2 * (beyond + 1) / (RESAMPLES + 1))
+    return Difference(value, float(min(low, value)), float(max(high, value)), float(p_value))
+
+
+def _exact_p_value(counts: tuple[float, float], totals: tuple[float, float]) -> float:
+    """Return the level at which the exact bounds of two shares begin to overlap."""
+    (few, few_of), (many, many_of) = sorted(
+        zip(counts, totals, strict=True), key=lambda pair: pair[0] / pair[1]
+    )
+    if few / few_of == many / many_of:
+        return 1.0
+
+    def gap(share: float) -> float:
+        return _at_most(few, few_of, share) - _at_least(many, many_of, share)
+
+    share = brentq(gap, 0.0, 1.0)
+    return min(1.0, 4 * _at_most(few, few_of, share))
+
+
+def _at_most(count: float, total: float, share: float) -> float:
+    """Return P(X <= count) of a binomial X, whose count and total may be fractions."""
+    return float(betainc(total - count, count + 1, 1 - share)) if count < total else 1.0
+
+
+def _at_least(count: float, total: float, share: float) -> float:
+    """Return P(X >= count), as `_at_most`."""
+    return float(betainc(count, total - count + 1, share)) if count > 0 else 1.0
+
+
+def _resampled(images: np.ndarray) -> np.ndarray:
+    """Draw (RESAMPLES, kinds) counts of a sample as large, from images of these kinds."""
+    total = int(images.sum())
+    return np.random.default_rng(0).multinomial(total, images / total, RESAMPLES)

@@ -1,0 +1,197 @@
+"""The evaluation: every model is attacked, every example judged, every outcome written down."""
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from winnrobust.evaluation import outcomes
+from winnrobust.evaluation.batch import Job, attack_batch
+from winnrobust.evaluation.batch_size import fastest_batch_size
+from winnrobust.evaluation.checks import as_floats, checked_images, checked_labels, checked_models
+from winnrobust.evaluation.examples import Examples, read_examples
+from winnrobust.evaluation.prediction import OUT_OF_MEMORY, answers_at_random, check_classes
+from winnrobust.evaluation.settings import EvaluationSettings, check_surrogates
+from winnrobust.evaluation.state import channels_last, devices_of, frozen, own_randomness
+from winnrobust.evaluation.statistics import Summary, summarize
+from winnrobust.runtime import distributed
+from winnrobust.runtime.devices import resolve_device
+from winnrobust.runtime.errors import InputError
+
+LOOKED_AT = 16
+"""Images on which it is found out whether a model answers at random."""
+
+DEFAULT_SETTINGS = EvaluationSettings()
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        summary: all tables.
+        examples: the first images, kept whole; None if none were asked for.
+        batch_size: images at once, as given, or measured; halved where memory was short.
+    """
+
+    summary: Summary
+    examples: Examples | None
+    batch_size: int
+
+
+def run(
+    models: Mapping[str, nn.Module],
+    images: Tensor | np.ndarray,
+    labels: Tensor | np.ndarray,
+    settings: EvaluationSettings = DEFAULT_SETTINGS,
+    *,
+    folder: Path,
+    device: torch.device | str | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Attack every model, let models judge the examples, and write down every outcome.
+
+    Models are held in eval mode without parameter gradients and given back exactly as they were;
+    no tensor of the caller's is changed, nor are torch's random generators. Memory does not grow
+    with the number of images, but for a byte for each image, case and judge in the end. Where
+    several processes work together (`winnrobust.runtime.distributed`), each takes some of the
+    batches and all return the whole result.
+
+    No attack is trusted: what it made is checked to be an image within the ball, and every model,
+    the one under attack among them, judges it anew. A model that answers at random is asked several
+    times.
+
+    Args:
+        models: name -> any module that takes (N, C, H, W) float32 in [0, 1] and returns logits
+            (N, K), or an object with `.logits`.
+        images: (N, C, H, W), uint8, or floating point in [0, 1].
+        labels: (N,) integers, the true classes 0 .. K - 1.
+        settings: what is done to the models.
+        folder: results folder; every batch is written to it when it is done. Batches that are there
+            already are taken as they are.
+        device: where to compute; None leaves every model where it is.
+        progress: called after each attack on each model on each batch with (done, total), where an
+            image counts once for every attack on every model.
+
+    Raises:
+        InputError: an argument or a model cannot be used, an attack left the ball, or the folder
+            holds outcomes of something else; the message says which and why.
+    """
+    nets = checked_models(models)
+    pixels = checked_images(images)
+    truth = checked_labels(labels, len(pixels))
+    attacks = settings.chosen_attacks()
+    check_surrogates(attacks, list(nets))
+    place = None if device is None else resolve_device(str(device))
+    identity = {
+        "models": {name: _checksum(net.state_dict().values()) for name, net in nets.items()},
+        "images": [*pixels.shape, _checksum(pixels.split(1024))],
+        "labels": _checksum([truth]),
+        "settings": settings.decisive(),
+    }
+    try:
+        with frozen(nets.values(), place), own_randomness(devices_of(nets), settings.seed, "probe"):
+            check_classes(nets, as_floats(pixels[:2]), truth)
+            with channels_last(nets.values(), as_floats(pixels[:2]), truth[:2]):
+                draws = _draws(nets, as_floats(pixels[:LOOKED_AT]), settings)
+                job = Job(nets, attacks, settings, draws, pixels, truth, Path(folder), identity)
+                size = _attack_my_share(job, progress)
+    except OUT_OF_MEMORY:
+        raise InputError(
+            "there is not enough memory for the models and a single image; use --device cpu"
+        ) from None
+    size = min(distributed.all_gather(size))
+    found = None
+    if distributed.is_main_process():
+        found = summarize(folder, list(nets)), read_examples(Path(folder))
+    summary, examples = distributed.broadcast(found)  # type: ignore[misc]
+    return Evaluation(summary, examples, size)
+
+
+def _checksum(tensors: Iterable[object]) -> int:
+    total = 0
+    for tensor in tensors:
+        if isinstance(tensor, Tensor) and tensor.layout == torch.strided:
+            plain = tensor.detach().cpu().contiguous().reshape(-1)
+            total = zlib.crc32(plain.view(torch.uint8).numpy().data, total)
+    return total
+
+
+def _draws(
+    models: Mapping[str, nn.Module], images: Tensor, settings: EvaluationSettings
+) -> dict[str, int]:
+    """Return how often each model is asked about an image; the same in all processes."""
+    return distributed.broadcast(
+        {
+            name: settings.judge_draws if answers_at_random(name, model, images) else 1
+            for name, model in models.items()
+        }
+    )
+
+
+# --- batch after batch ------------------------------------------------------------------------
+
+
+def _attack_my_share(job: Job, progress: Progress | None) -> int:
+    """Attack this process's share of the batches that are missing; returns their size at the end.
+
+    Every process cuts the images at the same places.
+
+    Raises:
+        InputError: batches that are there are of another evaluation.
+    """
+    n = len(job.images)
+    parts = outcomes.parts(job.folder) if distributed.is_main_process() else []
+    for part in parts:
+        if part.facts().get("evaluation") != job.identity:
+            raise part.unusable("is of other models, images or settings")
+    finished = distributed.broadcast([range(part.start, part.stop) for part in parts])
+    batches = outcomes.missing(n, job.settings.batch_size or n, finished)
+    if not batches:
+        return job.settings.batch_size or max(map(len, finished))
+    size = job.settings.batch_size or distributed.broadcast(
+        fastest_batch_size(job.models, job.images)
+    )
+    batches = outcomes.missing(n, size, finished)
+    tell = _counting(job, sum(map(len, finished)), progress)
+    done = 0
+    for share in batches[distributed.strided_shard(len(batches))]:
+        start = share.start
+        while start < share.stop:
+            batch = range(start, min(start + size, share.stop))
+            try:
+                attack_batch(job, batch, partial(tell, done), strict=not (finished or done))
+            except OUT_OF_MEMORY:
+                if size == 1:
+                    raise
+                size //= 2
+                continue
+            done += len(batch)
+            start = batch.stop
+    return size
+
+
+def _counting(
+    job: Job, finished: int, progress: Progress | None
+) -> Callable[[int, int, int], None]:
+    """Return what turns (images done before a batch, its images, attacks on it) into progress.
+
+    Args:
+        finished: how many images were done by an interrupted call.
+    """
+    rounds = len(job.attacks) * len(job.models)
+    n = len(job.images)
+
+    def tell(before: int, batch: int, attacks: int) -> None:
+        if progress is not None:
+            done = (before * rounds + batch * attacks) * distributed.world_size()
+            progress(min(finished * rounds + done, n * rounds), n * rounds)
+
+    return tell

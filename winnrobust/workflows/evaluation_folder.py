@@ -1,0 +1,119 @@
+"""The results folder while its evaluation runs: a new one, or one that was interrupted."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from winnrobust.evaluation import outcomes
+from winnrobust.reporting import Metadata, read_diagnosis, read_metadata, write_metadata
+from winnrobust.runtime import distributed, provenance
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import check_free
+from winnrobust.runtime.locks import hold
+from winnrobust.runtime.progress import log
+
+
+@dataclass(frozen=True)
+class EvaluationFolder:
+    """A results folder that an evaluation writes to, batch by batch.
+
+    Attributes:
+        path: the folder.
+        sessions: provenance of the processes that worked on it, this one last.
+    """
+
+    path: Path
+    sessions: list[dict[str, Any]]
+
+    def images_done(self) -> int:
+        """Return how many images were attacked and judged."""
+        return sum(map(len, outcomes.finished(self.path)))
+
+
+@contextmanager
+def evaluation_folder(
+    out: Path, metadata: Metadata, device: torch.device, resume_with: str | None = None
+) -> Iterator[EvaluationFolder]:
+    """Hold `out` while an evaluation writes to it; go on where an interrupted one stopped.
+
+    Whatever ends the block, finished batches stay; a folder without any is removed again.
+
+    Args:
+        out: the results folder.
+        metadata: of this evaluation; its `what` is all that decides the results.
+        resume_with: the command that goes on with it; None for the same one with --out.
+
+    Raises:
+        InputError: `out` holds something else, or another process is at work on it.
+    """
+    with hold(out):
+        if distributed.is_main_process():
+            check_unfinished(out, metadata)
+            _begin(out, metadata, device)
+        distributed.barrier()
+        folder = EvaluationFolder(out, read_metadata(out).sessions)
+        try:
+            yield folder
+        except BaseException as error:
+            if distributed.is_main_process():
+                _stopped(folder, error, resume_with or f"the same command with --out {out}")
+            raise
+
+
+def check_unfinished(out: Path, metadata: Metadata) -> None:
+    """Check that an evaluation may write to `out`: nothing is there, or its own beginning.
+
+    Raises:
+        InputError: there is something else, which is left untouched.
+    """
+    if not (out / "results.json").exists() or is_complete(out):
+        return check_free(out)
+    stored = read_metadata(out)
+    # As text, because the order of the models counts.
+    before, now = (json.loads(each.model_dump_json())["what"] for each in (stored, metadata))
+    differing = [name for name in now if json.dumps(before.get(name)) != json.dumps(now[name])]
+    if differing:
+        command = stored.sessions[0].get("command", "?") if stored.sessions else "?"
+        raise InputError(
+            f"{out} holds an interrupted evaluation with other {' and '.join(differing)}, of"
+            f" '{command}'; finish it with that command, remove the folder, or choose another --out"
+        )
+    return None
+
+
+def _begin(out: Path, metadata: Metadata, device: torch.device) -> None:
+    """Write down what is evaluated, and that this process works on it."""
+    sessions = read_metadata(out).sessions if (out / "results.json").exists() else []
+    session = provenance.describe(device)
+    begun = sessions[0].get("commit") if sessions else session["commit"]
+    if begun != session["commit"]:
+        log(f"note: this was begun by another version of winnrobust (commit {begun})")
+    running = metadata.model_copy(update={"status": "running", "sessions": [*sessions, session]})
+    write_metadata(out, running)
+
+
+def _stopped(folder: EvaluationFolder, error: BaseException, command: str) -> None:
+    """Say how to go on with what is there; leave nothing where nothing was done."""
+    images = folder.images_done()
+    if images or read_diagnosis(folder.path) is not None:
+        done = f"{images} images are done" if images else "the diagnosis is done"
+        log(f"{done}: {command} goes on from there")
+        return
+    if isinstance(error, KeyboardInterrupt):
+        log(f"stopped; nothing was written to {folder.path}")
+    shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def is_complete(out: Path) -> bool:
+    """Tell whether `out` holds an evaluation that was brought to its end.
+
+    Raises:
+        InputError: its results are damaged.
+    """
+    return (out / "results.json").exists() and read_metadata(out).status == "complete"
