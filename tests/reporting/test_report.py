@@ -327,7 +327,7 @@ def test_curves_over_epsilon_never_fall():
     errors = {0.02: 30, 0.05: 100, 0.1: 0}
     cases = {("fgsm", "linf", epsilon): {"a": count} for epsilon, count in errors.items()}
     figure = curve_figure(results_of(attacked(cases, {"a": 40}, n=100)))
-    (line,) = figure.axes[0].lines
+    line, _ = figure.axes[0].lines
     assert line.get_xdata().tolist() == [0, 0.02, 0.05, 0.1]
     assert line.get_ydata().tolist() == pytest.approx([40, 40, 100, 100])
 
@@ -344,7 +344,7 @@ def test_figures_are_of_what_there_is():
 def test_distances_are_drawn_cumulatively_with_the_median():
     frame = attacked({("ddn", "l2", e): {"a": 50} for e in (1.5, np.inf)}, {"a": 0}, n=100)
     frame["distance"] = np.where(np.isinf(frame.epsilon), frame.image / 50, frame.distance)
-    steps, median, _ = distance_figure(results_of(frame)).axes[0].lines
+    steps, median = distance_figure(results_of(frame)).axes[0].lines
     assert steps.get_ydata()[-1] == 100
     assert median.get_xdata()[0] == pytest.approx(49 / 50)
 

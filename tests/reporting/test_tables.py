@@ -238,10 +238,10 @@ def test_flat_csv_has_shares_and_the_papers(results):
     baseline, winn = csv.DictReader(io.StringIO((results / "table.csv").read_text()))
     assert (winn["adversarial_error"], winn["adversarial_error_paper"]) == ("0.0799", "0.0799")
     assert winn["robust_accuracy"] == "0.9201"
-    assert float(winn["correction_rate_by_model"]) == pytest.approx(2917 / 3241)
-    assert float(winn["correction_rate_by_reference"]) == pytest.approx(375 / 799)
-    assert (winn["correction_rate_by_model_paper"], baseline["test_error"]) == ("0.9", "0.0089")
-    assert baseline["correction_rate_by_model"] == ""
+    assert float(winn["correction_rate_by_method"]) == pytest.approx(2917 / 3241)
+    assert float(winn["correction_rate_by_baseline"]) == pytest.approx(375 / 799)
+    assert (winn["correction_rate_by_method_paper"], baseline["test_error"]) == ("0.9", "0.0089")
+    assert baseline["correction_rate_by_method"] == ""
 
 
 def test_one_model_alone_has_no_correction_columns():

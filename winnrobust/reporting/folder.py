@@ -125,13 +125,12 @@ def _from_outcomes(folder: Path, metadata: Metadata) -> Results:
         raise InputError(
             f"{folder} is damaged: there are outcomes of {summary.n} images, not of {metadata.n}"
         )
+    about = {
+        name: getattr(metadata, name) for name in ("dataset", "split", "limit", "n", "settings")
+    }
     return Results(
-        dataset=metadata.dataset,
-        split=metadata.split,
-        limit=metadata.limit,
-        n=metadata.n,
+        **about,
         models=models,
-        settings=metadata.settings,
         summary=summary,
         manifest=_manifest(folder),
         examples=read_examples(folder),
@@ -153,11 +152,7 @@ def _from_counts(folder: Path, stored: dict[str, Any]) -> Results:
     distances = _distances(folder / "distances.npz", counts) if stored["schema"] > 1 else {}
     diagnosis = counts["diagnosis"]
     return Results(
-        dataset=counts["dataset"],
-        split=counts["split"],
-        limit=counts["limit"],
-        n=counts["n"],
-        models=counts["models"],
+        **{name: counts[name] for name in ("dataset", "split", "limit", "n", "models")},
         settings=legacy.settings_of(counts),
         summary=legacy.summary_of(counts, distances),
         manifest=_manifest(folder),

@@ -6,7 +6,8 @@ stays empty: robust accuracy, and whether the two directions of correction diffe
 
 import itertools
 from pathlib import Path
-from typing import Any, Literal
+from types import GenericAlias
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,24 +15,28 @@ from pydantic import BaseModel, create_model
 
 from winnrobust.evaluation import statistics
 from winnrobust.evaluation.paired import mcnemar
-from winnrobust.evaluation.statistics import CASE, NO_ATTACK, WORST_CASE, Summary
+from winnrobust.evaluation.statistics import NO_ATTACK, WORST_CASE, Summary
 from winnrobust.reporting import stored as kinds
 from winnrobust.reporting.stored import Count, Images, Indicator, Name, Positive, Stored
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.intervals import rate
 
+CASE = ["attack", "norm", "epsilon"]
 Norm = Literal["Linf", "L2"]
 
 
-def _model(base: type[BaseModel] = Stored, **fields: Any) -> Any:
-    return create_model(
-        "Row", __base__=base, **{name: (kind, ...) for name, kind in fields.items()}
-    )
+def _model(base: type[BaseModel] = Stored, **fields: Any) -> type[BaseModel]:
+    required: Any = {name: (kind, ...) for name, kind in fields.items()}
+    return create_model("Row", __base__=base, **required)
+
+
+def _rows(base: type[BaseModel] = Stored, **fields: Any) -> Any:
+    return GenericAlias(list, (_model(base, **fields),))
 
 
 CASED = _model(attack=Name, norm=Norm, epsilon=Positive, source=Name, n=Images)
 MADE = _model(attack=Name, source=Name)
-ROW = _model(CASED, target=Name, source_errors=Count, target_errors=Count, both_errors=Count)
+ERRORS = {"source_errors": Count, "target_errors": Count, "both_errors": Count}
 PAIR = {"first": Name, "second": Name, "n": Images, "first_only": Count, "second_only": Count}
 COUNTED = dict.fromkeys(("entries", "zero_entries", "images", "zero_images"), Count)
 
@@ -41,14 +46,18 @@ VERSION_2 = _model(
     n=Images,
     limit=Images | None,
     settings=dict[str, Any],
-    models=list[_model(kinds.Model, n=Images, clean_errors=Count)],
-    gradients=list[_model(MADE, **COUNTED)],
-    rows=list[ROW],
-    paired=list[_model(attack=Name, norm=Norm | Literal[""], epsilon=Positive, **PAIR)],
-    aimed=list[_model(CASED, hits=Count)],
-    costs=list[_model(MADE, seconds=Positive, unfinished=Count)],
+    models=_rows(kinds.Model, n=Images, clean_errors=Count),
+    gradients=_rows(MADE, **COUNTED),
+    rows=_rows(CASED, target=Name, **ERRORS),
+    paired=_rows(attack=Name, norm=Norm | Literal[""], epsilon=Positive, **PAIR),
+    aimed=_rows(CASED, hits=Count),
+    costs=_rows(MADE, seconds=Positive, unfinished=Count),
     diagnosis=list[Indicator] | None,
 )
+
+
+ADDED = ("paired", "aimed", "costs")
+"""Tables that version 1 did not have."""
 
 
 def read_counts(stored: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -58,7 +67,13 @@ def read_counts(stored: dict[str, Any], path: Path) -> dict[str, Any]:
         InputError: it is damaged, or counts contradict each other.
     """
     if stored["schema"] == 1:
-        added = {"settings": {}, "paired": [], "aimed": [], "costs": [], "diagnosis": None}
+        added: dict[str, Any] = {
+            "settings": {},
+            "paired": [],
+            "aimed": [],
+            "costs": [],
+            "diagnosis": None,
+        }
         stored = added | stored | {"rows": _filled(stored.get("rows"), "norm", "Linf")}
         stored["models"] = _filled(stored.get("models"), "group", None)
     kinds.check(VERSION_2, stored, path)
@@ -123,7 +138,7 @@ def summary_of(stored: dict[str, Any], distances: dict[tuple[str, str], np.ndarr
 
 def _frame(stored: dict[str, Any], name: str) -> pd.DataFrame:
     """Rows as a table, with the norms' names of today."""
-    (kind,) = VERSION_2.model_fields[name].annotation.__args__
+    (kind,) = get_args(VERSION_2.model_fields[name].annotation)
     frame = pd.DataFrame(stored[name], columns=[*kind.model_fields])
     return frame.assign(norm=frame.norm.str.lower()) if "norm" in frame else frame
 

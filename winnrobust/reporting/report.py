@@ -186,7 +186,8 @@ def page_of(report: Report, folder: Path, lead: Lead | None = None) -> Page:
         claim = "Training only: nothing was attacked yet."
         sections.append(Section("", claim=claim, tables=report.tables))
     sections += _training(report.runs, folder / "figures")
-    manifests = [found.manifest for found in (*report.runs, *report.results)]
+    manifests = [run.manifest for run in report.runs]
+    manifests += [results.manifest for results in report.results]
     commands = dict.fromkeys(m["command"] for m in manifests if m.get("command"))
     origins = {
         f"Evaluation{mark} on {found.dataset}": {
@@ -198,7 +199,7 @@ def page_of(report: Report, folder: Path, lead: Lead | None = None) -> Page:
         f"Training {number + 1}, {run.name}": {"config": run.config, "manifest": run.manifest}
         for number, run in enumerate(report.runs)
     }
-    byline = _byline((report.results or report.runs)[0].manifest)
+    byline = _byline(manifests[len(report.runs) if report.results else 0])
     return Page(title_of(report, lead), byline, sections, list(commands), origins)
 
 

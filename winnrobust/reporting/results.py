@@ -1,10 +1,11 @@
 """An evaluation as reports see it, and where to find what in it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from winnrobust.attacks import Attack, find
@@ -204,3 +205,8 @@ class Results:
 def cases_of(table: pd.DataFrame) -> list[Case]:
     """The case of every row."""
     return list(map(Case, table.attack, table.norm, map(float, table.epsilon)))
+
+
+def rows_of(table: pd.DataFrame, cases: Collection[Case]) -> pd.DataFrame:
+    """The rows of these cases."""
+    return table[np.array([case in cases for case in cases_of(table)], bool)]

@@ -10,7 +10,7 @@ from scipy.stats import ttest_ind_from_stats
 
 from winnrobust.evaluation.statistics import SIGNIFICANCE
 from winnrobust.generation.quality import SPLITS, Quality
-from winnrobust.reporting.paper import AGREES, NOISE, REVERSED, paper_inception_score
+from winnrobust.reporting.paper import AGREES, NOISE, PAPER, REVERSED
 from winnrobust.reporting.table import Table
 from winnrobust.reporting.words import framed
 
@@ -67,7 +67,7 @@ def order_table(
     pairs = [(more, less, "more is better") for more, less in cascades]
     for better, worse in PAPER_ORDER:
         if better in named and worse in named:
-            theirs = [f"{paper_inception_score(name):.2f}" for name in (better, worse)]
+            theirs = [f"{PAPER['inception_score'][name][0]:.2f}" for name in (better, worse)]
             pairs.append((named[better], named[worse], " against ".join(theirs)))
     rows = [
         {"better": first, "worse": second, "published": published, "order": _stands(one, two)}

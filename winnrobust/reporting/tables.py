@@ -9,7 +9,7 @@ import pandas as pd
 
 from winnrobust.evaluation.diagnosis import overall
 from winnrobust.evaluation.statistics import NO_ATTACK, SIGNIFICANCE, WORST_CASE, aggregate
-from winnrobust.reporting.paper import paper_row, paper_test_error, reading_note
+from winnrobust.reporting.paper import QUANTITIES, published, reading_note
 from winnrobust.reporting.results import (
     CLEAN,
     Case,
@@ -18,6 +18,7 @@ from winnrobust.reporting.results import (
     Results,
     cases_of,
     known_attack,
+    rows_of,
     worst_case,
 )
 from winnrobust.reporting.table import DASH, MISSING, Table, percent, share_with_interval
@@ -40,6 +41,7 @@ OWN = ";outline:2px solid #1d2329;outline-offset:-2px"
 OPEN_CASES = 2
 """With more attacks and epsilons than this, the paper's tables wait behind a click."""
 
+NOTHING = Error(math.nan, math.nan, math.nan)
 SETTINGS = ("steps", "restarts", "queries", "eot", "targeted", "seconds", "fgsm_screen", "seed")
 
 
@@ -176,7 +178,7 @@ def paper_tables(results: Results) -> list[Table]:
     tables = [framed("clean", frame.drop_duplicates("model"), results.n, dataset=results.dataset)]
     key = "adversarial" if results.is_crossed else "adversarial alone"
     for case in results.cases:
-        of_case = frame[[found == case for found in cases_of(frame)]]
+        of_case = rows_of(frame, [case])
         slots = {"attack": case.attack, "level": case.level, "dataset": results.dataset}
         slots["reading"] = reading_note(results.dataset, case.attack, case.epsilon)
         tables.append(framed(key, of_case, results.n, reference=reference, **slots))
@@ -197,56 +199,39 @@ def other_paper_tables(results: Results) -> list[Table]:
 def comparison_frame(results: Results) -> pd.DataFrame:
     """A row per attack, epsilon and model, with the paper's figures beside ours; all shares.
 
-    The paper has none for a part of the test set.
+    The baseline is the first model. The paper has no figures for a part of the test set. The attack
+    success rate is that of all attacks together, on the images right without one.
     """
-    reference, rows, whole = results.names[0], [], results.limit is None
+    reference, rows = results.names[0], []
     for case, model in ((case, model) for case in results.cases for model in results.ordered):
         name, kind = model["name"], (results.dataset, model["arch"], model["method"])
-        clean, error, own = (
-            results.errors[CLEAN, name], results.errors[case, name],
-            results.transfer[case, name, name],
-        )  # fmt: skip
-        worst = results.errors.get((worst_case(case.level), name))
-        paper = paper_row(*kind, case.attack, case.epsilon) if whole else None
+        clean, error = (results.errors[each, name] for each in (CLEAN, case))
+        worst = results.errors.get((worst_case(case.level), name), NOTHING)
         row: dict[str, Any] = {
             "dataset": results.dataset, **case._asdict(), "model": name, "network": model["arch"],
             "n": results.n, **_spread("test_error", clean),
-            "test_error_paper": _share(paper_test_error(*kind) if whole else None),
-            "robust_accuracy": 1 - worst.value if worst else math.nan,
-            "robust_accuracy_low": 1 - worst.high if worst else math.nan,
-            "robust_accuracy_high": 1 - worst.low if worst else math.nan,
-            "attack_success_rate": _success(clean, worst),
-            **_spread("adversarial_error", error), "errors": own.source_errors,
-            "adversarial_error_paper": _share(paper and paper.adversarial_error),
-            "not_attacked": error.not_attacked,
+            "robust_accuracy": 1 - worst.value, "robust_accuracy_low": 1 - worst.high,
+            "robust_accuracy_high": 1 - worst.low,
+            "attack_success_rate": (worst.value - clean.value) / ((1 - clean.value) or math.nan),
+            **_spread("adversarial_error", error), "not_attacked": error.not_attacked,
+            "errors": results.transfer[case, name, name].source_errors,
         }  # fmt: skip
-        for label, pair, published in (
-            ("model", (reference, name), paper and paper.correction_rate_by_method),
-            ("reference", (name, reference), paper and paper.correction_rate_by_baseline),
-        ):
+        for label, pair in (("method", (reference, name)), ("baseline", (name, reference))):
             found = None if name == reference else results.transfer.get((case, *pair))
             for part in ("", "_low", "_high"):
                 rate = getattr(found, f"correction_rate{part}", math.nan)
                 row[f"correction_rate_by_{label}{part}"] = rate
-            row[f"correction_rate_by_{label}_paper"] = _share(published)
             row[f"corrected_by_{label}"] = found and found.source_errors - found.both_errors
             row[f"to_correct_by_{label}"] = found and found.source_errors
+        paper = published(*kind, *CLEAN[::2]) | published(*kind, *case[::2])
+        for quantity in QUANTITIES:
+            row[f"{quantity}_paper"] = paper.get(quantity) if results.limit is None else None
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _spread(name: str, error: Error) -> dict[str, float]:
     return {name: error.value, f"{name}_low": error.low, f"{name}_high": error.high}
-
-
-def _success(clean: Error, worst: Error | None) -> float:
-    """Of the images right without an attack the share that some attack breaks."""
-    known = worst is not None and clean.value < 1
-    return (worst.value - clean.value) / (1 - clean.value) if known and worst else math.nan
-
-
-def _share(percentage: float | None) -> float:
-    return math.nan if percentage is None else round(percentage / 100, 6)
 
 
 # --- more than noise? -----------------------------------------------------------------------------
@@ -262,7 +247,7 @@ def test_tables(results: Results) -> list[Table]:
     summary, n = results.summary, results.n
     tables = [paired_table(results)] if len(summary.paired) else []
     strongest = [results.strongest(cases) for cases in results.tried.values()]
-    corrections = summary.corrections[[c in strongest for c in cases_of(summary.corrections)]]
+    corrections = rows_of(summary.corrections, strongest)
     if len(corrections):
         rates = ("difference", "difference_low", "difference_high")
         points = {name: 100 * corrections[name] for name in rates}

@@ -123,8 +123,8 @@ class Verdict:
         if len(members) == 1:
             return share_text(1 - value, 1 - high, 1 - low, n)
         shares = [1 - self.results.errors[case, name].value for name in members]
-        mean = sum(shares) / len(shares)
-        mean, least, most = (percent(share, n) for share in (mean, min(shares), max(shares)))
+        of_all = sum(shares) / len(shares), min(shares), max(shares)
+        mean, least, most = (percent(share, n) for share in of_all)
         return f"{mean} % ({len(shares)} seeds, {least} to {most})"
 
     def at_level(self, level: Level, first: str, second: str) -> Comparison:
@@ -170,7 +170,7 @@ class Verdict:
         """The worst that is known of a group's models: one of `SEVERITY`."""
         diagnosis, members = self.results.diagnosis, self.results.groups[group]
         found = {} if diagnosis is None else overall(diagnosis)
-        known = [found.get(name, "not tested") for name in members]
+        known = [str(found.get(name, "not tested")) for name in members]
         known += [caution.severity for caution in self.cautions if caution.model in members]
         return max(known, key=SEVERITY.index)
 
