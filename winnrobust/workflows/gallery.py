@@ -30,6 +30,7 @@ from winnrobust.reporting.scores import (
     scores_frame,
     scores_table,
 )
+from winnrobust.reporting.table import to_csv
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import check_free, file_sha256, replacing, write_json, write_text
@@ -391,7 +392,7 @@ def _show(name: str, slug: str, samples: Samples, train: ImageSplit, folder: Pat
     shown = Samples(*(value[:SHOWN] for value in vars(samples).values()))
     picture = folder / "samples" / f"{slug}.png"
     write_picture(picture, shown)
-    write_text(picture.with_suffix(".csv"), table_of(samples).to_csv(index=False))
+    write_text(picture.with_suffix(".csv"), to_csv(table_of(samples)))
     neighbors = folder / "neighbors" / f"{slug}.png"
     neighbors_picture(neighbors, samples.images, train)
     return [
@@ -439,7 +440,7 @@ def _scores(found: Mapping[Generator, Mapping[str, Quality]], folder: Path) -> S
                 for name, part in parts.items()
             }
         )
-        write_text(folder / "scores.csv", frame.to_csv(index=False))
+        write_text(folder / "scores.csv", to_csv(frame))
     return Section("Scores", tables=tables)
 
 
