@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from winnrobust.evaluation import evaluate, run
+from winnrobust.evaluation import EvaluationSettings, evaluate
+from winnrobust.evaluation.checks import checked_images
 from winnrobust.runtime.errors import InputError
 
 IMAGES = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
@@ -69,10 +70,11 @@ MISTAKES = {
     "no images": ({"images": IMAGES[:0], "labels": LABELS[:0]}, "no images"),
     "no pixels": ({"images": IMAGES[..., :0]}, "no images"),
     "three dimensions": ({"images": IMAGES[:, 0]}, r"\(N, C, H, W\), not \(3, 2, 2\)"),
-    "uint8": ({"images": (IMAGES * 255).byte()}, "uint8; divide 8-bit images by 255"),
-    "int64": ({"images": IMAGES.long()}, "floating point"),
-    "complex": ({"images": IMAGES + 0j}, "floating point"),
-    "uint8 array": ({"images": np.zeros((3, 1, 2, 2), np.uint8)}, "divide 8-bit images by 255"),
+    "int64": ({"images": IMAGES.long()}, "uint8, or floating point in .* not int64"),
+    "bool": ({"images": IMAGES > 0.5}, "uint8, or floating point in .* not bool"),
+    "complex": ({"images": IMAGES + 0j}, "uint8, or floating point"),
+    "sparse": ({"images": IMAGES.to_sparse()}, "images must be dense"),
+    "on meta": ({"images": IMAGES.to("meta")}, "images must be dense and have values"),
     "objects": ({"images": np.full((3, 1, 2, 2), None)}, "plain numbers, not object"),
     "images as lists": ({"images": IMAGES.tolist()}, "tensor or a numpy array, not list"),
     "above 1": ({"images": with_pixel(1.5)}, r"in \[0, 1\], these reach from .* to 1.5"),
@@ -84,6 +86,7 @@ MISTAKES = {
     "float labels": ({"labels": LABELS.float()}, "labels must be integers.*float32"),
     "bool labels": ({"labels": LABELS.bool()}, "labels must be integers.*bool"),
     "labels as list": ({"labels": [0, 1, 2]}, "tensor or a numpy array, not list"),
+    "sparse labels": ({"labels": LABELS.to_sparse()}, "labels must be dense"),
     "negative label": ({"labels": LABELS - 1}, "labels must be 0 or more; the lowest is -1"),
     "label too high": ({"labels": LABELS + 1}, "labels go up to 3, .* only the classes 0 to 2"),
     "unknown attack": (
@@ -109,8 +112,25 @@ MISTAKES = {
     "no epsilons": ({"epsilons": []}, "epsilons must be a list of numbers"),
     "batch size 0": ({"batch_size": 0}, "batch_size must be an integer of at least 1, not 0"),
     "half a batch": ({"batch_size": 0.5}, "batch_size must be an integer"),
+    "no steps": ({"steps": 0}, "steps must be an integer of at least 1, not 0"),
+    "half a query": ({"queries": 0.5}, "queries must be an integer"),
+    "no eot": ({"eot": None}, "eot must be an integer"),
+    "one draw": ({"judge_draws": 1}, "judge_draws must be an integer of at least 2, not 1"),
+    "too many draws": ({"judge_draws": 1000}, "judge_draws must be at most 255, not 1000"),
+    "seed below 0": ({"seed": -1}, "seed must be an integer of at least 0, not -1"),
+    "seed of 2**64": ({"seed": 2**64}, f"seed must be at most {2**63 - 1}, not {2**64}"),
+    "a huge seed": ({"seed": 10**5000}, "seed must be at most .*, not such a number"),
+    "no time": ({"seconds": 0}, "seconds must be a number above 0, not 0"),
+    "NaN time": ({"seconds": float("nan")}, "seconds must be .* not nan"),
+    "time as string": ({"seconds": "10"}, "seconds must be .* not '10'"),
+    "time True": ({"seconds": True}, "seconds must be .* not True"),
+    "negative L2": ({"epsilons_l2": [-1]}, "epsilons_l2 must be numbers of at least 0, .* not -1"),
+    "infinite L2": ({"epsilons_l2": [float("inf")]}, "epsilons_l2 must be numbers .* not inf"),
+    "no L2": ({"epsilons_l2": []}, "epsilons_l2 must be a list of numbers"),
+    "huge L2": ({"epsilons_l2": [10**400]}, "epsilons_l2 must be numbers .* not 1000"),
+    "unknown setting": ({"epsilon": 0.1}, "no setting 'epsilon'; there are attacks, epsilons"),
+    "cross": ({"cross": "perhaps"}, "cross cannot be 'perhaps'"),
     "no such device": ({"device": "abacus"}, "abacus cannot be used here"),
-    "negative examples": ({"num_examples": -1}, "num_examples must be an integer of at least 0"),
     "NaN weights": ({"models": {"good": linear(), "bad": broken()}}, "'bad' .* NaN or infinite"),
     "wrong image shape": (
         {"images": torch.rand(3, 3, 8, 8)},
@@ -150,7 +170,7 @@ def test_numpy_integers_are_integers():
 def test_mistakes_are_named_in_one_line(mistake, message):
     arguments = {"models": {"net": linear()}, "images": IMAGES, "labels": LABELS} | mistake
     with pytest.raises(InputError, match=message) as caught:
-        run(**arguments)
+        evaluate(**arguments)
     assert "\n" not in str(caught.value)
 
 
@@ -160,7 +180,7 @@ def test_nan_logits_that_appear_only_under_attack_are_named():
         return torch.where(images.flatten(1) == 1, torch.nan, images.flatten(1))
 
     with pytest.raises(InputError, match="'net' returns logits that are NaN"):
-        run({"net": Answer(explode)}, IMAGES * 0.9, LABELS, epsilons=[1.0])
+        evaluate({"net": Answer(explode)}, IMAGES * 0.9, LABELS, epsilons=[1.0])
 
 
 def test_a_repeated_epsilon_or_attack_is_done_once():
@@ -194,12 +214,45 @@ def test_all_usable_inputs_give_the_same_table(images, labels):
 def test_outputs_with_logits_are_read():
     inner = linear()
     wrapped = Answer(lambda images: SimpleNamespace(logits=inner(images), other="x"))
-    first = run({"net": inner}, IMAGES, LABELS)
-    second = run({"net": wrapped}, IMAGES, LABELS)
-    assert first.table.equals(second.table)
+    assert evaluate({"net": wrapped}, IMAGES, LABELS).equals(
+        evaluate({"net": inner}, IMAGES, LABELS)
+    )
 
 
 def test_the_device_can_be_named():
     models = {"net": linear()}
     table = evaluate(models, IMAGES, LABELS, device="cpu")
     assert evaluate(models, IMAGES, LABELS, device=torch.device("cpu")).equals(table)
+
+
+def test_settings_are_checked_when_they_are_made():
+    with pytest.raises(InputError, match="attack 'pgd-l2' needs epsilons of the norm l2"):
+        EvaluationSettings(attacks=["pgd-l2"], epsilons={"linf": [0.1]})
+    with pytest.raises(InputError, match="epsilons must be lists of numbers by norm"):
+        EvaluationSettings(epsilons=[0.1])
+    with pytest.raises(InputError, match="epsilons must be lists of numbers by norm"):
+        EvaluationSettings(epsilons={"l1": [0.1]})
+    settings = EvaluationSettings(attacks=["pgd", "fgsm", "pgd"], epsilons={"linf": [0.2, 0.2]})
+    assert settings.attacks == ("pgd", "fgsm")
+    assert settings.epsilons == {"linf": (0.2,)}
+    with pytest.raises(ValueError, match="frozen"):
+        settings.seed = 3
+
+
+def test_steps_restarts_and_queries_reach_the_attacks_that_have_them():
+    settings = EvaluationSettings(attacks=["pgd", "fgsm", "square"], steps=7, queries=99)
+    pgd, fgsm, square = settings.chosen_attacks()
+    assert pgd.parameters["steps"] == 7
+    assert square.parameters["queries"] == 99
+    assert "steps" not in fgsm.parameters
+
+
+def test_what_results_depend_on_leaves_out_the_batch_size():
+    first, second = (EvaluationSettings(batch_size=size, num_examples=size) for size in (3, 4))
+    assert first.decisive() == second.decisive()
+    assert first.decisive() != EvaluationSettings(seed=1).decisive()
+
+
+def test_images_are_not_copied():
+    images = np.zeros((100, 1, 4, 4), np.uint8)
+    assert np.shares_memory(checked_images(images).numpy(), images)

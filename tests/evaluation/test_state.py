@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from winnrobust.evaluation import run
-from winnrobust.evaluation.state import frozen
+from tests.evaluation.tiny import evaluation
+from winnrobust.evaluation import evaluate
+from winnrobust.evaluation.state import channels_last, frozen
 from winnrobust.runtime.errors import InputError
 
 
@@ -55,7 +56,7 @@ LABELS = torch.arange(7)
 def test_evaluation_leaves_the_module_as_it_was():
     model = Net()
     before = state_of(model)
-    run({"net": model, "again": model}, IMAGES, LABELS, batch_size=3)
+    evaluation({"net": model, "again": model}, IMAGES, LABELS, batch_size=3)
     assert state_of(model) == before
 
 
@@ -70,11 +71,11 @@ def test_inside_nothing_trains():
             )
         )
     )
-    run({"net": model}, IMAGES, LABELS)
+    evaluation({"net": model}, IMAGES, LABELS)
     assert set(seen) == {(False, False)}
 
 
-@pytest.mark.parametrize("fails_at", [0, 1, 2, 3], ids=["probe", "clean", "attack", "judging"])
+@pytest.mark.parametrize("fails_at", [0, 3, 9, 10], ids=["probe", "draws", "attack", "judging"])
 def test_state_comes_back_after_an_exception(fails_at):
     class Fails(Net):
         calls = 0
@@ -88,7 +89,7 @@ def test_state_comes_back_after_an_exception(fails_at):
     healthy, failing = Net(), Fails()
     before = state_of(healthy), state_of(failing)
     with pytest.raises(KeyboardInterrupt):
-        run({"healthy": healthy, "failing": failing}, IMAGES, LABELS)
+        evaluation({"healthy": healthy, "failing": failing}, IMAGES, LABELS)
     assert (state_of(healthy), state_of(failing)) == before
 
 
@@ -96,7 +97,7 @@ def test_state_comes_back_after_an_input_error():
     model = Net()
     before = state_of(model)
     with pytest.raises(InputError):
-        run({"net": model}, torch.rand(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64))
+        evaluation({"net": model}, torch.rand(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64))
     assert state_of(model) == before
 
 
@@ -107,7 +108,7 @@ def test_a_failing_progress_callback_does_no_harm():
     model = Net()
     before = state_of(model)
     with pytest.raises(RuntimeError, match="3 of 7"):
-        run({"net": model}, IMAGES, LABELS, batch_size=3, progress=fail)
+        evaluation({"net": model}, IMAGES, LABELS, batch_size=3, progress=fail)
     assert state_of(model) == before
 
 
@@ -134,7 +135,7 @@ def test_the_callers_tensors_and_random_state_are_untouched():
     model = Net()
     images, labels = IMAGES.clone().requires_grad_(True), LABELS.clone()
     random_state = torch.get_rng_state()
-    result = run({"net": model}, images, labels, epsilons=[0.0, 0.5])
+    result = evaluation({"net": model}, images, labels, linf=[0.0, 0.5])
     assert torch.equal(torch.get_rng_state(), random_state)
     result.examples.images[:] = 9
     result.examples.labels[:] = 9
@@ -159,7 +160,7 @@ class Counter(nn.Module):
 
 def test_a_module_that_works_in_place_changes_nothing_of_the_caller():
     model, images = Counter(), IMAGES.clone()
-    table = run({"net": model, "again": model}, images, LABELS, ["fgsm", "pgd"]).table
+    table = evaluate({"net": model, "again": model}, images, LABELS, ["fgsm", "pgd"])
     assert torch.equal(images, IMAGES)
     assert model.calls == 0
     assert table.clean_errors_source.nunique() == 1
@@ -168,16 +169,78 @@ def test_a_module_that_works_in_place_changes_nothing_of_the_caller():
 def test_a_frozen_script_module_can_be_evaluated():
     model = Net().eval()
     frozen_model = torch.jit.freeze(torch.jit.script(model))
-    found = run({"net": frozen_model}, IMAGES, LABELS).table
-    pd.testing.assert_frame_equal(found, run({"net": model}, IMAGES, LABELS).table)
+    found = evaluate({"net": frozen_model}, IMAGES, LABELS)
+    pd.testing.assert_frame_equal(found, evaluate({"net": model}, IMAGES, LABELS))
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_the_callers_gradient_mode_does_not_matter(mode):
     model = Net()
     before = state_of(model)
-    expected = run({"net": model}, IMAGES, LABELS).table
+    expected = evaluate({"net": model}, IMAGES, LABELS)
     with mode():
-        found = run({"net": model}, IMAGES * 1, LABELS * 1).table
+        found = evaluate({"net": model}, IMAGES * 1, LABELS * 1)
     assert found.equals(expected)
     assert state_of(model) == before
+
+
+# --- channels last ------------------------------------------------------------------------------
+
+COLORED = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+CLASSES = torch.arange(6) % 4
+
+
+class Flattening(nn.Module):
+    def __init__(self, flatten) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.head = nn.Linear(4 * 8 * 8, 4)
+        self.flatten = flatten
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.flatten(torch.relu(self.conv(images))))
+
+
+def is_channels_last(model: Flattening) -> bool:
+    return model.conv.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_convolutions_are_turned():
+    model = Flattening(lambda x: x.flatten(1)).eval()
+    before = model(COLORED)
+    with channels_last([model], COLORED, CLASSES):
+        assert is_channels_last(model)
+        torch.testing.assert_close(model(COLORED), before)
+    assert not is_channels_last(model)
+
+
+@pytest.mark.parametrize(
+    "flatten",
+    [
+        lambda x: x.view(len(x), -1),  # raises where the memory is not in order
+        lambda x: torch.as_strided(x, (len(x), 256), (256, 1)),  # reads it in the wrong order
+    ],
+    ids=["fails", "answers differently"],
+)
+def test_a_model_that_cannot_take_it_stays_as_it_is(flatten):
+    model = Flattening(flatten).eval()
+    before = model(COLORED)
+    with channels_last([model], COLORED, CLASSES):
+        assert not is_channels_last(model)
+        assert torch.equal(model(COLORED), before)
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)], ids=["first", "last"])
+def test_one_that_cannot_take_it_speaks_for_all_that_share_its_convolutions(order):
+    model = Flattening(lambda x: x.flatten(1)).eval()
+    other = Flattening(lambda x: x.view(len(x), -1)).eval()
+    other.conv = model.conv
+    with channels_last([model, other][order], COLORED, CLASSES):
+        assert not is_channels_last(model)
+        other(COLORED)
+
+
+def test_evaluation_gives_the_layout_back():
+    model = Flattening(lambda x: x.flatten(1))
+    evaluate({"net": model}, COLORED, CLASSES)
+    assert not is_channels_last(model)

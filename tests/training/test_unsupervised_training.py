@@ -20,6 +20,7 @@ QUICK = make_config(
     {
         "unsupervised": True,
         "dataset": "mnist5k",
+        "initial": "gaussian",
         "epochs": 2,
         "cascades": 2,
         "start_images": 12,

@@ -192,7 +192,7 @@ def run_attack(
         model, images, labels: as for `AttackFunction`.
         epsilons: in the attack's norm; infinite ones are for minimum-norm attacks.
         run: with a `clean` that is shared; None makes one for these epsilons.
-        seconds: shared out equally over the epsilons; what one leaves the others get.
+        seconds: every epsilon above 0 has the same share of it, whatever others leave.
 
     Raises:
         InputError: as the attack; or it left the ball or [0, 1].
@@ -204,7 +204,7 @@ def run_attack(
         else:
             results = _one_by_one(attack, model, images, labels, epsilons, run, seconds)
     for epsilon, result in zip(epsilons, results, strict=True):
-        check_examples(attack.name, attack.norm, images, result.images, epsilon)
+        check_examples(attack.name, attack.norm, images.detach(), result.images, epsilon)
     return results
 
 
@@ -217,15 +217,13 @@ def _one_by_one(
     run: Run,
     seconds: float,
 ) -> list[AttackResult]:
-    ends = time.monotonic() + seconds
+    share = seconds / max(sum(epsilon > 0 for epsilon in epsilons), 1)
     results: list[AttackResult] = []
     for place, epsilon in enumerate(epsilons):
         if epsilon == 0:
             results.append(AttackResult.untouched(images))
             continue
-        now = time.monotonic()
-        share = (ends - now) / (len(epsilons) - place)
-        timed = replace(run, deadline=min(run.deadline, now + share))
+        timed = replace(run, deadline=min(run.deadline, time.monotonic() + share))
         result = attack.function(
             model, images, labels, epsilon=epsilon, run=timed, **attack.settings
         )

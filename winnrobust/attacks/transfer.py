@@ -52,7 +52,9 @@ def transfer_from(name: str) -> Attack:
                 f" {', '.join(run.surrogates) or 'none'}"
             )
         progress = Progress(model, images, labels, run)
-        key = (PREFIX, name, epsilon, steps)
+        # Targets may be others for every model under attack.
+        targets = None if run.targets is None else tuple(run.targets.tolist())
+        key = (PREFIX, name, epsilon, steps, images.device, targets)
         made = run.cache.get(key)
         if made is None:
             made = examples_on(run.surrogates[name], images, labels, epsilon, steps, run)

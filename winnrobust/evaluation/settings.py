@@ -124,11 +124,12 @@ class EvaluationSettings(BaseModel):
     @field_validator("seconds", mode="before")
     @classmethod
     def _seconds(cls, value: object) -> float | None:
-        if value is None or value == math.inf:
+        if value is None:
             return None
-        if not _is_real(value) or not value > 0:  # type: ignore[operator]
-            raise InputError(f"seconds must be a number above 0, not {value!r}")
-        return float(value)  # type: ignore[arg-type]
+        seconds = _number(value)
+        if not seconds > 0:
+            raise InputError(f"seconds must be a number above 0, not {_shown(value)}")
+        return None if seconds == math.inf else seconds
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -196,12 +197,13 @@ def checked_epsilons(
         raise InputError(f"{name} must be a list of numbers such as [0.125], not {epsilons!r}")
     for value in values:
         # The comparison also refuses NaN.
-        if not _is_real(value) or not 0 <= value <= at_most or math.isinf(value):
+        if not 0 <= _number(value) <= at_most or _number(value) == math.inf:
             limits = "of at least 0" if at_most == math.inf else f"from 0 to {at_most:g}"
             raise InputError(
-                f"{name} must be numbers {limits}, in the units of [0, 1] images, not {value!r}"
+                f"{name} must be numbers {limits}, in the units of [0, 1] images, not"
+                f" {_shown(value)}"
             )
-    return tuple(dict.fromkeys(float(value) for value in values))
+    return tuple(dict.fromkeys(map(_number, values)))
 
 
 def checked_count(name: str, value: object, at_least: int = 1, at_most: int = LARGEST) -> int:
@@ -224,8 +226,14 @@ def _as_list(values: Any) -> list[Any]:
         return []
 
 
-def _is_real(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+def _number(value: object) -> float:
+    """Return a real number, or NaN where it is something else."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _shown(value: object) -> str:

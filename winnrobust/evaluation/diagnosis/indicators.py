@@ -119,8 +119,8 @@ def random_answers(measured: Measurements) -> Finding:
 def gradients(measured: Measurements) -> Finding:
     """Gradients that are missing, zero or not finite leave nothing to follow.
 
-    A tiny one is no sign by itself, because attacks take its direction; that rounding has turned
-    the direction is one, though iterative attacks may get over it. Carlini et al.; Pintor et al.,
+    A tiny one is not a sign by itself, because attacks take its direction; a direction that is
+    another one in every pass is, though averaging may get over it. Carlini et al.; Pintor et al.,
     unavailable gradients.
     """
     if measured.attacked is None:
@@ -136,7 +136,7 @@ def gradients(measured: Measurements) -> Finding:
     return Finding(
         verdict,
         f"of {images} images, {zero} have a gradient of exact zeros, {nonfinite} one that is not"
-        f" finite, and {astray} one that points elsewhere than a second one in double precision;"
+        f" finite, and {astray} one that points elsewhere in a second pass;"
         f" {tiny} have none above {TINY:g}",
     )
 

@@ -37,7 +37,7 @@ DRAWS = 3
 HALF = 0.5
 """At this epsilon every image can be painted mid-grey: nothing is left to recognise."""
 ASTRAY = 0.9
-"""A gradient whose cosine to the exact one is lower points somewhere else."""
+"""A gradient whose cosine to that of another pass is lower points somewhere else."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ class Attacked(NamedTuple):
         clean_loss, single_step_loss: (N,) float64.
         path_loss: (N, steps + 1) float64, along that path, its random start first.
         gradients: (batches, 6) int64, `GradientStatistics` of the images as they are.
-        astray: the gradient of the image, which an attack follows, is not that of the loss in
-            double precision: rounded away, or another one in every pass. A zero one is not astray.
+        astray: a second pass gives the image a gradient that points elsewhere. A zero one is not
+            astray.
     """
 
     grey: np.ndarray
@@ -269,10 +269,10 @@ def _path(batch: Batch, epsilon: float) -> Iterator[_Judged]:
 
 
 def _astray(batch: Batch) -> np.ndarray:
-    followed = batch.clean.gradient().gradient
-    exact = loss_gradient(batch.model, batch.images, batch.labels, _exact_loss).gradient
-    cosine = F.cosine_similarity(_normalized(followed), _normalized(exact))
-    return ((cosine < ASTRAY) & followed.flatten(1).any(1)).cpu().numpy()
+    first = batch.clean.gradient().gradient
+    second = loss_gradient(batch.model, batch.images, batch.labels).gradient
+    cosine = F.cosine_similarity(_normalized(first), _normalized(second))
+    return ((cosine < ASTRAY) & first.flatten(1).any(1)).cpu().numpy()
 
 
 def _normalized(gradient: Tensor) -> Tensor:
