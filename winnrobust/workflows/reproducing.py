@@ -24,7 +24,7 @@ from winnrobust.reporting.reproduction import (
     figures_of,
     reproduction_tables,
 )
-from winnrobust.reporting.table import Table
+from winnrobust.reporting.table import Table, to_csv
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import write_text
