@@ -178,7 +178,7 @@ def _test_images(candidates: Sequence[Candidate], source: ImageSource) -> Images
     """Load what the models are to be attacked on.
 
     Raises:
-        InputError: nobody knows what that is, or it cannot be used.
+        InputError: it is not known what that is, or it cannot be used.
     """
     if source.path is not None:
         return _user_images(source.path, source.limit)
