@@ -28,7 +28,7 @@ from winnrobust import zoo
 from winnrobust.data.datasets import ImageSplit, load_dataset, to_unit
 from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting.figures import save_figure, training_curves
-from winnrobust.reporting.paper import paper_row
+from winnrobust.reporting.paper import published
 from winnrobust.reporting.reproduction import (
     ADVERSARIAL_ERROR,
     BY_BASELINE,
@@ -41,7 +41,7 @@ from winnrobust.reporting.reproduction import (
     reproduction_tables,
 )
 from winnrobust.reporting.runs import RunRecord, load_run
-from winnrobust.reporting.table import percent, to_markdown
+from winnrobust.reporting.table import percent, to_csv, to_markdown
 from winnrobust.runtime import provenance
 from winnrobust.runtime.allocator import keep_freed_memory
 from winnrobust.runtime.errors import InputError
@@ -182,10 +182,10 @@ def forms(known: Known) -> list[dict[str, Any]]:
     paper's."""
     rows = []
     for model in zoo.models():
-        published = paper_row(model.dataset, model.arch, model.method, "fgsm", EPSILON)
-        if published is None or published.adversarial_error is None:
+        figures = published(model.dataset, model.arch, model.method, "fgsm", EPSILON)
+        if "adversarial_error" not in figures:
             continue
-        paper, file = published.adversarial_error / 100, RunFolder(model.folder).model
+        paper, file = figures["adversarial_error"], RunFolder(model.folder).model
         test = load_dataset(model.dataset).test
         ours = known.of(file, test)[f"{EPSILON}"]
         network = Logits(load_model(file)[0]).eval()
@@ -262,7 +262,7 @@ def negatives_of(records: Sequence[RunRecord]) -> Figure:
 def named(path: Path) -> RunRecord:
     """Read a run, called after what it is: the page has several of one method."""
     record = load_run(path)
-    of = record.config
+    of = flat(record.config)
     if of.get("unsupervised"):
         raise InputError(
             f"{path} was trained without labels, like none in the tables; leave it out"
@@ -318,7 +318,7 @@ def main(folder: Path, runs: Sequence[Path], known: Path | None) -> None:
     if pictured:
         save_figure(negatives_of(pictured), folder / "pseudo-negatives.png")
     rows = pd.concat([part.assign(run=name) for name, part in curves.items()])
-    write_text(folder / "epochs.csv", rows.to_csv(index=False))
+    write_text(folder / "epochs.csv", to_csv(rows))
     about = provenance.describe()
     text = PAGE.render(
         about=about,

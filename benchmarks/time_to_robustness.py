@@ -28,7 +28,7 @@ from winnrobust.data.datasets import Dataset, ImageSplit, load_dataset
 from winnrobust.evaluation import EvaluationSettings, Summary
 from winnrobust.evaluation import run as evaluate
 from winnrobust.models.checkpoint import load_model
-from winnrobust.reporting.figures import COLOURS, save_figure
+from winnrobust.reporting.figures import COLORS, save_figure
 from winnrobust.reporting.runs import load_run
 from winnrobust.runtime.allocator import keep_freed_memory
 from winnrobust.runtime.errors import InputError
@@ -145,7 +145,7 @@ def stopped(path: Path, run: Timed, dataset: Dataset, limit: float, known: Known
 
 
 def label_of(path: Path) -> str:
-    return str(load_run(path).config.get("recipe", "paper"))
+    return str(load_run(path).setting("recipe") or "paper")
 
 
 def table_of(runs: list[Timed]) -> pd.DataFrame:
@@ -179,7 +179,7 @@ def figure_of(runs: list[Timed]) -> Figure:
             axes.plot(
                 [row["seconds"] / 60 for row in run.curve],
                 [100 * row[measure] for row in run.curve],
-                "o-", markersize=3, color=COLOURS[labels.index(run.label) % len(COLOURS)],
+                "o-", markersize=3, color=COLORS[labels.index(run.label) % len(COLORS)],
                 label=run.label if run is next(r for r in runs if r.label == run.label) else None,
             )  # fmt: skip
         axes.set_title(TITLES[measure], fontsize=10)

@@ -48,7 +48,7 @@ def test_every_step_is_its_authors(name):
     attack.init_hyperparam(images)
     with in_float64():  # else it compares losses of float64 that it has rounded to float32
         attack.attack_single_run(images, labels, x_init=ours[0])
-    # Steps of 2 * epsilon, momentum, and after every check: that is where points could part. (At the
+    # Steps of 2 * epsilon, momentum, after every check: that is where points could part. (At the
     # first check their code takes the loss of the random start for 0; it makes no difference here.)
     for step in (1, 2, 3, *(check + 1 for check in checkpoints(STEPS) if check < STEPS), STEPS):
         torch.testing.assert_close(ours[step], model.inputs[step], atol=1e-6, rtol=0)
@@ -147,7 +147,7 @@ FIVE = [[0.0] * 4, [1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1.0
 
 
 def test_one_wrong_class_after_another_is_tried_the_likeliest_first():
-    # The likeliest wrong class has no slope towards it; the second can win, where the pixel is high.
+    # The likeliest wrong class has no slope towards it; the second wins where the pixel is high.
     def answer(images):
         pixel = images[:, 0, 0, 0]
         return torch.stack([0.595 - 0 * pixel, 0.55 + 0 * pixel, pixel, pixel - 0.2], 1)

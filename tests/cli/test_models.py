@@ -17,7 +17,7 @@ from winnrobust import zoo
 from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting import load_run
 from winnrobust.runtime.errors import InputError
-from winnrobust.training.loop import count_errors
+from winnrobust.training.validation import count_errors
 from winnrobust.zoo.__main__ import main
 from winnrobust.zoo.adding import add
 

@@ -37,18 +37,18 @@ def test_copies_are_found_out(runs, copies, tmp_path):
         assert (copy == original).all(), "each copy above its original"
 
 
-def test_a_network_is_no_judge_of_its_own_samples_nor_of_other_data(runs, tmp_path):
+def test_a_network_scores_neither_its_own_samples_nor_other_data_unnoticed(runs, tmp_path):
     own = tmp_path / "own.npz"
     assert winnrobust("synthesize", runs / "winn", "--n", 20, "--out", own).exit_code == 0
     result = winnrobust("quality", own, "--classifier", runs / "winn")
-    assert "the very network that made the samples" in result.output
+    assert "looks like the network that made the samples" in result.output
     result = winnrobust("quality", own, "--classifier", runs / "baseline")
     assert "note:" not in result.output
-    foreign = tmp_path / "foreign.npz"
-    told = np.array(json.dumps({"header": {"num_classes": 10, "dataset": "fashion-mnist"}}))
+    other = tmp_path / "other.npz"
+    provenance = np.array(json.dumps({"header": {"num_classes": 10, "dataset": "fashion-mnist"}}))
     with np.load(own) as arrays:
-        np.savez(foreign, images=arrays["images"], labels=arrays["labels"], provenance=told)
-    result = winnrobust("quality", foreign, "--classifier", runs / "baseline")
+        np.savez(other, images=arrays["images"], labels=arrays["labels"], provenance=provenance)
+    result = winnrobust("quality", other, "--classifier", runs / "baseline")
     assert result.exit_code == 0, result.output
     assert "like fashion-mnist, the classifier and the images beside them are of mnist5k" in (
         result.output
@@ -57,15 +57,15 @@ def test_a_network_is_no_judge_of_its_own_samples_nor_of_other_data(runs, tmp_pa
 
 def test_samples_without_classes_are_not_asked_for_them(runs, copies, tmp_path):
     path = tmp_path / "samples.npz"
-    told = np.array(json.dumps({"header": {"num_classes": 1}}))
+    provenance = np.array(json.dumps({"header": {"num_classes": 1}}))
     with np.load(copies) as arrays:
-        np.savez(path, images=arrays["images"], labels=0 * arrays["labels"], provenance=told)
+        np.savez(path, images=arrays["images"], labels=0 * arrays["labels"], provenance=provenance)
     result = winnrobust("quality", path, "--classifier", runs / "baseline")
     assert result.exit_code == 0, result.output
     assert "seen as" not in result.output
 
 
-def test_of_more_samples_than_test_images_the_first_are_judged(runs, tmp_path):
+def test_of_more_samples_than_test_images_the_first_are_scored(runs, tmp_path):
     path = tmp_path / "many.npz"
     split = load_dataset("mnist5k").train.first(1_010)
     np.savez(path, images=split.images, labels=split.labels)

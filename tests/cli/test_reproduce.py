@@ -10,11 +10,10 @@ import pandas as pd
 import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
-from winnrobust.reporting.reproductions import BUDGETS, TARGETS
 
 from tests.cli.conftest import assert_one_line, winnrobust
-from winnrobust.training import loop as training
-from winnrobust.workflows import reproducing
+from winnrobust.reporting.reproduction import BUDGETS, TARGETS
+from winnrobust.workflows import reproducing, training
 
 
 @pytest.fixture(scope="module")

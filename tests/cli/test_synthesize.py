@@ -54,7 +54,7 @@ def test_arrays_that_other_commands_take_as_data(runs, tmp_path):
         assert len(arrays["critic"]) == 3
         assert (arrays["steps"] <= 2).all()  # as the run was trained
     assert told["noise"] == {"kind": "langevin", "size": 0.01}
-    assert told["config"]["synthesis_max_steps"] == 2
+    assert told["config"]["synthesis"]["max_steps"] == 2
     result = winnrobust("attack", runs / "winn", "--data", out, "--no-diagnose",
                         "--out", tmp_path / "results")  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -93,7 +93,7 @@ def test_the_range_comes_from_the_file_or_its_run_or_the_user(runs, tmp_path):
     [
         (["--class", "10"], "there is no class 10"),
         (["--class", "-1"], "there is no class -1"),
-        (["--noise-size", "0.1"], "--noise-size says nothing without --noise"),
+        (["--noise-size", "0.1"], "--noise-size has no effect without --noise"),
         (["--noise", "dropout", "--noise-size", "1"], "must be from 0 to below 1"),
         (["--threshold", "2,1"], "from a lower number to a higher"),
         (["--threshold", "a"], "is not a range; write --threshold -3,1.5"),

@@ -34,7 +34,7 @@ def test_a_texture_of_the_size_asked_for(place):
 def test_the_training_is_kept_and_not_repeated(place, tmp_path):
     (run,) = place.glob("texture-my-*-cnn64-seed0")
     before = (run / "model.safetensors").read_bytes()
-    result = winnrobust("texture", "--source", place / "my.png", "--runs", place,
+    result = winnrobust("texture", "--source", place / "my.png", "--size", "8x8", "--runs", place,
                         "--out", tmp_path / "b.png", *SMALL)  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "is complete" in result.output
@@ -70,7 +70,7 @@ def test_bad_input_ends_in_one_line(place, runs, tmp_path):
     for arguments, message in (
         ([], "name a RUN, or a picture with --source"),
         ([run, "--source", "grass"], "name a RUN, or a picture with --source"),
-        ([run, "--size", "40"], "'40' is no size; write 320x200"),
+        ([run, "--size", "40"], "'40' is not a size; write 320x200"),
         ([run, "--size", "0x40"], "must be from 1 to 8192 pixels"),
         ([run, "--lr", "1"], "RUN has its own settings"),
         ([runs / "winn"], "is a classifier; textures come from runs without labels"),

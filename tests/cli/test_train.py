@@ -1,14 +1,14 @@
 """`winnrobust train` as a user types it (in process; tests/faults runs real processes)."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 
 from tests.cli.conftest import SMALL, TINY, assert_one_line, winnrobust
 from winnrobust.runtime.errors import InputError
-from winnrobust.training.config import TrainConfig
+from winnrobust.training.config import SETTINGS, option_name
+from winnrobust.training.manifest import reopen_run
 from winnrobust.workflows.training import complete_run
 
 
@@ -46,18 +46,14 @@ def test_settings_come_from_defaults_then_file_then_options(tmp_path):
     out = tmp_path / "run"
     result = winnrobust(*SMALL, "--config", settings, "--gp-weight", 4, "--out", out)
     assert result.exit_code == 0, result.output
-    config = json.loads((out / "config.json").read_text())
+    config = json.loads((out / "config.json").read_text())["optimization"]
     assert (config["lr"], config["gp_weight"], config["alpha"]) == (0.002, 4.0, 0.01)
 
 
 def test_every_setting_has_an_option(tmp_path):
-    from dataclasses import fields
-
-    from winnrobust.training.config import TrainConfig, option_name
-
     help_text = winnrobust("train", "--help").output
-    for setting in fields(TrainConfig):
-        assert option_name(setting.name) in help_text
+    for name in SETTINGS:
+        assert option_name(name) in help_text
 
 
 def test_an_existing_folder_is_left_alone(trained):
@@ -193,10 +189,10 @@ def test_a_comparison_goes_on_with_a_run_whatever_says_nothing_to_its_method(tmp
     """A baseline cannot be told of WINN's settings; the comparison's WINN can."""
     out, cpu = tmp_path / "run", torch.device("cpu")
     assert winnrobust(*TINY, "--method", "baseline", "--out", out).exit_code == 0
-    config = TrainConfig(**json.loads((out / "config.json").read_text()))
-    complete_run(out, replace(config, alpha=3.0, synthesis_max_steps=2), None, cpu)
+    _, config = reopen_run(out)
+    complete_run(out, config.replace(alpha=3.0, synthesis_max_steps=2), None, cpu)
     with pytest.raises(InputError, match=r"was started with --lr 0.001, not 0.5"):
-        complete_run(out, replace(config, lr=0.5), None, cpu)
+        complete_run(out, config.replace(lr=0.5), None, cpu)
 
 
 def test_too_little_memory_ends_in_one_line(tmp_path):

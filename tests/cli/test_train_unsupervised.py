@@ -55,7 +55,7 @@ def test_a_folder_of_pictures(tmp_path):
                         "--arch", "cnn64", "--width", 0.125, "--out", run)  # fmt: skip
     assert result.exit_code == 0, result.output
     config = json.loads((run / "config.json").read_text())
-    assert (config["dataset"], config["width"]) == ("pictures", 0.125)
+    assert (config["data"]["dataset"], config["model"]["width"]) == ("pictures", 0.125)
     out = tmp_path / "samples.npz"
     assert winnrobust("synthesize", run, "--n", 2, "--out", out).exit_code == 0
     assert np.load(out)["images"].shape == (2, 3, 16, 16)

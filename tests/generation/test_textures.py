@@ -8,7 +8,7 @@ from PIL import Image
 from winnrobust.generation.sampling import Sampler
 from winnrobust.generation.textures import (
     PatchCritic,
-    _blended,
+    blended,
     crops_of,
     draw_texture,
     load_texture,
@@ -148,7 +148,7 @@ class Pixels:
 
 def test_the_canvas_varies_everywhere_as_one_image_does():
     """So neither the seams nor the middles of the images that it starts from show."""
-    canvas = _blended(Pixels(), 8, 800, 803, stream(0, "canvas"))
+    canvas = blended(Pixels(), 8, 800, 803, stream(0, "canvas"))
     assert canvas.shape == (1, 800, 803)
     phases = canvas[:, :, :800].reshape(200, 4, 200, 4)  # of a pixel in the overlap of four images
     means, deviations = phases.mean((0, 2)), phases.std((0, 2))
@@ -157,4 +157,4 @@ def test_the_canvas_varies_everywhere_as_one_image_does():
 
 
 def test_a_canvas_of_any_odd_size_is_covered():
-    assert _blended(Pixels(), 7, 5, 31, stream(0, "canvas")).shape == (1, 5, 31)
+    assert blended(Pixels(), 7, 5, 31, stream(0, "canvas")).shape == (1, 5, 31)

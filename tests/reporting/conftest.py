@@ -1,117 +1,68 @@
-"""Evaluations made from counts by hand, written as results, without any model."""
+"""Outcomes written by hand, images that a model errs on by their numbers; no model is needed."""
 
 import itertools
 import json
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from winnrobust.evaluation.metrics import (
-    NO_ATTACK,
-    WORST_CASE,
-    PairCounts,
-    PairedCounts,
-    aim_table,
-    clean_table,
-    cost_table,
-    gradient_table,
-    paired_table,
-    results_table,
-    worst_table,
-)
 
-from winnrobust.attacks import GradientStatistics
-from winnrobust.evaluation import Evaluation, Examples
-from winnrobust.reporting import write_results
+from tests.evaluation.frames import outcome_frame
+from winnrobust.evaluation.examples import Examples, write_examples
+from winnrobust.evaluation.outcomes import table_of, write_part
+from winnrobust.evaluation.statistics import summarize
+from winnrobust.reporting import Metadata, write_diagnosis, write_metadata, write_results
+from winnrobust.reporting.results import Results
 
-PAPER_COUNTS = {  # (source, target) -> (source errs, target errs, both err) of 10,000
-    ("baseline", "baseline"): (3241, 3241, 3241),
-    ("baseline", "winn"): (3241, 400, 3241 - 2917),
-    ("winn", "baseline"): (799, 500, 799 - 375),
-    ("winn", "winn"): (799, 799, 799),
+Errors = Mapping[str, Iterable[int]]
+"""model -> the images that it gets wrong."""
+
+PAPER = {  # source -> model -> images of 10,000 that it gets wrong
+    "baseline": {"baseline": range(3241), "winn": range(2917, 3317)},
+    "winn": {"winn": range(799), "baseline": range(375, 875)},
 }
 """The counts behind the paper's Table 3 (vanilla CNN)."""
+PAPER_CLEAN = {"baseline": range(89), "winn": range(67)}
 
 
-def make_evaluation(counts=PAPER_COUNTS, clean=None, n=10_000, epsilon=0.125) -> Evaluation:
-    """One attack at one epsilon, from the counts of every ordered pair."""
-    names = list(dict.fromkeys(source for source, _ in counts))
-    clean = clean or {name: (89 - 22 * i) * n // 10_000 for i, name in enumerate(names)}
-    pairs = [PairCounts("fgsm", "Linf", epsilon, *pair, *count) for pair, count in counts.items()]
-    return evaluation_of(names, clean, pairs, n)
+def outcomes(
+    n: int, clean: Errors, made: Mapping[tuple[str, str, float, str], Errors], **given
+) -> pd.DataFrame:
+    """(attack, norm, epsilon, source) -> who errs on the examples; see `outcome_frame`."""
+
+    def right(errors: Errors) -> dict[str, np.ndarray]:
+        return {name: ~np.isin(np.arange(n), [*wrong]) for name, wrong in errors.items()}
+
+    frames = []
+    for norm in dict.fromkeys(norm for _, norm, _, _ in made):
+        of_norm = {(a, e, s): right(x) for (a, m, e, s), x in made.items() if m == norm}
+        frame = outcome_frame(right(clean), of_norm, norm=norm, **given)
+        frames.append(frame[frame.attack.notna()] if frames else frame)
+    return pd.concat(frames, ignore_index=True)
 
 
-def make_attacked(errors, clean, n=1000, worst=None) -> Evaluation:
-    """Several attacks: (attack, norm, epsilon) -> {model: own errors}.
+def paper_outcomes(epsilon=0.125, made=PAPER, n=10_000, clean=None) -> pd.DataFrame:
+    """FGSM with the paper's own counts."""
+    cases = {("fgsm", "linf", epsilon, source): errors for source, errors in made.items()}
+    return outcomes(n, clean or {name: PAPER_CLEAN.get(name, range(9)) for name in made}, cases)
 
-    Others err on half of what a model errs on, the worst case is the largest error unless given,
-    and of two models' errors as many as possible are on the same images.
+
+def attacked(errors, clean, n=1000, **given) -> pd.DataFrame:
+    """(attack, norm, epsilon) -> {model: how many images it errs on, the first ones}.
+
+    Others err on half of what a model errs on.
     """
-    names = list(clean)
-    pairs = [
-        PairCounts(*case, source, target, own[source], *_transfer(own, source, target))
+    made = {
+        (*case, source): {
+            target: range(count if source == target else count // 2) for target in own
+        }
         for case, own in errors.items()
-        for source, target in itertools.product(names, names)
-    ]
-    return evaluation_of(names, clean, pairs, n, worst or {})
-
-
-def _transfer(own, source, target) -> tuple[int, int]:
-    if source == target:
-        return own[source], own[source]
-    return own[source] // 2, own[source] // 4
-
-
-def evaluation_of(names, clean, pairs, n, worst=None) -> Evaluation:
-    own = {
-        (pair.attack, pair.norm, pair.epsilon, pair.source): pair.source_errors
-        for pair in pairs
-        if pair.source == pair.target
+        for source, count in own.items()
     }
-    unions: dict = {}
-    for (_, norm, epsilon, name), errors in own.items():
-        unions[norm, epsilon, name] = max(errors, unions.get((norm, epsilon, name), 0))
-    unions |= worst or {}
-    errors = own | {(NO_ATTACK, "", 0.0, name): count for name, count in clean.items()}
-    errors |= {(WORST_CASE, *key): count for key, count in unions.items()}
-    paired = [
-        PairedCounts(*case, first, second, *_only(errors[*case, first], errors[*case, second]))
-        for case in dict.fromkeys(key[:3] for key in errors)
-        for first, second in itertools.combinations(names, 2)
-    ]
-    cases = list(own)
-    picture = np.linspace(0, 1, 2 * 28 * 28, dtype=np.float32).reshape(2, 1, 28, 28)
-    examples = Examples(
-        models=np.array(names),
-        images=picture,
-        labels=np.array([3, 5]),
-        clean_predictions=np.tile([3, 5], (len(names), 1)),
-        case_attacks=np.array([case[0] for case in cases]),
-        case_epsilons=np.array([case[2] for case in cases]),
-        case_sources=np.array([case[3] for case in cases]),
-        adversarials=np.stack([np.clip(picture + min(case[2], 0.3), 0, 1) for case in cases]),
-        predictions=np.full((len(cases), len(names), 2), 3),
-    )
-    statistics = GradientStatistics(n * 784, n * 784 // 4, n, 7, 9, 2)
-    made = list(dict.fromkeys((attack, name) for attack, _, _, name in own))
-    return Evaluation(
-        table=results_table(n, clean, pairs),
-        gradients=gradient_table(dict.fromkeys(made, statistics)),
-        clean=clean_table(n, clean),
-        examples=examples,
-        batch_size=500,
-        worst=worst_table(n, unions),
-        paired=paired_table(n, paired),
-        aimed=aim_table(n, {}),
-        costs=cost_table(dict.fromkeys(made, (12.5, 0))),
-        distances={},
-    )
-
-
-def _only(first: int, second: int) -> tuple[int, int]:
-    return max(first - second, 0), max(second - first, 0)
+    return outcomes(n, {name: range(count) for name, count in clean.items()}, made, **given)
 
 
 def describe_model(name: str, path: str = "runs/none", arch: str = "vanilla", **more) -> dict:
@@ -131,27 +82,85 @@ def diagnosis_of(verdicts) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "indicator", "verdict", "evidence"])
 
 
-def make_results(
-    folder: Path, evaluation=None, dataset="mnist", limit=None, models=None, diagnosis=None,
-    settings=None,
-) -> Path:  # fmt: skip
-    """Write a results folder and return its path."""
-    folder.mkdir(parents=True)
-    evaluation = evaluation or make_evaluation()
-    models = models or [describe_model(name) for name in evaluation.clean.model]
-    manifest = {"winnrobust": "0", "command": "winnrobust attack", "models": {}}
-    write_results(
-        folder, evaluation, models, manifest, dataset, limit, diagnosis=diagnosis, settings=settings
+def results_of(frame: pd.DataFrame, models=None, *, dataset="mnist", **given) -> Results:
+    """Results in memory, without a folder."""
+    described = models or [describe_model(name) for name in dict.fromkeys(frame.evaluated)]
+    summary = summarize(frame, [model["name"] for model in described])
+    more = {"settings": {}, "limit": None, "manifest": {}} | given
+    return Results(
+        dataset=dataset, split="test", n=summary.n, models=described, summary=summary, **more
     )
+
+
+def examples_of(frame: pd.DataFrame, count=2, channels=1) -> Examples:
+    """The first images, all of label 1, brightened."""
+    models = list(dict.fromkeys(frame.evaluated))
+    cases = list(dict.fromkeys(zip(frame.attack, frame.epsilon, frame.source, strict=True)))
+    cases = [case for case in cases if isinstance(case[0], str) and np.isfinite(case[1])]
+    picture = np.linspace(0, 1, count * channels * 784, dtype=np.float32)
+    picture = picture.reshape(count, channels, 28, 28)
+    return Examples(
+        models=np.array(models),
+        images=picture,
+        labels=np.ones(count, int),
+        clean_predictions=np.ones((len(models), count), int),
+        case_attacks=np.array([case[0] for case in cases]),
+        case_epsilons=np.array([case[1] for case in cases]),
+        case_sources=np.array([case[2] for case in cases]),
+        adversarials=np.stack([np.clip(picture + min(case[1], 0.3), 0, 1) for case in cases]),
+        predictions=np.full((len(cases), len(models), count), 3),
+    )
+
+
+def make_results(
+    folder: Path, frame=None, dataset="mnist", limit=None, models=None, diagnosis=None,
+    settings=None, examples=None, finish=True,
+) -> Path:  # fmt: skip
+    """Write a results folder as the workflows do, and return its path."""
+    folder.mkdir(parents=True)
+    frame = paper_outcomes() if frame is None else frame
+    models = models or [describe_model(name) for name in dict.fromkeys(frame.evaluated)]
+    write_metadata(
+        folder,
+        Metadata(
+            status="running", dataset=dataset, split="test", n=frame.image.nunique(), limit=limit,
+            settings=settings or {}, models=models,
+            sessions=[{"command": f"winnrobust attack --out {folder.name}"}],
+        ),
+    )  # fmt: skip
+    if not finish:
+        frame = frame[frame.image < 300]
+    gradients = {
+        "entries": 784_000, "zero_entries": 196_000, "images": 1000, "zero_images": 7,
+        "tiny_images": 9, "nonfinite_images": 2,
+    }  # fmt: skip
+    made = frame[frame.attack.notna()]
+    pairs = list(dict.fromkeys(zip(made.attack, made.source, strict=True)))
+    facts = {
+        "seconds": [[*pair, 12.5] for pair in pairs],
+        "gradients": [[*pair, gradients] for pair in pairs],
+    }
+    part = write_part(folder, table_of(frame), facts)
+    write_examples(part, examples or examples_of(frame))
+    if diagnosis is not None:
+        write_diagnosis(folder, diagnosis)
+    if finish:
+        manifest = {"winnrobust": "0", "command": "winnrobust attack", "models": {}}
+        write_results(folder, manifest)
     return folder
 
 
-def make_run(folder: Path, method="winn", epochs=3, complete=True) -> Path:
+def make_run(folder: Path, method="winn", epochs=3, complete=True, grouped=False) -> Path:
     """Write what a training run leaves for a report."""
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(
-        json.dumps({"method": method, "arch": "vanilla", "dataset": "mnist", "epochs": 3})
-    )
+    config = {"method": method, "arch": "vanilla", "dataset": "mnist", "epochs": 3}
+    if grouped:
+        config = {
+            "model": {"arch": "vanilla", "method": method},
+            "data": {"dataset": "mnist"},
+            "optimization": {"epochs": 3},
+        }
+    (folder / "config.json").write_text(json.dumps(config))
     test = {"n": 10_000, "errors": 67, "epoch": 2}
     manifest = {"status": "training", "command": f"winnrobust train --method {method}"}
     if complete:
@@ -183,3 +192,7 @@ def written_results(tmp_path_factory) -> Path:
 def results(written_results, tmp_path) -> Path:
     """Results of a test's own, to read or to damage."""
     return shutil.copytree(written_results, tmp_path / "results")
+
+
+def pairs(names: Iterable[str]) -> list[tuple[str, str]]:
+    return list(itertools.combinations(names, 2))

@@ -1,74 +1,204 @@
+"""Tables: a view of the numbers each, and safe to show whoever named the models."""
+
 import csv
 import io
 import re
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from winnrobust.evaluation.metrics import aim_table, cost_table
-from winnrobust.reporting.matrices import (
-    CORRECTION_COLOUR,
-    ERROR_COLOUR,
-    correction_matrix,
-    error_matrix,
-    heat,
-)
 
 from tests.reporting.conftest import (
+    PAPER_CLEAN,
+    attacked,
     describe_model,
     diagnosis_of,
-    make_attacked,
-    make_evaluation,
     make_results,
+    outcomes,
+    paper_outcomes,
+    results_of,
 )
 from winnrobust.reporting import load_results, tables
 from winnrobust.reporting.results import Case
-from winnrobust.reporting.table import percent, to_latex, to_markdown
-from winnrobust.reporting.tables import adversarial_table, test_error_table
+from winnrobust.reporting.table import (
+    Table,
+    one_line,
+    percent,
+    plain,
+    to_csv,
+    to_latex,
+    to_markdown,
+    to_text,
+)
+from winnrobust.reporting.tables import CORRECTION_COLOR, ERROR_COLOR, heat
 
-test_error_table.__test__ = False  # a function of ours, not a test
+PACKAGE = Path(tables.__file__).parents[1]
 
-FGSM = Case("fgsm", "Linf", 0.125)
+
+def titled(found: list[Table], start: str) -> Table:
+    (table,) = (table for table in found if table.title.startswith(start))
+    return table
+
+
+# --- accuracy and errors --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def many():
+    """Two attacks at two epsilons and one in L2, on three models, of 1,000 images."""
+    cases = {
+        ("fgsm", "linf", 0.2): {"a": 400, "b": 150, "c": 60},
+        ("pgd", "linf", 0.2): {"a": 900, "b": 400, "c": 60},
+        ("fgsm", "linf", 0.1): {"a": 300, "b": 100, "c": 40},
+        ("pgd", "linf", 0.1): {"a": 500, "b": 200, "c": 40},
+        ("ddn", "l2", 1.5): {"a": 1000, "b": 300, "c": 0},
+    }
+    models = [describe_model(name, method=None) for name in "abc"]
+    diagnosis = diagnosis_of({"a": {"gradients": "ok", "noise": "broken"}, "b": {"noise": "ok"}})
+    frame = attacked(cases, {"a": 20, "b": 20, "c": 10})
+    return results_of(frame, models, diagnosis=diagnosis)
+
+
+def test_robust_accuracy_stands_first_the_most_robust_model_on_top(many):
+    table = tables.headline_table(many)
+    assert table.header == [
+        "model", "clean accuracy", "robust, Linf 0.1", "robust, Linf 0.2", "robust, L2 1.5", "trust"
+    ]  # fmt: skip
+    assert [row[0] for row in table.rows] == ["c", "b", "a"]
+    assert table.rows[1] == [
+        "b", "98.0 [96.9, 98.7]", "80.0 [77.4, 82.4]", "60.0 [56.9, 63.0]", "70.0 [67.1, 72.8]",
+        "ok",
+    ]  # fmt: skip
+    assert table.rows[0][-2:] == ["99.0 [98.2, 99.5]", "not tested"]  # clean errors count
+    assert table.rows[2][-1] == "broken"
+    assert "7f1d1d" in table.styles[2, 5]
+    assert "fgsm, pgd at Linf 0.1; fgsm, pgd at Linf 0.2; ddn at L2 1.5." in table.note
+
+
+def test_of_many_epsilons_some_stand_in_the_first_table():
+    cases = {("pgd", "linf", e): {"a": round(1000 * e)} for e in np.linspace(0.1, 1, 10)}
+    results = results_of(attacked(cases, {"a": 10}))
+    header = tables.headline_table(results).header
+    assert header[2:-1] == [f"robust, Linf {e}" for e in (0.1, 0.4, 0.7, 1)]
+    (table,) = tables.error_tables(results)
+    assert len(table.rows) == 1 + 10 + 10
+
+
+def test_adversarial_errors_beside_it_and_the_worst_case_below(many):
+    (table,) = tables.error_tables(many)
+    assert [row[0] for row in table.rows] == [
+        "no attack", "fgsm 0.2", "pgd 0.2", "fgsm 0.1", "pgd 0.1", "ddn 1.5",
+        "worst case, Linf 0.1", "worst case, Linf 0.2", "worst case, L2 1.5",
+    ]  # fmt: skip
+    assert table.rows[2][1] == "90.0 [88.0, 91.7]"
+    assert table.rows[-1][1:] == ["100.0 [99.6, 100.0]", "30.0 [27.2, 32.9]", "1.0 [0.5, 1.8]"]
+
+
+def test_many_models_stand_below_each_other(many):
+    names = [f"m{index}" for index in range(20)]
+    frame = attacked(
+        {("pgd", "linf", 0.1): dict.fromkeys(names, 50)}, dict.fromkeys(names, 2), n=100
+    )
+    (table,) = tables.error_tables(results_of(frame))
+    assert table.header == ["attack", "no attack", "pgd 0.1", "worst case, Linf 0.1"]
+    assert [row[0] for row in table.rows] == names
+
+
+def test_images_that_were_not_attacked_stand_beside_every_rate():
+    status = {("pgd", 0.1, "a"): ["attacked"] * 90 + ["out of time"] * 7 + ["error"] * 3}
+    frame = outcomes(
+        100, {"a": range(5)}, {("pgd", "linf", 0.1, "a"): {"a": range(40)}}, status=status
+    )
+    results = results_of(frame)
+    assert tables.headline_table(results).rows[0][2].endswith("], 10 not attacked")
+    (table,) = tables.error_tables(results)
+    assert [row[1][-16:] for row in table.rows[1:]] == [", 10 not attacked"[-16:]] * 2
+    costs = titled(tables.detail_tables(results), "What the attacks took")
+    assert costs.rows == [["pgd", "a", "-", "1.0", "0.0", "7", "3"]]
+
+
+def test_the_attack_success_rate_is_of_the_images_right_without_an_attack(many):
+    frame = tables.comparison_frame(many).set_index(["attack", "epsilon", "model"])
+    assert frame.attack_success_rate["pgd", 0.2, "b"] == pytest.approx((400 - 20) / 980)
+    assert frame.robust_accuracy["fgsm", 0.2, "b"] == 0.6
+
+
+# --- matrices -------------------------------------------------------------------------------------
+
+
+def test_matrices_have_the_source_down_and_the_model_that_looks_across(many):
+    errors, correction = tables.both_matrices(many, Case("pgd", "linf", 0.1))
+    assert errors.header == ["made against", "a", "b", "c"]
+    assert errors.rows == [
+        ["a", "50.0", "25.0", "25.0"], ["b", "10.0", "20.0", "10.0"], ["c", "2.0", "2.0", "4.0"]
+    ]  # fmt: skip
+    assert correction.rows == [
+        ["a", "-", "50.0", "50.0"], ["b", "50.0", "-", "50.0"], ["c", "50.0", "50.0", "-"]
+    ]  # fmt: skip
+    assert set(correction.styles) == {(i, j + 1) for i in range(3) for j in range(3) if i != j}
+
+
+def test_a_correction_of_no_errors_is_empty_and_has_no_color(many):
+    _, matrix = tables.both_matrices(many, Case("ddn", "l2", 1.5))
+    assert matrix.rows[2] == ["c", "", "", "-"]
+    assert not [key for key in matrix.styles if key[0] == 2]
+
+
+def test_models_that_did_not_look_at_others_examples_have_no_matrices():
+    made = {("pgd", "linf", 0.1, name): {name: range(50)} for name in "ab"}
+    results = results_of(outcomes(100, {"a": [], "b": []}, made))
+    assert tables.strongest_matrices(results) == tables.other_matrices(results) == []
+    assert titled(tables.paper_tables(results), "pgd").header == ["model", "adversarial error"]
+    assert tables.comparison_tables(results)
+
+
+@given(st.floats(0, 1))
+def test_letters_can_be_read_on_every_shade(value):
+    for color in (ERROR_COLOR, CORRECTION_COLOR):
+        found = re.fullmatch(r"background:rgb\((.*),(.*),(.*)\);color:(#...)", heat(value, color))
+        # gamma 2.2 is within a percent of the standard's curve
+        ground = sum(
+            weight * (int(part) / 255) ** 2.2
+            for weight, part in zip((0.2126, 0.7152, 0.0722), found.groups()[:3], strict=True)
+        )
+        ink = {"#000": 0.0, "#fff": 1.0}[found[4]]
+        # the contrast of the Web Content Accessibility Guidelines, which want 4.5
+        assert (max(ground, ink) + 0.05) / (min(ground, ink) + 0.05) > 4.4
+
+
+def test_shades_go_from_white_to_the_full_color():
+    assert heat(0, (10, 20, 30)) == "background:rgb(255,255,255);color:#000"
+    assert heat(1, (10, 20, 30)) == "background:rgb(10,20,30);color:#fff"
+
+
+# --- the paper's layout -------------------------------------------------------------------------
 
 
 def test_table_3_has_the_papers_layout_and_figures_beside_ours(results):
-    table = adversarial_table(load_results(results), FGSM)
+    clean, table = tables.paper_tables(load_results(results))
     assert table.header == [
-        "model",
-        "adversarial error",
-        "paper",
-        "correction by model, of baseline's errors",
-        "paper",
-        "correction by baseline, of model's errors",
-        "paper",
-    ]
+        "model", "adversarial error", "paper", "correction by model, of the reference's errors",
+        "paper", "correction by the reference, of model's errors", "paper",
+    ]  # fmt: skip
     baseline, winn = table.rows
-    assert baseline[0] == "baseline"
-    assert baseline[1] == "32.41 [31.50, 33.33] 3241/10000"
-    assert baseline[2:] == ["32.41", "-", "-", "-", "-"]
-    assert winn[1].startswith("7.99 [7.47, 8.54]")
-    assert winn[2] == "7.99"
-    assert winn[3].startswith("90.00 [")
-    assert winn[3].endswith("2917/3241")
+    assert baseline[:3] == ["baseline", "32.41 [31.50, 33.33] 3241/10000", "32.41"]
+    assert baseline[3:] == ["-", "-", "-", "-"]
+    assert winn[:3] == ["winn", "7.99 [7.47, 8.54] 799/10000", "7.99"]
+    assert re.fullmatch(r"90\.00 \[88\.9\d, 91\.0\d\] 2917/3241", winn[3])
     assert winn[4] == "90.00"
-    assert winn[5].startswith("46.93 [")
-    assert winn[5].endswith("375/799")
+    assert re.fullmatch(r"46\.93 \[43\..., 50\...\] 375/799", winn[5])
     assert winn[6] == "46.93"
     assert "authors' code" in table.note
+    assert [row[2:] for row in clean.rows] == [
+        ["0.89 [0.72, 1.09]", "0.89"], ["0.67 [0.53, 0.85]", "0.67"]
+    ]  # fmt: skip
 
 
-def test_table_2_shows_test_errors_beside_the_papers(results):
-    table = test_error_table(load_results(results))
-    assert [row[-1] for row in table.rows] == ["0.89", "0.67"]
-    assert table.rows[0][2].startswith("0.89 [")
-    assert table.rows[1][3] == "67 of 10000"
-
-
-def test_the_literal_reading_of_epsilon_is_labelled(tmp_path):
-    folder = make_results(tmp_path / "half", make_evaluation(epsilon=0.0625))
-    table = adversarial_table(load_results(folder), FGSM._replace(epsilon=0.0625))
+def test_the_literal_reading_of_epsilon_is_labeled():
+    table = titled(tables.paper_tables(results_of(paper_outcomes(epsilon=0.0625))), "fgsm")
     assert table.rows[1][2] == "7.99"
     assert "as its text has it, on [-1, 1]" in table.note
 
@@ -82,32 +212,24 @@ def test_the_literal_reading_of_epsilon_is_labelled(tmp_path):
         ("mnist", 0.125, None, "other"),
     ],
 )
-def test_no_paper_figure_where_nothing_compares(tmp_path, dataset, epsilon, limit, arch):
+def test_no_paper_figure_where_nothing_compares(dataset, epsilon, limit, arch):
     models = [describe_model(name, arch=arch) for name in ("baseline", "winn")]
-    evaluation = make_evaluation(epsilon=epsilon)
-    folder = make_results(tmp_path / "results", evaluation, dataset, limit, models)
-    table = adversarial_table(load_results(folder), FGSM._replace(epsilon=epsilon))
-    assert "paper" not in table.header
-    assert ("--limit" in table.note) == (limit is not None)
+    results = results_of(paper_outcomes(epsilon), models, dataset=dataset, limit=limit)
+    assert "paper" not in titled(tables.paper_tables(results), "fgsm").header
 
 
 def test_undefined_rates_are_empty_everywhere(tmp_path):
-    counts = {
-        ("baseline", "baseline"): (0, 0, 0),
-        ("baseline", "winn"): (0, 3, 0),
-        ("winn", "baseline"): (5, 0, 0),
-        ("winn", "winn"): (5, 5, 5),
+    made = {
+        "baseline": {"baseline": [], "winn": range(3)},
+        "winn": {"baseline": [], "winn": range(5)},
     }
-    evaluation = make_evaluation(counts, {"baseline": 0, "winn": 1}, n=50)
-    folder = make_results(tmp_path / "results", evaluation, "mnist5k")
+    frame = paper_outcomes(made=made, n=50, clean={"baseline": [], "winn": [0]})
+    folder = make_results(tmp_path / "results", frame, "mnist5k")
     rows = list(csv.DictReader((folder / "results.csv").open()))
     assert [row["correction_rate"] for row in rows] == ["", "", "1.0", "0.0"]
     assert [row["adversarial_error"] for row in rows] == ["0.0", "0.0", "0.1", "0.1"]
-    assert '"correction_rate": null' in (folder / "results.json").read_text()
-    assert "NaN" not in (folder / "results.json").read_text()
-    loaded = load_results(folder)
-    assert loaded.table.correction_rate.isna().tolist() == [True, True, False, False]
-    assert adversarial_table(loaded, FGSM).rows[1][2] == " 0/0"
+    table = titled(tables.paper_tables(load_results(folder)), "fgsm")
+    assert table.rows[1][2] == "0/0"
     for name in ("table.md", "table.tex", "table.csv"):
         assert "nan" not in (folder / name).read_text()
 
@@ -115,32 +237,102 @@ def test_undefined_rates_are_empty_everywhere(tmp_path):
 def test_flat_csv_has_shares_and_the_papers(results):
     baseline, winn = csv.DictReader(io.StringIO((results / "table.csv").read_text()))
     assert (winn["adversarial_error"], winn["adversarial_error_paper"]) == ("0.0799", "0.0799")
-    assert float(winn["correction_rate_by_model"]) == pytest.approx(2917 / 3241)
-    assert float(winn["correction_rate_by_reference"]) == pytest.approx(375 / 799)
-    assert (winn["correction_rate_by_model_paper"], baseline["test_error"]) == ("0.9", "0.0089")
-    assert baseline["correction_rate_by_model"] == ""
+    assert winn["robust_accuracy"] == "0.9201"
+    assert float(winn["correction_rate_by_method"]) == pytest.approx(2917 / 3241)
+    assert float(winn["correction_rate_by_baseline"]) == pytest.approx(375 / 799)
+    assert (winn["correction_rate_by_method_paper"], baseline["test_error"]) == ("0.9", "0.0089")
+    assert baseline["correction_rate_by_method"] == ""
 
 
-def test_the_baseline_comes_first_whatever_the_order(tmp_path):
-    counts = {
-        ("winn", "winn"): (2, 2, 2),
-        ("winn", "baseline"): (2, 1, 1),
-        ("baseline", "winn"): (4, 1, 1),
-        ("baseline", "baseline"): (4, 4, 4),
-    }
-    folder = make_results(tmp_path / "results", make_evaluation(counts, n=20))
-    table = adversarial_table(load_results(folder), FGSM)
-    assert [row[0] for row in table.rows] == ["baseline", "winn"]
+def test_one_model_alone_has_no_correction_columns():
+    frame = paper_outcomes(made={"winn": {"winn": range(799)}}, clean={"winn": PAPER_CLEAN["winn"]})
+    table = titled(tables.paper_tables(results_of(frame)), "fgsm")
+    assert table.header == ["model", "adversarial error", "paper"]
 
 
-def test_one_model_alone_has_no_correction_columns(tmp_path):
-    evaluation = make_evaluation({("winn", "winn"): (799, 799, 799)})
-    folder = make_results(tmp_path / "results", evaluation)
-    assert adversarial_table(load_results(folder), FGSM).header == [
-        "model",
-        "adversarial error",
-        "paper",
+# --- tests and what stands behind -----------------------------------------------------------------
+
+
+def test_paired_tests_show_the_counts_and_who_errs_less(many):
+    table = titled(tables.test_tables(many), "Paired tests")
+    assert table.rows[0] == ["no attack", "a", "b", "0", "0", "1.000", "within noise"]
+    assert ["worst case, Linf 0.1", "a", "b", "300", "0", "< 0.001", "b"] in table.rows
+    assert ["no attack", "a", "c", "10", "0", "0.002", "c"] in table.rows
+    assert len(table.rows) == 3 * 4
+
+
+def test_the_directions_of_correction_are_compared_under_the_strongest_attacks(results):
+    table = titled(tables.test_tables(load_results(results)), "Who corrects more")
+    ((attack, first, second, by_second, by_first, difference, p),) = table.rows
+    assert (attack, first, second) == ("fgsm 0.125", "baseline", "winn")
+    assert (by_second, by_first, p) == ("90.00", "46.93", "< 0.001")
+    low, high = (float(x) for x in re.fullmatch(r"\+43\.1 \[\+(.*), \+(.*)\]", difference).groups())
+    assert 39 < low < 43.1 < high < 47
+
+
+def test_distances_as_quartiles_and_how_many_had_none():
+    far = {"a": np.linspace(0, 1, 1000), "b": np.array([0.5] * 499 + [np.inf] * 501)}
+    made = {("ddn", "l2", e, name): {name: range(900)} for e in (1.5, np.inf) for name in far}
+    distance = {("ddn", np.inf, name): values for name, values in far.items()}
+    frame = outcomes(1000, {"a": [], "b": []}, made, distance=distance)
+    table = titled(tables.detail_tables(results_of(frame)), "Smallest")
+    assert table.rows == [
+        ["ddn", "a", "0.2492", "0.4995", "0.7497", "0"],
+        ["ddn", "b", "0.5", "none found", "none found", "501"],
     ]
+
+
+def test_targeted_attacks_are_counted_by_the_class_reached():
+    frame = attacked({("pgd", "linf", 0.2): {"a": 250}}, {"a": 20})
+    frame.loc[frame.attack.notna(), "target"] = 0  # what the model sees where it errs
+    table = titled(tables.detail_tables(results_of(frame)), "Targeted")
+    assert table.rows == [["pgd 0.2", "a", "25.0 [22.4, 27.8]", "250 of 1000"]]
+
+
+def test_the_diagnosis_is_shown_in_words_with_its_evidence(many):
+    overview, evidence = tables.diagnosis_tables(many)
+    assert overview.header == ["indicator", "a", "b"]
+    assert overview.rows == [
+        ["gradients", "ok", ""], ["noise", "broken", "ok"], ["overall", "broken", "ok"]
+    ]  # fmt: skip
+    assert "#7f1d1d" in overview.styles[1, 1]
+    assert evidence.rows[1] == ["a", "noise", "broken", "noise measured on a."]
+    assert set(evidence.styles) == {(0, 2), (1, 2), (2, 2)}
+
+
+def test_gradients_and_costs_come_from_the_parts(results):
+    found = load_results(results)
+    table = titled(tables.diagnosis_tables(found), "Input gradients")
+    assert table.rows[0] == ["fgsm", "baseline", "25.0000", "7 of 1000", "9", "2"]
+    costs = titled(tables.detail_tables(found), "What the attacks took")
+    assert costs.rows[0] == ["fgsm", "baseline", "12.5", "1.0", "0.0", "0", "0"]
+
+
+def test_seeds_have_mean_and_spread():
+    own = {"x-0": 100, "x-1": 200, "x-2": 300, "y": 700}
+    models = [describe_model(name, group=name[0]) for name in own]
+    frame = attacked({("pgd", "linf", 0.1): own}, dict.fromkeys(own, 20))
+    found = tables.test_tables(results_of(frame, models))
+    spread = titled(found, "Several seeds").rows
+    assert ["pgd 0.1", "x", "3", "20.0", "10.0", "10.0", "30.0"] in spread
+    assert ["pgd 0.1", "y", "1", "70.0", "-", "70.0", "70.0"] in spread
+    row = next(row for row in titled(found, "Differences").rows if row[0] == "pgd 0.1")
+    assert row == ["pgd 0.1", "x", "y", "-0.5000", "McNemar", "< 0.001", "beyond noise"]
+
+
+def test_the_threat_model_tells_bounds_settings_access_and_source():
+    frame = attacked(
+        {("pgd", "linf", 0.125): {"a": 8}, ("own-attack", "l2", 1.5): {"a": 9}}, {"a": 1}
+    )
+    settings = {"steps": 40, "eot": 1, "seconds": None, "targeted": "random", "epsilons": {}}
+    bounds, given, attacks = tables.threat_tables(results_of(frame, settings=settings))
+    assert bounds.rows == [["Linf 0.125", "0.25", "31.9"], ["L2 1.5", "-", "-"]]
+    assert given.rows == [["steps", "40"], ["eot", "1"], ["targeted", "random"]]
+    assert attacks.rows[0][1] == "the model with its gradients (white box)"
+    assert attacks.rows[1][:2] == ["own-attack", "nobody knows: not an attack of ours"]
+
+
+# --- text that is safe wherever it is shown -------------------------------------------------------
 
 
 def test_percentages_have_the_digits_the_counts_carry():
@@ -150,173 +342,77 @@ def test_percentages_have_the_digits_the_counts_carry():
 
 
 def test_markdown_and_latex_are_tables(results):
-    markdown = (results / "table.md").read_text()
+    markdown, latex = ((results / f"table.{kind}").read_text() for kind in ("md", "tex"))
     assert "| winn" in markdown
     assert "|:--" in markdown
-    latex = (results / "table.tex").read_text()
     count = len(tables.comparison_tables(load_results(results)))
     assert latex.count("\\begin{tabular}") == latex.count("\\end{tabular}") == count
     assert "\\toprule" in latex
     assert "[31.50, 33.33] 3241/10000" in latex
 
 
-def test_names_are_escaped_in_markdown_and_latex(tmp_path):
+def test_names_are_escaped_in_markdown_and_latex():
     name = r"a_b|<i>&%$#{\x}"
-    counts = {(name, name): (2, 2, 2)}
-    models = [describe_model(name)]
-    folder = make_results(tmp_path / "r", make_evaluation(counts, n=20), "mnist", None, models)
-    markdown = (folder / "table.md").read_text()
-    assert "a\\_b\\|&lt;i&gt;" in markdown
-    latex = to_latex([test_error_table(load_results(folder))])
+    table = Table("t", ["model"], [[name]])
+    assert "a\\_b\\|&lt;i&gt;" in to_markdown([table])
+    latex = to_latex([table])
     assert "a\\_b|" in latex
     for special in ("&", "%", "$", "#", "{"):
         assert f"\\{special}" in latex
 
 
-@pytest.fixture(scope="module")
-def attacked(tmp_path_factory):
-    """Two attacks at two epsilons and one in L2, on three models, of 1,000 images."""
-    cases = {
-        ("fgsm", "Linf", 0.1): {"a": 300, "b": 100, "c": 40},
-        ("pgd", "Linf", 0.1): {"a": 500, "b": 200, "c": 40},
-        ("fgsm", "Linf", 0.2): {"a": 400, "b": 150, "c": 60},
-        ("pgd", "Linf", 0.2): {"a": 900, "b": 400, "c": 60},
-        ("ddn", "L2", 1.5): {"a": 1000, "b": 300, "c": 0},
-    }
-    evaluation = make_attacked(cases, {"a": 20, "b": 20, "c": 10}, worst={("Linf", 0.1, "a"): 600})
-    distances = {
-        ("ddn", "a"): np.linspace(0, 1, 1000, dtype=np.float32),
-        ("ddn", "b"): np.array([0.5] * 499 + [np.inf] * 501, np.float32),
-    }
-    evaluation = replace(
-        evaluation,
-        distances=distances,
-        aimed=aim_table(1000, {("pgd", "Linf", 0.2, "a"): 250}),
-        costs=cost_table({("pgd", "a"): (12.5, 0), ("pgd", "b"): (2.0, 7)}),
-    )
-    models = [describe_model(name, method=None, group=name) for name in "abc"]
-    diagnosis = diagnosis_of({"a": {"gradients": "ok", "noise": "broken"}, "b": {"noise": "ok"}})
-    folder = tmp_path_factory.mktemp("attacked") / "results"
-    return load_results(make_results(folder, evaluation, models=models, diagnosis=diagnosis))
-
-
-def test_worst_cases_by_norm_and_epsilon(attacked):
-    table = tables.worst_table(attacked)
-    assert table.header == ["attacks", "a", "b", "c"]
-    assert [row[0] for row in table.rows] == [
-        "no attack", "epsilon 0.1", "epsilon 0.2", "L2 epsilon 1.5"
-    ]  # fmt: skip
-    assert table.rows[1][1:] == ["60.0 [56.9, 63.0]", "20.0 [17.6, 22.6]", "4.0 [3.0, 5.4]"]
-    assert table.rows[3][3] == "0.0 [0.0, 0.4]"
-
-
-def test_errors_of_every_attack(attacked):
-    table = tables.attack_table(attacked)
-    assert [row[0] for row in table.rows] == [
-        "no attack", "fgsm 0.1", "pgd 0.1", "fgsm 0.2", "pgd 0.2", "ddn 1.5"
-    ]  # fmt: skip
-    assert table.rows[4][1] == "90.0 [88.0, 91.7]"
-
-
-def test_matrices_have_the_source_down_and_the_judge_across(attacked):
-    case = Case("pgd", "Linf", 0.1)
-    errors = error_matrix(attacked, case)
-    assert errors.header == ["made against", "a", "b", "c"]
-    assert errors.rows == [
-        ["a", "50.0", "25.0", "25.0"], ["b", "10.0", "20.0", "10.0"], ["c", "2.0", "2.0", "4.0"]
-    ]  # fmt: skip
-    correction = correction_matrix(attacked, case)
-    assert correction.rows == [
-        ["a", "-", "75.0", "75.0"], ["b", "75.0", "-", "75.0"], ["c", "75.0", "75.0", "-"]
-    ]  # fmt: skip
-    assert set(correction.styles) == {(i, j + 1) for i in range(3) for j in range(3) if i != j}
-
-
-def test_a_correction_of_no_errors_is_empty_and_has_no_colour(attacked):
-    matrix = correction_matrix(attacked, Case("ddn", "L2", 1.5))
-    assert matrix.rows[2] == ["c", "", "", "-"]
-    assert not [key for key in matrix.styles if key[0] == 2]
-
-
-@given(st.floats(0, 1))
-def test_letters_can_be_read_on_every_shade(value):
-    for colour in (ERROR_COLOUR, CORRECTION_COLOUR):
-        found = re.fullmatch(r"background:rgb\((.*),(.*),(.*)\);color:(#...)", heat(value, colour))
-        # gamma 2.2 is within a percent of the standard's curve
-        ground = sum(
-            weight * (int(part) / 255) ** 2.2
-            for weight, part in zip((0.2126, 0.7152, 0.0722), found.groups()[:3], strict=True)
-        )
-        ink = {"#000": 0.0, "#fff": 1.0}[found[4]]
-        # the contrast of the Web Content Accessibility Guidelines, which want 4.5
-        assert (max(ground, ink) + 0.05) / (min(ground, ink) + 0.05) > 4.4
-
-
-def test_shades_go_from_white_to_the_full_colour():
-    assert heat(0, (10, 20, 30)) == "background:rgb(255,255,255);color:#000"
-    assert heat(1, (10, 20, 30)) == "background:rgb(10,20,30);color:#fff"
-
-
-def test_paired_tests_show_the_counts_and_who_errs_less(attacked):
-    sums, attacks = tables.paired_tables(attacked)
-    assert sums.rows[0] == ["no attack", "a", "b", "0", "0", "1.000", "within noise"]
-    assert ["worst case, Linf 0.1", "a", "b", "400", "0", "< 0.001", "b"] in sums.rows
-    assert ["no attack", "a", "c", "10", "0", "0.002", "c"] in sums.rows
-    assert ["ddn 1.5", "b", "c", "300", "0", "< 0.001", "c"] in attacks.rows
-    assert len(sums.rows) + len(attacks.rows) == len(attacked.paired)
-
-
-def test_distances_as_quartiles_and_how_many_had_none(attacked):
-    table = tables.distance_table(attacked)
-    assert table.rows == [
-        ["ddn", "L2", "a", "0.2492", "0.4995", "0.7497", "0 of 1000"],
-        ["ddn", "L2", "b", "0.5", "none found", "none found", "501 of 1000"],
-    ]
-
-
-def test_aims_and_costs(attacked):
-    assert tables.aim_table(attacked).rows == [["pgd 0.2", "a", "25.0 [22.4, 27.8]", "250 of 1000"]]
-    assert tables.cost_table(attacked).rows == [
-        ["pgd", "a", "12.5", "12.50", "0"], ["pgd", "b", "2.0", "2.00", "7 of 1000"]
-    ]  # fmt: skip
-
-
-def test_the_diagnosis_is_shown_in_words_with_its_evidence(attacked):
-    overview = tables.diagnosis_overview(attacked)
-    assert overview.header == ["indicator", "a", "b"]
-    assert overview.rows == [
-        ["gradients", "ok", ""], ["noise", "broken", "ok"], ["overall", "broken", "ok"]
-    ]  # fmt: skip
-    assert "#7f1d1d" in overview.styles[1, 1]
-    table = tables.diagnosis_table(attacked)
-    assert table.rows[1] == ["a", "noise", "broken", "noise measured on a."]
-    assert set(table.styles) == {(0, 2), (1, 2), (2, 2)}
-
-
-def test_gradients_tell_zero_tiny_and_no_numbers(attacked):
-    assert tables.gradient_table(attacked).rows[0] == [
-        "fgsm", "a", "25.0000", "7 of 1000", "9", "2"
-    ]  # fmt: skip
-
-
-def test_seeds_have_mean_and_spread(tmp_path):
-    own = {"x-0": 100, "x-1": 200, "x-2": 300, "y": 700}
-    models = [describe_model(name, group=name[0]) for name in own]
-    evaluation = make_attacked({("pgd", "Linf", 0.1): own}, dict.fromkeys(own, 20))
-    results = load_results(make_results(tmp_path / "r", evaluation, models=models))
-    assert ["pgd 0.1", "x", "3", "20.0", "10.0", "10.0", "30.0"] in tables.seeds_table(results).rows
-    assert ["pgd 0.1", "y", "1", "70.0", "", "70.0", "70.0"] in tables.seeds_table(results).rows
-    row = next(row for row in tables.differences_table(results).rows if row[0] == "pgd 0.1")
-    assert row == ["pgd 0.1", "x", "y", "-50.00", "McNemar p < 0.001", "beyond noise"]
-
-
-def test_one_seed_each_needs_no_table_of_seeds(results):
-    titles = [table.title for table in tables.comparison_tables(load_results(results))]
-    assert not [title for title in titles if "seeds" in title]
-
-
 def test_a_picture_or_link_in_a_name_stays_text():
-    table = tables.Table("![x](http://a.b/c.png)", ["[a](b)"], [["two\nlines"]])
-    markdown = to_markdown([table])
+    markdown = to_markdown([Table("![x](http://a.b/c.png)", ["[a](b)"], [["two\nlines"]])])
     assert "](" not in markdown
     assert "two lines" in markdown
+
+
+EVIL = "x\x1b[2J\x9b1m\u202e\ud800\r\x07"
+
+
+@pytest.mark.parametrize("render", [to_markdown, to_latex, to_text])
+def test_control_characters_are_spelt_out(render):
+    text = render([Table(EVIL, [EVIL], [[EVIL]], EVIL)])
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]", text)
+    assert text.encode()
+    assert text.count("x1b") == 4
+
+
+@given(st.text())
+def test_plain_text_controls_nothing_and_good_text_is_not_changed(text):
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", plain(text))
+    assert "\n" not in one_line(text)
+    if text.isprintable():
+        assert plain(text) == text
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_a_name_is_not_a_formula_in_csv(start):
+    frame = pd.DataFrame({"model": [f"{start}1+1", "winn"], f"{start}2": [-0.5, 1e-3]})
+    for kind in ("object", "category", "string"):
+        header, evil, good = csv.reader(io.StringIO(to_csv(frame.astype({"model": kind}))))
+        safe = "\\" if start == "\r" else "'"  # which is spelt out, as "\r"
+        assert [header[1][:1], evil[0][:1]] == [safe, safe]
+        assert evil[1] == "-0.5"
+        assert good == ["winn", "0.001"]
+
+
+def test_dashes_and_gaps_stay_in_csv():
+    frame = pd.DataFrame({"order": ["-", None], "model": ["a\x1bb", "c"]})
+    assert to_csv(frame) == "order,model\n-,a\\x1bb\n,c\n"
+
+
+def test_every_csv_of_reporting_is_written_by_the_one_function():
+    for path in (PACKAGE / "reporting").glob("*.py"):
+        text = path.read_text()
+        assert text.count(".to_csv(") == (path.name == "table.py"), path
+
+
+def test_a_model_named_like_a_formula_reaches_no_csv_file(tmp_path):
+    name = '=HYPERLINK("http://a.b","x")'
+    frame = attacked({("pgd", "linf", 0.1): {name: 5}}, {name: 1}, n=20)
+    folder = make_results(tmp_path / "r", frame)
+    for file in ("table.csv", "results.csv"):
+        cells = [cell for row in csv.reader((folder / file).open()) for cell in row]
+        assert f"'{name}" in cells
+        assert not any(cell.startswith("=") for cell in cells)

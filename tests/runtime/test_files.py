@@ -2,6 +2,9 @@ import errno
 import json
 import math
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,13 +62,12 @@ def test_json_has_no_nan(tmp_path):
     assert json.loads(path.read_text()) == {"rate": None, "list": [None, 1.5], "pair": [1, 2]}
 
 
-def test_broken_json_is_named(tmp_path):
-    path = tmp_path / "value.json"
-    path.write_text('{"a": ')
-    with pytest.raises(InputError, match="is not valid JSON"):
-        read_json(path)
-    with pytest.raises(InputError, match="does not exist"):
-        read_json(tmp_path / "none.json")
+def test_text_that_has_no_utf8_is_written_as_an_escape(tmp_path):
+    name = os.fsdecode(b"run-\xff")
+    write_text(tmp_path / "page.md", f"# {name}")
+    assert (tmp_path / "page.md").read_text(encoding="utf-8") == "# run-\\udcff"
+    write_json(tmp_path / "value.json", {"path": name, name: 1})
+    assert read_json(tmp_path / "value.json") == {"path": "run-\\udcff", "run-\\udcff": 1}
 
 
 def make(path: Path) -> None:
@@ -156,3 +158,88 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
     assert found() == ["folder", "folder/old"]
     replace_it("new")
     assert found() == ["folder", "folder/new"]
+
+
+DIES_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from winnrobust.runtime.files import new_folder, replacing, replacing_folder
+write, path, then = sys.argv[1:]
+how = {"replacing": replacing, "new": new_folder, "folder": replacing_folder}[write]
+with how(Path(path)) as temporary:
+    (temporary if write == "replacing" else temporary / "half").write_text("half")
+    if then == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def start(write: str, path: Path, then: str) -> subprocess.Popen:
+    command = [sys.executable, "-c", DIES_WRITING, write, str(path), then]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(item.name for item in folder.iterdir())
+
+
+@pytest.mark.parametrize("write", ["replacing", "new", "folder"])
+def test_what_a_killed_process_left_is_removed_by_the_next_that_writes_there(tmp_path, write):
+    assert start(write, tmp_path / "value.txt", "kill").wait() == -signal.SIGKILL
+    (left,) = names(tmp_path)
+    assert left.startswith(".value")
+    write_text(tmp_path / "other.txt", "new")
+    assert names(tmp_path) == ["other.txt"]
+
+
+def test_what_a_killed_process_left_does_not_fill_an_empty_folder(tmp_path):
+    out = tmp_path / "out"
+    assert start("new", out / "results", "kill").wait() == -signal.SIGKILL
+    assert len(names(out)) == 1
+    make(out)
+    assert names(out) == ["made"]
+
+
+def test_what_another_process_is_writing_is_left_alone(tmp_path):
+    with start("replacing", tmp_path / "value.txt", "wait") as other:
+        assert other.stdout.readline() == "writing\n"
+        assert len(names(tmp_path)) == 1
+        write_text(tmp_path / "value.txt", "ours")
+        assert len(names(tmp_path)) == 2
+        other.communicate("")
+        assert other.returncode == 0
+    assert names(tmp_path) == ["value.txt"]
+    assert (tmp_path / "value.txt").read_text() == "half"
+
+
+def test_what_another_machine_left_is_left_alone(tmp_path):
+    """Whether its process still runs, nobody here can tell."""
+    assert start("replacing", tmp_path / "value.txt", "kill").wait() == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    left.rename(tmp_path / left.name.replace("~", "~far-away.", 1))
+    write_text(tmp_path / "other.txt", "new")
+    assert len(names(tmp_path)) == 2
+
+
+DIES_BETWEEN = """
+import os, pathlib, signal, sys
+from winnrobust.runtime.files import replacing_folder
+rename = pathlib.Path.rename
+def dying(self, target):
+    rename(self, target)
+    os.kill(os.getpid(), signal.SIGKILL)
+pathlib.Path.rename = dying
+with replacing_folder(pathlib.Path(sys.argv[1])) as new:
+    (new / "new").write_text("")
+"""
+
+
+def test_a_folder_that_was_moved_away_and_never_replaced_comes_back(tmp_path):
+    make(tmp_path / "folder")
+    command = [sys.executable, "-c", DIES_BETWEEN, str(tmp_path / "folder")]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+    assert not (tmp_path / "folder").exists()
+    write_text(tmp_path / "other.txt", "new")
+    assert names(tmp_path) == ["folder", "other.txt"]
+    assert names(tmp_path / "folder") == ["made"]

@@ -204,7 +204,7 @@ def run_attack(
         else:
             results = _one_by_one(attack, model, images, labels, epsilons, run, seconds)
     for epsilon, result in zip(epsilons, results, strict=True):
-        check_examples(attack.name, attack.norm, images, result.images, epsilon)
+        check_examples(attack.name, attack.norm, images.detach(), result.images, epsilon)
     return results
 
 

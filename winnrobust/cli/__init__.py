@@ -162,6 +162,8 @@ def _job() -> AbstractContextManager[None]:
     """Join the processes of a job where torchrun started this one, without importing torch else."""
     if "RANK" not in os.environ:
         return nullcontext()
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # else the others are there
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # we say ourselves who is missing
     return importlib.import_module("winnrobust.runtime.distributed").job()
 
 

@@ -73,7 +73,7 @@ class EpsilonList(click.ParamType):
             try:
                 # Only "a/b" is for Fraction: float takes what it does not, such as inf.
                 epsilon = float(Fraction(part) if "/" in part else part)
-            except (ValueError, ZeroDivisionError):
+            except (ValueError, ZeroDivisionError, OverflowError):
                 self.fail(
                     f"'{part}' is not a number; write {self.flag} 0.125, {self.flag} 8/255 or"
                     f" {self.flag} 0.0625,0.125"
@@ -118,7 +118,7 @@ class Size(click.ParamType):
         try:
             width, height = (int(part) for part in str(value).split("x"))
         except ValueError:
-            self.fail(f"'{value}' is no size; write 320x200")
+            self.fail(f"'{value}' is not a size; write 320x200")
         if not (1 <= width <= 8192 and 1 <= height <= 8192):
             self.fail(f"width and height must be from 1 to 8192 pixels, not {value}")
         return width, height

@@ -9,7 +9,7 @@ from winnrobust.generation.sampling import NOISE, Noise
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
-from winnrobust.workflows.synthesizing import summary
+from winnrobust.workflows.synthesizing import SampleSettings, summary
 from winnrobust.workflows.synthesizing import synthesize as run_synthesize
 
 
@@ -89,7 +89,7 @@ def synthesize(
     winnrobust synthesize runs/my-winn --n 1000 --class 3 --out threes.npz
     """
     if noise_size is not None and kind == "none":
-        raise InputError("--noise-size says nothing without --noise langevin or dropout")
+        raise InputError("--noise-size has no effect without --noise langevin or dropout")
     size = NOISE[kind] if noise_size is None else noise_size
     if not 0 <= size < 1:
         raise InputError(f"--noise-size must be from 0 to below 1, not {size:g}")
@@ -99,12 +99,14 @@ def synthesize(
         out,
         count,
         resolve_device(device),
-        label=label,
-        given={name: value for name, value in given.items() if value is not None},
-        thresholds=thresholds,
-        noise=Noise(kind, size),
-        seed=seed,
-        batch_size=batch_size,
+        SampleSettings(
+            label=label,
+            given={name: value for name, value in given.items() if value is not None},
+            thresholds=thresholds,
+            noise=Noise(kind, size),
+            seed=seed,
+            batch_size=batch_size,
+        ),
     )
     log(summary(samples))
     log(f"samples are in {' and '.join(map(str, out))}")

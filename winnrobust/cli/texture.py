@@ -58,7 +58,7 @@ def texture(
 
     With --source the training comes first, with the settings given; it is kept under --runs, gone
     on with if it was stopped, and not repeated. The drawing is an ascent like any other, on a
-    canvas that is judged by overlapping patches.
+    canvas that the critic sees by overlapping patches.
 
     \b
     winnrobust train --unsupervised --texture grass --arch cnn64 --out runs/grass

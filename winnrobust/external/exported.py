@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from winnrobust.external.batches import BatchSizes, answer, check_shape
-from winnrobust.external.quiet import quiet
 from winnrobust.runtime.errors import InputError, brief
+from winnrobust.runtime.readers import quiet, reading
 
 WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 """PyTorch's switch against unpickling anything but tensors, whatever its own code asks for."""
@@ -68,11 +68,8 @@ def load_exported(path: Path) -> nn.Module:
 
 
 def _check_archive(path: Path) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.lower() for name in archive.namelist()]
-    except (zipfile.BadZipFile, OSError) as error:
-        raise InputError(f"{path} is not a whole torch.export archive ({brief(error)})") from None
+    with reading(path, "a whole torch.export archive"), zipfile.ZipFile(path) as archive:
+        names = [name.lower() for name in archive.namelist()]
     if any(part in name for name in names for part in REFUSED):
         raise InputError(
             f"{path} has pickled objects or compiled code inside, which winnrobust never loads;"

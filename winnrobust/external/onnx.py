@@ -32,8 +32,8 @@ class OnnxModel(nn.Module):
         super().__init__()
         inputs = session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in DTYPES or len(inputs[0].shape) != 4:
-            told = ", ".join(f"{each.name}: {each.type} {each.shape}" for each in inputs)
-            raise InputError(f"its inputs are {told}; it must take images (N, C, H, W) alone")
+            found = ", ".join(f"{each.name}: {each.type} {each.shape}" for each in inputs)
+            raise InputError(f"its inputs are {found}; it must take images (N, C, H, W) alone")
         count, *shape = (size if isinstance(size, int) else None for size in inputs[0].shape)
         self.session = session
         self.input_name = inputs[0].name
@@ -69,12 +69,14 @@ def load_onnx(path: Path) -> nn.Module:
     options.intra_op_num_threads = torch.get_num_threads()
     available = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=available)
+        return OnnxModel(
+            onnxruntime.InferenceSession(
+                path, options, providers=available, enable_fallback=len(available) > 1
+            )
+        )
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     except Exception as error:  # onnxruntime's errors have no other class in common
         raise InputError(
             f"{path} is not a model that onnxruntime can use: {brief(error)}"
         ) from None
-    try:
-        return OnnxModel(session)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from winnrobust.external.quiet import quiet
 from winnrobust.external.weights import unpickled_hint
 from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.readers import quiet
 
 
 def load_torchscript(path: Path) -> nn.Module:
@@ -22,7 +22,7 @@ def load_torchscript(path: Path) -> nn.Module:
     try:
         with quiet():
             module: nn.Module = torch.jit.load(path, map_location="cpu")
-    except (RuntimeError, ValueError):
+    except Exception:  # of a damaged archive nearly any may come
         raise InputError(
             f"{path} is not a whole TorchScript archive but perhaps a pickle,"
             f" {unpickled_hint(path)}"

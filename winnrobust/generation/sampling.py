@@ -117,7 +117,7 @@ def draw(
         progress: called in every step.
 
     Raises:
-        InputError: the method makes no images, or nobody knows the thresholds.
+        InputError: the method makes no images, or its thresholds are not known.
     """
     info = sampler.info
     ranges = ranges_of(sampler)
@@ -217,7 +217,7 @@ def ranges_of(sampler: Sampler) -> Sequence[tuple[float, float]]:
     """The range of every network's thresholds; NaN where its method has none.
 
     Raises:
-        InputError: the method makes no images, or nobody knows the ranges.
+        InputError: the method makes no images, or they are not known.
     """
     method = method_of(sampler.config)
     method.goal(sampler.config, torch.zeros(0, dtype=torch.int64), torch.zeros(0))

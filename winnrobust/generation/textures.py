@@ -162,7 +162,7 @@ def draw_texture(
     ranges, goal_of = ranges_of(sampler), method_of(config).goal
     initial = initial_of(config, sampler.info.in_channels, size)
     high, wide = height + size, width + size
-    canvas = _blended(initial, size, high, wide, stream(seed, "texture")).to(device)
+    canvas = blended(initial, size, high, wide, stream(seed, "texture")).to(device)
     count = min(LARGEST_COUNT, round(COVERAGE * high * wide / size**2))
     ascent, steps, reached = ascent_of(config), 0, True
     pace = Pace(len(ranges), ascent.max_steps, progress)
@@ -181,7 +181,7 @@ def draw_texture(
     return Texture(image, steps, reached)
 
 
-def _blended(
+def blended(
     initial: InitialDistribution, size: int, height: int, width: int, generator: torch.Generator
 ) -> Tensor:
     """A canvas (C, height, width) of initial images that overlap by half, so that no seams show.

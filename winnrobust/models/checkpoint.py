@@ -68,7 +68,7 @@ def load_model(path: Path) -> tuple[IntrospectiveNetwork, ModelInfo]:
     """Read a model written by `save_model`, on the CPU and in eval mode.
 
     Raises:
-        InputError: missing, truncated or foreign file, unknown architecture, wrong shapes, or
+        InputError: missing, truncated or other file, unknown architecture, wrong shapes, or
             weights that are not finite.
     """
     networks, info = load_cascades(path)

@@ -2,9 +2,9 @@
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,9 +14,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from winnrobust.reporting.examples_figure import examples_figure
 from winnrobust.reporting.page import DPI
-from winnrobust.reporting.results import CLEAN, Case, Results, worst_case
+from winnrobust.reporting.results import CLEAN, Results, worst_case
 from winnrobust.reporting.runs import RunRecord
 from winnrobust.reporting.table import shortened
+from winnrobust.reporting.words import WORDS
 from winnrobust.runtime.files import replacing
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a6d00")
@@ -28,18 +29,6 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 COLUMNS = 3
 LONGEST = 26
 """Longer names are shortened in figures."""
-
-CURVES = (
-    ("valid_error", "validation error", True),
-    ("valid_critic", "critic on validation images (mean)", False),
-    ("log_loss", "sigmoid cross-entropy (training)", True),
-    ("adversarial_train_error", "adversarial train error", True),
-    ("cross_entropy", "cross-entropy (training)", True),
-    ("wasserstein", "Wasserstein estimate", False),
-    ("gradient_norm", "gradient norm of the critic", False),
-    ("synthesis_steps", "synthesis steps (mean)", False),
-)
-"""Metric, its name on the axis, and whether the axis is logarithmic."""
 
 
 def to_png(figure: Figure) -> bytes:
@@ -67,9 +56,11 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 def figures_of(results: Results) -> dict[str, Figure]:
     """Draw everything that an evaluation has: accuracy, curves, distances and examples."""
-    figures = {"accuracy": accuracy_figure(results)} if results.tried else {}
-    if _curves(results):
-        figures["curves"] = curve_figure(results)
+    figures = {}
+    if results.tried and not results.counts_only:
+        figures["accuracy"] = accuracy_figure(results)
+        if len({level.norm for level in results.tried}) < len(results.tried):
+            figures["curves"] = curve_figure(results)
     if results.summary.distances:
         figures["distances"] = distance_figure(results)
     if results.examples is not None and len(results.examples.images):
@@ -83,117 +74,99 @@ def figures_of(results: Results) -> dict[str, Figure]:
 
 def accuracy_figure(results: Results) -> Figure:
     """Accuracy of every model, a row each, without an attack and robust at every epsilon."""
-    cases = [CLEAN, *(worst_case(level) for level in results.tried)]
+    cases = {"no attack": CLEAN} | {f"robust, {x}": worst_case(x) for x in results.tried}
     names, step = results.names, 0.6 / len(cases)
     height = 1.0 + len(names) * max(0.32, 0.13 * len(cases)) + _legend_height(len(cases))
     figure = Figure(figsize=(7.2, height), layout="constrained")
     axes = figure.add_subplot()
-    for index, (case, color, marker) in enumerate(_looks(cases)):
-        errors = [results.errors[case, name] for name in names]
-        middle, low, high = 100 * (1 - np.array([error[:3] for error in errors]).T)
+    for index, (label, case) in enumerate(cases.items()):
+        errors = [results.errors[case, name][:3] for name in names]
+        middle, low, high = 100 * (1 - np.array(errors).T)
         axes.errorbar(
             middle, np.arange(len(names)) + (index - (len(cases) - 1) / 2) * step,
-            xerr=[middle - high, low - middle], fmt=marker, color=color, markersize=5, capsize=2,
-            linewidth=1.2, label="no attack" if case == CLEAN else f"robust, {case.level}",
+            xerr=[middle - high, low - middle], fmt=MARKERS[index % len(MARKERS)], capsize=2,
+            color=cycle(len(cases))[index], markersize=5, linewidth=1.2, label=label,
         )  # fmt: skip
     # A dollar sign would begin a formula.
     labels = [shortened(name, LONGEST).replace("$", r"\$") for name in names]
     axes.set_yticks(range(len(names)), labels)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlim(-3, 103)
-    axes.set_xlabel("accuracy, % of all images")
+    axes.set(xlim=(-3, 103), ylim=(len(names) - 0.5, -0.5), xlabel="accuracy, % of all images")
     tidy(axes, "x")
     axes.tick_params(axis="y", length=0)
-    _legend(figure, axes)
+    _legend(figure)
     return figure
+
+
+class Line(NamedTuple):
+    """What is drawn of a model in a panel: a line, a band around it, and a mark on it."""
+
+    x: Sequence[float]
+    y: Any
+    low: Any = ()
+    high: Any = ()
+    mark: tuple[float, float] = (np.nan, np.nan)
 
 
 def curve_figure(results: Results) -> Figure:
-    """Robust error over epsilon, one panel per norm; a curve of a model never falls."""
-    curves = _curves(results)
-    figure, grid = _panels(len(curves), len(results.names))
-    for axes, (norm, cases) in zip(grid, curves.items(), strict=True):
-        for name, color, marker in _looks(results.names):
-            errors = [results.errors[case, name][:3] for case in (CLEAN, *cases)]
-            middle, low, high = 100 * np.array(errors, float).T
-            epsilons = [0.0, *(case.epsilon for case in cases)]
-            axes.plot(
-                epsilons, middle, marker=marker, color=color, markersize=4, linewidth=1.5,
-                label=shortened(name, LONGEST),
-            )  # fmt: skip
-            axes.fill_between(epsilons, low, high, color=color, alpha=0.15, linewidth=0)
-        axes.set_ylim(-3, 103)
-        axes.set_title(norm.capitalize(), fontsize=10)
-        axes.set_xlabel("ε")
-        axes.set_ylabel("robust error, %")
-        tidy(axes)
-    _legend(figure, grid[0])
-    return figure
-
-
-def _curves(results: Results) -> dict[str, list[Case]]:
-    """Norm -> its worst cases with growing epsilon, two or more."""
-    curves: dict[str, list[Case]] = {}
-    for level in sorted(results.tried):
-        curves.setdefault(level.norm, []).append(worst_case(level))
-    return {norm: cases for norm, cases in curves.items() if len(cases) > 1}
+    """Robust error over epsilon, one panel per norm; the curve of a model never falls."""
+    panels: dict[str, dict[str, Line]] = {}
+    for norm in dict.fromkeys(level.norm for level in results.tried):
+        levels = [level for level in results.tried if level.norm == norm]
+        for name in results.names if len(levels) > 1 else ():
+            errors = [results.errors[case, name] for case in (CLEAN, *map(worst_case, levels))]
+            middle, low, high = 100 * np.array([error[:3] for error in errors], float).T
+            line = Line([0, *(level.epsilon for level in levels)], middle, low, high)
+            panels.setdefault(norm.capitalize(), {})[name] = line
+    return _lines(panels, results.names, "ε", "robust error, %", marker=True)
 
 
 def distance_figure(results: Results) -> Figure:
     """How far the nearest adversarial examples are: cumulative, with the medians marked."""
-    found = results.summary.distances
-    attacks = list(dict.fromkeys(attack for attack, _ in found))
-    figure, grid = _panels(len(attacks), len(results.names))
-    for axes, attack in zip(grid, attacks, strict=True):
-        farthest = 0.0
-        for name, color, marker in _looks(results.names):
-            if (attack, name) not in found:
-                continue
-            distances = np.sort(found[attack, name])
-            finite = distances[np.isfinite(distances)]
-            shares = 100 * np.arange(len(finite) + 1) / len(distances)
-            axes.step([0, *finite], shares, where="post", color=color, linewidth=1.5,
-                      label=shortened(name, LONGEST))  # fmt: skip
-            median = np.quantile(distances, 0.5, method="inverted_cdf")
-            if np.isfinite(median):
-                axes.plot(median, 50, marker, color=color, markersize=7, markeredgecolor="white")
-            if len(finite):
-                farthest = max(farthest, float(np.quantile(finite, 0.995)))
-        axes.axhline(50, color="#999999", linewidth=0.8, linestyle=":")
-        axes.set_xlim(0, 1.05 * farthest or 1)
-        axes.set_ylim(0, 103)
-        axes.set_title(attack, fontsize=10)
-        axes.set_xlabel("distance, in the attack's norm")
-        axes.set_ylabel("images broken within it, %")
+    panels: dict[str, dict[str, Line]] = {}
+    for (attack, name), distances in results.summary.distances.items():
+        found = np.sort(distances[np.isfinite(distances)])
+        shares = 100 * np.arange(len(found) + 1) / len(distances)
+        median = float(np.quantile(distances, 0.5, method="inverted_cdf"))
+        line = Line([0, *found], shares, mark=(median, 50))
+        panels.setdefault(attack, {})[name] = line
+    labels = "distance, in the attack's norm", "images broken within it, %"
+    return _lines(panels, results.names, *labels, drawstyle="steps-post")
+
+
+def _lines(
+    panels: Mapping[str, Mapping[str, Line]], names: Sequence[str], x_label: str, y_label: str,
+    marker: bool = False, **style: Any,
+) -> Figure:  # fmt: skip
+    """Draw a panel for each title, and in it the line of every model, always in the same look."""
+    columns = min(COLUMNS, len(panels))
+    height = 2.9 * -(-len(panels) // columns) + _legend_height(len(names))
+    figure = Figure(figsize=(max(4.0 * columns, 6.0), height), layout="constrained")
+    for number, (title, lines) in enumerate(panels.items()):
+        axes = figure.add_subplot(-(-len(panels) // columns), columns, number + 1)
+        for index, (name, color) in enumerate(zip(names, cycle(len(names)), strict=True)):
+            look, line = MARKERS[index % len(MARKERS)], lines.get(name, Line([], []))
+            axes.plot(
+                line.x, line.y, color=color, marker=look if marker else "", markersize=4,
+                linewidth=1.5, label=shortened(name, LONGEST), **style,
+            )  # fmt: skip
+            axes.plot(*line.mark, look, color=color, markersize=7, markeredgecolor="white")
+            if len(line.low):
+                axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.15, linewidth=0)
+        axes.set_title(title, fontsize=10)
+        axes.set(xlabel=x_label, ylabel=y_label, ylim=(-3, 103))
         tidy(axes)
-    _legend(figure, grid[0])
+    _legend(figure)
     return figure
-
-
-def _panels(count: int, entries: int) -> tuple[Figure, list[Axes]]:
-    """Make a figure of so many panels, with room for so many entries of a legend."""
-    columns = min(COLUMNS, count)
-    lines = -(-count // columns)
-    size = (max(4.0 * columns, 6.0), 2.9 * lines + _legend_height(entries))
-    figure = Figure(figsize=size, layout="constrained")
-    return figure, [figure.add_subplot(lines, columns, index + 1) for index in range(count)]
-
-
-def _looks(items: Sequence[Any]) -> Iterator[tuple[Any, str, str]]:
-    """Every one with its color and marker."""
-    markers = [MARKERS[index % len(MARKERS)] for index in range(len(items))]
-    return zip(items, cycle(len(items)), markers, strict=True)
 
 
 def _legend_height(entries: int) -> float:
     return 0.25 + 0.2 * -(-entries // COLUMNS)
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=COLUMNS, frameon=False, fontsize=9
-    )
+def _legend(figure: Figure) -> None:
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    look = {"frameon": False, "fontsize": 9}
+    figure.legend(handles, labels, loc="outside upper center", ncols=COLUMNS, **look)
 
 
 # --- of training ----------------------------------------------------------------------------------
@@ -206,11 +179,12 @@ def training_figure(runs: Sequence[RunRecord], path: Path) -> None:
 
 def training_curves(runs: Sequence[RunRecord]) -> Figure:
     """One panel per metric that any of the runs has, over epochs; the best epoch is marked."""
-    panels = [curve for curve in CURVES if any(curve[0] in row for r in runs for row in r.metrics)]
-    columns = min(3, max(1, len(panels)))
+    known = {metric for run in runs for row in run.metrics for metric in row}
+    panels = {metric: label for metric, label in WORDS["curve"].items() if metric in known}
+    columns = min(COLUMNS, max(1, len(panels)))
     lines = max(1, -(-len(panels) // columns))
     figure = Figure(figsize=(4.2 * columns, 3.1 * lines), layout="constrained")
-    for index, (metric, label, logarithmic) in enumerate(panels):
+    for index, (metric, label) in enumerate(panels.items()):
         axes = figure.add_subplot(lines, columns, index + 1)
         for run, color in zip(runs, cycle(len(runs)), strict=True):
             points = {row["epoch"]: row[metric] for row in run.metrics if metric in row}
@@ -220,10 +194,8 @@ def training_curves(runs: Sequence[RunRecord]) -> Figure:
             best = run.manifest.get("best", {}).get("epoch")
             if metric == "valid_error" and best in points:
                 axes.plot(best, points[best], "D", color=color, markersize=6)
-        if logarithmic and all(np.min(line.get_ydata()) > 0 for line in axes.lines):
-            axes.set_yscale("log")
-        if metric.endswith("_error"):
-            _percent_axis(axes)
+        if metric.endswith(("error", "loss", "entropy")):
+            _log_axis(axes, percent=metric.endswith("_error"))
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(label, fontsize=10)
@@ -232,11 +204,15 @@ def training_curves(runs: Sequence[RunRecord]) -> Figure:
     return figure
 
 
-def _percent_axis(axes: Axes) -> None:
-    if axes.get_yscale() == "log":
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-        axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+def _log_axis(axes: Axes, percent: bool) -> None:
+    """Make the axis logarithmic, unless something is 0; of errors in percent."""
+    if all(np.min(line.get_ydata()) > 0 for line in axes.lines):
+        axes.set_yscale("log")
+        if percent:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+            axes.yaxis.set_minor_locator(NullLocator())
+    if percent:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
 
 
 def cycle(count: int) -> list[str]:
@@ -244,9 +220,8 @@ def cycle(count: int) -> list[str]:
     return [COLORS[index % len(COLORS)] for index in range(count)]
 
 
-def tidy(axes: Axes, grid: str = "y") -> None:
+def tidy(axes: Axes, grid: Literal["x", "y"] = "y") -> None:
     """Take away what says nothing."""
     axes.grid(axis=grid, color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)

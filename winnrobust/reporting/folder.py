@@ -5,7 +5,6 @@ come `outcomes/`, `examples/`, `diagnosis.json`, `manifest.json`, and the tables
 versions 1 and 2 hold counts in results.json instead (see `legacy`).
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,11 @@ from winnrobust.evaluation.outcomes import finished
 from winnrobust.evaluation.statistics import summarize
 from winnrobust.reporting import legacy
 from winnrobust.reporting.examples_figure import examples_figure
-from winnrobust.reporting.export import comparison_frame
 from winnrobust.reporting.figures import save_figure
 from winnrobust.reporting.results import Results
 from winnrobust.reporting.stored import Indicator, Manifest, Metadata, check
 from winnrobust.reporting.table import to_csv, to_latex, to_markdown
-from winnrobust.reporting.tables import comparison_tables
+from winnrobust.reporting.tables import comparison_frame, comparison_tables
 from winnrobust.runtime.errors import InputError, brief
 from winnrobust.runtime.files import write_json, write_text
 from winnrobust.runtime.readers import read_json, read_npz
@@ -127,13 +125,12 @@ def _from_outcomes(folder: Path, metadata: Metadata) -> Results:
         raise InputError(
             f"{folder} is damaged: there are outcomes of {summary.n} images, not of {metadata.n}"
         )
+    about = {
+        name: getattr(metadata, name) for name in ("dataset", "split", "limit", "n", "settings")
+    }
     return Results(
-        dataset=metadata.dataset,
-        split=metadata.split,
-        limit=metadata.limit,
-        n=metadata.n,
+        **about,
         models=models,
-        settings=metadata.settings,
         summary=summary,
         manifest=_manifest(folder),
         examples=read_examples(folder),
@@ -155,21 +152,18 @@ def _from_counts(folder: Path, stored: dict[str, Any]) -> Results:
     distances = _distances(folder / "distances.npz", counts) if stored["schema"] > 1 else {}
     diagnosis = counts["diagnosis"]
     return Results(
-        dataset=counts["dataset"],
-        split=counts["split"],
-        limit=counts["limit"],
-        n=counts["n"],
-        models=counts["models"],
+        **{name: counts[name] for name in ("dataset", "split", "limit", "n", "models")},
         settings=legacy.settings_of(counts),
         summary=legacy.summary_of(counts, distances),
         manifest=_manifest(folder),
         examples=_examples(folder / "examples.npz", counts),
         diagnosis=diagnosis and pd.DataFrame(diagnosis, columns=list(DIAGNOSIS_COLUMNS)),
+        counts_only=True,
     )
 
 
 def _examples(path: Path, counts: dict[str, Any]) -> Examples:
-    examples = Examples(**_arrays(path, Examples.__dataclass_fields__))
+    examples = Examples(**read_npz(path, list(Examples.__dataclass_fields__)))
     try:
         examples.check_shapes()
     except (ValueError, IndexError) as error:
@@ -182,7 +176,7 @@ def _examples(path: Path, counts: dict[str, Any]) -> Examples:
 
 
 def _distances(path: Path, counts: dict[str, Any]) -> dict[tuple[str, str], np.ndarray]:
-    attacks, sources, distances = _arrays(path, ("attacks", "sources", "distances")).values()
+    attacks, sources, distances = read_npz(path, ("attacks", "sources", "distances")).values()
     known = {(row["attack"], row["source"]) for row in counts["rows"]}
     fits = attacks.shape == sources.shape and distances.shape == (*attacks.shape, counts["n"])
     if distances.dtype != np.float32 or not fits or not (distances >= 0).all():
@@ -191,7 +185,3 @@ def _distances(path: Path, counts: dict[str, Any]) -> dict[tuple[str, str], np.n
     if len(set(pairs)) != len(pairs) or not known.issuperset(pairs):
         raise InputError(f"{path} is damaged (its attacks and models are not those attacked)")
     return dict(zip(pairs, distances, strict=True))
-
-
-def _arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    return read_npz(path, list(names))

@@ -1,31 +1,23 @@
 """Results of versions 1 and 2, which hold counts only: from stored counts to a `Summary`.
 
 Counts are believed if they agree with each other; rates are derived anew. What counts do not tell
-stays empty: robust accuracy, paired tests of worst cases and of correction rates.
+stays empty: robust accuracy, and whether the two directions of correction differ.
 """
 
 import itertools
-import math
 from pathlib import Path
-from typing import Any, Literal
+from types import GenericAlias
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, create_model
 
 from winnrobust.evaluation import statistics
-from winnrobust.evaluation.paired import TAIL, exact_bounds, mcnemar
+from winnrobust.evaluation.paired import mcnemar
 from winnrobust.evaluation.statistics import NO_ATTACK, WORST_CASE, Summary
-from winnrobust.reporting.stored import (
-    Count,
-    Images,
-    Indicator,
-    Model,
-    Name,
-    Positive,
-    Stored,
-    check,
-)
+from winnrobust.reporting import stored as kinds
+from winnrobust.reporting.stored import Count, Images, Indicator, Name, Positive, Stored
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.intervals import rate
 
@@ -33,19 +25,20 @@ CASE = ["attack", "norm", "epsilon"]
 Norm = Literal["Linf", "L2"]
 
 
-def _model(base: type[BaseModel] = Stored, **fields: Any) -> Any:
-    return create_model(
-        "Row", __base__=base, **{name: (kind, ...) for name, kind in fields.items()}
-    )
+def _model(base: type[BaseModel] = Stored, **fields: Any) -> type[BaseModel]:
+    required: Any = {name: (kind, ...) for name, kind in fields.items()}
+    return create_model("Row", __base__=base, **required)
+
+
+def _rows(base: type[BaseModel] = Stored, **fields: Any) -> Any:
+    return GenericAlias(list, (_model(base, **fields),))
 
 
 CASED = _model(attack=Name, norm=Norm, epsilon=Positive, source=Name, n=Images)
-PAIRED = _model(
-    attack=Name, norm=Norm | Literal[""], epsilon=Positive, first=Name, second=Name, n=Images,
-    first_only=Count, second_only=Count,
-)  # fmt: skip
 MADE = _model(attack=Name, source=Name)
-COUNTED = ("entries", "zero_entries", "images", "zero_images")
+ERRORS = {"source_errors": Count, "target_errors": Count, "both_errors": Count}
+PAIR = {"first": Name, "second": Name, "n": Images, "first_only": Count, "second_only": Count}
+COUNTED = dict.fromkeys(("entries", "zero_entries", "images", "zero_images"), Count)
 
 VERSION_2 = _model(
     dataset=Name,
@@ -53,16 +46,18 @@ VERSION_2 = _model(
     n=Images,
     limit=Images | None,
     settings=dict[str, Any],
-    models=list[_model(Model, n=Images, clean_errors=Count)],
-    gradients=list[_model(MADE, **dict.fromkeys(COUNTED, Count))],
-    rows=list[
-        _model(CASED, target=Name, source_errors=Count, target_errors=Count, both_errors=Count)
-    ],
-    paired=list[PAIRED],
-    aimed=list[_model(CASED, hits=Count)],
-    costs=list[_model(MADE, seconds=Positive, unfinished=Count)],
+    models=_rows(kinds.Model, n=Images, clean_errors=Count),
+    gradients=_rows(MADE, **COUNTED),
+    rows=_rows(CASED, target=Name, **ERRORS),
+    paired=_rows(attack=Name, norm=Norm | Literal[""], epsilon=Positive, **PAIR),
+    aimed=_rows(CASED, hits=Count),
+    costs=_rows(MADE, seconds=Positive, unfinished=Count),
     diagnosis=list[Indicator] | None,
 )
+
+
+ADDED = ("paired", "aimed", "costs")
+"""Tables that version 1 did not have."""
 
 
 def read_counts(stored: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -72,16 +67,22 @@ def read_counts(stored: dict[str, Any], path: Path) -> dict[str, Any]:
         InputError: it is damaged, or counts contradict each other.
     """
     if stored["schema"] == 1:
-        added = {"settings": {}, "paired": [], "aimed": [], "costs": [], "diagnosis": None}
+        added: dict[str, Any] = {
+            "settings": {},
+            "paired": [],
+            "aimed": [],
+            "costs": [],
+            "diagnosis": None,
+        }
         stored = added | stored | {"rows": _filled(stored.get("rows"), "norm", "Linf")}
         stored["models"] = _filled(stored.get("models"), "group", None)
-    check(VERSION_2, stored, path)
-    names = [model["name"] for model in stored["models"]]
-    if not names or len(set(names)) != len(names) or not stored["rows"]:
-        raise InputError(f"{path} must have models, each of another name, and rows")
-    _check_rows(stored, names, path)
-    _check_paired(stored, names, path)
-    _check_others(stored, set(names), path)
+    kinds.check(VERSION_2, stored, path)
+    try:
+        _check_rows(stored)
+        _check_paired(stored)
+        _check_others(stored)
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
     return stored
 
 
@@ -101,33 +102,31 @@ def settings_of(stored: dict[str, Any]) -> dict[str, Any]:
 
 def summary_of(stored: dict[str, Any], distances: dict[tuple[str, str], np.ndarray]) -> Summary:
     """Put the counts of an evaluation into the tables that reports read."""
-    n = stored["n"]
-    clean = {model["name"]: model["clean_errors"] for model in stored["models"]}
+    n, models = stored["n"], _frame(stored, "models")
+    clean = dict(zip(models.name, models.clean_errors, strict=True))
     rows, paired, aimed = (_frame(stored, name) for name in ("rows", "paired", "aimed"))
-    rows = rows.assign(
-        clean_errors_source=rows.source.map(clean), clean_errors_target=rows.target.map(clean)
-    )
+    rows["clean_errors_source"] = rows.source.map(clean)
+    rows["clean_errors_target"] = rows.target.map(clean)
     _add_rates(rows, "adversarial_error", rows.source_errors, rows.n)
     _add_rates(rows, "correction_rate", rows.source_errors - rows.both_errors, rows.source_errors)
-    cleaned = pd.DataFrame(clean.items(), columns=["model", "errors"]).assign(n=n, draws=1)
-    _add_rates(cleaned, "error", cleaned.errors, cleaned.n)
+    models = models.rename(columns={"clean_errors": "errors"}).assign(model=models.name, draws=1)
+    _add_rates(models, "error", models.errors, models.n)
     _add_rates(aimed, "hit_rate", aimed.hits, aimed.n)
     costs = _frame(stored, "costs").rename(columns={"unfinished": "out_of_time"})
+    renamed = {"adversarial_error": "error", "source": "model", "source_errors": "errors"}
+    renamed |= {f"adversarial_error_{end}": f"error_{end}" for end in ("low", "high")}
+    own = rows[rows.source == rows.target].rename(columns=renamed)
     unfinished = costs.rename(columns={"source": "model", "out_of_time": "not_attacked"})
-    own = rows[rows.source == rows.target].rename(
-        columns={"source": "model", "source_errors": "errors"}
-        | {f"adversarial_error{end}": f"error{end}" for end in ("", "_low", "_high")}
-    )
     own = own.merge(unfinished[["attack", "model", "not_attacked"]], "left")
     paired = paired[paired.attack != WORST_CASE]
-    tests = map(mcnemar, paired.first_only, paired.second_only)
+    tests = list(map(mcnemar, paired.first_only, paired.second_only))
     return Summary(
-        clean=cleaned[list(statistics.CLEAN_COLUMNS)],
+        clean=models[list(statistics.CLEAN_COLUMNS)],
         errors=own.fillna({"not_attacked": 0})[list(statistics.ERROR_COLUMNS)],
         transfer=rows[list(statistics.TRANSFER_COLUMNS)],
-        corrections=_corrections(rows, list(clean)),
+        corrections=pd.DataFrame(columns=list(statistics.CORRECTION_COLUMNS)),
         robust=pd.DataFrame(columns=list(statistics.ROBUST_COLUMNS)),
-        paired=paired.assign(p_value=list(tests))[list(statistics.PAIRED_COLUMNS)],
+        paired=paired.assign(p_value=tests)[list(statistics.PAIRED_COLUMNS)],
         targeted=aimed[list(statistics.TARGETED_COLUMNS)],
         distances=distances,
         costs=costs.reindex(columns=list(statistics.COST_COLUMNS)),
@@ -139,124 +138,87 @@ def summary_of(stored: dict[str, Any], distances: dict[tuple[str, str], np.ndarr
 
 def _frame(stored: dict[str, Any], name: str) -> pd.DataFrame:
     """Rows as a table, with the norms' names of today."""
-    kind = VERSION_2.model_fields[name].annotation.__args__[0]
-    frame = pd.DataFrame(stored[name], columns=list(kind.model_fields))
+    (kind,) = get_args(VERSION_2.model_fields[name].annotation)
+    frame = pd.DataFrame(stored[name], columns=[*kind.model_fields])
     return frame.assign(norm=frame.norm.str.lower()) if "norm" in frame else frame
 
 
 def _add_rates(frame: pd.DataFrame, name: str, count: pd.Series, total: pd.Series) -> None:
     found = [rate(*pair) for pair in zip(count.astype(int), total.astype(int), strict=True)]
-    for column, values in zip(("", "_low", "_high"), range(3), strict=True):
-        frame[name + column] = [each[values] for each in found]
-
-
-def _corrections(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """Both directions of every pair, with exact bounds that hold whatever their dependence."""
-    corrected = rows.source_errors - rows.both_errors
-    counts = {
-        (*case, source, target): (right, total)
-        for *case, source, target, right, total in zip(
-            *(rows[name] for name in (*CASE, "source", "target")), corrected, rows.source_errors,
-            strict=True,
-        )
-    }  # fmt: skip
-    found = []
-    for case in dict.fromkeys(key[:3] for key in counts):
-        for pair in itertools.combinations(names, 2):
-            ways = [counts[*case, *way] for way in (pair, pair[::-1])]
-            known = all(total for _, total in ways)
-            (a, a_low, a_high), (b, b_low, b_high) = (
-                (right / total, *exact_bounds(right, total, TAIL / 2)) if known else [math.nan] * 3
-                for right, total in ways
-            )
-            found.append((*case, *pair, a, b, a - b, a_low - b_high, a_high - b_low, math.nan))
-    return pd.DataFrame(found, columns=list(statistics.CORRECTION_COLUMNS))
+    for place, end in enumerate(("", "_low", "_high")):
+        frame[name + end] = [each[place] for each in found]
 
 
 # --- do the counts agree? -----------------------------------------------------------------------
 
 
-def _check_rows(stored: dict[str, Any], names: list[str], path: Path) -> None:
+def _check_rows(stored: dict[str, Any]) -> None:
     """One row for every attack, epsilon, source and target, none of which contradicts another."""
-    n, rows = stored["n"], _frame(stored, "rows")
-    for model in stored["models"]:
-        if model["n"] != n or model["clean_errors"] > n:
-            raise InputError(f"{path}: model '{model['name']}' errs on more images than there are")
+    n, rows, models = stored["n"], _frame(stored, "rows"), _frame(stored, "models")
+    if not models.name.is_unique or (models.n != n).any() or (models.clean_errors > n).any():
+        raise ValueError("models have one name, or err on more images than there are")
     cases = rows[CASE].drop_duplicates()
-    keys = pd.MultiIndex.from_frame(rows[[*CASE, "source", "target"]])
-    wanted = {(*case, *pair) for case in cases.itertuples(index=False, name=None)
-              for pair in itertools.product(names, names)}  # fmt: skip
-    norms = cases.drop_duplicates(["attack", "norm"])
-    if not keys.is_unique or set(keys) != wanted or not norms.attack.is_unique:
-        raise InputError(f"{path} must have one row per attack, epsilon, source and target")
-    errors = rows[["source_errors", "target_errors"]]
-    own = rows[rows.source == rows.target].set_index([*CASE, "source"]).both_errors
-    itself = own.loc[pd.MultiIndex.from_frame(rows[[*CASE, "source"]])].to_numpy()
-    wrong = (
-        (rows.n != n)
-        | (errors.max(axis=1) > n)
-        | (rows.both_errors > errors.min(axis=1))
-        | (rows.both_errors < errors.sum(axis=1) - n)
-        | (rows.source_errors != itself)
-        | ((rows.source == rows.target) & (rows.target_errors != rows.source_errors))
+    wanted = cases.merge(models.name.rename("source"), "cross").merge(
+        models.name.rename("target"), "cross"
     )
-    _refuse(rows[[*CASE, "source", "target"]], wrong, path)
+    keys = [*CASE, "source", "target"]
+    if len(rows) != len(wanted) or len(rows.merge(wanted, on=keys)) != len(rows) or not len(rows):
+        raise ValueError("there must be one row per attack, epsilon, source and target")
+    if not cases.drop_duplicates(["attack", "norm"]).attack.is_unique:
+        raise ValueError("an attack has two norms")
+    own = rows[rows.source == rows.target].set_index([*CASE, "source"])
+    same = own.loc[pd.MultiIndex.from_frame(rows[[*CASE, "source"]])]
+    possible = _possible(n, rows.source_errors, rows.target_errors, rows.both_errors) & (
+        rows.n == n
+    )
+    for column in ("source_errors", "target_errors", "both_errors"):
+        possible &= rows.source_errors == same[column].to_numpy()
+    _refuse(rows[keys], possible)
 
 
-def _check_paired(stored: dict[str, Any], names: list[str], path: Path) -> None:
+def _possible(n: int, first: pd.Series, second: pd.Series, both: pd.Series) -> pd.Series:
+    """Whether four groups of images give these counts: both wrong, one of them, none."""
+    groups = pd.concat([both, first - both, second - both, n - first - second + both], axis=1)
+    return groups.min(axis=1) >= 0
+
+
+def _check_paired(stored: dict[str, Any]) -> None:
     """Paired rows fit the errors of both models, and there are all of them or none."""
-    n, rows, paired = stored["n"], _frame(stored, "rows"), _frame(stored, "paired")
-    own = rows[rows.source == rows.target]
-    errors = {
-        (NO_ATTACK, "", 0.0, model["name"]): model["clean_errors"] for model in stored["models"]
-    }
-    errors |= dict(
-        zip(zip(*(own[c] for c in (*CASE, "source")), strict=True), own.source_errors, strict=True)
+    n, paired, rows = stored["n"], _frame(stored, "paired"), _frame(stored, "rows")
+    own = rows[rows.source == rows.target].rename(
+        columns={"source": "name", "source_errors": "errors"}
     )
+    clean = _frame(stored, "models").rename(columns={"clean_errors": "errors"})
+    clean = clean.assign(attack=NO_ATTACK, norm="", epsilon=0.0)
+    errors = pd.concat([part[[*CASE, "name", "errors"]] for part in (clean, own)])
     paired = paired[paired.attack != WORST_CASE]
-    cases = list(zip(*(paired[name] for name in CASE), strict=True))
-    first, second = (
-        np.array(
-            [errors.get((*case, name), -1) for case, name in zip(cases, paired[side], strict=True)]
-        )
-        for side in ("first", "second")
-    )
-    wrong = (
-        (paired.n != n)
-        | (np.minimum(first, second) < 0)
-        | (first - second != paired.first_only - paired.second_only)
-        | (first < paired.first_only)
-        | (first + paired.second_only > n)
-    )
-    _refuse(paired[[*CASE, "first", "second"]], wrong, path)
-    found = {
-        (case, frozenset(pair))
-        for case, *pair in zip(cases, paired["first"], paired.second, strict=True)
-    }
-    wanted = {
-        (key[:3], frozenset(pair)) for key in errors for pair in itertools.combinations(names, 2)
-    }
-    if len(paired) and (len(found) != len(paired) or found != wanted):
-        raise InputError(f"{path} must have one paired row per attack, epsilon and pair of models")
+    for side in ("first", "second"):
+        of_side = errors.rename(columns={"name": side, "errors": f"{side}_errors"})
+        paired = paired.merge(of_side, "left")
+    both = paired.first_errors - paired.first_only
+    possible = _possible(n, paired.first_errors, paired.second_errors, both) & (paired.n == n)
+    possible &= both == paired.second_errors - paired.second_only
+    _refuse(paired[[*CASE, "first", "second"]], possible)
+    pairs = zip(paired["first"], paired.second, strict=True)
+    found = set(zip(*(paired[name] for name in CASE), map(frozenset, pairs), strict=True))
+    wanted = len(errors[CASE].drop_duplicates()) * len(list(itertools.combinations(clean.name, 2)))
+    if len(paired) and not len(found) == len(paired) == wanted:
+        raise ValueError("there must be one paired row per attack, epsilon and pair of models")
 
 
-def _check_others(stored: dict[str, Any], names: set[str], path: Path) -> None:
+def _check_others(stored: dict[str, Any]) -> None:
     """Targets, costs, gradients and the diagnosis speak of what there is."""
-    rows, aimed = _frame(stored, "rows"), _frame(stored, "aimed")
-    key = [*CASE, "source"]
-    most = rows.drop_duplicates(key).set_index(key).source_errors
-    most = most.reindex(pd.MultiIndex.from_frame(aimed[key])).to_numpy()
-    wrong = (aimed.n != stored["n"]) | aimed.duplicated(key) | ~(aimed.hits <= most)
-    _refuse(aimed[key], wrong, path)
-    attacks = set(rows.attack)
-    spoken = [(row["attack"], row["source"]) for row in (*stored["gradients"], *stored["costs"])]
-    unknown = [attack for attack, _ in spoken if attack not in attacks]
-    models = [source for _, source in spoken] + [row["model"] for row in stored["diagnosis"] or []]
-    unknown += [model for model in models if model not in names]
-    if unknown:
-        raise InputError(f"{path} speaks of '{unknown[0]}', which is not a model or attack of it")
+    rows, aimed, keys = _frame(stored, "rows"), _frame(stored, "aimed"), [*CASE, "source"]
+    known = aimed.merge(rows[rows.source == rows.target], "left", on=keys)
+    fits = (aimed.n == stored["n"]) & ~aimed.duplicated(keys) & (aimed.hits <= known.source_errors)
+    _refuse(aimed[keys], fits)
+    made = [*stored["gradients"], *stored["costs"]]
+    unknown = {row["attack"] for row in made} - set(rows.attack)
+    models = {row["source"] for row in made} | {row["model"] for row in stored["diagnosis"] or []}
+    for name in sorted(unknown | (models - set(rows.source))):
+        raise ValueError(f"'{name}' is not a model or attack of it")
 
 
-def _refuse(keys: pd.DataFrame, wrong: pd.Series, path: Path) -> None:
-    for row in keys[wrong].itertuples(index=False, name=None):
-        raise InputError(f"{path}: the counts of {', '.join(map(str, row))} contradict others")
+def _refuse(keys: pd.DataFrame, possible: pd.Series) -> None:
+    for row in keys[~possible].itertuples(index=False, name=None):
+        raise ValueError(f"the counts of {', '.join(map(str, row))} contradict others")

@@ -41,9 +41,8 @@ class Picture:
     @property
     def width(self) -> int:
         """In CSS pixels, so that the letters of all figures are of one size."""
-        return round(
-            int.from_bytes(self._content[16:20], "big") * CSS_DPI / DPI
-        )  # where PNG has it
+        pixels = int.from_bytes(self._content[16:20], "big")  # where a PNG has it
+        return round(pixels * CSS_DPI / DPI)
 
     @property
     def _content(self) -> bytes:

@@ -8,15 +8,16 @@ from typing import Any
 
 import pandas as pd
 
+from winnrobust.evaluation.diagnosis import overall
+from winnrobust.evaluation.statistics import aggregate
 from winnrobust.reporting import tables
-from winnrobust.reporting.export import comparison_frame, report_json
 from winnrobust.reporting.figures import figures_of, to_png, training_curves
 from winnrobust.reporting.folder import is_results, load_results
 from winnrobust.reporting.page import Page, Picture, Section, to_html, to_report
 from winnrobust.reporting.results import Results
 from winnrobust.reporting.runs import RunRecord, chosen_samples, find_samples, is_run, load_run
 from winnrobust.reporting.table import Table, share_with_interval, to_csv, to_latex, to_markdown
-from winnrobust.reporting.verdict import headline, names, notes
+from winnrobust.reporting.verdict import Verdict, names
 from winnrobust.reporting.words import WORDS, framed
 from winnrobust.runtime import provenance
 from winnrobust.runtime.errors import InputError
@@ -25,8 +26,8 @@ from winnrobust.runtime.intervals import rate
 
 FORMATS = ("html", "md", "tex", "csv", "json")
 
-OPEN_CASES = 2
-"""With more attacks and epsilons than this, the paper's tables wait behind a click."""
+REPORT_SCHEMA = 2
+"""Version of report.json."""
 
 NAMES_IN_TITLE = 4
 """With more models than this a title says how many they are."""
@@ -58,6 +59,12 @@ class Report:
         several = len(self.results) > 1
         return [(each, f"-{i + 1}" if several else "") for i, each in enumerate(self.results)]
 
+    @property
+    def tables(self) -> list[Table]:
+        """All tables of the evaluations, or what is known of runs alone."""
+        found = [table for results in self.results for table in tables.comparison_tables(results)]
+        return found or [framed("runs", runs_frame(self.runs), 1)]
+
 
 def write_report(
     paths: Sequence[Path],
@@ -82,7 +89,7 @@ def write_report(
     """
     report = read_report(paths)
     page = page_of(report, out, lead) if {"html", "md", "tex"} & set(formats) else None
-    shown = [*(lead.tables if lead else ()), *_all_tables(report)]
+    shown = [*(lead.tables if lead else ()), *report.tables]
     if page and {"md", "tex"} & set(formats):
         for picture in (picture for section in page.sections for picture in section.pictures):
             with replacing(picture.path) as temporary:
@@ -93,14 +100,16 @@ def write_report(
     if "tex" in formats:
         write_text(out / "table.tex", to_latex(shown))
     if "csv" in formats:
-        compared = [comparison_frame(results) for results in report.results]
+        compared = [tables.comparison_frame(results) for results in report.results]
         rows = pd.concat(compared, ignore_index=True) if compared else runs_frame(report.runs)
         write_text(out / "table.csv", to_csv(rows))
         for results, mark in report.marked:
             write_text(out / f"results{mark}.csv", to_csv(results.summary.transfer))
     if "json" in formats:
-        document = report_json(title_of(report, lead), report.results, report.runs)
-        write_json(out / "report.json", document)
+        evaluations = [evaluation_json(found) for found in report.results]
+        runs = [{"name": r.name, "config": r.config, "manifest": r.manifest} for r in report.runs]
+        document = {"schema": REPORT_SCHEMA, "title": title_of(report, lead)}
+        write_json(out / "report.json", document | {"evaluations": evaluations, "runs": runs})
     write_json(out / "manifest.json", _manifest(report, paths, out))
     if page and "html" in formats:
         write_text(out / "index.html", to_html(page))
@@ -115,33 +124,26 @@ def read_report(paths: Sequence[Path]) -> Report:
     Raises:
         InputError: a path is neither results nor a run, or damaged.
     """
-    results, runs = [], []
     for path in paths:
-        if is_results(path):
-            results.append(load_results(path))
-        elif is_run(path):
-            runs.append(load_run(path))
-        else:
+        if not is_results(path) and not is_run(path):
             raise InputError(
                 f"{path} is neither a results folder (results.json) nor a training run"
                 " (config.json and manifest.json)"
             )
+    results = [load_results(path) for path in paths if is_results(path)]
+    runs = [load_run(path) for path in paths if not is_results(path)]
     distinct: dict[str, RunRecord] = {}
     for run in (*runs, *(run for found in results for run in _runs_behind(found))):
         distinct.setdefault(json.dumps([run.config, run.manifest], sort_keys=True), run)
-    return Report(_with_shared_diagnoses(results), list(distinct.values()))
-
-
-def _with_shared_diagnoses(results: Sequence[Results]) -> list[Results]:
-    """Let a diagnosis count for the same models on the same data where they got none."""
+    # A diagnosis counts for the same models on the same data where they got none.
     made = {_weights(found): found.diagnosis for found in results if found.diagnosis is not None}
-    shared = []
-    for found in results:
-        known = made.get(_weights(found))
-        if found.diagnosis is None and known is not None:
-            found = replace(found, diagnosis=known, diagnosis_is_shared=True)
-        shared.append(found)
-    return shared
+    shared = [
+        replace(found, diagnosis=made[_weights(found)], diagnosis_is_shared=True)
+        if found.diagnosis is None and _weights(found) in made
+        else found
+        for found in results
+    ]
+    return Report(shared, list(distinct.values()))
 
 
 def _weights(results: Results) -> tuple[str, ...]:
@@ -155,13 +157,12 @@ def _runs_behind(results: Results) -> Iterable[RunRecord]:
     stored = results.manifest.get("models", {})
     for model in results.ordered:
         known = stored.get(model["name"], {})
-        if "config" not in known:
-            continue
-        folder, manifest = Path(model["path"]), known.get("manifest", {})
-        # The folder may hold another run by now: its pictures count only if it is the same one.
-        samples = find_samples(folder) if _manifest_in(folder) == manifest else {}
-        metrics = known.get("metrics", [])
-        yield RunRecord(model["name"], known["config"], manifest, metrics, samples)
+        if "config" in known:
+            folder, manifest = Path(model["path"]), known.get("manifest", {})
+            # The folder may hold another run by now: its pictures count only if it is the same.
+            samples = find_samples(folder) if _manifest_in(folder) == manifest else {}
+            metrics = known.get("metrics", [])
+            yield RunRecord(model["name"], known["config"], manifest, metrics, samples)
 
 
 def _manifest_in(folder: Path) -> dict[str, Any] | None:
@@ -183,11 +184,10 @@ def page_of(report: Report, folder: Path, lead: Lead | None = None) -> Page:
         sections += _sections(results, mark, folder / "figures", title)
     if not report.results:
         claim = "Training only: nothing was attacked yet."
-        sections.append(
-            Section("", claim=claim, tables=[framed("runs", runs_frame(report.runs), 1)])
-        )
+        sections.append(Section("", claim=claim, tables=report.tables))
     sections += _training(report.runs, folder / "figures")
-    manifests = [found.manifest for found in (*report.runs, *report.results)]
+    manifests = [run.manifest for run in report.runs]
+    manifests += [results.manifest for results in report.results]
     commands = dict.fromkeys(m["command"] for m in manifests if m.get("command"))
     origins = {
         f"Evaluation{mark} on {found.dataset}": {
@@ -196,83 +196,51 @@ def page_of(report: Report, folder: Path, lead: Lead | None = None) -> Page:
         for found, mark in report.marked
     }
     origins |= {
-        f"Training of {run.name} ({number + 1})": {"config": run.config, "manifest": run.manifest}
+        f"Training {number + 1}, {run.name}": {"config": run.config, "manifest": run.manifest}
         for number, run in enumerate(report.runs)
     }
-    return Page(
-        title_of(report, lead),
-        _byline((report.results or report.runs)[0].manifest),
-        sections,
-        list(commands),
-        origins,
-    )
+    byline = _byline(manifests[len(report.runs) if report.results else 0])
+    return Page(title_of(report, lead), byline, sections, list(commands), origins)
 
 
 def _sections(results: Results, mark: str, folder: Path, title: str) -> list[Section]:
-    """An evaluation, the headline first."""
+    """An evaluation, the headline first; the rest as words.toml lays it out."""
     pictures = {
         name: Picture(folder / f"{name}{mark}.png", WORDS["figure"][name], to_png(figure), True)
         for name, figure in figures_of(results).items()
     }
-    strongest = [results.strongest(results.tried[level]) for level in results.tried]
-    others = [case for case in results.cases if case not in strongest]
-    published = tables.paper_tables(results)
-    folded = published[1:] if len(published) > OPEN_CASES + 1 else []
-    matrices = {
-        f"{len(others)} more attacks": [
-            table for case in others for table in tables.both_matrices(results, case)
-        ]
-    }
+    verdict = Verdict(results)
     first = [tables.headline_table(results), *tables.caution_tables(results)]
-    sections = [
-        Section(title, claim=headline(results), tables=first),
-        Section("", notes(results), pictures=_those(pictures, "accuracy", "curves")),
-        Section("Adversarial error", tables=[tables.attack_table(results)]),
-        Section(
-            "Who falls to whose examples, and who corrects whom",
-            tables=[t for case in strongest for t in tables.both_matrices(results, case)],
-            folded=matrices,
-        ),
-        Section("Can the errors be believed?", tables=tables.diagnosis_tables(results)),
-        Section("More than noise?", tables=tables.test_tables(results)),
-        Section(
-            "In the layout of the WINN paper's tables",
-            [WORDS["figure"]["paper"]],
-            [table for table in published if table not in folded],
-            folded={f"{len(folded)} tables, one per attack and epsilon": folded},
-        ),
-        Section("Examples", pictures=_those(pictures, "examples")),
-        Section("Details", tables=tables.detail_tables(results),
-                pictures=_those(pictures, "distances")),
-        Section("Threat model", tables=tables.threat_tables(results)),
-    ]  # fmt: skip
-    return [s for s in sections if s.claim or s.tables or s.pictures or (s.text and not s.title)]
-
-
-def _those(pictures: dict[str, Picture], *wanted: str) -> list[Picture]:
-    return [pictures[name] for name in wanted if name in pictures]
+    sections = [Section(title, claim=verdict.line, tables=first)]
+    for layout in WORDS["section"]:
+        text = [layout["text"]] if "text" in layout else []
+        shown = getattr(tables, layout["tables"])(results)
+        drawn = [pictures[name] for name in layout.get("pictures", ()) if name in pictures]
+        behind = getattr(tables, layout.get("folded", "no_tables"))(results)
+        folded = {f"{layout.get('label')} ({len(behind)})": behind}
+        if "title" not in layout:
+            sections.append(Section("", verdict.notes, shown, drawn))
+        elif shown or drawn:
+            sections.append(Section(layout["title"], text, shown, drawn, folded=folded))
+    return sections
 
 
 def _training(runs: Sequence[RunRecord], folder: Path) -> list[Section]:
     """Curves of all runs, and the pseudo-negatives of each."""
-    sections = []
+    sections, words = [], WORDS["figure"]
     measured = [run for run in runs if run.metrics]
     if measured:
-        caption, png = WORDS["figure"]["training"], to_png(training_curves(measured))
-        curves = Picture(folder / "training.png", caption, png, True)
+        png = to_png(training_curves(measured))
+        curves = Picture(folder / "training.png", words["training"], png, True)
         sections.append(Section("Training", pictures=[curves]))
     for number, run in enumerate(runs):
+        stem, chosen = f"pseudo-negatives-{number + 1}-epoch-", chosen_samples(run).items()
         pictures = [
-            Picture(
-                folder / f"pseudo-negatives-{number + 1}-epoch-{epoch:04d}.png",
-                f"epoch {epoch}",
-                path.read_bytes(),
-            )
-            for epoch, path in chosen_samples(run).items()
+            Picture(folder / f"{stem}{epoch:04d}.png", f"epoch {epoch}", path.read_bytes())
+            for epoch, path in chosen
         ]
-        if pictures:
-            title, text = f"Pseudo-negatives of {run.name}", WORDS["figure"]["negatives"]
-            sections.append(Section(title, [text], pictures=pictures))
+        title = f"Pseudo-negatives of {run.name}"
+        sections += [Section(title, [words["negatives"]], pictures=pictures)] if pictures else []
     return sections
 
 
@@ -284,9 +252,8 @@ def title_of(report: Report, lead: Lead | None = None) -> str:
         return f"Training: {names(dict.fromkeys(run.name for run in report.runs))}"
     data = names(dict.fromkeys(found.dataset for found in report.results))
     shown = report.results[0].names
-    if len(shown) > NAMES_IN_TITLE:
-        return f"{len(shown)} models under attack ({data})"
-    return f"{names(shown)} under attack ({data})"
+    of = names(shown) if len(shown) <= NAMES_IN_TITLE else f"{len(shown)} models"
+    return f"{of} under attack ({data})"
 
 
 def _byline(manifest: dict[str, Any]) -> str:
@@ -313,9 +280,28 @@ def runs_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _all_tables(report: Report) -> list[Table]:
-    found = [table for results in report.results for table in tables.comparison_tables(results)]
-    return found or [framed("runs", runs_frame(report.runs), 1)]
+# --- numbers for other programs -------------------------------------------------------------------
+
+
+def evaluation_json(results: Results) -> dict[str, Any]:
+    """Everything that is known of an evaluation: the frames of its `Summary` as lists of rows."""
+    verdict, diagnosis = Verdict(results), results.diagnosis
+    groups = {model["name"]: model["group"] for model in results.models}
+    frames = {name: x for name, x in vars(results.summary).items() if isinstance(x, pd.DataFrame)}
+    frames |= {"seeds": aggregate(results.own, groups), "differences": results.differences}
+    frames["distances"] = tables.quartiles(results)
+    return {
+        **{name: getattr(results, name) for name in ("dataset", "split", "n", "limit", "settings")},
+        "headline": verdict.line,
+        "cautions": [caution._asdict() for caution in verdict.cautions],
+        "notes": verdict.notes,
+        "trust": {group: verdict.trust(group) for group in results.groups},
+        "models": results.ordered,
+        **{name: frame.to_dict("records") for name, frame in frames.items()},
+        "diagnosis": None if diagnosis is None else diagnosis.to_dict("records"),
+        "overall": {} if diagnosis is None else overall(diagnosis),
+        "manifest": results.manifest,
+    }
 
 
 def _manifest(report: Report, paths: Sequence[Path], out: Path) -> dict[str, object]:

@@ -13,15 +13,8 @@ import pandas as pd
 from scipy.stats import ttest_ind
 
 from winnrobust.evaluation.statistics import SIGNIFICANCE, differences
-from winnrobust.reporting.paper import (
-    AGREES,
-    NOISE,
-    REVERSED,
-    paper_row,
-    paper_test_error,
-    reading_note,
-)
-from winnrobust.reporting.results import CLEAN, Case, Results
+from winnrobust.reporting import paper
+from winnrobust.reporting.results import CLEAN, Case, Results, rows_of
 from winnrobust.reporting.runs import RunRecord
 from winnrobust.reporting.table import DASH, Table, percent, share_with_interval
 from winnrobust.reporting.verdict import names
@@ -31,6 +24,14 @@ NO_DATA = "not run: no data"
 TEST_ERROR, ADVERSARIAL_ERROR = "test error", "adversarial error"
 BY_METHOD = "correction by it of the baseline's errors"
 BY_BASELINE = "correction by the baseline of its errors"
+
+QUANTITIES = {
+    TEST_ERROR: "test_error",
+    ADVERSARIAL_ERROR: "adversarial_error",
+    BY_METHOD: "correction_rate_by_method",
+    BY_BASELINE: "correction_rate_by_baseline",
+}
+"""What a table shows -> what `paper.published` calls it."""
 
 FIGURE_COLUMNS = (
     "dataset", "network", "method", "epsilon", "quantity", "paper", "paper_dataset", "mean", "low",
@@ -129,27 +130,30 @@ def figures_of(target: Target, budget: str, reproduced: Sequence[Reproduced]) ->
 
 def _of_group(found: Reproduced, epsilon: float) -> pd.DataFrame:
     group, results = found.group, found.results
-    quantities = (ADVERSARIAL_ERROR, BY_METHOD, BY_BASELINE) if epsilon else (TEST_ERROR,)
-    measured = _measured(group, results, epsilon)
-    compared = pd.DataFrame() if results is None else _compared(results)
-    by_quantity = measured.groupby(["method", "quantity"])
-    summed = by_quantity[["share", "low", "high", "n"]].mean().rename(columns={"share": "mean"})
-    summed["sd"], summed["seeds"] = by_quantity.share.std(), by_quantity.share.count()
+    measured = _measured(group, results, epsilon).groupby(["method", "quantity"])
+    summed = measured[["mean", "low", "high", "n"]].mean()
+    summed["sd"], summed["seeds"] = measured["mean"].std(), measured["mean"].count()
+    quantities = [name for name in QUANTITIES if (name != TEST_ERROR) == (epsilon > 0)]
     rows = pd.MultiIndex.from_product([group.methods, quantities], names=["method", "quantity"])
     frame = summed.reindex(rows).fillna({"n": 0, "seeds": 0}).astype({"n": int, "seeds": int})
     frame = frame.reset_index()
+    papers = {method: _paper(group, method, epsilon) for method in group.methods}
     of_row = list(zip(frame.method, frame.quantity, strict=True))
-    orders = [_order(group, measured, compared, results, epsilon, *key) for key in of_row]
     effort = pd.DataFrame([_effort(found, method) for method in frame.method])
     return pd.concat([frame, effort], axis=1).assign(
         dataset=group.dataset if results is None else results.dataset,
         network=group.arch,
         epsilon=epsilon,
-        paper=[_paper(group, method, epsilon)[quantity] for method, quantity in of_row],
+        paper=[papers[method][quantity] for method, quantity in of_row],
         paper_dataset=group.published,
         given=[sum(name == method for name, _ in found.given) for method in frame.method],
-        order=NO_DATA if results is None else orders,
-    )
+        order=NO_DATA if results is None else [
+            _order_of_errors(results, papers, epsilon, *key)
+            if key[1] in (TEST_ERROR, ADVERSARIAL_ERROR)
+            else _order_of_corrections(results, papers[key[0]], measured, group.methods[0], key[0])
+            for key in of_row
+        ],
+    )  # fmt: skip
 
 
 def _measured(group: Group, results: Results | None, epsilon: float) -> pd.DataFrame:
@@ -157,7 +161,7 @@ def _measured(group: Group, results: Results | None, epsilon: float) -> pd.DataF
     rows = []
     models = [] if results is None else results.models
     found = {(model["method"], model["seed"]): model["name"] for model in models}
-    case = Case("fgsm", "linf", epsilon) if epsilon else CLEAN
+    case = _case(epsilon)
     for (method, seed), name in found.items():
         assert results is not None
         error, baseline = results.errors[case, name][:3], found.get((group.methods[0], seed))
@@ -167,110 +171,85 @@ def _measured(group: Group, results: Results | None, epsilon: float) -> pd.DataF
                 row = results.transfer[case, *pair]
                 rate = row.correction_rate, row.correction_rate_low, row.correction_rate_high
                 rows.append((method, quantity, *rate, row.source_errors))
-    columns = ["method", "quantity", "share", "low", "high", "n"]
-    return pd.DataFrame(rows, columns=columns).dropna(subset="share")
+    columns = ["method", "quantity", "mean", "low", "high", "n"]
+    return pd.DataFrame(rows, columns=columns).dropna(subset="mean")
 
 
-def _compared(results: Results) -> pd.DataFrame:
-    """Every two methods' errors, over their seeds however those were trained."""
-    methods = {model["name"]: model["method"] for model in results.models}
-    return differences(results.own, results.summary.paired, methods)
+def _case(epsilon: float) -> Case:
+    return Case("fgsm", "linf", epsilon) if epsilon else CLEAN
 
 
 def _paper(group: Group, method: str, epsilon: float) -> dict[str, float]:
     """The paper's figures, by quantity, as shares; NaN where it has none."""
-    if epsilon == 0:
-        given = {TEST_ERROR: paper_test_error(group.published, group.arch, method)}
-    else:
-        row = paper_row(group.published, group.arch, method, "fgsm", epsilon)
-        given = {
-            ADVERSARIAL_ERROR: row.adversarial_error if row else None,
-            BY_METHOD: row.correction_rate_by_method if row else None,
-            BY_BASELINE: row.correction_rate_by_baseline if row else None,
-        }
-    return {name: math.nan if value is None else value / 100 for name, value in given.items()}
+    found = paper.published(group.published, group.arch, method, *_case(epsilon)[::2])
+    return {quantity: found.get(key, math.nan) for quantity, key in QUANTITIES.items()}
 
 
 def _effort(found: Reproduced, method: str) -> dict[str, float]:
     """What a method's training took, on average over its seeds; NaN where that is not known."""
     runs = [run for (name, _), run in found.runs.items() if name == method]
-    if not runs:
-        return dict.fromkeys(("epochs", "hours", "cpu_hours"), math.nan)
-    seconds = np.mean([run.manifest.get("training_seconds", math.nan) for run in runs])
-    cpu = np.mean([sum(row.get("cpu_seconds", math.nan) for row in run.metrics) for run in runs])
-    epochs = np.mean([run.manifest["epochs"] for run in runs])
-    return {"epochs": epochs, "hours": seconds / 3600, "cpu_hours": cpu / 3600}
+    took = [
+        {
+            "epochs": run.manifest["epochs"],
+            "hours": run.manifest.get("training_seconds", math.nan) / 3600,
+            "cpu_hours": sum(row.get("cpu_seconds", math.nan) for row in run.metrics) / 3600,
+        }
+        for run in runs
+    ]
+    columns = ["epochs", "hours", "cpu_hours"]
+    return pd.DataFrame(took, columns=columns).mean(skipna=False).to_dict()
 
 
 # --- is the order that of the paper? --------------------------------------------------------------
 
 
-def _order(
-    group: Group, measured: pd.DataFrame, compared: pd.DataFrame, results: Results | None,
-    epsilon: float, method: str, quantity: str,
-) -> str:  # fmt: skip
-    if results is None:
-        return NO_DATA
-    if quantity in (TEST_ERROR, ADVERSARIAL_ERROR):
-        return _order_of_errors(group, compared, method, epsilon, quantity)
-    paper = _paper(group, method, epsilon)
-    of_paper = paper[BY_METHOD] - paper[BY_BASELINE]
-    of_method = measured[measured.method == method].groupby("quantity").share
-    shares = [
-        of_method.get_group(name) for name in (BY_METHOD, BY_BASELINE) if name in of_method.groups
-    ]
-    if math.isnan(of_paper) or len(shares) < 2:
-        return DASH
-    ours = shares[0].mean() - shares[1].mean()
-    if min(map(len, shares)) > 1 and max(map(np.ptp, shares)) > 0:
-        certain = ttest_ind(*shares, equal_var=False).pvalue < SIGNIFICANCE
-    else:
-        certain = _directions_differ(group, results, epsilon, method)
-    return _agreement(ours, of_paper) if certain else NOISE
-
-
-def _directions_differ(group: Group, results: Results, epsilon: float, method: str) -> bool:
-    """Whether the two directions of correction differ in every pair of networks, beyond noise.
-
-    By the paired test; where only counts are known, by bounds that hold whatever the dependence.
-    """
-    methods = {model["name"]: model["method"] for model in results.models}
-    rows = results.summary.corrections
-    rows = rows[(rows.attack == "fgsm") & (rows.epsilon == epsilon)]
-    pairs = rows["first"].map(methods) + " " + rows.second.map(methods)
-    baseline = group.methods[0]
-    rows = rows[pairs.isin([f"{baseline} {method}", f"{method} {baseline}"])]
-    excluded = (rows.difference_low > 0) | (rows.difference_high < 0)
-    certain = (rows.p_value < SIGNIFICANCE).where(rows.p_value.notna(), excluded)
-    return bool(certain.all()) and len(rows) > 0
-
-
 def _order_of_errors(
-    group: Group, compared: pd.DataFrame, method: str, epsilon: float, quantity: str
-) -> str:
-    """Compare a method with each other one; say it once where all agree."""
-    case = ("fgsm", epsilon) if epsilon else (CLEAN.attack, 0.0)
-    tested = {
-        (row.first, row.second): row
-        for row in compared.itertuples()
-        if (row.attack, row.epsilon) == case
-    }
+    results: Results, papers: Mapping[str, Mapping[str, float]], epsilon: float, method: str,
+    quantity: str,
+) -> str:  # fmt: skip
+    """Compare a method with each other one, over their seeds; say it once where all agree."""
+    methods = {model["name"]: model["method"] for model in results.models}
+    compared = differences(results.own, results.summary.paired, methods)
+    compared = rows_of(compared, [_case(epsilon)])
     said: dict[str, list[str]] = {}
-    for other in group.methods:
-        paper = _paper(group, method, epsilon)[quantity] - _paper(group, other, epsilon)[quantity]
-        row, sign = tested.get((method, other)), 1
-        if row is None:
-            row, sign = tested.get((other, method)), -1
-        if row is not None and paper and not math.isnan(paper):
-            word = NOISE if row.within_noise else _agreement(sign * row.difference, paper)
-            said.setdefault(word, []).append(other)
+    for row in compared[(compared["first"] == method) | (compared.second == method)].itertuples():
+        theirs = papers[row.first][quantity] - papers[row.second][quantity]
+        if theirs and not math.isnan(theirs):
+            word = paper.NOISE if row.within_noise else _agreement(row.difference, theirs)
+            said.setdefault(word, []).append(row.second if row.first == method else row.first)
     if len(said) == 1:
         return next(iter(said))
     return "; ".join(f"{word}: {', '.join(others)}" for word, others in said.items()) or DASH
 
 
-def _agreement(ours: float, paper: float) -> str:
-    return AGREES if ours * paper > 0 else REVERSED
+def _order_of_corrections(
+    results: Results, papers: Mapping[str, float], measured: Any, baseline: str, method: str
+) -> str:
+    """Compare the two directions: over seeds by Welch's test, of one seed by the paired one."""
+    theirs = papers[BY_METHOD] - papers[BY_BASELINE]
+    ours = [measured["mean"].get_group((method, name)) for name in (BY_METHOD, BY_BASELINE)
+            if (method, name) in measured.groups]  # fmt: skip
+    if math.isnan(theirs) or len(ours) < 2:
+        return DASH
+    if min(map(len, ours)) > 1 and max(map(np.ptp, ours)) > 0:
+        p_value = ttest_ind(*ours, equal_var=False).pvalue
+    else:
+        methods = {model["name"]: model["method"] for model in results.models}
+        rows = results.summary.corrections
+        pairs = zip(rows["first"].map(methods), rows.second.map(methods), strict=True)
+        of_pair = np.array([set(pair) == {baseline, method} for pair in pairs], bool)
+        p_value = rows[of_pair].p_value.max()
+    if math.isnan(p_value):
+        return DASH
+    return (
+        _agreement(ours[0].mean() - ours[1].mean(), theirs)
+        if p_value < SIGNIFICANCE
+        else paper.NOISE
+    )
+
+
+def _agreement(ours: float, theirs: float) -> str:
+    return paper.AGREES if ours * theirs > 0 else paper.REVERSED
 
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -296,15 +275,9 @@ def _table(target: Target, figures: pd.DataFrame) -> Table:
     for network, part in figures.groupby(["dataset", "network", "method"], sort=False):
         of = {row.quantity: row for row in part.itertuples()}
         pairs = [(_text(of[name]), percent(of[name].paper, 10_000) or DASH) for name in quantities]
-        first = of[quantities[0]]
-        effort = [
-            str(first.seeds),
-            f"{first.epochs:g}",
-            f"{first.hours:.2f}",
-            f"{first.cpu_hours:.2f}",
-        ]
-        effort = [DASH if text == "nan" or not first.seeds else text for text in effort]
-        order = [of[quantity].order for quantity in quantities[: len(orders)]]
+        first, order = of[quantities[0]], [of[name].order for name in quantities[: len(orders)]]
+        effort = [f"{first.epochs:g}", f"{first.hours:.2f}", f"{first.cpu_hours:.2f}"]
+        effort = [str(first.seeds or DASH), *(DASH if text == "nan" else text for text in effort)]
         rows.append([*network, *(text for pair in pairs for text in pair), *order, *effort])
     epsilon = figures.epsilon.iloc[0]
     title = f"{target.title}, epsilon {epsilon:g}" if target.attacked else target.title
@@ -321,16 +294,15 @@ def _text(row: Any) -> str:
 def _notes(figures: pd.DataFrame, epsilon: float) -> list[str]:
     networks = figures[figures.seeds > 0].drop_duplicates(["dataset", "network", "method"])
     given, budget = networks[networks.given > 0], figures.budget.iloc[0]
-    all_given = len(given) > 0 and (networks.given == networks.seeds).all()
     named = names(f"{row.dataset}-{row.network}-{row.method}" for row in given.itertuples())
-    notes = [sentence("reproduction", "given")] if all_given else [
-        sentence("reproduction", "budget", name=budget, summary=BUDGETS[budget].summary),
-        *([sentence("reproduction", "partly given", networks=named)] if len(given) else []),
-    ]  # fmt: skip
-    for (dataset, published), part in figures.groupby(["dataset", "paper_dataset"], sort=False):
-        notes.append(reading_note(published, "fgsm", epsilon))
-        slots = {"dataset": dataset, "n": part.n.max(), "published": published}
-        if dataset != published:
-            notes.append(sentence("reproduction", "other data", **slots))
+    notes = [sentence("reproduction", "budget", name=budget, summary=BUDGETS[budget].summary)]
+    if len(given) and (networks.given == networks.seeds).all():
+        notes = [sentence("reproduction", "given")]
+    elif len(given):
+        notes.append(sentence("reproduction", "partly given", networks=named))
+    for (ours, theirs), part in figures.groupby(["dataset", "paper_dataset"], sort=False):
+        notes.append(paper.reading_note(theirs, "fgsm", epsilon))
+        slots = {"dataset": ours, "n": part.n.max(), "published": theirs}
+        notes += [sentence("reproduction", "other data", **slots)] if ours != theirs else []
     about = ("intervals", "corrections" if epsilon else "test errors", "effort")
     return [note for note in notes if note] + [sentence("reproduction", key) for key in about]

@@ -1,4 +1,4 @@
-"""What JSON files must look like before a report believes them: pydantic models, one-line errors."""
+"""What JSON files must look like before a report believes them: pydantic models."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -37,13 +37,6 @@ class Stored(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-# --- of a training run --------------------------------------------------------------------------
-
-
-class Machine(Stored):
-    processor: str | None = None
-
-
 class Best(Stored):
     epoch: Count
     valid_error: Share
@@ -52,6 +45,10 @@ class Best(Stored):
 class Tested(Stored):
     n: Images
     errors: Count
+
+
+class Machine(Stored):
+    processor: str | None = None
 
 
 class RunManifest(Stored):
@@ -72,9 +69,6 @@ class Epoch(BaseModel):
     epoch: Count
 
 
-# --- of an evaluation ---------------------------------------------------------------------------
-
-
 class Trained(Stored):
     """What a results folder keeps of a model's training."""
 
@@ -83,12 +77,9 @@ class Trained(Stored):
     metrics: list[Epoch] = []
 
 
-class Manifest(Stored):
+class Manifest(RunManifest):
     """manifest.json of results."""
 
-    commit: str | None = None
-    command: str = ""
-    machine: Machine = Machine()
     models: dict[str, Trained] = {}
 
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -126,38 +126,36 @@ def shortened(name: str, longest: int) -> str:
 
 def to_markdown(tables: Sequence[Table]) -> str:
     """Render as GitHub Markdown."""
-    parts = []
-    for table in tables:
-        cells = [[markdown_text(cell) for cell in row] for row in (table.header, *table.rows)]
-        body = tabulate(cells[1:], cells[0], tablefmt="pipe", disable_numparse=True)
-        note = f"\n\n{markdown_text(table.note)}" if table.note else ""
-        parts.append(f"### {markdown_text(table.title)}\n\n{body}{note}\n")
-    return "\n".join(parts)
+    return "\n".join(
+        f"### {markdown_text(table.title)}\n\n{_grid(table, markdown_text, 'pipe')}\n"
+        + (f"\n{markdown_text(table.note)}\n" if table.note else "")
+        for table in tables
+    )
 
 
 def to_latex(tables: Sequence[Table]) -> str:
     """Render as LaTeX tables; needs \\usepackage{booktabs}."""
     parts = ["% needs \\usepackage{booktabs}\n"]
     for table in tables:
-        # tabulate escapes the cells of this format itself
-        header, *rows = [[one_line(cell) for cell in row] for row in (table.header, *table.rows)]
-        body = tabulate(rows, header, "latex_booktabs", disable_numparse=True)
-        caption = _latex(one_line(f"{table.title}. {table.note}"))
-        parts.append(
-            f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{body}\n\\end{{table}}\n"
-        )
+        grid = _grid(table, one_line, "latex_booktabs")  # tabulate escapes the cells itself
+        caption = f"\\caption{{{_latex(one_line(f'{table.title}. {table.note}'))}}}"
+        parts.append(f"\\begin{{table}}\n\\centering\n{caption}\n{grid}\n\\end{{table}}\n")
     return "\n".join(parts)
 
 
 def to_text(tables: Sequence[Table]) -> str:
     """Render for a terminal."""
-    parts = []
-    for table in tables:
-        header, *rows = [[one_line(cell) for cell in row] for row in (table.header, *table.rows)]
-        body = tabulate(rows, header, tablefmt="simple", disable_numparse=True)
-        note = f"{one_line(table.note)}\n" if table.note else ""
-        parts.append(f"\n{one_line(table.title)}\n{body}\n{note}")
-    return "".join(parts)
+    return "".join(
+        f"\n{one_line(table.title)}\n{_grid(table, one_line, 'simple')}\n"
+        + (f"{one_line(table.note)}\n" if table.note else "")
+        for table in tables
+    )
+
+
+def _grid(table: Table, escape: Callable[[Any], str], kind: str) -> str:
+    header, *rows = [[escape(cell) for cell in row] for row in (table.header, *table.rows)]
+    text: str = tabulate(rows, header, tablefmt=kind, disable_numparse=True)
+    return text
 
 
 def markdown_text(text: Any) -> str:

@@ -5,16 +5,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from winnrobust.reporting.comparison import Compared
+from winnrobust.reporting import tables
 from winnrobust.reporting.folder import load_results
 from winnrobust.reporting.table import Table, one_line, shortened, to_text
-from winnrobust.reporting.tables import (
-    attack_table,
-    both_matrices,
-    diagnosis_overview,
-    headline_table,
-)
-from winnrobust.reporting.verdict import headline, notes
+from winnrobust.reporting.verdict import Verdict
 
 WIDTH = 100
 LONGEST = 28
@@ -32,22 +26,23 @@ def terminal_summary(folder: Path) -> str:
         InputError: as `load_results`.
     """
     results = load_results(folder)
-    cautions = [f"{name}, {how}: {why}" for name, how, why in Compared(results).cautions]
-    tables = [headline_table(results), attack_table(results)]
-    for cases in results.tried.values():
-        tables += both_matrices(results, results.strongest(cases))
+    verdict = Verdict(results)
+    shown = [tables.headline_table(results), *tables.error_tables(results)]
+    shown += tables.strongest_matrices(results)
     if results.diagnosis is not None:
-        tables.append(diagnosis_overview(results, results.diagnosis))
+        shown.append(tables.diagnosis_overview(results, results.diagnosis))
     # The page has room for the notes.
-    narrow = [part for table in tables for part in _fitting(replace(table, note=""))]
-    lines = [headline(results), *(f"WARNING: {line}" for line in cautions), *notes(results)]
-    wrapped = [textwrap.fill(one_line(line), WIDTH, break_on_hyphens=False) for line in lines]
+    narrow = [part for table in shown for part in _fitting(replace(table, note=""))]
+    cautions = [f"WARNING: {name}, {how}: {why}" for name, how, why in verdict.cautions]
+    lines = map(one_line, [verdict.line, *cautions, *verdict.notes])
+    wrapped = [textwrap.fill(line, WIDTH, break_on_hyphens=False) for line in lines]
     return "\n" + "\n".join(wrapped) + "\n" + to_text(narrow)
 
 
 def _fitting(table: Table) -> Iterable[Table]:
     """Cut a table between columns until it fits; the first column comes every time."""
-    cells = [[shortened(cell, LONGEST) for cell in row] for row in (table.header, *table.rows)]
+    cells = [[shortened(name, LONGEST) for name in table.header]]
+    cells += [[shortened(name, LONGEST), *rest] for name, *rest in table.rows]
     widths = [
         max(len(header) + HEADER_PADDING, *map(len, column))
         for header, *column in zip(*cells, strict=True)

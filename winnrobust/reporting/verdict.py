@@ -1,12 +1,16 @@
-"""The headline: one line, which is a template filled in, and notes on how far it goes.
+"""The headline: one line, which is a template filled in; reasons to be careful; notes.
 
 The line compares robust accuracies, from attacks with the same access to all models. The templates
 are in words.toml.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
-from winnrobust.reporting.comparison import RANDOM, Compared
+from winnrobust.evaluation.diagnosis import overall
+from winnrobust.evaluation.statistics import TRANSFER
 from winnrobust.reporting.results import (
     CLEAN,
     Case,
@@ -16,123 +20,244 @@ from winnrobust.reporting.results import (
     is_attack,
     worst_case,
 )
-from winnrobust.reporting.table import one_line
+from winnrobust.reporting.table import one_line, p_text, percent, share_text
 from winnrobust.reporting.words import WORDS, sentence
 
+RANDOM = "random, no --eot"
+SEVERITY = ("ok", "not tested", "suspicious", "broken", RANDOM)
+"""How far a model's robustness is to be trusted, from the best to the worst."""
+
 SINGLE_STEP = {"fgsm", "rfgsm"}
+EVIDENCE_SHOWN = 2
+"""How many indicators of a diagnosis a caution quotes; its table has them all."""
 
 
-def headline(results: Results) -> str:
-    """Say in one line who is more robust than whom, no stronger than the numbers are."""
-    compared = Compared(results)
-    judged = [name for name in results.groups if compared.trust(name) != RANDOM]
-    refused = [name for name in results.groups if name not in judged]
-    if not any(map(is_attack, results.cases)):
-        return sentence("headline", "nothing")
-    if refused and len(judged) < 2:
-        return sentence("headline", "refused", first=names(refused))
-    if not results.tried:
-        return sentence("headline", "unfair")
-    if len(judged) == 1:
-        return _of_one(compared, *judged)
-    return _of_two(compared, *judged) if len(judged) == 2 else _of_many(compared, judged)
+class Caution(NamedTuple):
+    """A reason not to believe a model's robustness as it stands; severity is of `SEVERITY`."""
+
+    model: str
+    severity: str
+    why: str
 
 
-def _of_one(compared: Compared, name: str) -> str:
-    *_, level = compared.results.tried
-    a, clean = (compared.accuracy_text(case, name) for case in (worst_case(level), CLEAN))
-    return sentence("headline", "alone", first=name, a=a, level=level, clean=clean)
+class Comparison(NamedTuple):
+    """Of two groups of models: 1 if the first is more robust, -1 if it is less, 0 if that may be
+    noise; and what says so."""
+
+    sign: int
+    reason: str
 
 
-def _of_two(compared: Compared, reference: str, other: str) -> str:
-    found = {level: compared.at_level(level, other, reference) for level in compared.results.tried}
-    at = {sign: [level for level in found if found[level].sign == sign] for sign in (1, -1, 0)}
-    if sum(map(bool, at.values())) > 1:
-        wins, losses, ties = (names(at[sign]) for sign in (1, -1, 0))
-        slots = {"first": other, "firsts": wins, "second": reference, "seconds": losses}
-        return sentence("headline", "depends", **slots, neither=ties)
-    first, second = (reference, other) if at[-1] else (other, reference)
-    key = ("even" if at[0] else "more") + (" everywhere" if len(found) > 1 else "")
-    return _filled(compared, key, [first, second], len(found))
+@dataclass(frozen=True)
+class Verdict:
+    """What a reader must know first of an evaluation; a group is a model, or its seeds."""
 
+    results: Results
 
-def _of_many(compared: Compared, judged: list[str]) -> str:
-    """Name the best of three or more, where they differ most."""
-    level = widest(compared, judged)
-    first, *others = sorted(judged, key=lambda name: -compared.robust(level, name))
-    close = [name for name in others if compared.at_level(level, first, name).sign < 1]
-    key, second = ("tied", close[0]) if close else ("leads", others[0])
-    return _filled(compared, key, [first, second], len(judged), level)
+    # --- who is more robust than whom -------------------------------------------------------------
 
+    @property
+    def line(self) -> str:
+        """The headline."""
+        results = self.results
+        judged = [name for name in results.groups if self.trust(name) != RANDOM]
+        refused = [name for name in results.groups if name not in judged]
+        if not any(map(is_attack, results.cases)):
+            return sentence("headline", "nothing")
+        if results.counts_only:
+            return sentence("headline", "counts only")
+        if refused and len(judged) < 2:
+            return sentence("headline", "refused", first=names(refused))
+        if not results.tried:
+            return sentence("headline", "unfair")
+        if len(judged) == 1:
+            *_, level = results.tried
+            a, clean = (self.accuracy_text(case, *judged) for case in (worst_case(level), CLEAN))
+            return sentence("headline", "alone", first=judged[0], a=a, level=level, clean=clean)
+        return self._of_two(*judged) if len(judged) == 2 else self._of_many(judged)
 
-def _filled(
-    compared: Compared, key: str, pair: list[str], count: int, level: Level | None = None
-) -> str:
-    """Compare two at a threat model, or where they differ most."""
-    level, (first, second) = level or widest(compared, pair), pair
-    a, b = (compared.accuracy_text(worst_case(level), name) for name in pair)
-    slots = {"first": first, "second": second, "a": a, "b": b, "level": level, "count": count}
-    verb = WORDS["verb"].get(compared.trust(first), "is")
-    reason = compared.at_level(level, first, second).reason
-    return sentence("headline", key, **slots, verb=verb, reason=reason)
+    def _of_two(self, reference: str, other: str) -> str:
+        found = {level: self.at_level(level, other, reference) for level in self.results.tried}
+        at = {sign: [level for level in found if found[level].sign == sign] for sign in (1, -1, 0)}
+        if sum(map(bool, at.values())) > 1:
+            wins, losses, ties = (names(at[sign]) for sign in (1, -1, 0))
+            slots = {"first": other, "firsts": wins, "second": reference, "seconds": losses}
+            return sentence("headline", "depends", **slots, neither=ties)
+        first, second = (reference, other) if at[-1] else (other, reference)
+        key = ("even" if at[0] else "more") + (" everywhere" if len(found) > 1 else "")
+        return self._filled(key, first, second, self.widest([first, second]))
 
+    def _of_many(self, judged: list[str]) -> str:
+        """Name the best of three or more, where they differ most."""
+        level = self.widest(judged)
+        first, *others = sorted(judged, key=lambda name: -self.robust(level, name))
+        close = [name for name in others if self.at_level(level, first, name).sign < 1]
+        key, second = ("tied", close[0]) if close else ("leads", others[0])
+        return self._filled(key, first, second, level, len(judged))
 
-def widest(compared: Compared, groups: Iterable[str]) -> Level:
-    """Where the robust accuracies of some groups differ most; of equal ones the last."""
+    def _filled(self, key: str, first: str, second: str, level: Level, count: int = 2) -> str:
+        a, b = (self.accuracy_text(worst_case(level), name) for name in (first, second))
+        verb = WORDS["verb"].get(self.trust(first), "is")
+        slots = {"first": first, "second": second, "a": a, "b": b, "level": level, "count": count}
+        reason = self.at_level(level, first, second).reason
+        return sentence("headline", key, **slots, verb=verb, reason=reason)
 
-    def spread(level: Level) -> float:
-        shares = [compared.robust(level, name) for name in groups]
-        return max(shares) - min(shares)
+    def widest(self, groups: Iterable[str]) -> Level:
+        """Where the robust accuracies of some groups differ most; of equal ones the last."""
 
-    return max(reversed(compared.results.tried), key=spread)
+        def spread(level: Level) -> float:
+            shares = [self.robust(level, name) for name in groups]
+            return max(shares) - min(shares)
 
+        return max(reversed(self.results.tried), key=spread)
 
-def notes(results: Results) -> list[str]:
-    """How far the headline goes; a line each."""
-    compared, groups, models = Compared(results), results.groups, results.models
-    attacks = dict.fromkeys(case.attack for cases in results.tried.values() for case in cases)
-    sighted = [name for name in attacks if access_of(name) in ("white-box", None)]
-    weak = bool(attacks) and set(sighted) <= SINGLE_STEP
-    elsewhere = _led_by_others(compared)
-    contrary = [results.case_text(case) for case in _disagreeing(compared)]
-    holds = {
-        "counts": results.counts_only,
-        "single step": weak and sighted == [*attacks],
-        "no gradients": weak and not sighted,
-        "one gradient": weak and bool(sighted) and sighted != [*attacks],
-        "screen": bool(results.settings.get("fgsm_screen")),
-        "disagree": bool(contrary),
-        "others lead": bool(elsewhere),
-        "not diagnosed": results.diagnosis is None,
-        "shared": results.diagnosis_is_shared,
-        "part": results.limit is not None,
-        "one seed": len(groups) == len(results.names)
-        and any(m["seed"] is not None for m in models),
-    }
-    slots = {"attacks": names(sighted), "cases": names(contrary), "levels": names(elsewhere)}
-    slots |= {"n": str(results.n), "split": results.split}
-    return [sentence("note", key, **slots) for key, true in holds.items() if true]
+    def robust(self, level: Level, group: str) -> float:
+        """The mean robust accuracy of a group."""
+        errors = [self.results.errors[worst_case(level), n] for n in self.results.groups[group]]
+        return 1 - sum(error.value for error in errors) / len(errors)
 
+    def accuracy_text(self, case: Case, group: str) -> str:
+        """`59.0 % [58.0, 60.0]`, or of several seeds `59.0 % (3 seeds, 57.7 to 59.9)`."""
+        n, members = self.results.n, self.results.groups[group]
+        value, low, high, _ = self.results.errors[case, members[0]]
+        if len(members) == 1:
+            return share_text(1 - value, 1 - high, 1 - low, n)
+        shares = [1 - self.results.errors[case, name].value for name in members]
+        of_all = sum(shares) / len(shares), min(shares), max(shares)
+        mean, least, most = (percent(share, n) for share in of_all)
+        return f"{mean} % ({len(shares)} seeds, {least} to {most})"
 
-def _disagreeing(compared: Compared) -> list[Case]:
-    """Of two groups, the single attacks that contradict what sums all of them up."""
-    pair = list(compared.results.groups)
-    return [
-        case
-        for level, cases in compared.results.tried.items()
-        for case in cases
-        if len(pair) == 2
-        and compared.at_case(case, *pair).sign * compared.at_level(level, *pair).sign < 0
-    ]
+    def at_level(self, level: Level, first: str, second: str) -> Comparison:
+        """Compare robust accuracies.
 
+        The winner must stay it if every image that was not attacked counts as broken, and every
+        attack on it counts, fair or not.
+        """
+        found = self.at_case(worst_case(level), first, second)
+        winner, loser = (first, second) if found.sign > 0 else (second, first)
+        if found.sign and self._least(level, winner) <= self.robust(level, loser):
+            return Comparison(0, sentence("reason", "unsure"))
+        return found
 
-def _led_by_others(compared: Compared) -> list[Level]:
-    """Of three groups or more, where another one leads than in the headline."""
-    groups, tried = list(compared.results.groups), compared.results.tried
-    if len(groups) < 3 or not tried:
-        return []
-    best = {level: max(groups, key=lambda g: compared.robust(level, g)) for level in tried}
-    return [level for level in tried if best[level] != best[widest(compared, groups)]]
+    def at_case(self, case: Case, first: str, second: str) -> Comparison:
+        """Compare by a test; without one nothing is known."""
+        return self._tests.get((case, first, second), Comparison(0, sentence("reason", "untested")))
+
+    @cached_property
+    def _tests(self) -> dict[tuple[Case, str, str], Comparison]:
+        found = {}
+        for row in self.results.differences.itertuples():
+            case = Case(row.attack, row.norm, row.epsilon)
+            sign = 0 if row.within_noise else -1 if row.difference > 0 else 1
+            reason = f"{row.test} {p_text(row.p_value)}"
+            found[case, row.first, row.second] = Comparison(sign, reason)
+            found[case, row.second, row.first] = Comparison(-sign, reason)
+        return found
+
+    def _least(self, level: Level, group: str) -> float:
+        """The least that the robust accuracy of a group can be by all that is known."""
+        results, broken = self.results, []
+        cases = [c for c in results.cases if c.norm == level.norm and c.epsilon <= level.epsilon]
+        for name in results.groups[group]:
+            worst = results.errors[worst_case(level), name]
+            single = (results.errors[case, name].value for case in cases)
+            broken.append(max(worst.value + worst.not_attacked / results.n, *single))
+        return 1 - sum(broken) / len(broken)
+
+    # --- how far to trust that --------------------------------------------------------------------
+
+    def trust(self, group: str) -> str:
+        """The worst that is known of a group's models: one of `SEVERITY`."""
+        diagnosis, members = self.results.diagnosis, self.results.groups[group]
+        found = {} if diagnosis is None else overall(diagnosis)
+        known = [str(found.get(name, "not tested")) for name in members]
+        known += [caution.severity for caution in self.cautions if caution.model in members]
+        return max(known, key=SEVERITY.index)
+
+    @cached_property
+    def cautions(self) -> list[Caution]:
+        """Reasons to be careful, the worst first."""
+        found = []
+        for name in self.results.names:
+            if self.results.is_random(name):
+                found.append(Caution(name, RANDOM, sentence("caution", "random")))
+            found += [*self._diagnosed(name), *self._outdone(name), *self._not_attacked(name)]
+        return sorted(found, key=lambda caution: -SEVERITY.index(caution.severity))
+
+    def _diagnosed(self, name: str) -> list[Caution]:
+        table = self.results.diagnosis
+        if table is None:
+            return []
+        bad = table[(table.model == name) & table.verdict.isin(("suspicious", "broken"))]
+        rows = bad.sort_values("verdict", kind="stable").head(EVIDENCE_SHOWN).itertuples()
+        return [Caution(name, row.verdict, f"{row.indicator}: {row.evidence}") for row in rows]
+
+    def _outdone(self, name: str) -> list[Caution]:
+        """Attacks that break more than those that should be stronger, beyond the intervals.
+
+        One without the model's gradients, more than all with them: gradients that do not help hide
+        something (Carlini et al. 2019). One with another access to this model than to others, more
+        than all fair ones: the headline says too much.
+        """
+        results, own, found = self.results, TRANSFER + name, []
+        for level in results.levels:
+            errors = {c: results.errors[c, name] for c in results.cases if c.level == level}
+            seen = {c: "white-box" if c.attack == own else access_of(c.attack) for c in errors}
+            sighted = [case for case in errors if seen[case] == "white-box"]
+            blind = [case for case in errors if seen[case] in ("black-box", "transfer")]
+            fair = results.tried.get(level, [])
+            unfair = [case for case in errors if is_attack(case) and case not in fair]
+            for key, rivals, best in (("beaten", blind, sighted), ("unfair", unfair, fair)):
+                if rivals and best:
+                    rival = max(rivals, key=errors.__getitem__)
+                    most = max(errors[case] for case in best)
+                    if errors[rival].low > most.high:
+                        more, less = (percent(e.value, results.n) for e in (errors[rival], most))
+                        slots = {"case": results.case_text(rival), "more": more, "less": less}
+                        found.append(Caution(name, "suspicious", sentence("caution", key, **slots)))
+        return found
+
+    def _not_attacked(self, name: str) -> list[Caution]:
+        found = []
+        for case in self.results.cases:
+            count = self.results.errors[case, name].not_attacked
+            slots = {"case": self.results.case_text(case), "count": count, "n": self.results.n}
+            if count:
+                why = sentence("caution", "not attacked", **slots)
+                found.append(Caution(name, "not tested", why))
+        return found
+
+    @property
+    def notes(self) -> list[str]:
+        """How far the headline goes; a line each."""
+        results, groups, models = self.results, self.results.groups, self.results.models
+        attacks = dict.fromkeys(case.attack for cases in results.tried.values() for case in cases)
+        sighted = [name for name in attacks if access_of(name) in ("white-box", None)]
+        weak = bool(attacks) and set(sighted) <= SINGLE_STEP
+        contrary = [results.case_text(case) for case in self._disagreeing()]
+        holds = {
+            "single step": weak and sighted == [*attacks],
+            "no gradients": weak and not sighted,
+            "one gradient": weak and bool(sighted) and sighted != [*attacks],
+            "screen": bool(results.settings.get("fgsm_screen")),
+            "disagree": bool(contrary),
+            "not diagnosed": results.diagnosis is None,
+            "shared": results.diagnosis_is_shared,
+            "part": results.limit is not None,
+            "one seed": len(groups) == len(models) and any(m["seed"] is not None for m in models),
+        }
+        slots = {"attacks": names(sighted), "cases": names(contrary), "n": str(results.n)}
+        slots["split"] = results.split
+        return [sentence("note", key, **slots) for key, true in holds.items() if true]
+
+    def _disagreeing(self) -> list[Case]:
+        """Of two groups, the single attacks that contradict what sums all of them up."""
+        pair, tried = list(self.results.groups), self.results.tried
+        if len(pair) != 2 or self.results.counts_only:
+            return []
+        signs = {level: self.at_level(level, *pair).sign for level in tried}
+        cases = [case for level in tried for case in tried[level]]
+        return [c for c in cases if self.at_case(c, *pair).sign * signs[c.level] < 0]
 
 
 def names(items: Iterable[object]) -> str:

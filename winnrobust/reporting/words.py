@@ -1,5 +1,6 @@
 """What a report says in words, out of words.toml: sentences with slots, tables with columns."""
 
+import math
 import tomllib
 from importlib import resources
 from string import Formatter
@@ -7,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from winnrobust.reporting.table import MISSING, Table, one_line, p_value, percent
+from winnrobust.reporting.table import DASH, MISSING, Table, one_line, p_value, percent
 
 WORDS = tomllib.loads(
     resources.files("winnrobust.reporting").joinpath("words.toml").read_text("utf-8")
@@ -45,11 +46,15 @@ class Cells(Formatter):
 
     def format_field(self, value: Any, format_spec: str) -> str:
         """Format a value; what is not known is empty."""
-        if format_spec == "%":
-            return percent(value, self.n)
+        if value is None or pd.isna(value):
+            return MISSING
+        if format_spec == "far":
+            return f"{value:.4g}" if math.isfinite(value) else "none found"
+        if format_spec == "paper":
+            return percent(value, 10_000)
         if format_spec == "p":
             return p_value(value)
-        return MISSING if pd.isna(value) else format(value, format_spec)
+        return percent(value, self.n) if format_spec == "%" else format(value, format_spec)
 
 
 def framed(key: str, frame: pd.DataFrame, n: int, **slots: Any) -> Table:
@@ -62,11 +67,25 @@ def framed(key: str, frame: pd.DataFrame, n: int, **slots: Any) -> Table:
     """
     layout, cells = WORDS["table"][key], Cells(n)
     rows = [
-        [cells.vformat(template, (), row) for template in layout["columns"].values()]
-        for row in frame.to_dict("records")
+        [_cell(cells.vformat(template, row, dict(zip(frame.columns, row, strict=True))))
+         for template in layout["columns"].values()]
+        for row in frame.itertuples(index=False, name=None)
+    ]  # fmt: skip
+    columns = [
+        index
+        for index, name in enumerate(layout["columns"])
+        if name.strip() != "paper" or any(row[index] for row in rows)
     ]
-    title, note = (layout.get(part, "").format(**slots) for part in ("title", "note"))
-    return Table(title, list(layout["columns"]), rows, note, verdict_styles(rows))
+    title, note = (layout.get(part, "").format(n=n, **slots).strip() for part in ("title", "note"))
+    header = [[*layout["columns"]][index].strip() for index in columns]
+    shown = [[row[index] or DASH for index in columns] for row in rows]
+    return Table(title, header, shown, note, verdict_styles(shown))
+
+
+def _cell(text: str) -> str:
+    """A cell without the marks between values that are not known."""
+    text = text.replace("[, ]", "").strip()
+    return MISSING if text == "/" else text
 
 
 def verdict_styles(rows: list[list[str]]) -> dict[tuple[int, int], str]:

@@ -74,7 +74,7 @@ def _is_job() -> bool:
             f"{name}={value}" if value else f"no {name}"
             for name, value in zip(VARIABLES, values, strict=True)
         )
-        raise InputError(f"{found} is no job of several processes; {REMEDY}")
+        raise InputError(f"{found} is not a job of several processes; {REMEDY}")
     return True
 
 
@@ -87,7 +87,7 @@ def _join() -> None:
     place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     count = int(os.environ["WORLD_SIZE"])
     if "TORCHELASTIC_RUN_ID" not in os.environ:  # torchrun's own sign that they are there
-        told = f"RANK and WORLD_SIZE are set: waiting at {place} for {count - 1} other processes"
+        told = f"RANK and WORLD_SIZE are set: waiting at {place} for the other of {count} processes"
         print(told, file=sys.stderr, flush=True)
     try:
         store, number, count = next(rendezvous("env://", timeout=PATIENCE))

@@ -6,6 +6,7 @@ the rest of the package could not handle.
 """
 
 import json
+import logging
 import math
 import os
 import stat
@@ -54,6 +55,19 @@ def check_file(path: Path) -> None:
 
 
 @contextmanager
+def quiet() -> Iterator[None]:
+    """Keep libraries' warnings and log messages from the terminal for a `with` block."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
     """Read the file `path` in a `with` block: whatever goes wrong there becomes an `InputError`.
 
@@ -62,8 +76,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     """
     check_file(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             yield
     except (InputError, MemoryError):
         raise
@@ -159,7 +172,7 @@ def opened_image(path: Path) -> "Iterator[Image]":
     """Open an image with Pillow for a `with` block, in which its pixels must be read.
 
     Raises:
-        InputError: it is no image of a usual format, is damaged, or claims to be gigantic.
+        InputError: it is not an image of a usual format, is damaged, or claims to be gigantic.
     """
     from PIL import Image
 

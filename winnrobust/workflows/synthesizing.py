@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from winnrobust.generation.sampling import NO_NOISE, Noise, Sampler, Samples, draw, ranges_of
 from winnrobust.models.checkpoint import load_cascades
 from winnrobust.reporting import load_run
-from winnrobust.reporting.table import DASH, Table, percent, to_text
+from winnrobust.reporting.table import DASH, Table, percent, to_csv, to_text
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import check_free_file, replacing, write_text
@@ -32,7 +32,7 @@ LARGEST_ROW = 100
 SAMPLE_COLUMNS = ("sample", "class", "seen", "critic", "threshold", "steps", "reached")
 
 
-def load_sampler(path: Path, given: dict[str, Any] | None = None) -> Sampler:
+def load_sampler(path: Path, given: Mapping[str, Any] | None = None) -> Sampler:
     """Read what samples are drawn from.
 
     Args:
@@ -49,7 +49,7 @@ def load_sampler(path: Path, given: dict[str, Any] | None = None) -> Sampler:
     run = None if folder is None else load_run(folder)
     of_file = {"method": info.method, "seed": info.seed, "unsupervised": info.num_classes == 1}
     settings = of_file if folder is None else reopen_run(folder)[1].flat()
-    config = make_config(settings | (given or {}), str(folder or file))
+    config = make_config({**settings, **(given or {})}, str(folder or file))
     thresholds = info.thresholds
     if not thresholds and run is not None:  # a file of an older version
         rows = [row for row in run.metrics if row["epoch"] == info.epoch]
@@ -66,18 +66,31 @@ def _run_around(file: Path) -> Path | None:
     return None
 
 
+@dataclass(frozen=True)
+class SampleSettings:
+    """How samples are drawn.
+
+    Attributes:
+        label: the class wanted; None for all classes in turn.
+        given: settings of the synthesis in place of the run's, by the names of their options.
+        thresholds: a range in place of the stored ones.
+        noise, seed, batch_size: as for `sampling.draw`.
+    """
+
+    label: int | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+    thresholds: tuple[float, float] | None = None
+    noise: Noise = NO_NOISE
+    seed: int = 0
+    batch_size: int | None = None
+
+
 def synthesize(
     path: Path,
     out: Sequence[Path],
     count: int,
     device: torch.device,
-    *,
-    label: int | None = None,
-    given: dict[str, Any] | None = None,
-    thresholds: tuple[float, float] | None = None,
-    noise: Noise = NO_NOISE,
-    seed: int = 0,
-    batch_size: int | None = None,
+    settings: SampleSettings = SampleSettings(),
 ) -> Samples:
     """Draw samples and write them.
 
@@ -85,59 +98,67 @@ def synthesize(
         path: as for `load_sampler`.
         out: files that do not exist yet: .png for a picture with a row for each class and a .csv
             beside it, .npz for arrays.
-        label: the class wanted; None for all classes in turn.
-        given: settings of the synthesis in place of the run's.
-        thresholds: a range in place of the stored ones.
-        noise, seed, batch_size: as for `sampling.draw`.
 
     Raises:
-        InputError: the model or the options cannot be used, or a file exists.
+        InputError: the model or the settings cannot be used, or a file exists.
     """
     _check_files(out)
-    sampler = load_sampler(path, given)
-    if thresholds is not None:
-        if not method_of(sampler.config).has_thresholds:
-            raise InputError(
-                f"the ascents of method {sampler.config.method} end at no thresholds; leave out"
-                " --threshold"
-            )
-        sampler = replace(sampler, thresholds=[thresholds] * sampler.info.cascades)
-    ranges_of(sampler)  # or it says why there is nothing to draw
-    known = sampler.info.num_classes
-    if label is not None and not 0 <= label < known:
-        raise InputError(
-            f"there is no class {label}: {path} knows the classes 0 to {known - 1}"
-            if known > 1
-            else f"{path} was trained without classes; leave out --class"
-        )
-    classes = torch.arange(count) % known if label is None else torch.full((count,), label)
+    sampler = _with_thresholds(load_sampler(path, settings.given), settings.thresholds)
+    classes = _classes(path, sampler, count, settings.label)
     log(f"drawing {count} samples from {path} ({device})")
     with show_progress("synthesize", "step") as progress:
         samples = draw(
             sampler,
             classes,
-            seed=seed,
+            seed=settings.seed,
             device=device,
-            batch_size=batch_size,
-            noise=noise,
+            batch_size=settings.batch_size,
+            noise=settings.noise,
             progress=progress,
         )
     if distributed.is_main_process():
-        about = provenance.describe(device) | {
+        metadata = provenance.describe(device) | {
             "model": str(path),
             "header": asdict(sampler.info),
             "config": sampler.config.model_dump(),
             "thresholds": sampler.thresholds,
-            "noise": asdict(noise),
-            "seed": seed,
+            "noise": asdict(settings.noise),
+            "seed": settings.seed,
         }
         for file in out:
             if file.suffix.lower() == PICTURE:
                 write_picture(file, samples)
-                write_text(file.with_suffix(".csv"), table_of(samples).to_csv(index=False))
+                write_text(file.with_suffix(".csv"), to_csv(table_of(samples)))
             else:
-                write_arrays(file, samples, about)
+                write_arrays(file, samples, metadata)
     return samples
+
+
+def _with_thresholds(sampler: Sampler, thresholds: tuple[float, float] | None) -> Sampler:
+    """A sampler with the user's thresholds, if there are some, that can be drawn from."""
+    if thresholds is not None:
+        method = sampler.config.method
+        if not method_of(sampler.config).has_thresholds:
+            raise InputError(
+                f"the ascents of method {method} end at no thresholds; leave out --threshold"
+            )
+        sampler = replace(sampler, thresholds=[thresholds] * sampler.info.cascades)
+    ranges_of(sampler)  # or it says why there is nothing to draw
+    return sampler
+
+
+def _classes(path: Path, sampler: Sampler, count: int, label: int | None) -> torch.Tensor:
+    """The classes of the samples (count,) int64."""
+    known = sampler.info.num_classes
+    if label is None:
+        return torch.arange(count) % known
+    if not 0 <= label < known:
+        raise InputError(
+            f"there is no class {label}: {path} knows the classes 0 to {known - 1}"
+            if known > 1
+            else f"{path} was trained without classes; leave out --class"
+        )
+    return torch.full((count,), label)
 
 
 def _check_files(out: Sequence[Path]) -> None:
@@ -163,14 +184,14 @@ def write_picture(path: Path, samples: Samples) -> None:
     write_rows(path, samples.images[order].split(counts.tolist()), wide)
 
 
-def write_arrays(path: Path, samples: Samples, told: dict[str, Any]) -> None:
+def write_arrays(path: Path, samples: Samples, metadata: dict[str, Any]) -> None:
     """Write all samples as arrays, `labels` being their classes, with provenance as JSON."""
     arrays = {name: value.numpy() for name, value in vars(samples).items() if name != "classes"}
     with replacing(path) as temporary:
         np.savez_compressed(
             temporary,
             labels=samples.classes.numpy(),
-            provenance=np.array(json.dumps(told)),
+            provenance=np.array(json.dumps(metadata)),
             **arrays,
         )
 

@@ -16,7 +16,7 @@ PREFIX = "zoo:"
 """What a path begins with that names one of them."""
 
 DATASET, ARCH = "mnist", "vanilla"
-"""Those that are taken when nobody says which."""
+"""Those that are taken unless others are named."""
 
 EMBEDDED = "mnist5k"
 """The digits that come along, too. They are training images of MNIST: good enough to see that
@@ -57,7 +57,7 @@ class ZooModel:
         return FOLDER / "models" / self.name
 
     def is_whole(self) -> bool:
-        """Tell whether all files are there, and the weights the very ones."""
+        """Tell whether all files are there, and the weights are exactly these."""
         if not all(file.is_file() for file in files_of(self.folder)):
             return False
         return file_sha256(RunFolder(self.folder).model) == self.sha256

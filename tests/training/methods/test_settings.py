@@ -30,9 +30,9 @@ READ_EARLIER = {"data", "texture", "image_size", "recipe"}
 READ_IN_VAIN = {"dcgan-negatives": {"pool_newest"}}
 """By a pool that is filled anew after every epoch."""
 SMALL = {
-    "dataset": "mnist5k", "limit_train": 20, "epochs": 2, "batch_size": 5,
+    "dataset": "mnist5k", "limit_train": 10, "epochs": 2, "batch_size": 5,
     "negatives_per_class": 2, "synthesis_max_steps": 1, "at_steps": 1,
-    "iteration_images": 50, "iteration_passes": 1, "start_images": 4,
+    "iteration_images": 25, "iteration_passes": 1, "start_images": 4,
 }  # fmt: skip
 
 

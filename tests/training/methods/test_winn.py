@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 
 def make_winn(**settings) -> Winn:
-    defaults = {"negatives_per_class": 3, "synthesis_max_steps": 4, "dataset": "mnist5k"}
+    defaults = {"negatives_per_class": 3, "synthesis_max_steps": 4, "initial": "gaussian"}
     return Winn(TrainConfig(**defaults | settings), 1, 28, 10, CPU)
 
 

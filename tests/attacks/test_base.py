@@ -1,0 +1,106 @@
+"""Running an attack: epsilons, budgets, time, and what it may not return."""
+
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.attacks.models import LABEL, Linear, attacked, image
+from winnrobust.attacks import ATTACKS, AttackResult, Run, find, run_attack, with_budget
+from winnrobust.attacks.base import Attack
+from winnrobust.runtime.errors import InputError
+
+MODEL = Linear([[0.0] * 4, [1.0, 0.0, 0.0, 0.0]], [0.55, 0.0])
+IMAGES = image(*[0.5] * 4)
+
+
+def own(function, **options):
+    """An attack of a user's."""
+    return Attack("own", "linf", "white-box", "", "Mine.", "", function, **options)
+
+
+def test_an_attack_of_ones_own_has_the_same_signature():
+    def brighter(model, images, labels, *, epsilon, share=1.0, run):
+        result = AttackResult.untouched(images)
+        return replace(result, images=(images + share * epsilon).clamp(0, 1))
+
+    half = own(brighter, settings={"share": 0.5})
+    first, second = run_attack(half, MODEL, IMAGES, LABEL, [0.1, 0.9], run=Run())
+    torch.testing.assert_close(first.images, IMAGES + 0.05)
+    torch.testing.assert_close(second.images, IMAGES + 0.45)
+    assert half.parameters == {"share": 0.5}
+
+
+def test_what_leaves_the_ball_is_an_error_that_names_the_attack():
+    def cheat(model, images, labels, *, epsilon, run):
+        return replace(AttackResult.untouched(images), images=images + 2 * epsilon)
+
+    with pytest.raises(InputError, match=r"attack 'own' left the ball.*0\.2 in Linf"):
+        run_attack(own(cheat), MODEL, IMAGES, LABEL, [0.1], run=Run())
+
+
+def test_each_epsilon_gets_an_equal_share_of_the_time_that_is_left():
+    shares = []
+
+    def quick(model, images, labels, *, epsilon, run):
+        shares.append(run.deadline - time.monotonic())
+        time.sleep(0.05)
+        return AttackResult.untouched(images)
+
+    run_attack(own(quick), MODEL, IMAGES, LABEL, [0.1, 0.0, 0.2, 0.3], run=Run(), seconds=4.0)
+    # A quarter of four seconds; the second epsilon takes no time, so that the others get it.
+    assert shares == [
+        pytest.approx(1.0, abs=0.1),
+        *[pytest.approx(s, abs=0.2) for s in (1.95, 3.9)],
+    ]
+
+
+def test_a_deadline_is_never_put_off():
+    deadlines = []
+
+    def note(model, images, labels, *, epsilon, run):
+        deadlines.append(run.deadline)
+        return AttackResult.untouched(images)
+
+    soon = time.monotonic() + 1
+    run_attack(own(note), MODEL, IMAGES, LABEL, [0.1], run=Run(deadline=soon), seconds=100)
+    assert deadlines == [soon]
+
+
+def test_the_nearest_example_counts_at_every_epsilon_that_it_is_within():
+    near, far, any_size = attacked("fab", MODEL, IMAGES, LABEL, [0.04, 0.06, float("inf")])
+    assert torch.equal(near.images, IMAGES)
+    assert MODEL(far.images).argmax(1).item() == 1
+    assert torch.equal(far.images, any_size.images)
+    assert 0.05 < any_size.distance.item() < 0.06
+    assert near.gradients.item() > 0
+    assert far.gradients.item() == any_size.gradients.item() == 0
+
+
+def test_a_budget_sets_what_an_attack_has():
+    pgd = with_budget(ATTACKS["pgd"], steps=7, restarts=3, queries=11)
+    assert (pgd.parameters["steps"], pgd.parameters["restarts"]) == (7, 3)
+    assert "queries" not in pgd.parameters
+    assert with_budget(pgd).parameters["steps"] == 7
+    assert with_budget(ATTACKS["pgd-l2"], steps=7).parameters["norm"] == "l2"
+    assert with_budget(ATTACKS["fgsm"], steps=7).parameters == ATTACKS["fgsm"].parameters
+    assert with_budget(ATTACKS["square"], queries=11).parameters["queries"] == 11
+
+
+def test_settings_tell_what_is_not_part_of_the_attack():
+    assert ATTACKS["pgd"].parameters["screen"] is False
+
+
+def test_a_part_of_a_run_keeps_what_belongs_to_its_images():
+    run = Run(first=10, targets=torch.tensor([3, 4, 5]))
+    part = run.of(torch.tensor([2, 0]), torch.zeros(3, 1, 2, 2))
+    assert part.numbers.tolist() == [12, 10]
+    assert part.targets.tolist() == [5, 3]
+
+
+def test_attacks_are_found_by_name():
+    assert find("pgd") is ATTACKS["pgd"]
+    assert all(name == attack.name for name, attack in ATTACKS.items())
+    with pytest.raises(InputError, match=r"unknown attack 'typo'; known are .*pgd.*transfer:NAME"):
+        find("typo")

@@ -1,0 +1,104 @@
+"""Two processes on one folder: the second is sent away, and told by whom."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.locks import hold, holding
+
+HOLDS = """
+import sys
+from pathlib import Path
+from winnrobust.runtime.locks import hold
+sys.argv = ["winnrobust", "train", "--out", "my run"]
+with hold(Path(sys.stdin.readline().strip())):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A process that holds the folder `run`."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        process.stdin.write(f"{tmp_path / 'run'}\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_the_second_process_is_told_who_holds_a_folder(tmp_path, other):
+    with pytest.raises(InputError) as caught, hold(tmp_path / "run"):
+        pass
+    message = str(caught.value)
+    assert f"{tmp_path / 'run'} is in use by 'winnrobust train --out 'my run''" in message
+    assert f"(process {other.pid} on {os.uname().nodename}, since 2" in message
+    with hold(tmp_path / "another"):
+        pass
+
+
+def test_a_folder_has_one_lock_by_whatever_name(tmp_path, other, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to("run")
+    for name in ("run", "./run", "link", "run/../run"):
+        with pytest.raises(InputError, match="is in use by"), hold(Path(name)):
+            pass
+    monkeypatch.chdir(tmp_path / "run")
+    with pytest.raises(InputError, match="is in use by"), hold(Path()):
+        pass
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, None])
+def test_the_lock_of_a_process_that_is_no_more_is_no_obstacle(tmp_path, other, end):
+    if end is None:
+        other.stdin.close()
+    else:
+        other.send_signal(end)
+    other.wait()
+    with hold(tmp_path / "run"):
+        assert [path.name for path in tmp_path.iterdir()] == [".run.lock"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_lock_file_is_no_obstacle(tmp_path):
+    (tmp_path / ".run.lock").write_text("{")
+    with hold(tmp_path / "run"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_process_may_hold_what_it_holds(tmp_path):
+    with hold(tmp_path / "run"):
+        with hold(tmp_path / "run"):
+            pass
+        assert (tmp_path / ".run.lock").exists()
+    assert not (tmp_path / ".run.lock").exists()
+
+
+def test_a_lock_ends_with_an_error(tmp_path):
+    @holding
+    def work(path: Path, number: int, *, fail: bool) -> int:
+        assert (path.parent / ".run.lock").exists()
+        if fail:
+            raise KeyError
+        return number
+
+    with pytest.raises(KeyError):
+        work(tmp_path / "run", 1, fail=True)
+    assert not list(tmp_path.iterdir())
+    assert work(tmp_path / "run", 2, fail=False) == 2
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write to"), hold(tmp_path / "file" / "run"):
+        pass
