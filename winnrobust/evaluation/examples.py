@@ -1,15 +1,14 @@
 """A few images that are kept whole, for figures."""
 
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from winnrobust.evaluation.outcomes import parts
 from winnrobust.runtime.errors import InputError, brief
 from winnrobust.runtime.files import replacing
+from winnrobust.runtime.readers import read_npz
 
 FOLDER = "examples"
 """Of a results folder, the one that holds them."""
@@ -96,7 +95,7 @@ def read_examples(folder: Path) -> Examples | None:
     Raises:
         InputError: a file is damaged.
     """
-    found = [_read(path) for part in parts(folder) if (path := _beside(part.path)).exists()]
+    found = [read_file(path) for part in parts(folder) if (path := _beside(part.path)).exists()]
     if not found:
         return None
     along = {"images": 0, "labels": 0, "clean_predictions": 1, "adversarials": 1, "predictions": 2}
@@ -111,13 +110,15 @@ def _beside(part: Path) -> Path:
     return part.parent.parent / FOLDER / f"{part.stem}.npz"
 
 
-def _read(path: Path) -> Examples:
+def read_file(path: Path) -> Examples:
+    """Read the examples of one file.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    examples = Examples(**read_npz(path, list(Examples.__dataclass_fields__)))
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            examples = Examples(**arrays)
         examples.check_shapes()
-    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise InputError(
-            f"{path} is damaged ({brief(error)}); remove it, the figure will do without"
-        ) from None
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{path} is damaged ({brief(error)})") from None
     return examples

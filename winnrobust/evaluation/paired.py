@@ -58,6 +58,7 @@ class Errors(NamedTuple):
     images: int
 
 
+@cache
 def correction_rate(kinds: tuple[tuple[float, float, int], ...]) -> Rate:
     """Return the share of a model's errors that another one corrects, with its interval.
 
@@ -73,12 +74,7 @@ def correction_rate(kinds: tuple[tuple[float, float, int], ...]) -> Rate:
     >>> correction_rate(((1.0, 0.0, 3), (0.0, 0.0, 60)))  # doctest: +ELLIPSIS
     Rate(value=1.0, low=0.29..., high=1.0)
     """
-    return _correction_rate(tuple(sorted(kinds)))
-
-
-@cache
-def _correction_rate(kinds: tuple[tuple[float, float, int], ...]) -> Rate:
-    errs, both, images = np.array(kinds, float).reshape(-1, 3).T
+    errs, both, images = np.array(sorted(kinds), float).reshape(-1, 3).T
     errors, uncorrected = float(errs @ images), float(both @ images)
     if not errors:
         return rate(0, 0)

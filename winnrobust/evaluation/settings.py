@@ -1,13 +1,15 @@
 """What is done to the models, checked before any long work."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Field,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -18,12 +20,21 @@ from winnrobust.attacks import ATTACKS, NORMS, PREFIX, Attack, NormName, find, w
 from winnrobust.evaluation.outcomes import MOST_DRAWS
 from winnrobust.evaluation.targets import TARGETS
 from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.settings import LARGEST, complaint, shown
 
-LARGEST = 2**31 - 1
-LEAST = {"seed": 0, "num_examples": 0, "judge_draws": 2}
-"""The smallest values of settings that count something; 1 for the others."""
-MOST = {"seed": 2**63 - 1, "judge_draws": MOST_DRAWS}
 LARGEST_EPSILON = {"linf": 1.0, "l2": math.inf}
+
+
+def _counted(at_least: int = 1, at_most: int = LARGEST) -> BeforeValidator:
+    """Check a setting that counts something."""
+
+    def check(value: object, info: ValidationInfo) -> int:
+        return checked_count(str(info.field_name), value, at_least, at_most)
+
+    return BeforeValidator(check)
+
+
+Counted = Annotated[int, _counted()]
 
 
 class EvaluationSettings(BaseModel):
@@ -60,24 +71,30 @@ class EvaluationSettings(BaseModel):
 
     attacks: tuple[str, ...] = ("fgsm",)
     epsilons: dict[NormName, tuple[float, ...]] = {"linf": (0.125,), "l2": (1.5,)}
-    steps: int | None = None
-    restarts: int | None = None
-    queries: int | None = None
+    steps: Counted | None = None
+    restarts: Counted | None = None
+    queries: Counted | None = None
     fgsm_screen: bool = False
-    eot: int = 1
+    eot: Counted = 1
     targeted: str | None = None
-    seconds: float | None = None
-    seed: int = 0
-    batch_size: int | None = None
+    seconds: Annotated[float, Field(gt=0, strict=True)] | None = None
+    seed: Annotated[int, _counted(0, 2**63 - 1)] = 0
+    batch_size: Counted | None = None
     cross: bool = True
-    judge_draws: int = 20
-    num_examples: int = 8
+    judge_draws: Annotated[int, _counted(2, MOST_DRAWS)] = 20
+    num_examples: Annotated[int, _counted(0)] = 8
 
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise InputError(_complaint(error)) from None
+            first = error.errors(include_url=False)[0]
+            if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
+                raise cause from None
+            if first["type"] == "extra_forbidden":
+                unknown, known = first["loc"][0], ", ".join(type(self).model_fields)
+                raise InputError(f"there is no setting '{unknown}'; there are {known}") from None
+            raise InputError(complaint(error, ".".join)) from None
 
     def chosen_attacks(self) -> list[Attack]:
         """Return the attacks, with these settings."""
@@ -90,17 +107,6 @@ class EvaluationSettings(BaseModel):
     def decisive(self) -> dict[str, Any]:
         """Return the settings that results depend on, as JSON takes them."""
         return self.model_dump(mode="json", exclude={"batch_size", "num_examples"})
-
-    @field_validator(
-        "steps", "restarts", "queries", "eot", "seed", "batch_size", "judge_draws", "num_examples",
-        mode="before",
-    )  # fmt: skip
-    @classmethod
-    def _count(cls, value: object, info: ValidationInfo) -> int | None:
-        name = str(info.field_name)
-        if value is None and cls.model_fields[name].default is None:
-            return None
-        return checked_count(name, value, LEAST.get(name, 1), MOST.get(name, LARGEST))
 
     @field_validator("attacks", mode="before")
     @classmethod
@@ -121,15 +127,10 @@ class EvaluationSettings(BaseModel):
             for norm, bounds in value.items()
         }
 
-    @field_validator("seconds", mode="before")
+    @field_validator("seconds")
     @classmethod
-    def _seconds(cls, value: object) -> float | None:
-        if value is None:
-            return None
-        seconds = _number(value)
-        if not seconds > 0:
-            raise InputError(f"seconds must be a number above 0, not {_shown(value)}")
-        return None if seconds == math.inf else seconds
+    def _seconds(cls, value: float | None) -> float | None:
+        return None if value == math.inf else value
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -192,8 +193,8 @@ def checked_epsilons(
     Raises:
         InputError: none, or one that is not a finite number from 0 to `at_most`.
     """
-    values = [] if isinstance(epsilons, str) else _as_list(epsilons)
-    if not values:
+    values = list(epsilons) if isinstance(epsilons, Iterable) else []
+    if not values or isinstance(epsilons, str):
         raise InputError(f"{name} must be a list of numbers such as [0.125], not {epsilons!r}")
     for value in values:
         # The comparison also refuses NaN.
@@ -201,7 +202,7 @@ def checked_epsilons(
             limits = "of at least 0" if at_most == math.inf else f"from 0 to {at_most:g}"
             raise InputError(
                 f"{name} must be numbers {limits}, in the units of [0, 1] images, not"
-                f" {_shown(value)}"
+                f" {shown(value)}"
             )
     return tuple(dict.fromkeys(map(_number, values)))
 
@@ -213,17 +214,10 @@ def checked_count(name: str, value: object, at_least: int = 1, at_most: int = LA
         InputError: it is not an integer, too small or too large.
     """
     if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < at_least:
-        raise InputError(f"{name} must be an integer of at least {at_least}, not {_shown(value)}")
+        raise InputError(f"{name} must be an integer of at least {at_least}, not {shown(value)}")
     if int(value) > at_most:
-        raise InputError(f"{name} must be at most {at_most}, not {_shown(value)}")
+        raise InputError(f"{name} must be at most {at_most}, not {shown(value)}")
     return int(value)
-
-
-def _as_list(values: Any) -> list[Any]:
-    try:
-        return list(values)
-    except TypeError:
-        return []
 
 
 def _number(value: object) -> float:
@@ -234,23 +228,3 @@ def _number(value: object) -> float:
         return float(value)
     except OverflowError:
         return math.inf
-
-
-def _shown(value: object) -> str:
-    try:
-        return repr(value)[:60]
-    except ValueError:  # an integer of thousands of digits
-        return "such a number"
-
-
-def _complaint(error: ValidationError) -> str:
-    """Return in one line what is wrong with the first bad value."""
-    first = error.errors(include_url=False)[0]
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, InputError):
-        return str(cause)
-    name = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        known = ", ".join(EvaluationSettings.model_fields)
-        return f"there is no setting '{name}'; there are {known}"
-    return f"{name} cannot be {_shown(first['input'])}: {first['msg'].lower()}"

@@ -186,7 +186,10 @@ def _transfer(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
         for target in models:
             if (case, source, target) not in found.wrong:
                 continue  # only the model under attack was asked
-            kinds = _kinds(found, (case, source, source), (case, source, target))
+            kinds = _kinds(
+                (found.wrong[case, source, source], found.draws[source]),
+                (found.wrong[case, source, target], found.draws[target]),
+            )
             both = [(errs, errs * errs_too, images) for errs, errs_too, images in kinds]
             corrected = correction_rate(tuple(both))
             if source == target:  # the same answers, not others of a random model
@@ -203,15 +206,16 @@ def _transfer(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
 def _corrections(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
     for case in found.cases:
         for first, second in itertools.combinations(models, 2):
-            cells = [
-                *((case, first, first), (case, first, second)),
-                *((case, second, second), (case, second, first)),
-            ]
-            if not fair(case.attack, (first, second)) or not all(c in found.wrong for c in cells):
+            pairs = list(itertools.product((first, second), repeat=2))
+            asked = all((case, *pair) in found.wrong for pair in pairs)
+            if not fair(case.attack, (first, second)) or not asked:
                 continue
+            columns = [
+                (found.wrong[case, source, target], found.draws[target]) for source, target in pairs
+            ]
             kinds = tuple(
                 Errors(a, a * b_too, b, b * a_too, images)
-                for a, b_too, b, a_too, images in _kinds(found, *cells)
+                for a, b_too, a_too, b, images in _kinds(*columns)
             )
             of_first = 1 - _ratio(_total(kinds, 1), _total(kinds, 0))
             of_second = 1 - _ratio(_total(kinds, 3), _total(kinds, 2))
@@ -219,7 +223,7 @@ def _corrections(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
 
 
 def _robust(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
-    for norm, epsilon in _threats(found):
+    for norm, epsilon in dict.fromkeys(case.level for case in found.cases):
         for model in models:
             attacks = _fair_attacks(found, norm, epsilon, [model], models)
             if not attacks:
@@ -245,7 +249,7 @@ def _paired(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
             if fair(case.attack, pair) and all((case, model) in found.status for model in pair):
                 wrong = [found.wrong[case, model, model] for model in pair]
                 yield *case, *_discordant(found, pair, wrong)
-    for norm, epsilon in _threats(found):
+    for norm, epsilon in dict.fromkeys(case.level for case in found.cases):
         for pair in pairs:
             attacks = _fair_attacks(found, norm, epsilon, pair, pair)
             if attacks:
@@ -306,11 +310,6 @@ def _attacked(found: PerImage, models: Sequence[str]) -> Iterator[tuple[Case, st
     yield from (key for key in itertools.product(found.cases, models) if key in found.status)
 
 
-def _threats(found: PerImage) -> list[tuple[str, float]]:
-    """Return every (norm, epsilon)."""
-    return list(dict.fromkeys((case.norm, case.epsilon) for case in found.cases))
-
-
 def _fair_attacks(
     found: PerImage, norm: str, epsilon: float, attacked: Sequence[str], models: Sequence[str]
 ) -> list[str]:
@@ -339,26 +338,20 @@ def _not_done(found: PerImage, case: Case, model: str) -> np.ndarray:
     return np.isin(found.status[case, model], NOT_DONE)
 
 
-def _kinds(found: PerImage, *cells: tuple[Case, str, str]) -> list[tuple]:
+def _kinds(*columns: tuple[np.ndarray, int]) -> list[tuple]:
     """Return the kinds of images that there are by shares of wrong draws, and how many of each.
 
     Args:
-        cells: (case, source, model), one for each share.
+        columns: (numbers of wrong draws (n,) uint8, draws), one for each share.
     """
-    return _kinds_of([(found.wrong[cell], found.draws[cell[2]]) for cell in cells])
-
-
-def _kinds_of(columns: Sequence[tuple[np.ndarray, int]]) -> list[tuple]:
-    """As `_kinds`, of columns (numbers of wrong draws (n,) uint8, draws)."""
-    code = np.zeros(len(columns[0][0]), np.int64)
-    for wrong, draws in columns:
-        code = code * (draws + 1) + wrong
+    shape = [draws + 1 for _, draws in columns]
+    code = np.ravel_multi_index([wrong for wrong, _ in columns], shape)
     codes, images = np.unique(code, return_counts=True)
-    shares = []
-    for _, draws in reversed(columns):
-        codes, wrong = np.divmod(codes, draws + 1)
-        shares.append((wrong if draws == 1 else wrong / draws).tolist())
-    return list(zip(*reversed(shares), images.tolist(), strict=True))
+    shares = [
+        (wrong if draws == 1 else wrong / draws).tolist()
+        for wrong, (_, draws) in zip(np.unravel_index(codes, shape), columns, strict=True)
+    ]
+    return list(zip(*shares, images.tolist(), strict=True))
 
 
 def _total(kinds: Sequence[tuple], column: int) -> float:
@@ -379,7 +372,7 @@ def _discordant(found: PerImage, pair: Sequence[str], wrong: Sequence[np.ndarray
     draws = [found.draws[model] for model in pair]
     kinds = [
         (first * (1 - second), second * (1 - first), images)
-        for first, second, images in _kinds_of(list(zip(wrong, draws, strict=True)))
+        for first, second, images in _kinds(*zip(wrong, draws, strict=True))
     ]
     only = _total(kinds, 0), _total(kinds, 1)
     return *pair, found.n, *only, mcnemar(*only)

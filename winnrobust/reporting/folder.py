@@ -15,8 +15,7 @@ from winnrobust.evaluation.examples import read_examples
 from winnrobust.evaluation.outcomes import finished
 from winnrobust.evaluation.statistics import summarize
 from winnrobust.reporting import legacy
-from winnrobust.reporting.examples_figure import examples_figure
-from winnrobust.reporting.figures import save_figure
+from winnrobust.reporting.figures import examples_figure, save_figure
 from winnrobust.reporting.results import Results
 from winnrobust.reporting.stored import Indicator, Manifest, Metadata, check
 from winnrobust.reporting.table import to_csv, to_latex, to_markdown

@@ -14,17 +14,17 @@ import pandas as pd
 from pydantic import BaseModel, create_model
 
 from winnrobust.evaluation import statistics
-from winnrobust.evaluation.examples import Examples
+from winnrobust.evaluation.examples import read_file
+from winnrobust.evaluation.outcomes import CASE
 from winnrobust.evaluation.paired import mcnemar
 from winnrobust.evaluation.statistics import NO_ATTACK, WORST_CASE, Summary
 from winnrobust.reporting import stored as kinds
 from winnrobust.reporting.results import Results
 from winnrobust.reporting.stored import Count, Images, Indicator, Name, Positive, Stored
-from winnrobust.runtime.errors import InputError, brief
+from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.intervals import rate
 from winnrobust.runtime.readers import read_npz
 
-CASE = ["attack", "norm", "epsilon"]
 Norm = Literal["Linf", "L2"]
 
 
@@ -81,19 +81,10 @@ def read_results(folder: Path, stored: dict[str, Any], manifest: dict[str, Any])
         settings={**budget, "targeted": old.get("aim"), "seconds": old.get("seconds")},
         summary=_summary(counts, distances),
         manifest=manifest,
-        examples=_examples(folder / "examples.npz"),
+        examples=read_file(folder / "examples.npz"),
         diagnosis=diagnosis and pd.DataFrame(diagnosis),
         counts_only=True,
     )
-
-
-def _examples(path: Path) -> Examples:
-    examples = Examples(**read_npz(path, list(Examples.__dataclass_fields__)))
-    try:
-        examples.check_shapes()
-    except (ValueError, IndexError) as error:
-        raise InputError(f"{path} is damaged ({brief(error)})") from None
-    return examples
 
 
 def _distances(path: Path, counts: dict[str, Any]) -> dict[tuple[str, str], np.ndarray]:

@@ -111,14 +111,12 @@ def error_tables(results: Results) -> list[Table]:
 
 def strongest_matrices(results: Results) -> list[Table]:
     """Those of the strongest attack of every threat model."""
-    cases = [results.strongest(cases) for cases in results.tried.values()]
-    return [matrix for case in cases for matrix in both_matrices(results, case)]
+    return [matrix for case in results.strongest_cases for matrix in both_matrices(results, case)]
 
 
 def other_matrices(results: Results) -> list[Table]:
     """Those of all other attacks."""
-    strongest = [results.strongest(cases) for cases in results.tried.values()]
-    others = [case for case in results.cases if case not in strongest]
+    others = [case for case in results.cases if case not in results.strongest_cases]
     return [matrix for case in others for matrix in both_matrices(results, case)]
 
 
@@ -232,15 +230,14 @@ def test_tables(results: Results) -> list[Table]:
     """Whether differences are more than noise, on the same images and over seeds."""
     summary, n = results.summary, results.n
     tables = [paired_table(results)] if len(summary.paired) else []
-    strongest = [results.strongest(cases) for cases in results.tried.values()]
-    corrections = rows_of(summary.corrections, strongest)
+    corrections = rows_of(summary.corrections, results.strongest_cases)
     if len(corrections):
         rates = ("difference", "difference_low", "difference_high")
         points = {name: 100 * corrections[name] for name in rates}
         tables.append(framed("corrections", _with_case(results, corrections, **points), n))
     if len(results.groups) < len(results.names):
         noise = results.differences.within_noise.map({True: "within noise", False: "beyond noise"})
-        spread = aggregate(results.own, {model["name"]: model["group"] for model in results.models})
+        spread = aggregate(results.own, results.group_of)
         differences = _with_case(results, results.differences, noise=noise)
         tables.append(framed("seeds", _with_case(results, spread), n))
         tables.append(framed("differences", differences, n))

@@ -1,6 +1,6 @@
 """Is a model robust, or did the attack fail? Probes measure, indicators conclude.
 
-`probes.py` says what is measured, `indicators.py` what is concluded from it, one function each.
+`measurements.py` says what is measured, `indicators.py` what is concluded, one function each.
 
 Carlini, Athalye, Papernot, Brendel, Rauber, Tsipras, Goodfellow, Madry, Kurakin: On Evaluating
 Adversarial Robustness, 2019, arXiv:1902.06705. Pintor, Demetrio, Sotgiu, Demontis, Carlini, Biggio,
