@@ -164,7 +164,7 @@ def _exact_p_value(counts: tuple[float, float], totals: tuple[float, float]) -> 
         return 1.0
 
     def gap(share: float) -> float:
-        return _at_most(few, few_of, share) - _at_least(many, many_of, share)
+        return _at_most(few, few_of, share) - _at_most(many_of - many, many_of, 1 - share)
 
     share = brentq(gap, 0.0, 1.0)
     return min(1.0, 4 * _at_most(few, few_of, share))
@@ -173,11 +173,6 @@ def _exact_p_value(counts: tuple[float, float], totals: tuple[float, float]) -> 
 def _at_most(count: float, total: float, share: float) -> float:
     """Return P(X <= count) of a binomial X, whose count and total may be fractions."""
     return float(betainc(total - count, count + 1, 1 - share)) if count < total else 1.0
-
-
-def _at_least(count: float, total: float, share: float) -> float:
-    """Return P(X >= count), as `_at_most`."""
-    return float(betainc(count, total - count + 1, share)) if count > 0 else 1.0
 
 
 def _resampled(images: np.ndarray) -> np.ndarray:

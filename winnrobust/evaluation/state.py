@@ -115,16 +115,13 @@ def channels_last(models: Collection[nn.Module], images: Tensor, labels: Tensor)
             has_images = any(parameter.ndim == 4 for parameter in model.parameters())
             if device_of(model).type != "cpu" or not has_images:
                 continue
-            concerned = [other for other in models if _share_modules(model, other)]
+            own = set(model.modules())
+            concerned = [other for other in models if not own.isdisjoint(other.modules())]
             if _works_channels_last(model, concerned, images, labels):
                 stack.callback(_turn, model, torch.contiguous_format)
             else:
                 _turn(model, torch.contiguous_format)
         yield
-
-
-def _share_modules(first: nn.Module, second: nn.Module) -> bool:
-    return not set(first.modules()).isdisjoint(second.modules())
 
 
 def _turn(model: nn.Module, order: torch.memory_format) -> None:

@@ -176,8 +176,8 @@ def _errors(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
     for case, model in _attacked(found, models):
         wrong = found.wrong[case, model, model]
         errors = _errors_of(wrong, found.draws[model])
-        left = _not_done(found, case, model) & ~_mostly(wrong, found.draws[model])
-        yield *case, model, found.n, errors, *rate(errors, found.n), int(left.sum())
+        left = _not_attacked(found, [case], model, wrong)
+        yield *case, model, found.n, errors, *rate(errors, found.n), left
 
 
 def _transfer(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
@@ -228,14 +228,12 @@ def _robust(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
             attacks = _fair_attacks(found, norm, epsilon, [model], models)
             if not attacks:
                 continue
-            wrong, draws = worst_case(found, norm, epsilon, model, attacks), found.draws[model]
-            left = np.zeros(found.n, bool)
-            for attack in attacks:
-                left |= _not_done(found, Case(attack, norm, epsilon), model)
-            errors = _errors_of(wrong, draws)
+            wrong = worst_case(found, norm, epsilon, model, attacks)
+            cases = [Case(attack, norm, epsilon) for attack in attacks]
+            errors = _errors_of(wrong, found.draws[model])
             yield (
                 *(norm, epsilon, model, found.n, *rate(found.n - errors, found.n)),
-                *(errors / found.n, int((left & ~_mostly(wrong, draws)).sum())),
+                *(errors / found.n, _not_attacked(found, cases, model, wrong)),
                 ", ".join(attacks),
             )
 
@@ -268,11 +266,8 @@ def _costs(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
     for (attack, source), (gradients, queries) in found.passes.items():
         if source not in models:
             continue
-        status = [
-            status
-            for (case, model), status in found.status.items()
-            if (case.attack, model) == (attack, source)
-        ]
+        cases = [case for case in found.cases if case.attack == attack]
+        status = [found.status[case, source] for case in cases if (case, source) in found.status]
         counts = [int(np.any([s == code for s in status], 0).sum()) for code in NOT_DONE]
         seconds = found.seconds.get((attack, source), np.nan)
         yield attack, source, seconds, int(gradients), int(queries), *counts
@@ -329,13 +324,10 @@ def _errors_of(wrong: np.ndarray, draws: int) -> float:
     return total if draws == 1 else total / draws
 
 
-def _mostly(wrong: np.ndarray, draws: int) -> np.ndarray:
-    """Tell which images (n,) are not right in more than half of the draws."""
-    return 2 * wrong.astype(np.int64) >= draws
-
-
-def _not_done(found: PerImage, case: Case, model: str) -> np.ndarray:
-    return np.isin(found.status[case, model], NOT_DONE)
+def _not_attacked(found: PerImage, cases: Iterable[Case], model: str, wrong: np.ndarray) -> int:
+    """Count images that one of the attacks did not get done with and that are mostly right."""
+    left = np.any([np.isin(found.status[case, model], NOT_DONE) for case in cases], 0)
+    return int((left & (2 * wrong.astype(np.int64) < found.draws[model])).sum())
 
 
 def _kinds(*columns: tuple[np.ndarray, int]) -> list[tuple]:
@@ -478,11 +470,10 @@ def _with_groups(errors: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFram
 def _both_ways(paired: pd.DataFrame) -> dict[tuple[str, str, float, str, str], tuple[float, float]]:
     """Return (case, first, second) -> images that only the first, only the second gets wrong."""
     found = {}
-    for *case, first, second, _, first_only, second_only, _ in (
-        paired[list(PAIRED_COLUMNS)].itertuples(index=False, name=None)
-    ):  # fmt: skip
-        found[*case, first, second] = first_only, second_only
-        found[*case, second, first] = second_only, first_only
+    for row in paired.itertuples():
+        case = row.attack, row.norm, row.epsilon
+        found[*case, row.first, row.second] = row.first_only, row.second_only
+        found[*case, row.second, row.first] = row.second_only, row.first_only
     return found
 
 

@@ -38,7 +38,8 @@ MODELS_SHOWN = 4
 
 def to_png(figure: Figure) -> bytes:
     """Render a figure; the same figure gives the same bytes."""
-    numbers = {label for axes in figure.axes for label in _tick_labels(axes)}
+    axes = (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis))
+    numbers = {label for axis in axes for label in axis.get_ticklabels(which="both")}
     for text in figure.findobj(Text):
         if text not in numbers:
             text.set_parse_math(False)  # a model may be called after a path with dollar signs
@@ -47,10 +48,6 @@ def to_png(figure: Figure) -> bytes:
         warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as boxes; tables have them
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
-
-
-def _tick_labels(axes: Axes) -> list[Text]:
-    return [*axes.get_xticklabels(which="both"), *axes.get_yticklabels(which="both")]
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -1,7 +1,7 @@
 """The tables of an evaluation: every one a view of its `Summary`, laid out in words.toml."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,20 @@ from winnrobust.reporting.results import (
     CLEAN,
     Case,
     Error,
-    Level,
     Results,
     cases_of,
     known_attack,
     rows_of,
     worst_case,
 )
-from winnrobust.reporting.table import DASH, MISSING, Table, percent, share_with_interval
+from winnrobust.reporting.table import (
+    DASH,
+    MISSING,
+    Table,
+    evenly_spread,
+    percent,
+    share_with_interval,
+)
 from winnrobust.reporting.verdict import Verdict, names
 from winnrobust.reporting.words import WORDS, framed, verdict_styles
 
@@ -58,7 +64,7 @@ def comparison_tables(results: Results) -> list[Table]:
 def headline_table(results: Results) -> Table:
     """Clean and robust accuracy of every model, the most robust first, and whether to trust it."""
     verdict, groups = Verdict(results), [*results.groups]
-    levels = [] if results.counts_only else _some(list(results.tried))
+    levels = [] if results.counts_only else evenly_spread([*results.tried], HEADLINE_LEVELS)
     if levels:
         level = verdict.widest(groups)
         groups.sort(key=lambda group: -verdict.robust(level, group))
@@ -75,12 +81,6 @@ def headline_table(results: Results) -> Table:
     slots = {"n": results.n, "dataset": results.dataset, "attacks": "; ".join(attacks) or "none"}
     note = WORDS["under"]["headline"].format(**slots)
     return Table("Clean and robust accuracy, %", header, rows, note, verdict_styles(rows))
-
-
-def _some(levels: Sequence[Level]) -> list[Level]:
-    """All while they are few, else some, evenly spread."""
-    last, most = len(levels) - 1, HEADLINE_LEVELS - 1
-    return [levels[round(i * last / most)] for i in range(most + 1)] if last > most else [*levels]
 
 
 def _left_out(error: Error) -> str:

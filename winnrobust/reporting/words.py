@@ -10,9 +10,13 @@ import pandas as pd
 
 from winnrobust.reporting.table import DASH, MISSING, Table, one_line, p_value, percent
 
-WORDS = tomllib.loads(
-    resources.files("winnrobust.reporting").joinpath("words.toml").read_text("utf-8")
-)
+
+def read_toml(name: str) -> dict[str, Any]:
+    """A file that lies beside the code."""
+    return tomllib.loads(resources.files(__package__).joinpath(name).read_text("utf-8"))
+
+
+WORDS = read_toml("words.toml")
 
 STYLES = {
     "ok": "background:#dff0e3;color:#14532d",
