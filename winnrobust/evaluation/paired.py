@@ -111,6 +111,7 @@ class Difference(NamedTuple):
     p_value: float
 
 
+@cache
 def correction_difference(kinds: tuple[Errors, ...]) -> Difference:
     """Compare how much of A's errors B corrects with how much of B's errors A corrects.
 
@@ -123,17 +124,12 @@ def correction_difference(kinds: tuple[Errors, ...]) -> Difference:
     >>> correction_difference((image,))  # doctest: +ELLIPSIS
     Difference(value=1.0, low=0.60..., high=1.0, p_value=3.8...e-06)
     """
-    ordered = tuple(sorted(kinds))
-    mirrored = tuple(sorted(Errors(*kind[2:4], *kind[:2], kind.images) for kind in kinds))
-    if ordered <= mirrored:  # so that changing the roles changes the sign and nothing else
-        return _correction_difference(ordered)
-    value, low, high, p_value = _correction_difference(mirrored)
-    return Difference(-value, -high, -low, p_value)
-
-
-@cache
-def _correction_difference(kinds: tuple[Errors, ...]) -> Difference:
-    table = np.array(kinds, float).reshape(-1, 5)
+    ordered = sorted(kinds)
+    mirrored = sorted(Errors(*kind[2:4], *kind[:2], kind.images) for kind in kinds)
+    if mirrored < ordered:  # so that changing the roles changes the sign and nothing else
+        value, low, high, p_value = correction_difference(tuple(mirrored))
+        return Difference(-value, -high, -low, p_value)
+    table = np.array(ordered, float).reshape(-1, 5)
     images = table[:, 4]
     first, first_left, second, second_left = (float(total) for total in images @ table[:, :4])
     if not first or not second:

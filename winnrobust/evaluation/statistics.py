@@ -32,73 +32,61 @@ WORST_CASE = "worst case"
 TRANSFER = "transfer:"
 """Begins the name of an attack that makes its examples on the model named after it."""
 
-CLEAN_COLUMNS = ("model", "n", "draws", "errors", "error", "error_low", "error_high")
-ERROR_COLUMNS = (
-    "attack", "norm", "epsilon", "model", "n", "errors", "error", "error_low", "error_high",
-    "not_attacked",
-)  # fmt: skip
-TRANSFER_COLUMNS = (
-    "attack", "norm", "epsilon", "source", "target", "n", "clean_errors_source",
-    "clean_errors_target", "source_errors", "target_errors", "both_errors", "adversarial_error",
-    "adversarial_error_low", "adversarial_error_high", "correction_rate", "correction_rate_low",
-    "correction_rate_high",
-)  # fmt: skip
-CORRECTION_COLUMNS = (
-    "attack", "norm", "epsilon", "first", "second", "rate_by_second", "rate_by_first",
-    "difference", "difference_low", "difference_high", "p_value",
-)  # fmt: skip
-ROBUST_COLUMNS = (
-    "norm", "epsilon", "model", "n", "robust_accuracy", "low", "high", "robust_error",
-    "not_attacked", "attacks",
-)  # fmt: skip
-PAIRED_COLUMNS = (
-    "attack", "norm", "epsilon", "first", "second", "n", "first_only", "second_only", "p_value",
-)  # fmt: skip
-TARGETED_COLUMNS = (
-    "attack", "norm", "epsilon", "source", "n", "hits", "hit_rate", "hit_rate_low", "hit_rate_high",
-)  # fmt: skip
-COST_COLUMNS = (
-    "attack", "source", "seconds", "gradients", "queries", "out_of_time", "failed",
-)  # fmt: skip
-GRADIENT_COLUMNS = (
-    "attack", "source", "entries", "zero_entries", "images", "zero_images", "tiny_images",
-    "nonfinite_images",
-)  # fmt: skip
+COLUMNS = {
+    "clean": "model n draws errors error error_low error_high",
+    "errors": "attack norm epsilon model n errors error error_low error_high not_attacked",
+    "transfer": "attack norm epsilon source target n clean_errors_source clean_errors_target"
+    " source_errors target_errors both_errors adversarial_error adversarial_error_low"
+    " adversarial_error_high correction_rate correction_rate_low correction_rate_high",
+    "corrections": "attack norm epsilon first second rate_by_second rate_by_first difference"
+    " difference_low difference_high p_value",
+    "robust": "norm epsilon model n robust_accuracy low high robust_error not_attacked attacks",
+    "paired": "attack norm epsilon first second n first_only second_only p_value",
+    "targeted": "attack norm epsilon source n hits hit_rate hit_rate_low hit_rate_high",
+    "costs": "attack source seconds gradients queries out_of_time failed",
+    "gradients": "attack source entries zero_entries images zero_images tiny_images"
+    " nonfinite_images",
+    "own": "attack norm epsilon model n errors error",
+    "spread": "attack norm epsilon group seeds mean sd min max",
+    "differences": "attack norm epsilon first second difference test p_value within_noise",
+}
+"""Of the tables of a `Summary`, and of `own_errors`, `aggregate` and `differences`, by name."""
 
 
 @dataclass(frozen=True)
 class Summary:
     """What the outcomes of n images say of the models compared; all that a report reads.
 
-    Rates are shares of all n images, with the ends of their 95 % interval (Wilson's, unless it is
-    said otherwise) in the columns called low and high. Of a model that answers at random it is
-    wider than it need be, because averaging over draws takes variance away.
+    `COLUMNS` has the columns of the tables. Rates are shares of all n images, with the ends of
+    their 95 % interval (Wilson's, unless it is said otherwise) in the columns called low and high.
+    Of a model that answers at random it is wider than it need be, because averaging over draws
+    takes variance away.
 
     Attributes:
-        clean: one row per model: errors without an attack; columns `CLEAN_COLUMNS`.
+        clean: one row per model: errors without an attack.
         errors: one row per (attack, epsilon, model): adversarial error, that is errors on the
-            examples made against the model itself; `ERROR_COLUMNS`. `not_attacked` counts the
-            images that the attack did not get done with and that are counted as right.
+            examples made against the model itself. `not_attacked` counts the images that the
+            attack did not get done with and that are counted as right.
         transfer: one row per (attack, epsilon, source, target), source == target among them: who
             errs on the source's examples (N_A, N_B, N_{A and B} of the paper), and how much of the
-            source's errors the target corrects; `TRANSFER_COLUMNS`. The interval of a correction
-            rate is `paired.correction_rate`'s; undefined rates are NaN.
+            source's errors the target corrects. The interval of a correction rate is
+            `paired.correction_rate`'s; undefined rates are NaN.
         corrections: one row per (attack, epsilon) and pair of models: what each corrects of the
-            other's errors, and their difference; `CORRECTION_COLUMNS`.
+            other's errors, and their difference.
         robust: one row per (norm, epsilon, model): the share of images that neither the clean image
-            nor any attack of that norm at this epsilon or a smaller one makes wrong;
-            `ROBUST_COLUMNS`. Attacks that transfer from a compared model are left out: they have
-            not the same access to all. `attacks` names the others.
+            nor any attack of that norm at this epsilon or a smaller one makes wrong. Attacks that
+            transfer from a compared model are left out: they have not the same access to all.
+            `attacks` names the others.
         paired: one row per pair of models without an attack, under every attack, and in the worst
             case of attacks with the same access to both: who errs alone on the same images, each
-            attacked itself, and McNemar's test; `PAIRED_COLUMNS`.
+            attacked itself, and McNemar's test.
         targeted: one row per (attack, epsilon, source) of targeted attacks: images in which the
-            source sees the class wanted; `TARGETED_COLUMNS`.
+            source sees the class wanted.
         distances: (attack, model) -> (n,) float32 of every minimum-norm attack: the smallest
             perturbation found, 0 where the model is wrong anyway, infinite where none was found.
         costs: one row per (attack, source): seconds of all processes together, passes, and images
-            that the attack did not get done with; `COST_COLUMNS`. NaN where seconds are unknown.
-        gradients: one row per (attack, source): how many gradients were zero; `GRADIENT_COLUMNS`.
+            that the attack did not get done with. NaN where seconds are unknown.
+        gradients: one row per (attack, source): how many gradients were zero.
         random_models: model -> whether its answers differ from draw to draw.
         n: number of images.
     """
@@ -138,17 +126,20 @@ def summarize(outcomes: Path | str | pd.DataFrame, models: Sequence[str] | None 
             f"there are no outcomes of {', '.join(unknown)}; there are some of"
             f" {', '.join(found.clean)}"
         )
+    tables = {
+        "clean": _clean,
+        "errors": _errors,
+        "transfer": _transfer,
+        "corrections": _corrections,
+        "robust": _robust,
+        "paired": _paired,
+        "targeted": _targeted,
+        "costs": _costs,
+        "gradients": _gradients,
+    }
     return Summary(
-        clean=_frame(CLEAN_COLUMNS, _clean(found, models)),
-        errors=_frame(ERROR_COLUMNS, _errors(found, models)),
-        transfer=_frame(TRANSFER_COLUMNS, _transfer(found, models)),
-        corrections=_frame(CORRECTION_COLUMNS, _corrections(found, models)),
-        robust=_frame(ROBUST_COLUMNS, _robust(found, models)),
-        paired=_frame(PAIRED_COLUMNS, _paired(found, models)),
-        targeted=_frame(TARGETED_COLUMNS, _targeted(found, models)),
+        **{name: framed(name, rows(found, models)) for name, rows in tables.items()},
         distances={key: far for key, far in found.distances.items() if key[1] in models},
-        costs=_frame(COST_COLUMNS, _costs(found, models)),
-        gradients=_frame(GRADIENT_COLUMNS, _gradients(found, models)),
         random_models={model: found.draws[model] > 1 for model in models},
         n=found.n,
     )
@@ -276,7 +267,11 @@ def _costs(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
 def _gradients(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
     for (attack, source), counts in found.gradients.items():
         if source in models:
-            yield attack, source, *(counts.get(name, 0) for name in GRADIENT_COLUMNS[2:])
+            yield (
+                attack,
+                source,
+                *(counts.get(name, 0) for name in COLUMNS["gradients"].split()[2:]),
+            )
 
 
 # --- what they share --------------------------------------------------------------------------
@@ -370,15 +365,13 @@ def _discordant(found: PerImage, pair: Sequence[str], wrong: Sequence[np.ndarray
     return *pair, found.n, *only, mcnemar(*only)
 
 
-def _frame(columns: Sequence[str], rows: Iterable[tuple]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows), columns=list(columns))
+def framed(name: str, rows: Iterable[tuple]) -> pd.DataFrame:
+    """Return the rows of the table called `name` in `COLUMNS`."""
+    return pd.DataFrame(list(rows), columns=COLUMNS[name].split())
 
 
 # --- several seeds of one method --------------------------------------------------------------
 
-OWN_COLUMNS = (*CASE, "model", "n", "errors", "error")
-SPREAD_COLUMNS = (*CASE, "group", "seeds", "mean", "sd", "min", "max")
-DIFFERENCE_COLUMNS = (*CASE, "first", "second", "difference", "test", "p_value", "within_noise")
 SIGNIFICANCE = 0.05
 """A difference with a p-value of at least this is within noise."""
 
@@ -387,7 +380,7 @@ def own_errors(summary: Summary) -> pd.DataFrame:
     """Put the errors of every model under the attacks made against itself into one table.
 
     Returns:
-        One row per case and model, columns as `OWN_COLUMNS`: without an attack (`NO_ATTACK`), under
+        One row per case and model, columns `COLUMNS["own"]`: without an attack (`NO_ATTACK`), under
         every attack and epsilon, and in the `WORST_CASE`.
     """
     robust = summary.robust.rename(columns={"robust_error": "error"})
@@ -396,7 +389,7 @@ def own_errors(summary: Summary) -> pd.DataFrame:
         summary.errors,
         robust.assign(attack=WORST_CASE, errors=robust.error * robust.n),
     ]
-    filled = [table[list(OWN_COLUMNS)] for table in tables if len(table)]
+    filled = [table[COLUMNS["own"].split()] for table in tables if len(table)]
     return pd.concat(filled, ignore_index=True)
 
 
@@ -409,7 +402,7 @@ def aggregate(errors: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
             left out.
 
     Returns:
-        Columns as `SPREAD_COLUMNS`: errors are shares in [0, 1]; sd has n - 1 in the denominator
+        Columns `COLUMNS["spread"]`: errors are shares in [0, 1]; sd has n - 1 in the denominator
         and is NaN for a single seed.
     """
     grouped = _with_groups(errors, groups).groupby([*CASE, "group"], sort=False).error
@@ -434,7 +427,7 @@ def differences(
         groups: as for `aggregate`.
 
     Returns:
-        Columns as `DIFFERENCE_COLUMNS`; difference is the mean error of the first group minus that
+        Columns `COLUMNS["differences"]`; difference is the mean error of the first group minus that
         of the second.
     """
     discordant = _both_ways(paired)
@@ -460,7 +453,7 @@ def differences(
             difference = float(np.mean(seeds[0]) - np.mean(seeds[1]))
             within_noise = p_value >= SIGNIFICANCE
             rows.append((*case, first, second, difference, test, p_value, within_noise))
-    return _frame(DIFFERENCE_COLUMNS, rows)
+    return framed("differences", rows)
 
 
 def _with_groups(errors: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
