@@ -26,6 +26,7 @@ from winnrobust.attacks.pgd import RELATIVE_STEP
 from winnrobust.data.datasets import load_dataset, to_unit
 from winnrobust.evaluation.paired import mcnemar
 from winnrobust.models.checkpoint import load_model
+from winnrobust.reporting.table import to_csv
 from winnrobust.runtime import provenance
 from winnrobust.runtime.files import write_json, write_text
 
@@ -402,7 +403,7 @@ def main(
     click.echo(text)
     if out is not None:
         write_text(out / "attacks.md", text + "\n")
-        write_text(out / "attacks.csv", table.to_csv(index=False))
+        write_text(out / "attacks.csv", to_csv(table))
         write_json(out / "attacks.json", provenance.describe() | {"against": installed})
 
 

@@ -262,7 +262,7 @@ def negatives_of(records: Sequence[RunRecord]) -> Figure:
 def named(path: Path) -> RunRecord:
     """Read a run, called after what it is: the page has several of one method."""
     record = load_run(path)
-    of = record.config
+    of = flat(record.config)
     if of.get("unsupervised"):
         raise InputError(
             f"{path} was trained without labels, like none in the tables; leave it out"

@@ -19,6 +19,7 @@ from benchmarks.command import Command
 from winnrobust.data.datasets import load_dataset
 from winnrobust.reporting.figures import save_figure
 from winnrobust.reporting.runs import load_run
+from winnrobust.reporting.table import to_csv
 from winnrobust.runtime import provenance
 from winnrobust.runtime.allocator import keep_freed_memory
 from winnrobust.runtime.files import write_json, write_text
@@ -125,7 +126,7 @@ def main(
     curves = [
         {"label": line.label, "seed": line.seed} | row for line in lines for row in line.curve
     ]
-    write_text(out / "curves.csv", pd.DataFrame(curves).to_csv(index=False))
+    write_text(out / "curves.csv", to_csv(pd.DataFrame(curves)))
     save_figure(time_to_robustness.figure_of(lines), out / CURVES)
     table = time_to_robustness.table_of
     text = text_of(table(lines), table(changed) if changed else None, steps, peak, attacks, images)

@@ -145,7 +145,7 @@ def stopped(path: Path, run: Timed, dataset: Dataset, limit: float, known: Known
 
 
 def label_of(path: Path) -> str:
-    return str(load_run(path).config.get("recipe", "paper"))
+    return str(load_run(path).setting("recipe") or "paper")
 
 
 def table_of(runs: list[Timed]) -> pd.DataFrame:

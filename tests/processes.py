@@ -45,7 +45,7 @@ class Started:
         variables: Mapping[str, str] | None = None,
     ) -> None:
         self.output = output
-        output.touch()
+        output.write_text("")
         self.process: ForkServerProcess = CONTEXT.Process(
             target=_run, args=(work, output, dict(variables or {}))
         )

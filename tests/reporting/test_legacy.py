@@ -113,7 +113,7 @@ def edit(folder, change) -> None:
         (lambda s: s["models"][0].update(clean_errors=1001), "more images than there are"),
         (lambda s: s["models"][0].update(name=s["models"][1]["name"]), "have one name"),
         (lambda s: s["rows"][0].update(source_errors="many"), "at rows[0].source_errors"),
-        (lambda s: s["rows"][0].update(source_errors=10**400), "at rows[0].source_errors"),
+        (lambda s: s["rows"][0].update(source_errors=2**60), "at rows[0].source_errors"),
         (lambda s: s["rows"][0].update(epsilon="0.1"), "at rows[0].epsilon"),
         (lambda s: s["rows"][1].update(both_errors=1001), "contradict others"),
         (lambda s: s["rows"][1].update(source_errors=1), "contradict others"),
@@ -150,7 +150,6 @@ def test_rates_are_derived_from_the_counts_whatever_was_stored(old):
         {"distances": np.array(["a"])},
         {"attacks": np.array(["other"])},
         {"sources": np.array([{"a": 1}], dtype=object)},
-        {"more": np.zeros(1)},
     ],
 )
 def test_damaged_distances_are_refused(old, change):

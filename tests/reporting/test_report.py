@@ -34,7 +34,7 @@ from winnrobust.reporting.figures import (
     training_curves,
 )
 from winnrobust.reporting.report import read_report
-from winnrobust.reporting.runs import find_setting
+from winnrobust.reporting.runs import RunRecord
 from winnrobust.runtime.errors import InputError
 
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]")
@@ -154,13 +154,11 @@ def test_runs_alone_show_training_and_say_that_no_attack_was_made(tmp_path, grou
 
 
 def test_settings_are_found_in_groups_and_without():
-    flat = {"method": "winn", "data": None, "seed": 0}
-    grouped = {"model": {"method": "winn"}, "data": {"dataset": "mnist", "folder": None}, "seed": 0}
-    for config in (flat, grouped):
-        assert find_setting(config, "method") == "winn"
-        assert find_setting(config, "seed") == 0
-        assert find_setting(config, "unsupervised") is None
-        assert find_setting(config, "folder") is None
+    grouped = {"negatives": {"per_class": 3}, "data": {"folder": None}, "method": "winn"}
+    for config in (grouped, {"negatives_per_class": 3, "data": None, "method": "winn"}):
+        run = RunRecord("winn", config, {}, [])
+        found = [run.setting(name) for name in ("negatives_per_class", "method", "data", "other")]
+        assert found == [3, "winn", None, None]
 
 
 def test_an_unfinished_run_is_shown_as_such(tmp_path):

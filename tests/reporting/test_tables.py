@@ -178,7 +178,9 @@ def test_shades_go_from_white_to_the_full_color():
 
 
 def test_table_3_has_the_papers_layout_and_figures_beside_ours(results):
-    clean, table = tables.paper_tables(load_results(results))
+    (clean,), (table,) = (
+        show(load_results(results)) for show in (tables.clean_tables, tables.paper_tables)
+    )
     assert table.header == [
         "model", "adversarial error", "paper", "correction by model, of the reference's errors",
         "paper", "correction by the reference, of model's errors", "paper",

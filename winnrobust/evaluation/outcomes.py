@@ -204,6 +204,7 @@ class Part:
         try:
             with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
                 table = file.read(use_threads=False)
+            table.validate(full=True)
             facts = self._checked_facts(table.schema)
             images = table["image"].to_numpy()
             if table.schema.remove_metadata() != SCHEMA or not len(images):

@@ -1,6 +1,5 @@
 """Reading a training run for a report: no weights, no training code."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from winnrobust.reporting.stored import Epoch, RunManifest, check
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.readers import read_json, read_json_lines
+from winnrobust.training.config import flat
 from winnrobust.training.run_folder import RunFolder
 
 PICTURES_PER_RUN = 4
@@ -32,21 +32,8 @@ class RunRecord:
     samples: dict[int, Path] = field(default_factory=dict)
 
     def setting(self, name: str) -> Any:
-        """A setting of the run, None if it has none of that name."""
-        return find_setting(self.config, name)
-
-
-def find_setting(config: Mapping[str, Any], name: str) -> Any:
-    """A setting in a config.json: as older ones have it, all side by side, or in its group.
-
-    >>> find_setting({"arch": "vanilla"}, "arch")
-    'vanilla'
-    >>> find_setting({"model": {"arch": "vanilla"}, "seed": 0}, "arch")
-    'vanilla'
-    """
-    groups = [config, *(group for group in config.values() if isinstance(group, Mapping))]
-    found = (group[name] for group in groups if not isinstance(group.get(name), Mapping | None))
-    return next(found, None)
+        """A setting by its option's name, in its group or not; None if there is none."""
+        return flat(self.config).get(name)
 
 
 def is_run(path: Path) -> bool:
@@ -67,7 +54,7 @@ def load_run(path: Path) -> RunRecord:
     config = check(dict[str, Any], read_json(run.config), run.config)
     manifest = read_json(run.manifest)
     check(RunManifest, manifest, run.manifest)
-    method = str(find_setting(config, "method") or path.name)
+    method = str(flat(config).get("method", path.name))
     return RunRecord(method, config, manifest, _metrics(run.metrics), find_samples(path))
 
 

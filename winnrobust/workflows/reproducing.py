@@ -24,12 +24,12 @@ from winnrobust.reporting.reproduction import (
     figures_of,
     reproduction_tables,
 )
-from winnrobust.reporting.table import Table
+from winnrobust.reporting.table import Table, to_csv
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import write_text
 from winnrobust.runtime.progress import log
-from winnrobust.training.config import flat, make_config
+from winnrobust.training.config import make_config
 from winnrobust.training.run_folder import RunFolder
 from winnrobust.workflows.attacking import ImageSource, attack_runs
 from winnrobust.workflows.evaluation_folder import is_complete
@@ -105,7 +105,7 @@ def reproduce(
     figures = figures_of(target, budget_name, reproduced)
     tables = reproduction_tables(target, figures)
     if distributed.is_main_process():
-        write_text(folder / "reproduction.csv", figures.to_csv(index=False))
+        write_text(folder / "reproduction.csv", to_csv(figures))
         write_report(results, folder, lead=Lead(f"{target.title} (Lee et al. 2018)", tables))
     return tables, folder / "index.html"
 
@@ -153,7 +153,7 @@ def _placed(
                 f" seeds; it wants {', '.join(map(str, wanted))}"
             )
         limit = budget.settings.get("limit_train")
-        trained_on = flat(record.config).get("limit_train")
+        trained_on = record.setting("limit_train")
         if trained_on != limit:
             raise InputError(
                 f"{path} was trained on {trained_on or 'all'} images, this"
@@ -192,7 +192,7 @@ def _attack(
     data_root: Path | None,
     device: torch.device,
 ) -> Path:
-    """Attack a group's networks, unless these very ones were; return the results."""
+    """Attack a group's networks, unless exactly these were; return the results."""
     # Table 2 needs no attack; results do, so it gets one.
     epsilons = group.epsilons if target.attacked else group.epsilons[:1]
     settings = EvaluationSettings(epsilons={"linf": epsilons})

@@ -14,7 +14,7 @@ import torch
 from winnrobust.generation.sampling import NO_NOISE, Noise, Sampler, Samples, draw, ranges_of
 from winnrobust.models.checkpoint import load_cascades
 from winnrobust.reporting import load_run
-from winnrobust.reporting.table import DASH, Table, percent, to_text
+from winnrobust.reporting.table import DASH, Table, percent, to_csv, to_text
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import check_free_file, replacing, write_text
@@ -128,7 +128,7 @@ def synthesize(
         for file in out:
             if file.suffix.lower() == PICTURE:
                 write_picture(file, samples)
-                write_text(file.with_suffix(".csv"), table_of(samples).to_csv(index=False))
+                write_text(file.with_suffix(".csv"), to_csv(table_of(samples)))
             else:
                 write_arrays(file, samples, metadata)
     return samples

@@ -73,7 +73,7 @@ def _check_classifier(record: RunRecord, run: RunFolder, info: ModelInfo) -> Non
     if "test" not in record.manifest:
         raise InputError(f"{run.manifest} has no test error; train it anew")
     for name in ("dataset", "arch", "method", "seed"):
-        found, configured = getattr(info, name), record.config.get(name)
+        found, configured = getattr(info, name), record.setting(name)
         if found != configured:
             raise InputError(
                 f"{run.model} is of {name} {found}, but {run.config} says {configured};"
