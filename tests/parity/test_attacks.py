@@ -23,7 +23,7 @@ BOUNDED = {
 }
 NEAREST = {
     "deepfool": foolbox.attacks.L2DeepFoolAttack(steps=12),
-    "cw-l2": foolbox.attacks.L2CarliniWagnerAttack(steps=STEPS, stepsize=0.05, abort_early=False),
+    "cw-l2": foolbox.attacks.L2CarliniWagnerAttack(steps=20, stepsize=0.05, abort_early=False),
     "ddn": foolbox.attacks.DDNAttack(steps=3 * STEPS),
     "fmn": foolbox.attacks.LInfFMNAttack(steps=3 * STEPS),
 }
@@ -93,7 +93,8 @@ def test_foolbox_finds_nothing_nearer(name, few):
     examples = theirs(made, few, None)
     sizes = NORMS[find(name).norm].size(examples - images)
     result = ours(name, few, 9.0, made.steps)
-    found = wrong(few, examples) & ~wrong(few, images)
+    # Where C&W finds nothing foolbox returns a black image, which may be wrong.
+    found = wrong(few, examples) & ~wrong(few, images) & examples.flatten(1).any(1)
     assert found.sum() >= 8
     # The same points up to rounding, of which foolbox too keeps the nearest that is wrong.
     assert (result.distance[found] <= 1.02 * sizes[found]).all()
