@@ -321,7 +321,7 @@ def threat_tables(results: Results) -> list[Table]:
         attacks.append({"name": name, "sees": sees} | texts)
     tables = {
         "bounds": bounds.assign(wide=2 * pixels, gray=255 * pixels),
-        "settings": pd.DataFrame([(n, str(x)) for n, x in given if x not in (None, False)]),
+        "settings": pd.DataFrame([(n, str(x)) for n, x in given if x is not None and x is not False]),
         "attacks": pd.DataFrame(attacks),
     }
     return [framed(key, table, results.n) for key, table in tables.items() if len(table)]
