@@ -103,6 +103,74 @@ MUTANTS = [
         "random numbers of the place in the batch", "base.py", "return self.numbers\n",
         "return torch.arange(len(images))\n", "test_contract.py",
     ),
+    Mutant(
+        "Square with moved halvings", "square.py", "HALVED_AFTER = (10, 50, 200,",
+        "HALVED_AFTER = (10, 50, 300,", "test_square.py",
+    ),
+    Mutant(
+        "Square that keeps the last square", "square.py", "better = margins > highest",
+        "better = margins == margins", "test_square.py",
+    ),
+    Mutant(
+        "Square with one sign for all channels", "square.py", "drawn[:, 2:, None, None] < 0.5",
+        "drawn[:, 2:3, None, None] < 0.5", "test_square.py",
+    ),
+    Mutant(
+        "Square that never comes to the last row", "square.py", "drawn[:, 0] * (height - side + 1)",
+        "drawn[:, 0] * (height - side)", "test_square.py",
+    ),
+    Mutant(
+        "AutoAttack's Square with the schedule of its own queries", "autoattack.py",
+        ", schedule=FULL_SCHEDULE", "", "test_autoattack.py",
+    ),
+    Mutant(
+        "AutoAttack with half of APGD-T's steps", "autoattack.py",
+        "partial(apgd_t, epsilon=epsilon, steps=steps,",
+        "partial(apgd_t, epsilon=epsilon, steps=steps // 2,", "test_autoattack.py",
+    ),
+    Mutant(
+        "HopSkipJump with steps of d / t", "hopskipjump.py", "distance / math.sqrt(step)",
+        "distance / step", "test_hopskipjump.py",
+    ),
+    Mutant(
+        "HopSkipJump without the baseline of its estimate", "hopskipjump.py",
+        " - per_image(baseline) * plain", "", "test_hopskipjump.py",
+    ),
+    Mutant(
+        "HopSkipJump with probes that never come nearer", "hopskipjump.py",
+        "radius = distance / images[0].numel()", "radius = torch.full_like(distance, FIRST_RADIUS)",
+        "test_hopskipjump.py",
+    ),
+    Mutant(
+        "HopSkipJump that bisects too coarsely", "hopskipjump.py", "math.ceil(1.5 * math.log2(",
+        "math.ceil(1.0 * math.log2(", "test_hopskipjump.py",
+    ),
+    Mutant(
+        "DDN with steps of one length", "ddn.py",
+        "cosine = (1 + math.cos(math.pi * step / steps)) / 2", "cosine = 1.0",
+        "test_minimum_norm.py",
+    ),
+    Mutant(
+        "DDN on the usual cross-entropy", "ddn.py", 'objective("ce-stable")', 'objective("ce")',
+        "test_minimum_norm.py",
+    ),
+    Mutant(
+        "FMN that forgets the nearest example", "fmn.py",
+        "torch.minimum(radius * (1 - gamma), nearest)", "radius * (1 - gamma)",
+        "test_minimum_norm.py",
+    ),
+    Mutant(
+        "C&W that goes on beyond the boundary", "cw.py",
+        "torch.where(seen.losses < 0, constant, 0.0)", "constant", "test_minimum_norm.py",
+    ),
+    Mutant(
+        "DeepFool without the overshoot", "deepfool.py", "(1 + OVERSHOOT) * way", "way",
+        "test_minimum_norm.py",
+    ),
+    Mutant(
+        "Transfer that makes its examples for every victim", "transfer.py",
+        "made = run.cache.get(key)", "made = None", "test_transfer.py",
+    ),
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import torch
 
 from tests.attacks.models import Answers, Linear, image
 from tests.attacks.trajectories import Recorder, start
-from winnrobust.attacks import ATTACKS, Run, find, run_attack, with_budget
+from winnrobust.attacks import ATTACKS, Run, find, run_attack, with_settings
 from winnrobust.attacks.mifgsm import mifgsm
 from winnrobust.runtime.errors import InputError
 
@@ -69,13 +69,13 @@ def test_what_differs_is_made_anew():
     victim, images = Linear(FIRST, BIAS).double(), start((1, 2, 2))
     run = Run(surrogates={"source": source, "other": Recorder((1, 2, 2), lead=2.0)})
     found = [
-        run_attack(with_budget(find(name), steps=steps), victim, images, LABEL, [0.1], run=run)[0]
+        run_attack(with_settings(find(name), steps=steps), victim, images, LABEL, [0.1], run=run)[0]
         for name, steps in [("transfer:source", 3), ("transfer:other", 3), ("transfer:source", 5)]
     ]
     assert [result.gradients.item() for result in found] == [3, 3, 5]
     # Another batch has a cache of its own.
     run_attack(
-        with_budget(find("transfer:source"), steps=3),
+        with_settings(find("transfer:source"), steps=3),
         victim,
         start((1, 2, 2), seed=5),
         LABEL,

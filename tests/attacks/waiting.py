@@ -26,7 +26,8 @@ class Waits(TorchDispatchMode):
         monkeypatch.setattr(progress, "waits", lambda device: True)
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        masked = function is torch.ops.aten.index.Tensor and any(
+        indexes = function.overloadpacket in (torch.ops.aten.index, torch.ops.aten.index_put_)
+        masked = indexes and any(
             index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
         )
         self.count += function in LOOKS or masked

@@ -1,8 +1,12 @@
-"""Small trained runs that the commands work on."""
+"""Commands as typed, small trained runs that they work on, and Ctrl-C at a known moment."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from winnrobust.cli import main
@@ -25,6 +29,21 @@ def assert_one_line(result: Result, *parts: str) -> None:
     assert result.stderr.count("\n") == 1
     for part in parts:
         assert part in result.stderr
+
+
+@contextmanager
+def stopped_once(folder: Path, pattern: str, count: int = 1) -> Iterator[None]:
+    """Press Ctrl-C when a network is asked after `count` such files are in a folder."""
+
+    def look(*_: Any) -> None:
+        if len(list(folder.glob(pattern))) >= count:
+            raise KeyboardInterrupt
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(look)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 @pytest.fixture(scope="session")

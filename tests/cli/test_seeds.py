@@ -55,7 +55,7 @@ def test_seeds_of_one_method_are_aggregated_and_compared(seeds, tmp_path):
     assert (row["first"], row["second"]) == ("baseline", "winn")
     said = "within noise" if row["within_noise"] else "beyond noise"
     page = (tmp_path / "page" / "report.md").read_text()
-    assert "(mean of 2 seeds, " in page
+    assert "(2 seeds, " in page
     assert said in page
 
 

@@ -116,7 +116,7 @@ MISTAKES = {
     "half a query": ({"queries": 0.5}, "queries must be an integer"),
     "no eot": ({"eot": None}, "eot must be an integer"),
     "one draw": ({"judge_draws": 1}, "judge_draws must be an integer of at least 2, not 1"),
-    "too many draws": ({"judge_draws": 1000}, "judge_draws must be at most 250, not 1000"),
+    "too many draws": ({"judge_draws": 1000}, "judge_draws must be at most 255, not 1000"),
     "seed below 0": ({"seed": -1}, "seed must be an integer of at least 0, not -1"),
     "seed of 2**64": ({"seed": 2**64}, f"seed must be at most {2**63 - 1}, not {2**64}"),
     "a huge seed": ({"seed": 10**5000}, "seed must be at most .*, not such a number"),

@@ -161,6 +161,7 @@ def attack_slowly(folder: Path, slowly: bool = True):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attempt", range(3))
 def test_kill_minus_nine_leaves_whole_parts_and_the_rest_is_made(tmp_path, attempt):
     process = multiprocessing.get_context("spawn").Process(target=attack_slowly, args=(tmp_path,))

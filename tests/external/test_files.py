@@ -1,5 +1,6 @@
 """Models in files: TorchScript and torch.export; what is refused."""
 
+import contextlib
 import io
 import os
 import pickle
@@ -7,6 +8,8 @@ import zipfile
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from winnrobust.attacks import loss_gradient
 from winnrobust.external import load_module
@@ -104,6 +107,43 @@ def test_damaged_files_end_in_one_line(files, tmp_path, capfd):
     with pytest.raises(InputError, match="export it again with this version"):
         load_module(str(tmp_path / "empty.pt2"))
     assert capfd.readouterr().err == ""
+
+
+FUZZED = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.mark.parametrize("name", ["script.pt", "fixed.pt2"])
+@given(data=st.data())
+@FUZZED
+def test_a_file_with_some_bytes_changed_is_loaded_or_refused(files, tmp_path, name, data):
+    content = bytearray((files / name).read_bytes())
+    places = st.integers(0, len(content) - 1)
+    for place, byte in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), min_size=1)):
+        content[place] = byte
+    (tmp_path / name).write_bytes(bytes(content))
+    with contextlib.suppress(InputError):
+        load_module(str(tmp_path / name))
+
+
+def test_names_in_an_archive_that_are_no_text_are_refused(files, tmp_path):
+    """Each of these bytes once came out as another error than the one for damaged files."""
+    for name, member in (("script.pt", b"data.pkl"), ("any.pt2", b"archive_format")):
+        content = (files / name).read_bytes()
+        place = content.rindex(member)
+        (tmp_path / name).write_bytes(content[:place] + b"\xff" + content[place + 1 :])
+        with pytest.raises(InputError, match=r"is not a whole|cannot be loaded"):
+            load_module(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("suffix", ["pt", "pth", "pt2", "onnx"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"pipe.{suffix}")
+    (tmp_path / f"folder.{suffix}").mkdir()
+    for name, reason in (("pipe", "not a file"), ("folder", "not a file"), ("none", "not exist")):
+        with pytest.raises(InputError, match=reason):
+            load_module(str(tmp_path / f"{name}.{suffix}"))
 
 
 def test_weights_for_a_file_that_has_its_own_are_refused(files, tmp_path):

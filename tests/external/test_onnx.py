@@ -1,10 +1,13 @@
 """ONNX files, which give answers and no gradients."""
 
 import builtins
+import contextlib
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from winnrobust.attacks import loss_gradient
 from winnrobust.external import files_of, load_module
@@ -83,6 +86,23 @@ def test_what_is_no_classifier_of_images_is_refused(tmp_path):
         load_module(str(tmp_path / "two.onnx"))
     with pytest.raises(InputError, match="is not a model that onnxruntime can use"):
         load_module(str(tmp_path / "junk.onnx"))
+
+
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=5)
+)
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_file_with_some_bytes_changed_is_loaded_or_refused(tmp_path, capfd, changes):
+    dense_onnx(tmp_path / "dense.onnx", "N")
+    content = bytearray((tmp_path / "dense.onnx").read_bytes())
+    for place, byte in changes:
+        content[place % len(content)] = byte
+    (tmp_path / "dense.onnx").write_bytes(bytes(content))
+    with contextlib.suppress(InputError):
+        load_module(str(tmp_path / "dense.onnx"))
+    assert capfd.readouterr().out == ""
 
 
 def test_a_missing_onnxruntime_is_named(tmp_path, monkeypatch):

@@ -117,6 +117,26 @@ def test_missing_and_extra_header_fields_are_refused(saved, header):
     assert "lacks or adds fields" in refused(saved)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"arch": []}, {"arch": {}}, {"dataset": 7}, {"method": []}, {"seed": "0"}, {"seed": 2**64},
+        {"epoch": []}, {"epoch": 1.5}, {"epoch": True}, {"valid_error": []}, {"valid_error": "low"},
+        {"valid_error": float("nan")}, {"width": []}, {"width": float("inf")}, {"arch": "\ud800"},
+        {"cascades": [], "thresholds": {}},
+    ],
+)  # fmt: skip
+def test_fields_of_the_wrong_kind_are_refused(saved, header):
+    rewrite(saved, **header)
+    refused(saved)
+
+
+@pytest.mark.parametrize("header", ["[" * 100_000, '{"kind": ' + "9" * 5000 + "}", "{", "NaN"])
+def test_a_header_that_nothing_could_use_is_refused(saved, header):
+    save_file({"weight": torch.zeros(3)}, saved, metadata={HEADER: header})
+    assert "the header of" in refused(saved)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(saved, value):
     network = build("vanilla", 1, 28, 10, stream(0, "weights"))

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
-from winnrobust.attacks import NORMS, Run, find, logits, logits_of, run_attack, with_budget
+from winnrobust.attacks import NORMS, Run, find, logits, logits_of, run_attack, with_settings
 from winnrobust.attacks.pgd import RELATIVE_STEP
 
 STEPS = 8
@@ -54,7 +54,7 @@ def theirs(attack: foolbox.Attack, few, epsilon: float | None) -> Tensor:
 
 
 def ours(name: str, few, epsilon: float, steps: int = STEPS):
-    (result,) = run_attack(with_budget(find(name), steps=steps), *few, [epsilon], run=Run())
+    (result,) = run_attack(with_settings(find(name), steps=steps), *few, [epsilon], run=Run())
     return result
 
 

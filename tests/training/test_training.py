@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.training.conftest import SIZE
 from winnrobust.models.checkpoint import load_model, read_tensors, write_tensors
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.readers import read_json
@@ -62,7 +63,7 @@ def test_one_row_per_epoch_with_everything_a_user_watches(finished):
 def test_a_picture_shows_ten_classes_of_every_epochs_negatives(finished):
     for epoch in (1, 2, 3):
         with Image.open(finished.samples(epoch)) as picture:
-            assert picture.size == (4 * 30 + 2, 10 * 30 + 2)
+            assert picture.size == (4 * (SIZE + 2) + 2, 10 * (SIZE + 2) + 2)
 
 
 def test_manifest_says_where_the_figures_come_from(finished, few_digits):
@@ -70,7 +71,8 @@ def test_manifest_says_where_the_figures_come_from(finished, few_digits):
     assert manifest["status"] == "complete"
     assert manifest["data"]["test"] == {"n": 50, "sha256": few_digits.test.sha256()}
     assert manifest["versions"]["torch"] == metadata.version("torch")
-    assert manifest["parameters"] == 312_149
+    network, _ = load_model(finished.model)
+    assert manifest["parameters"] == sum(weights.numel() for weights in network.parameters())
     assert manifest["test"]["errors"] == manifest["test"]["error"] * 50
     assert manifest["test"]["error_low"] <= manifest["test"]["error"]
     assert read_json(finished.config)["optimization"]["gp_weight"] == 10

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from tests.training.conftest import SIZE
 from winnrobust.data.datasets import Dataset, ImageSplit
 from winnrobust.models.checkpoint import load_cascades
 from winnrobust.runtime.errors import InputError
@@ -119,8 +120,8 @@ def test_a_single_network_can_be_trained_longer(tmp_path, unlabeled):
 
 def test_half_of_the_images_are_flipped(tmp_path, few_digits, monkeypatch):
     """Images whose left half is black and right half white, and what the loss is given of them."""
-    pixels = torch.zeros(200, 1, 28, 28, dtype=torch.uint8)
-    pixels[..., 14:] = 255
+    pixels = torch.zeros(200, 1, SIZE, SIZE, dtype=torch.uint8)
+    pixels[..., SIZE // 2 :] = 255
     split = ImageSplit(pixels, torch.zeros(200, dtype=torch.int64))
     dataset = Dataset("halves", 10, split, few_digits.valid, few_digits.test)
     seen = []
@@ -134,9 +135,9 @@ def test_half_of_the_images_are_flipped(tmp_path, few_digits, monkeypatch):
     config = make_config({"method": "baseline", "flip": True, "epochs": 1})
     run(tmp_path / "run", dataset, config)
     shown = torch.cat(seen)
-    flipped = shown[..., :14].mean((1, 2, 3))
+    flipped = shown[..., : SIZE // 2].mean((1, 2, 3))
     assert set(flipped.tolist()) == {0.0, 1.0}
-    assert torch.equal(flipped, 1 - shown[..., 14:].mean((1, 2, 3)))
+    assert torch.equal(flipped, 1 - shown[..., SIZE // 2 :].mean((1, 2, 3)))
     assert 70 <= flipped.sum() <= 130
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from winnrobust.attacks.base import Attack, AttackResult, Run
 from winnrobust.attacks.gradients import Loss
 from winnrobust.attacks.norms import NORMS, per_image
-from winnrobust.attacks.progress import Objective, Progress
+from winnrobust.attacks.progress import BatchObjective, Progress
 
 MOST_CLASSES = 9
 """How many of the wrong classes a targeted run tries, the likeliest first."""
@@ -84,7 +84,7 @@ def apgd_t(
 
 
 def climb(
-    progress: Progress, objective: Objective, epsilon: float, steps: int, *names: str | int
+    progress: Progress, objective: BatchObjective, epsilon: float, steps: int, *names: str | int
 ) -> None:
     """Raise an objective from a random point on the surface of the ball: the paper's algorithm 1.
 

@@ -166,10 +166,10 @@ class Attack:
 def with_settings(attack: Attack, **settings: Any) -> Attack:
     """Return the attack with those of the settings that it has; None leaves one as it is."""
     known = attack.parameters
-    chosen = {name: value for name, value in settings.items() if value is not None}
-    return replace(
-        attack, settings={**attack.settings} | {k: chosen[k] for k in chosen if k in known}
-    )
+    chosen = {
+        name: value for name, value in settings.items() if value is not None and name in known
+    }
+    return replace(attack, settings={**attack.settings, **chosen})
 
 
 def run_attack(
@@ -204,7 +204,7 @@ def run_attack(
         else:
             results = _one_by_one(attack, model, images, labels, epsilons, run, seconds)
     for epsilon, result in zip(epsilons, results, strict=True):
-        check_examples(attack.name, attack.norm, images, result.images, epsilon)
+        check_examples(attack.name, attack.norm, images.detach(), result.images, epsilon)
     return results
 
 

@@ -39,6 +39,12 @@ def deepfool(
 
     Raises:
         InputError: the model returns no logits, or they have no gradient.
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[3.0, 0, 0, 0], [0, 4.0, 0, 0]]))
+    >>> image = torch.tensor([[[[0.5, 0.25], [0.5, 0.5]]]])  # logits 1.5 and 1; slopes 3 and 4
+    >>> deepfool(model, image, torch.tensor([0])).distance  # 0.5 / 5, and a little more
+    tensor([0.1021])
     """
     progress = Nearest(model, images, labels, run, "l2", enough=ANY)
     rows = progress.rows()

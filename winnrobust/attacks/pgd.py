@@ -89,6 +89,14 @@ def pgd(
 
     Raises:
         InputError: the model returns no logits, or its loss has no gradient.
+
+    >>> import torch
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]))
+    >>> image = torch.tensor([[[[0.55, 0.5], [0.5, 0.5]]]])  # the first pixel wins: class 0
+    >>> result = pgd(model, image, torch.tensor([0]), epsilon=0.1)
+    >>> model(result.images).argmax(1)
+    tensor([1])
     """
     size = RELATIVE_STEP * epsilon / steps if step_size is None else step_size
     ball = NORMS[norm]

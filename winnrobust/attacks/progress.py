@@ -44,7 +44,7 @@ LOOK_EVERY = 5
 WORTHWHILE = 0.75
 """A batch on a device is made smaller once no more than this share of it is active."""
 
-Objective = Callable[[Tensor, Tensor], Tensor]
+BatchObjective = Callable[[Tensor, Tensor], Tensor]
 """From logits (n, K) of the images numbered (n,) to what an attack raises, (n,)."""
 
 
@@ -77,10 +77,8 @@ class Progress:
         self.found = self.images.clone()
         self.active = torch.ones_like(self.numbers, dtype=torch.bool)
         self._most = torch.full_like(self.numbers, -1)  # draws in which `found` is as wanted
-        self._gradients, self._queries = (
-            torch.zeros_like(self.numbers),
-            torch.zeros_like(self.numbers),
-        )
+        self._gradients = torch.zeros_like(self.numbers)
+        self._queries = torch.zeros_like(self.numbers)
         self._counts = self.numbers.new_zeros(len(GradientStatistics._fields))
         self._unseen: tuple[Tensor, Tensor] | None = None
         self._looks, self._late = 0, run.out_of_time()
@@ -108,8 +106,7 @@ class Progress:
         return not len(rows) or self.out_of_time()
 
     def out_of_time(self) -> bool:
-        """Tell whether the deadline has passed, and remember it: images that are active then are
-        unfinished."""
+        """Tell whether the deadline has passed; images that are active then are unfinished."""
         self._late = self._late or self.run.out_of_time()
         return self._late
 
@@ -128,7 +125,7 @@ class Progress:
 
     # Passes
 
-    def objective(self, loss: str | Loss) -> Objective:
+    def objective(self, loss: str | Loss) -> BatchObjective:
         """Return what to raise: the loss of the labels, or the negative one of the targets.
 
         Raises:
@@ -139,7 +136,7 @@ class Progress:
             return lambda logits, rows: function(logits, self.labels[rows])
         return lambda logits, rows: -function(logits, targets[rows])
 
-    def gradient(self, rows: Tensor, points: Tensor, objective: Objective) -> LossGradient:
+    def gradient(self, rows: Tensor, points: Tensor, objective: BatchObjective) -> LossGradient:
         """Return d objective / d points (n, C, H, W) of the images numbered `rows`.
 
         Raises:
@@ -204,9 +201,9 @@ class Progress:
 
     def result(self) -> AttackResult:
         """Return what was found for each image."""
-        if self.run.eot > 1:
-            self.rows()
-        if self._unseen is not None:
+        if self.run.eot > 1 and self.run.early_stop:
+            self.rows()  # of several draws the last point may have fewer wrong than one before
+        elif self._unseen is not None:
             rows, points = self._unseen
             self._keep(rows, points, self.active[rows])
         return AttackResult(

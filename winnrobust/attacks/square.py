@@ -43,6 +43,15 @@ def square(
 
     Raises:
         InputError: the model returns no logits.
+
+    >>> class Rounded(nn.Module):  # it has no gradient
+    ...     def forward(self, images):
+    ...         brightness = images.mean((1, 2, 3)).mul(10).round()
+    ...         return torch.stack([5.5 - brightness, brightness - 5.5], 1)
+    >>> image = torch.full((1, 1, 8, 8), 0.5)
+    >>> result = square(Rounded(), image, torch.tensor([0]), epsilon=0.1)
+    >>> Rounded()(result.images).argmax(1)
+    tensor([1])
     """
     channels, height, width = images.shape[1:]
     progress = Progress(model, images, labels, run)

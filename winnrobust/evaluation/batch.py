@@ -1,6 +1,6 @@
 """One batch: every model attacked, every example judged, every outcome written down.
 
-What is found out stays on the device until the batch is done, so that nobody waits for it.
+What is found out stays on the device until the batch is done, so that no step waits for it.
 """
 
 import math
@@ -358,10 +358,10 @@ def _kept(job: Job, batch: _Batch) -> Examples:
     models, room = list(job.models), batch.room
     cases = [case for case in _cases(job) if case[1] < math.inf]
     examples = [batch.examples[attack.name, epsilon, source] for attack, epsilon, source in cases]
-    nobody = np.full((1, room), -1)
+    unseen = np.full((1, room), -1)
 
     def predictions(verdicts: Mapping[str, Any]) -> np.ndarray:
-        seen: Sequence[Any] = [verdicts.get(name, nobody)[0, :room] for name in models]
+        seen: Sequence[Any] = [verdicts.get(name, unseen)[0, :room] for name in models]
         return np.stack(seen).astype(np.int64)
 
     return Examples(

@@ -33,9 +33,8 @@ STATUSES = ("attacked", "wrong already", "out of time", "error")
 the image was left as it is; time ran out; the attack failed."""
 ATTACKED, WRONG_ALREADY, OUT_OF_TIME, FAILED = range(len(STATUSES))
 
-MOST_DRAWS = 250
-"""Draws of a random model; their numbers are kept in a byte, for which larger ones mean something
-else."""
+MOST_DRAWS = 255
+"""Draws of a random model; their numbers are kept in a byte."""
 
 NAMES = pa.dictionary(pa.int16(), pa.string())
 
@@ -128,55 +127,56 @@ def outcome_table(start: int, labels: np.ndarray, answers: Sequence[Answer]) -> 
     """
     size = len(labels)
     attempts = [answer.attempt for answer in answers]
+    clean = np.repeat([attempt is None for attempt in attempts], size)
     correct = np.concatenate([answer.correct_draws for answer in answers])
     draws = np.repeat([answer.draws for answer in answers], size)
 
-    def per_answer(name: str, kind: pa.DataType) -> pa.Array:
-        values = [None if attempt is None else getattr(attempt, name) for attempt in attempts]
-        found = pa.array(values, pa.string() if kind == NAMES else kind)
-        if kind == NAMES:
-            found = found.dictionary_encode()
-            return pa.DictionaryArray.from_arrays(
-                _repeated(found.indices.cast(pa.int16()), size), found.dictionary
-            )
-        return _repeated(found, size)
+    def constant(name: str) -> pa.Array:
+        """Of every attempt."""
+        return pa.array(np.repeat([getattr(each, name, 0) for each in attempts], size), mask=clean)
 
-    def per_image(name: str, kind: pa.DataType, clean: object) -> pa.Array:
-        """Put what attempts say of every image together; clean images have `clean`."""
-        parts = []
-        for attempt in attempts:
-            values = None if attempt is None else getattr(attempt, name)
-            parts.append(
-                pa.array([clean] * size, kind) if values is None else pa.array(values).cast(kind)
-            )
-        return pa.concat_arrays(parts)
+    def per_image(name: str, missing: np.ndarray | None = None) -> pa.Array:
+        nothing = np.zeros(size, np.int32)
+        parts = [getattr(each, name, None) for each in attempts]
+        values = np.concatenate([nothing if part is None else part for part in parts])
+        return pa.array(values, mask=missing)
 
+    untargeted = np.repeat([each is None or each.targets is None for each in attempts], size)
     columns = {
         "image": np.tile(np.arange(start, start + size), len(answers)),
         "label": np.tile(labels, len(answers)),
-        **{name: per_answer(name, NAMES) for name in ("source", "attack", "norm")},
-        "epsilon": per_answer("epsilon", pa.float64()),
-        "seed": per_answer("seed", pa.int64()),
-        "target": per_image("targets", pa.int32(), None),
-        "evaluated": pa.array(np.repeat([answer.evaluated for answer in answers], size)),
+        **{
+            name: _names([getattr(each, name, None) for each in attempts], size)
+            for name in ("source", "attack", "norm")
+        },
+        "epsilon": constant("epsilon"),
+        "seed": constant("seed"),
+        "target": per_image("targets", untargeted),
+        "evaluated": _names([answer.evaluated for answer in answers], size),
         "prediction": np.concatenate([answer.prediction for answer in answers]),
         "correct": 2 * correct > draws,
         "draws": draws,
         "correct_draws": correct,
-        "distance": per_image("distance", pa.float32(), None),
+        "distance": per_image("distance", clean),
         "status": pa.DictionaryArray.from_arrays(
-            per_image("status", pa.int16(), None), pa.array(STATUSES)
+            per_image("status", clean).cast(pa.int16()), pa.array(STATUSES)
         ),
-        "gradients": per_image("gradients", pa.int32(), 0),
-        "queries": per_image("queries", pa.int32(), 0),
+        "gradients": per_image("gradients"),
+        "queries": per_image("queries"),
     }
     return pa.table(
         [pa.array(columns[field.name]).cast(field.type) for field in SCHEMA], schema=SCHEMA
     )
 
 
-def _repeated(values: pa.Array, times: int) -> pa.Array:
-    return values.take(pa.array(np.repeat(np.arange(len(values)), times)))
+def _names(values: Sequence[str | None], times: int) -> pa.Array:
+    """Repeat every name, or null."""
+    known = {name: code for code, name in enumerate(dict.fromkeys(filter(None, values)))}
+    codes = np.repeat([known.get(name or "", 0) for name in values], times).astype(np.int16)
+    unknown = np.repeat([name is None for name in values], times)
+    return pa.DictionaryArray.from_arrays(
+        pa.array(codes, mask=unknown), pa.array(list(known), pa.string())
+    )
 
 
 def table_of(frame: pd.DataFrame) -> pa.Table:
@@ -202,9 +202,9 @@ class Part:
             InputError: it is damaged, or is something else.
         """
         try:
-            table = pq.read_table(
-                self.path, partitioning=None, page_checksum_verification=True, use_threads=False
-            )
+            with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+                table = file.read(use_threads=False)
+            table.validate(full=True)
             facts = self._checked_facts(table.schema)
             images = table["image"].to_numpy()
             if table.schema.remove_metadata() != SCHEMA or not len(images):
@@ -265,6 +265,7 @@ def write_part(
             temporary,
             compression="zstd",
             write_page_checksum=True,
+            write_statistics=False,
         )
     return path
 
@@ -349,8 +350,6 @@ class Case(NamedTuple):
 
 
 CASE = list(Case._fields)
-MISSING = 255
-"""Stands where there is no row of an image."""
 
 
 @dataclass
@@ -391,7 +390,7 @@ class PerImage:
         """Begin with nothing, for `n` images in all."""
         return cls(n, {}, {}, {}, {}, {}, {}, {}, {}, {})
 
-    def add(self, frame: pd.DataFrame, positions: np.ndarray) -> set[Any]:
+    def add(self, table: pa.Table, positions: np.ndarray) -> set[Any]:
         """Take in all rows of some images; return what they are about, the same for all images.
 
         Args:
@@ -400,43 +399,39 @@ class PerImage:
         Raises:
             ValueError: a model did not answer to every image once.
         """
-        size = len(np.unique(positions))
-        wrong = (frame.draws - frame.correct_draws).to_numpy(np.uint8)
-        status = frame.status.map(STATUSES.index, na_action="ignore").to_numpy(np.float64)
-        status = np.nan_to_num(status).astype(np.uint8)
-        distances = frame.distance.to_numpy(np.float32)
+        draws, target = _numbers(table["draws"]), _numbers(table["target"])
+        wrong = (draws - _numbers(table["correct_draws"])).astype(np.uint8)
+        names, codes = _names_of(table["status"])
+        status = np.array([STATUSES.index(name) for name in names] + [ATTACKED], np.uint8)[codes]
+        distance = _numbers(table["distance"]).astype(np.float32)
+        spent = np.stack([_numbers(table["gradients"]), _numbers(table["queries"])], axis=1)
+        hit = _numbers(table["prediction"]) == target
         seen = set()
 
         def place(store: dict, key: Any, rows: np.ndarray, values: np.ndarray) -> None:
-            if len(rows) != size or len(np.unique(positions[rows])) != size:
-                raise ValueError(f"rows of {key} are missing, or there are too many")
-            empty = MISSING if values.dtype == np.uint8 else np.nan
-            array = store.setdefault(key, np.full(self.n, empty, values.dtype))
-            array[positions[rows]] = values[rows]
+            if key not in store:
+                store[key] = np.zeros(self.n, values.dtype)
+            store[key][positions[rows]] = values[rows]
             seen.add(key)
 
-        for model, draws in frame.groupby("evaluated", observed=True, sort=False).draws:
-            if {self.draws.setdefault(str(model), int(draws.iloc[0]))} != set(draws):
-                raise ValueError(f"{model} was not asked equally often about all images")
-        numbers = np.flatnonzero(frame.attack.isna())
-        for model, rows in _groups(frame.iloc[numbers], ["evaluated"]):
-            place(self.clean, model, numbers[rows], wrong)
-        for (*case, source, evaluated), rows in _groups(frame, [*CASE, "source", "evaluated"]):
-            attack, norm, epsilon = case
-            key = Case(attack, norm, float(epsilon)), source
-            if epsilon == np.inf:
+        for attack, norm, epsilon, source, evaluated, rows in _answers(table, positions):
+            asked = {self.draws.setdefault(evaluated, int(draws[rows[0]])), *draws[rows].tolist()}
+            if len(asked) > 1:
+                raise ValueError(f"{evaluated} was not asked equally often about all images")
+            if attack is None:
+                place(self.clean, evaluated, rows, wrong)
+            elif epsilon < np.inf:
+                key = Case(attack, norm, epsilon), source
+                place(self.wrong, (*key, evaluated), rows, wrong)
                 if source == evaluated:
-                    place(self.distances, (attack, source), rows, distances)
-                continue
-            place(self.wrong, (*key, evaluated), rows, wrong)
-            if source == evaluated:
-                place(self.status, key, rows, status)
-                of_case = frame.iloc[rows]
-                if of_case.target.notna().any():
-                    hits = int((of_case.target == of_case.prediction).sum())
-                    self.hits[key] = self.hits.get(key, 0) + hits
-                spent = of_case[["gradients", "queries"]].sum().to_numpy(np.int64)
-                self.passes[attack, source] = self.passes.get((attack, source), 0) + spent
+                    place(self.status, key, rows, status)
+                    self.passes[attack, source] = self.passes.get((attack, source), 0) + spent[
+                        rows
+                    ].sum(0)
+                    if not np.isnan(target[rows]).all():
+                        self.hits[key] = self.hits.get(key, 0) + int(hit[rows].sum())
+            elif source == evaluated:
+                place(self.distances, (attack, source), rows, distance)
         return seen
 
     def add_facts(self, facts: Mapping[str, Any]) -> None:
@@ -449,10 +444,41 @@ class PerImage:
                 total[name] += count
 
 
-def _groups(frame: pd.DataFrame, keys: list[str]) -> Iterator[tuple[Any, np.ndarray]]:
-    """Yield the values of `keys` and the numbers of the rows that have them, in their order."""
-    found = frame.groupby(keys, observed=True, sort=False).indices
-    yield from sorted(found.items(), key=lambda item: item[1][0])
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of numbers; null is NaN."""
+    return column.to_numpy()
+
+
+def _names_of(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """Return the names in a column, and for every row the number of its own; -1 is null."""
+    names = column.combine_chunks()
+    codes = names.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return names.dictionary.to_pylist(), codes
+
+
+def _answers(table: pa.Table, positions: np.ndarray) -> Iterator[tuple[Any, ...]]:
+    """Yield (attack, norm, epsilon, source, evaluated), and the rows with the answers to it.
+
+    Raises:
+        ValueError: there are not as many as images, or several to one.
+    """
+    epsilons, epsilon_codes = np.unique(_numbers(table["epsilon"]), return_inverse=True)
+    keys = [_names_of(table[name]) for name in ("attack", "norm", "source", "evaluated")]
+    keys.insert(2, (epsilons.tolist(), epsilon_codes))
+    code = np.zeros(len(table), np.int64)
+    for names, codes in keys:
+        code = code * (len(names) + 1) + codes + 1
+    _, first, codes = np.unique(code, return_index=True, return_inverse=True)
+    images = positions - positions.min()
+    answered = np.zeros((len(first), images.max() + 1), bool)
+    answered[codes, images] = True
+    if not answered.all() or answered.size < len(codes):
+        raise ValueError("rows of some images are missing, or there are too many")
+    rows = np.split(np.argsort(codes, kind="stable"), len(first))
+    for group in np.argsort(first):
+        row = first[group]
+        found = [names[codes[row]] if codes[row] >= 0 else None for names, codes in keys]
+        yield *found, rows[group]
 
 
 def per_image(outcomes: Path | str | pd.DataFrame) -> PerImage:
@@ -467,21 +493,20 @@ def per_image(outcomes: Path | str | pd.DataFrame) -> PerImage:
         images, positions = np.unique(outcomes.image, return_inverse=True)
         found = PerImage.empty(len(images))
         try:
-            found.add(outcomes, positions)
-        except ValueError as error:
-            raise InputError(f"the outcomes are not whole: {error}") from None
+            found.add(table_of(outcomes), positions)
+        except (ValueError, pa.ArrowException) as error:
+            raise InputError(f"the outcomes are not whole: {brief(error)}") from None
         return found
     chosen = _some_parts(Path(outcomes))
     found, offset = PerImage.empty(sum(part.stop - part.start for part in chosen)), 0
     known: set | None = None
     for part in chosen:
         table, facts = part.read()
-        frame = table.to_pandas()
         try:
-            keys = found.add(frame, frame.image.to_numpy() - part.start + offset)
-            found.add_facts(facts)
+            keys = found.add(table, _numbers(table["image"]) - part.start + offset)
         except ValueError as error:
             raise part.unusable(f"is not whole ({error})") from None
+        found.add_facts(facts)
         if known is not None and keys != known:
             raise part.unusable("is of another evaluation than the parts before it")
         known, offset = keys, offset + part.stop - part.start

@@ -41,7 +41,8 @@ def terminal_summary(folder: Path) -> str:
 
 def _fitting(table: Table) -> Iterable[Table]:
     """Cut a table between columns until it fits; the first column comes every time."""
-    cells = [[shortened(cell, LONGEST) for cell in row] for row in (table.header, *table.rows)]
+    cells = [[shortened(name, LONGEST) for name in table.header]]
+    cells += [[shortened(name, LONGEST), *rest] for name, *rest in table.rows]
     widths = [
         max(len(header) + HEADER_PADDING, *map(len, column))
         for header, *column in zip(*cells, strict=True)

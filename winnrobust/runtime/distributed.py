@@ -74,7 +74,7 @@ def _is_job() -> bool:
             f"{name}={value}" if value else f"no {name}"
             for name, value in zip(VARIABLES, values, strict=True)
         )
-        raise InputError(f"{found} is no job of several processes; {REMEDY}")
+        raise InputError(f"{found} is not a job of several processes; {REMEDY}")
     return True
 
 

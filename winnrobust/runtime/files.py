@@ -82,7 +82,7 @@ def check_free(path: Path) -> None:
             it has no name that something beside it could be renamed to, as `.`.
     """
     if path.name in ("", ".."):
-        raise InputError(f"'{path}' is no name for something new; choose another --out")
+        raise InputError(f"'{path}' is not a name for a new file or folder; choose another --out")
     if path.is_dir() and all(_is_partial(entry) for entry in path.iterdir()):
         return
     if path.exists() or path.is_symlink():
@@ -102,7 +102,7 @@ def check_free_file(path: Path) -> None:
         raise InputError(f"{path} is a folder; choose another --out")
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir():
-        raise InputError(f"{path} cannot be made: {folder} is no folder; choose another --out")
+        raise InputError(f"{path} cannot be made: {folder} is not a folder; choose another --out")
 
 
 @contextmanager

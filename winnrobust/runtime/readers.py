@@ -172,7 +172,7 @@ def opened_image(path: Path) -> "Iterator[Image]":
     """Open an image with Pillow for a `with` block, in which its pixels must be read.
 
     Raises:
-        InputError: it is no image of a usual format, is damaged, or claims to be gigantic.
+        InputError: it is not an image of a usual format, is damaged, or claims to be gigantic.
     """
     from PIL import Image
 

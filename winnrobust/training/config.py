@@ -25,10 +25,8 @@ from winnrobust.runtime.settings import (
 from winnrobust.training.recipes import RECIPES, UNSUPERVISED
 
 
-def _setting(default: Any, help: str, *, option: str | None = None) -> Any:
-    """A setting; `option` is its name on the command line where that is not the field's."""
-    extra: Any = {"option": option} if option else {}
-    return Field(default, description=help, json_schema_extra=extra)
+def _setting(default: Any, help: str) -> Any:
+    return Field(default, description=help)
 
 
 class ModelSettings(Settings):
@@ -48,7 +46,6 @@ class DataSettings(Settings):
         None,
         "Without labels: a folder of pictures in place of a data set. They are cut to a square and"
         " scaled; every tenth is kept for validation.",
-        option="data",
     )
     texture: Text | None = _setting(
         None,
@@ -86,20 +83,13 @@ class NegativesSettings(Settings):
     """The pseudo-negatives: how many there are, and what they start from."""
 
     per_class: Count = _setting(
-        100,
-        "Pseudo-negatives per class at the start and added by every synthesis.",
-        option="negatives_per_class",
+        100, "Pseudo-negatives per class at the start and added by every synthesis."
     )
-    share: PositiveShare = _setting(
-        1.0,
-        "Share of a batch's images that get a pseudo-negative.",
-        option="negatives_share",
-    )
+    share: PositiveShare = _setting(1.0, "Share of a batch's images that get a pseudo-negative.")
     weight: Share = _setting(
         0.1,
         "Weight of the pseudo-negatives' loss in icn, gdl and dcgan-negatives; the cross-entropy's"
         " is 1 minus it.",
-        option="negatives_weight",
     )
     pool_newest: PositiveShare = _setting(
         1.0, "Share of all pseudo-negatives made so far, the newest, that are in play."
@@ -119,44 +109,24 @@ class SynthesisSettings(Settings):
     """The ascents that make pseudo-negatives; on the command line all begin with --synthesis."""
 
     every: Count | None = _setting(
-        None,
-        "Synthesize after every N steps too, not only at the end of an epoch.",
-        option="synthesis_every",
+        None, "Synthesize after every N steps too, not only at the end of an epoch."
     )
-    pool_share: Share = _setting(
-        0.0,
-        "Share of the ascents that start from the pool, not noise.",
-        option="synthesis_pool_share",
-    )
+    pool_share: Share = _setting(0.0, "Share of the ascents that start from the pool, not noise.")
     per_image: bool = _setting(
-        False,
-        "A threshold and a stop for every image instead of every class's mean.",
-        option="synthesis_per_image",
+        False, "A threshold and a stop for every image instead of every class's mean."
     )
-    lr: Positive = _setting(0.02, "Adam's step on the pixels (in [-1, 1]).", option="synthesis_lr")
-    beta1: Decay = _setting(
-        0.9, "First-moment decay of Adam on the pixels.", option="synthesis_beta1"
-    )
-    beta2: Decay = _setting(
-        0.9, "Second-moment decay of Adam on the pixels.", option="synthesis_beta2"
-    )
-    max_steps: Count = _setting(
-        2000, "Ascent steps after which a batch is kept as it is.", option="synthesis_max_steps"
-    )
+    lr: Positive = _setting(0.02, "Adam's step on the pixels (in [-1, 1]).")
+    beta1: Decay = _setting(0.9, "First-moment decay of Adam on the pixels.")
+    beta2: Decay = _setting(0.9, "Second-moment decay of Adam on the pixels.")
+    max_steps: Count = _setting(2000, "Ascent steps after which a batch is kept as it is.")
     tolerance: NotNegative = _setting(
-        1e-3,
-        "Stop when the mean critic is this close to the threshold.",
-        option="synthesis_tolerance",
+        1e-3, "Stop when the mean critic is this close to the threshold."
     )
     class_weight: NotNegative = _setting(
-        0.5,
-        "Weight of the cross-entropy to the wanted class in the ascent.",
-        option="synthesis_class_weight",
+        0.5, "Weight of the cross-entropy to the wanted class in the ascent."
     )
     carry_adam: bool = _setting(
-        False,
-        "Keep Adam's moments from one epoch's ascent to the next (as the TF1 code did).",
-        option="synthesis_carry_adam",
+        False, "Keep Adam's moments from one epoch's ascent to the next (as the TF1 code did)."
     )
 
 
@@ -168,19 +138,16 @@ class AdversarialSettings(Settings):
         "L-infinity ball of pgd-at and trades, in [0, 1] pixel units: what this project attacks"
         " MNIST with first, so that the yardstick is trained for the ball it is measured in (the"
         " papers' own for MNIST is 0.3).",
-        option="at_epsilon",
     )
     steps: Count = _setting(
         7,
         "Steps of the inner maximization of pgd-at and trades: Madry et al.'s for CIFAR-10 (the"
         " papers' for MNIST: 40).",
-        option="at_steps",
     )
     step_size: Positive | None = _setting(
         None,
         "Size of such a step, in [0, 1] pixel units; if not given, 2.5 * at-epsilon / at-steps (the"
         " papers' for MNIST: 0.01).",
-        option="at_step_size",
     )
     trades_beta: NotNegative = _setting(
         1.0,
@@ -309,15 +276,22 @@ class Setting(NamedTuple):
         return getattr(kind, "__origin__", kind)  # of what is annotated with its bounds
 
 
+_OTHER_NAMES = {
+    "data.folder": "data",
+    **{f"negatives.{name}": f"negatives_{name}" for name in ("per_class", "share", "weight")},
+    **{f"synthesis.{name}": f"synthesis_{name}" for name in SynthesisSettings.model_fields},
+    **{f"adversarial.{name}": f"at_{name}" for name in ("epsilon", "steps", "step_size")},
+}
+"""Place -> name on the command line, where that is not the field's."""
+
+
 def _all_settings() -> Iterator[Setting]:
     for outer, info in TrainConfig.model_fields.items():
-        if not isinstance(info.default, Settings):
+        if isinstance(info.default, Settings):
+            for inner, each in type(info.default).model_fields.items():
+                yield Setting(_OTHER_NAMES.get(f"{outer}.{inner}", inner), (outer, inner), each)
+        else:
             yield Setting(outer, (outer,), info)
-            continue
-        for inner, each in type(info.default).model_fields.items():
-            extra = each.json_schema_extra
-            name = extra["option"] if isinstance(extra, dict) and extra else inner
-            yield Setting(str(name), (outer, inner), each)
 
 
 SETTINGS = {setting.name: setting for setting in _all_settings()}
@@ -373,15 +347,16 @@ def make_config(values: Mapping[str, Any], source: str = "settings") -> TrainCon
         InputError: an unknown setting or recipe, a wrong type or a value out of range.
     """
     given = _checked_names(flat(values), source)
-    recipe = given.get("recipe", "paper")
-    if not isinstance(recipe, str) or recipe not in RECIPES:
-        raise InputError(f"{source}: unknown recipe {recipe!r}; known are {', '.join(RECIPES)}")
-    defaults = RECIPES[recipe]
-    if given.get("unsupervised"):
+    asked = TrainConfig(**given)
+    if asked.recipe not in RECIPES:
+        raise InputError(
+            f"{source}: unknown recipe '{asked.recipe}'; known are {', '.join(RECIPES)}"
+        )
+    defaults = RECIPES[asked.recipe]
+    if asked.unsupervised:
         if defaults:
-            raise InputError(f"{source}: recipe {recipe!r} is for training with labels")
-        method = given.get("method", "winn")
-        defaults = UNSUPERVISED.get(method, {}) if isinstance(method, str) else {}
+            raise InputError(f"{source}: recipe '{asked.recipe}' is for training with labels")
+        defaults = UNSUPERVISED.get(asked.method, {})
     return TrainConfig(**{**defaults, **given})
 
 

@@ -32,6 +32,7 @@ from winnrobust.workflows.candidates import (
 )
 from winnrobust.workflows.evaluation_folder import (
     EvaluationFolder,
+    check_place,
     check_unfinished,
     evaluation_folder,
 )
@@ -104,6 +105,8 @@ def attack_runs(
     Raises:
         InputError: models or data cannot be used, or `out` exists; before any long work.
     """
+    if distributed.is_main_process():
+        check_place(out)
     candidates = load_candidates(paths, external)
     modules = {candidate.name: candidate.module for candidate in candidates}
     check_surrogates(settings.chosen_attacks(), list(modules))
@@ -175,7 +178,7 @@ def _test_images(candidates: Sequence[Candidate], source: ImageSource) -> Images
     """Load what the models are to be attacked on.
 
     Raises:
-        InputError: nobody knows what that is, or it cannot be used.
+        InputError: it is not known what that is, or it cannot be used.
     """
     if source.path is not None:
         return _user_images(source.path, source.limit)

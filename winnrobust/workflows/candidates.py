@@ -52,7 +52,7 @@ class Candidate:
         module: what takes images in [0, 1] and returns logits.
         metadata: what results say of it besides its errors: `reporting.stored.Model`.
         provenance: what the manifest says of it.
-        dataset: what it was trained on; None if nobody knows.
+        dataset: what it was trained on; None if unknown.
         external: how it was named, and the module without its preprocessing, if from elsewhere.
     """
 
@@ -237,7 +237,7 @@ COMPARED = (
 
 
 def log_differences(candidates: Sequence[Candidate]) -> None:
-    """Say in what else than their method the runs' training differs, so that nobody misses it."""
+    """Say in what else than their method the runs' training differs, where they do."""
     runs = {each.name: each.provenance for each in candidates if "config" in each.provenance}
     settings = {
         # A run of an older version lacks the settings that came later: it had their defaults.

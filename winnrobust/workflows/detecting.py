@@ -210,7 +210,7 @@ def detection_table(table: pd.DataFrame) -> Table:
         cells = own.set_index(["against", "epsilon"])
         rows.append([model, detector, *(_cell(cells.loc[kind]) for kind in kinds)])
     note = (
-        "Area under the ROC curve, in %, with 95 % intervals (DeLong): 50 says nothing, below it"
+        "Area under the ROC curve, in %, with 95 % intervals (DeLong): 50 is chance, below it"
         " the others look more real than the real ones. Adversarial examples count where they broke"
         " the model; the number in brackets says how many did. The adaptive attack knows the"
         " detector, and looks for errors that it takes for real images."

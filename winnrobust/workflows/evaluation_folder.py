@@ -66,14 +66,25 @@ def evaluation_folder(
             raise
 
 
+def check_place(out: Path) -> None:
+    """Check, before models are loaded, that `out` is free or holds an unfinished evaluation.
+
+    Raises:
+        InputError: there is something else, which is left untouched.
+    """
+    if not (out / "results.json").exists() or is_complete(out):
+        check_free(out)
+
+
 def check_unfinished(out: Path, metadata: Metadata) -> None:
     """Check that an evaluation may write to `out`: nothing is there, or its own beginning.
 
     Raises:
         InputError: there is something else, which is left untouched.
     """
-    if not (out / "results.json").exists() or is_complete(out):
-        return check_free(out)
+    check_place(out)
+    if not (out / "results.json").exists():
+        return
     stored = read_metadata(out)
     # As text, because the order of the models counts.
     before, now = (json.loads(each.model_dump_json())["what"] for each in (stored, metadata))
@@ -84,7 +95,6 @@ def check_unfinished(out: Path, metadata: Metadata) -> None:
             f"{out} holds an interrupted evaluation with other {' and '.join(differing)}, of"
             f" '{command}'; finish it with that command, remove the folder, or choose another --out"
         )
-    return None
 
 
 def _begin(out: Path, metadata: Metadata, device: torch.device) -> None:

@@ -160,15 +160,11 @@ def make_gallery(
     noticed = None if detection is None else _read_detection(detection)
     with results_folder(out) as folder:
         drawing = _Drawing(folder, count, seed, device)
-        sections: list[Section] = []
-        found: dict[Generator, dict[str, Quality]] = {}
-        for generator in drawn:
-            section, qualities = _image_section(
-                generator, scorers.get(generator), drawing, data_root
-            )
-            sections.append(section)
-            if qualities:
-                found[generator] = qualities
+        parts = {
+            each: _image_section(each, scorers.get(each), drawing, data_root) for each in drawn
+        }
+        sections = [section for section, _ in parts.values()]
+        found = {each: qualities for each, (_, qualities) in parts.items() if qualities}
         if found:
             sections.insert(0, _scores(found, folder))
         sections += _critics(drawn, folder)
@@ -180,20 +176,15 @@ def make_gallery(
         if noticed is not None:
             sections.append(Section("Does it notice?", tables=[detection_table(noticed.table)]))
         if distributed.is_main_process():
-            details = _details(generators, noticed)
             facts = {
                 "classifiers": [scorer.metadata() for scorer in loaded.values()],
                 "seed": seed,
                 "samples": count,
-                "quality": {
-                    name: asdict(quality)
-                    for parts in found.values()
-                    for name, quality in parts.items()
-                },
+                "quality": {k: asdict(v) for scores in found.values() for k, v in scores.items()},
             }
             trained = [each.record for each in generators]
             trained += [load_run(path) for path in map(zoo.locate, classifiers) if is_run(path)]
-            _write(drawing, sections, details, facts, trained)
+            _write(drawing, sections, _details(generators, noticed), facts, trained)
 
 
 def _details(generators: Sequence[Generator], detection: Detection | None) -> dict[str, Any]:

@@ -69,12 +69,12 @@ def score_quality(
     if inception and len(made) < USUAL:
         log(f"note: Inception scores are mostly those of {USUAL} samples; here are {len(made)}")
     scores = inception_scores(made.images, dataset.train.images, device) if inception else {}
-    log(f"scoring {count} samples of {samples} by {classifier} ({device})")
-    if count < len(made):
-        log(
-            f"these are the first of {len(made)}, as many as there are test images to compare them"
-            " with"
-        )
+    first = (
+        f" (the first of {len(made)}, as many as there are test images)"
+        if count < len(made)
+        else ""
+    )
+    log(f"scoring {count} samples{first} of {samples} by {classifier} ({device})")
     with show_progress("score", "image") as progress:
         quality = score_samples(
             network,
@@ -86,13 +86,13 @@ def score_quality(
             progress=progress,
         )
     if out is not None:
+        described = provenance.describe(device) | {
+            "samples": {"path": str(samples), "made": metadata},
+            "classifier": {"path": str(classifier), "header": asdict(info)},
+            "quality": asdict(quality) | scores,
+        }
         with results_folder(out) as folder:
             if distributed.is_main_process():
-                described = provenance.describe(device) | {
-                    "samples": {"path": str(samples), "made": metadata},
-                    "classifier": {"path": str(classifier), "header": asdict(info)},
-                    "quality": asdict(quality) | scores,
-                }
                 write_json(folder / "quality.json", described)
                 neighbors_picture(folder / "neighbors.png", made.images, dataset.train)
     return quality, scores

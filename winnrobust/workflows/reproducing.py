@@ -192,7 +192,7 @@ def _attack(
     data_root: Path | None,
     device: torch.device,
 ) -> Path:
-    """Attack a group's networks, unless these very ones were; return the results."""
+    """Attack a group's networks, unless exactly these were; return the results."""
     # Table 2 needs no attack; results do, so it gets one.
     epsilons = group.epsilons if target.attacked else group.epsilons[:1]
     settings = EvaluationSettings(epsilons={"linf": epsilons})

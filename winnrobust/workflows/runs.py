@@ -55,7 +55,7 @@ def _read(path: Path) -> Run:
     """Read a run folder.
 
     Raises:
-        InputError: it is no run, or damaged.
+        InputError: it is not a run, or damaged.
     """
     folder, config = reopen_run(path)
     manifest = read_json(folder.manifest)

@@ -66,7 +66,9 @@ def model_file(path: Path) -> Path:
         return place
     file = RunFolder(place).model
     if not file.exists():
-        raise InputError(f"{path} holds no model.safetensors; it is no run, or has no epoch yet")
+        raise InputError(
+            f"{path} holds no model.safetensors; it is not a run, or has not finished an epoch"
+        )
     return file
 
 

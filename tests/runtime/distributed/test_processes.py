@@ -1,10 +1,12 @@
-"""Two real processes, started by torchrun, compute what one does."""
+"""Two real processes compute what one does."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,32 +14,29 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.processes import Command, together
 from tests.runtime.distributed import worker
+from winnrobust.runtime.locks import hold
 from winnrobust.training.methods import METHODS
 
-TINY = [
-    *("--dataset", "mnist5k", "--limit-train", "101", "--epochs", "2", "--batch-size", "20"),
+TINY = (
+    *("--dataset", "mnist5k", "--limit-train", "51", "--epochs", "2", "--batch-size", "20"),
     *("--negatives-per-class", "2", "--synthesis-max-steps", "3", "--device", "cpu"),
-]
+)
 
 
-def torchrun(*arguments: str | Path) -> list[str]:
-    """The command that starts two processes of a script or, after `-m`, of a module."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return [*launcher, "--nproc-per-node", "2", *map(str, arguments)]
-
-
-def run(command: list[str], code: int = 0) -> subprocess.CompletedProcess:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
+def run(work: Callable[[], object], folder: Path, processes: int) -> str:
+    """Run the same in so many processes; returns what the main one wrote."""
+    done = together(work, folder, processes)
+    assert all(each.code == 0 for each in done), [each.output for each in done]
+    return done[0].output
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory) -> dict:
-    path = tmp_path_factory.mktemp("job") / "found.pt"
-    run(torchrun("-m", "tests.runtime.distributed.worker", path))
-    return torch.load(path, weights_only=False)  # our own file
+def job(tmp_path_factory) -> dict:
+    folder = tmp_path_factory.mktemp("job")
+    run(partial(worker.main, str(folder / "found.pt")), folder, 2)
+    return torch.load(folder / "found.pt", weights_only=False)  # our own file
 
 
 @pytest.fixture(autouse=True)
@@ -49,24 +48,24 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def test_there_were_two(together):
-    assert together["size"] == 2
+def test_there_were_two(job):
+    assert job["size"] == 2
 
 
 @pytest.mark.parametrize("method", list(METHODS))
-def test_a_steps_gradient_is_that_of_one_process(together, method):
+def test_a_steps_gradient_is_that_of_one_process(job, method):
     alone = worker.gradients(method)
-    assert set(alone) == set(together[method])
+    assert set(alone) == set(job[method])
     for name, expected in alone.items():
         if expected is None:  # an untrained critic; one process has no gradient, two add up none
-            assert not together[method][name].any()
+            assert not job[method][name].any()
         else:
-            torch.testing.assert_close(together[method][name], expected, rtol=1e-5, atol=1e-10)
+            torch.testing.assert_close(job[method][name], expected, rtol=1e-5, atol=1e-10)
     assert method != "winn" or alone["gradient_penalty"] > 0.1
 
 
-def test_synthesis_is_that_of_one_process(together):
-    alone, found = worker.synthesis(), together["synthesis"]
+def test_synthesis_is_that_of_one_process(job):
+    alone, found = worker.synthesis(), job["synthesis"]
     assert torch.equal(found["result"].steps, alone["result"].steps)
     assert torch.equal(found["result"].reached, alone["result"].reached)
     torch.testing.assert_close(found["result"].images, alone["result"].images, rtol=0, atol=1e-6)
@@ -82,24 +81,22 @@ def test_synthesis_is_that_of_one_process(together):
         ("distances", worker.distances),
     ],
 )
-def test_evaluation_is_that_of_one_process(together, name, compute):
+def test_evaluation_is_that_of_one_process(job, name, compute):
     alone = compute()
-    assert set(together[name]) == set(alone)
+    assert set(job[name]) == set(alone)
     for part, expected in alone.items():
         if part in worker.TABLES:  # which may hold NaN
-            pd.testing.assert_frame_equal(
-                pd.DataFrame(together[name][part]), pd.DataFrame(expected)
-            )
+            pd.testing.assert_frame_equal(pd.DataFrame(job[name][part]), pd.DataFrame(expected))
         else:
-            assert together[name][part] == expected
+            assert job[name][part] == expected
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
     """The same small run by one process and by two."""
     folder = tmp_path_factory.mktemp("runs")
-    run([sys.executable, "-m", "winnrobust", "train", *TINY, "--out", str(folder / "alone")])
-    run(torchrun("-m", "winnrobust", "train", *TINY, "--out", folder / "together"))
+    for name, processes in (("alone", 1), ("together", 2)):
+        run(Command(("train", *TINY, "--out", str(folder / name))), folder, processes)
     return folder
 
 
@@ -117,26 +114,55 @@ def test_training_ends_near_the_run_of_one_process(runs):
 
 
 def test_attack_counts_are_those_of_one_process(runs, tmp_path):
-    models = [runs / "alone", runs / "together" / "model.safetensors"]
-    options = [
-        "--attacks",
-        "fgsm,pgd",
-        "--limit",
-        "300",
-        "--batch-size",
-        "64",
-        "--device",
-        "cpu",
-        "--no-diagnose",
-    ]
-    command = ["-m", "winnrobust", "attack", *map(str, models), *options, "--out"]
-    run([sys.executable, *command, str(tmp_path / "alone")])
-    said = run(torchrun(*command, tmp_path / "together"))
+    command = (
+        *("attack", str(runs / "alone"), str(runs / "together" / "model.safetensors")),
+        *("--attacks", "fgsm,pgd", "--limit", "300", "--batch-size", "64", "--device", "cpu"),
+        *("--no-diagnose", "--out"),
+    )
+    for name, processes in (("alone", 1), ("together", 2)):
+        said = run(Command((*command, str(tmp_path / name))), tmp_path, processes)
+        assert said.count("results are in") == 1
     tables = [(tmp_path / name / "results.csv").read_text() for name in ("alone", "together")]
     assert tables[0] == tables[1]
-    assert said.stdout.count("results are in") == 1
 
 
+def test_only_the_main_process_speaks_and_all_end_alike(tmp_path):
+    """A run that is there already: one of them finds that, and none waits for it."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("precious")
+    done = together(Command(("train", *TINY, "--out", str(tmp_path / "run"))), tmp_path)
+    assert [each.code for each in done] == [2, 2]
+    assert "already exists and is left untouched" in done[0].output
+
+
+def test_a_job_is_refused_a_run_that_another_process_works_on(tmp_path):
+    path = tmp_path / "run"
+    with hold(path):
+        done = together(Command(("train", *TINY, "--out", str(path))), tmp_path)
+    assert [each.code for each in done] == [2, 2]
+    for each in done:
+        assert f"{path} is in use by" in each.output
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_job(tmp_path):
+    code = (
+        "from winnrobust.runtime import distributed as d\n"
+        "with d.job(): print(d.all_gather(d.rank()), d.is_main_process())"
+    )
+    (tmp_path / "script.py").write_text(code)
+    done = subprocess.run(torchrun(tmp_path / "script.py"), capture_output=True, text=True)
+    assert sorted(done.stdout.splitlines()) == ["[0, 1] False", "[0, 1] True"]
+    assert "waiting" not in done.stderr
+
+
+def torchrun(*arguments: str | Path) -> list[str]:
+    """The command that starts two processes of a script or, after `-m`, of a module."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [*launcher, "--nproc-per-node", "2", *map(str, arguments)]
+
+
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_job_and_the_run_goes_on(tmp_path):
     folder = tmp_path / "run"
     long = [*TINY, "--epochs", "30"]
@@ -166,8 +192,7 @@ def test_a_process_that_dies_ends_the_job_and_the_run_goes_on(tmp_path):
     )
     finished = len((folder / "metrics.jsonl").read_text().splitlines())
     assert 1 <= finished < 30
-    resume = ["--resume", "--device", "cpu", "--out", str(folder)]
-    run([sys.executable, "-m", "winnrobust", "train", *resume])
+    run(Command(("train", "--resume", "--device", "cpu", "--out", str(folder))), tmp_path, 1)
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 30
 
 

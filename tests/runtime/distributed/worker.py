@@ -1,6 +1,5 @@
-"""What every process of the tests' jobs computes; the first writes it to the file named."""
+"""What every process of the tests' jobs computes; the main one writes it."""
 
-import sys
 from unittest.mock import patch
 
 import torch
@@ -106,7 +105,7 @@ def told(found: Evaluation) -> dict:
     }
 
 
-def main() -> None:
+def main(path: str) -> None:
     with distributed.job():
         found = {
             "size": distributed.world_size(),
@@ -117,8 +116,4 @@ def main() -> None:
             "distances": distances(),
         }
         if distributed.is_main_process():
-            torch.save(found, sys.argv[1])
-
-
-if __name__ == "__main__":
-    main()
+            torch.save(found, path)

@@ -170,6 +170,8 @@ class Constant(nn.Module):
         self.image = nn.Parameter(pixels((0.5, 0.5)))
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        assert latents.shape == (len(labels), 100)
+        assert latents.abs().max() <= 1
         return self.image.expand(len(labels), 1, 1, 2)
 
 
