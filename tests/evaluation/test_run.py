@@ -145,6 +145,23 @@ def test_clean_errors_that_an_attack_happens_to_mend_are_errors():
     assert found.summary.robust.robust_error.tolist() == [0.6]
 
 
+class Wavy(nn.Module):
+    """Says 1 and 0 in turns along the first pixel."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logit = (20 * images.flatten(1)[:, 0]).sin()
+        return torch.stack([torch.zeros_like(logit), logit], 1)
+
+
+def test_an_image_broken_at_a_small_epsilon_is_broken_at_a_larger_one():
+    # 0.12 is a 1, as all from 0 to 0.157 and from 0.314 to 0.471 are. FGSM by 0.05 goes to 0.17, by
+    # 0.25 to 0.37, which is a 1 again.
+    images = pixels(*[(0.12, 0.0)] * 4)
+    found = evaluation({"net": Wavy()}, images, torch.ones(4).long(), linf=[0.05, 0.25]).summary
+    assert found.errors.error.tolist() == [1.0, 0.0]
+    assert found.robust.robust_error.tolist() == [1.0, 1.0]
+
+
 def test_epsilon_zero_is_the_clean_error_and_undefined_rates_are_nan():
     table = evaluation(MODELS, IMAGES, LABELS, linf=[0, 0.2]).summary.transfer
     rows = table.set_index(["epsilon", "source", "target"])

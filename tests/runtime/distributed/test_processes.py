@@ -77,12 +77,12 @@ def test_synthesis_is_that_of_one_process(job):
     ("name", "compute"),
     [
         ("evaluation", worker.evaluation),
-        ("aimed", lambda: worker.evaluation("random")),
+        ("targeted", partial(worker.evaluation, targeted="random")),
         ("distances", worker.distances),
     ],
 )
-def test_evaluation_is_that_of_one_process(job, name, compute):
-    alone = compute()
+def test_evaluation_is_that_of_one_process(job, name, compute, tmp_path):
+    alone = compute(tmp_path)
     assert set(job[name]) == set(alone)
     for part, expected in alone.items():
         if part in worker.TABLES:  # which may hold NaN

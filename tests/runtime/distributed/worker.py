@@ -1,13 +1,14 @@
 """What every process of the tests' jobs computes; the main one writes it."""
 
+from pathlib import Path
 from unittest.mock import patch
 
 import torch
 
 from tests.evaluation.tiny import IMAGES, LABELS, MODELS, NEAREST
-from winnrobust.attacks import ATTACKS, Budget
+from winnrobust.attacks import ATTACKS
 from winnrobust.data.datasets import load_dataset, to_unit
-from winnrobust.evaluation import Evaluation, run
+from winnrobust.evaluation import Evaluation, EvaluationSettings, run
 from winnrobust.models import build
 from winnrobust.runtime import distributed
 from winnrobust.runtime.randomness import stream
@@ -17,7 +18,7 @@ from winnrobust.training.methods import METHODS, Batch
 from winnrobust.training.methods.side_network import SideNetwork
 
 CPU = torch.device("cpu")
-TABLES = ("table", "gradients", "clean", "worst", "paired", "aimed")
+TABLES = ("clean", "errors", "transfer", "corrections", "robust", "paired", "targeted", "gradients")
 BATCH = 7
 """Odd, so that two processes get unequal parts."""
 
@@ -71,36 +72,35 @@ def synthesis() -> dict:
     return {"result": result, "adam": adam["state"]}
 
 
-def evaluation(aim: str | None = None) -> dict:
+def evaluation(folder: Path, targeted: str | None = None) -> dict:
     """A small evaluation of two networks under attacks of both norms, in uneven batches."""
     digits = load_dataset("mnist5k").test.first(30)
     models = {name: build("vanilla", 1, 28, 10, stream(0, name)) for name in ("first", "second")}
-    found = run(
-        models,
-        to_unit(digits.images),
-        digits.labels,
+    settings = EvaluationSettings(
         attacks=["fgsm", "pgd", "pgd-l2"],
-        epsilons=[0.05, 0.125],
+        epsilons={"linf": [0.05, 0.125], "l2": [1.5]},
         batch_size=8,
         num_examples=12,
-        budget=Budget(steps=4),
-        aim=aim,
+        steps=4,
+        targeted=targeted,
     )
-    return told(found)
+    return plain(run(models, digits.images, digits.labels, settings, folder=folder))
 
 
-def distances() -> dict:
+def distances(folder: Path) -> dict:
     """An evaluation with a minimum-norm attack, in batches smaller than what a process gets."""
     with patch.dict(ATTACKS, {"nearest": NEAREST}):
-        return told(run(MODELS, IMAGES, LABELS, ["nearest"], epsilons_l2=[0.2], batch_size=1))
+        settings = EvaluationSettings(attacks=["nearest"], epsilons={"l2": [0.2]}, batch_size=1)
+        return plain(run(MODELS, IMAGES, LABELS, settings, folder=folder))
 
 
-def told(found: Evaluation) -> dict:
+def plain(found: Evaluation) -> dict:
     """All of an evaluation but how long it took, in plain values."""
-    return {name: getattr(found, name).to_dict() for name in TABLES} | {
-        "unfinished": found.costs.drop(columns="seconds").to_dict(),
-        "timed": bool((found.costs.seconds > 0).all()),
-        "distances": {key: value.tolist() for key, value in found.distances.items()},
+    summary = found.summary
+    return {name: getattr(summary, name).to_dict() for name in TABLES} | {
+        "costs": summary.costs.drop(columns="seconds").to_dict(),
+        "timed": bool((summary.costs.seconds > 0).all()),
+        "distances": {key: value.tolist() for key, value in summary.distances.items()},
         "examples": {name: value.tolist() for name, value in vars(found.examples).items()},
     }
 
@@ -111,9 +111,9 @@ def main(path: str) -> None:
             "size": distributed.world_size(),
             **{name: gradients(name) for name in METHODS},
             "synthesis": synthesis(),
-            "evaluation": evaluation(),
-            "aimed": evaluation("random"),
-            "distances": distances(),
+            "evaluation": evaluation(Path(path).with_name("evaluation")),
+            "targeted": evaluation(Path(path).with_name("targeted"), "random"),
+            "distances": distances(Path(path).with_name("distances")),
         }
         if distributed.is_main_process():
             torch.save(found, path)
