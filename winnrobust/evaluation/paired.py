@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betainc, betaincinv
 
-from winnrobust.runtime.intervals import CONFIDENCE, Rate, rate
+from winnrobust.runtime.intervals import CONFIDENCE, Rate
 
 RESAMPLES = 4000
 """Of a bootstrap."""
@@ -81,7 +81,7 @@ def _correction_rate(kinds: tuple[tuple[float, float, int], ...]) -> Rate:
     errs, both, images = np.array(kinds, float).reshape(-1, 3).T
     errors, uncorrected = float(errs @ images), float(both @ images)
     if not errors:
-        return rate(0, 0)
+        return Rate(np.nan, np.nan, np.nan)
     corrected = errors - uncorrected
     value = corrected / errors
     if min(corrected, uncorrected) < FEW:
@@ -167,21 +167,15 @@ def _exact_p_value(counts: tuple[float, float], totals: tuple[float, float]) -> 
     if few / few_of == many / many_of:
         return 1.0
 
-    def gap(share: float) -> float:
-        return _at_most(few, few_of, share) - _at_least(many, many_of, share)
+    def at_most_few(share: float) -> float:
+        """P(X <= few); few and few_of may be fractions, as an integral of the beta function."""
+        return float(betainc(few_of - few, few + 1, 1 - share))
 
-    share = brentq(gap, 0.0, 1.0)
-    return min(1.0, 4 * _at_most(few, few_of, share))
+    def at_least_many(share: float) -> float:
+        return float(betainc(many, many_of - many + 1, share))
 
-
-def _at_most(count: float, total: float, share: float) -> float:
-    """Return P(X <= count) of a binomial X, whose count and total may be fractions."""
-    return float(betainc(total - count, count + 1, 1 - share)) if count < total else 1.0
-
-
-def _at_least(count: float, total: float, share: float) -> float:
-    """Return P(X >= count), as `_at_most`."""
-    return float(betainc(count, total - count + 1, share)) if count > 0 else 1.0
+    share = brentq(lambda share: at_most_few(share) - at_least_many(share), 0.0, 1.0)
+    return min(1.0, 4 * at_most_few(share))
 
 
 def _resampled(images: np.ndarray) -> np.ndarray:
