@@ -1,8 +1,8 @@
 """`winnrobust quality` as a user types it."""
 
 import json
-from dataclasses import replace
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
