@@ -90,12 +90,11 @@ def write_results(folder: Path, manifest: dict[str, Any]) -> Results:
     return results
 
 
-def load_results(folder: Path) -> Results:
-    """Read a results folder of this version or an earlier one.
+def version_of(folder: Path) -> int:
+    """Read of which version the results in a folder are.
 
     Raises:
-        InputError: it is none, is not finished, one of its files is missing or damaged, or it is of
-            a later version.
+        InputError: there are none, or of a later version.
     """
     path = folder / "results.json"
     stored = read_json(path)
@@ -105,8 +104,18 @@ def load_results(folder: Path) -> Results:
             f"{path} is not results of version 1 to {NEWEST}, which this winnrobust reads; a newer"
             " one may have written it"
         )
-    if version < NEWEST:
-        return _from_counts(folder, stored)
+    return version
+
+
+def load_results(folder: Path) -> Results:
+    """Read a results folder of this version or an earlier one.
+
+    Raises:
+        InputError: it is none, is not finished, one of its files is missing or damaged, or it is of
+            a later version.
+    """
+    if version_of(folder) < NEWEST:
+        return _from_counts(folder)
     metadata = read_metadata(folder)
     if metadata.status == "running":
         done = sum(map(len, finished(folder)))
@@ -147,7 +156,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
 # --- versions 1 and 2 -----------------------------------------------------------------------------
 
 
-def _from_counts(folder: Path, stored: dict[str, Any]) -> Results:
+def _from_counts(folder: Path) -> Results:
+    stored = read_json(folder / "results.json")
     counts = legacy.read_counts(stored, folder / "results.json")
     distances = _distances(folder / "distances.npz", counts) if stored["schema"] > 1 else {}
     diagnosis = counts["diagnosis"]

@@ -1,10 +1,11 @@
-"""Two real processes, started by torchrun, compute what one does."""
+"""Real processes that work together compute what one does."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests import processes
+from tests.evaluation.test_run import assert_equal
 from tests.runtime.distributed import worker
+from winnrobust import read_outcomes
 from winnrobust.training.methods import METHODS
 
 TINY = [
@@ -34,10 +38,17 @@ def run(command: list[str], code: int = 0) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory) -> dict:
-    path = tmp_path_factory.mktemp("job") / "found.pt"
-    run(torchrun("-m", "tests.runtime.distributed.worker", path))
-    return torch.load(path, weights_only=False)  # our own file
+def job(tmp_path_factory) -> Path:
+    """What two processes computed, and the folders of their evaluations."""
+    folder = tmp_path_factory.mktemp("job")
+    for done in processes.together(partial(worker.work, folder), folder):
+        assert done.code == 0, done.output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def together(job) -> dict:
+    return torch.load(job / "found.pt", weights_only=False)  # our own file
 
 
 @pytest.fixture(autouse=True)
@@ -74,35 +85,26 @@ def test_synthesis_is_that_of_one_process(together):
         torch.testing.assert_close(found["adam"][label]["step"], moments["step"])
 
 
-@pytest.mark.parametrize(
-    ("name", "compute"),
-    [
-        ("evaluation", worker.evaluation),
-        ("aimed", lambda: worker.evaluation("random")),
-        ("distances", worker.distances),
-    ],
-)
-def test_evaluation_is_that_of_one_process(together, name, compute):
-    alone = compute()
-    assert set(together[name]) == set(alone)
-    for part, expected in alone.items():
-        if part in worker.TABLES:  # which may hold NaN
-            pd.testing.assert_frame_equal(
-                pd.DataFrame(together[name][part]), pd.DataFrame(expected)
-            )
-        else:
-            assert together[name][part] == expected
+@pytest.mark.parametrize("name", worker.EVALUATIONS)
+def test_evaluation_is_that_of_one_process(job, together, name, tmp_path):
+    assert_equal(together[name], worker.EVALUATIONS[name](tmp_path))
+    assert (together[name].summary.costs.seconds > 0).all()
+    pd.testing.assert_frame_equal(read_outcomes(job / name), read_outcomes(tmp_path))
+    writers = {path.stem.split("-")[-1] for path in (job / name / "outcomes").iterdir()}
+    assert writers == {"r0", "r1"}
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
     """The same small run by one process and by two."""
     folder = tmp_path_factory.mktemp("runs")
-    run([sys.executable, "-m", "winnrobust", "train", *TINY, "--out", str(folder / "alone")])
+    alone = ("train", *TINY, "--out", folder / "alone")
+    assert processes.finish(*alone, output=folder / "output.txt").code == 0
     run(torchrun("-m", "winnrobust", "train", *TINY, "--out", folder / "together"))
     return folder
 
 
+@pytest.mark.slow
 def test_training_ends_near_the_run_of_one_process(runs):
     alone, together = (
         load_file(runs / name / "model.safetensors") for name in ("alone", "together")
@@ -116,30 +118,62 @@ def test_training_ends_near_the_run_of_one_process(runs):
     assert (runs / "together" / "training.png").exists()
 
 
-def test_attack_counts_are_those_of_one_process(runs, tmp_path):
-    models = [runs / "alone", runs / "together" / "model.safetensors"]
-    options = [
-        "--attacks",
-        "fgsm,pgd",
-        "--limit",
-        "300",
-        "--batch-size",
-        "64",
-        "--device",
-        "cpu",
-        "--no-diagnose",
-    ]
-    command = ["-m", "winnrobust", "attack", *map(str, models), *options, "--out"]
-    run([sys.executable, *command, str(tmp_path / "alone")])
-    said = run(torchrun(*command, tmp_path / "together"))
-    tables = [(tmp_path / name / "results.csv").read_text() for name in ("alone", "together")]
-    assert tables[0] == tables[1]
+ATTACK = [
+    *("attack", "zoo:mnist-vanilla-baseline", "zoo:mnist-vanilla-winn", "--dataset", "mnist5k"),
+    *("--attacks", "fgsm,pgd", "--steps", "3", "--limit", "60", "--batch-size", "8"),
+    *("--device", "cpu", "--no-diagnose"),
+]
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory) -> Path:
+    """The results of one process."""
+    folder = tmp_path_factory.mktemp("attacked")
+    done = processes.finish(*ATTACK, "--out", folder / "out", output=folder / "output.txt")
+    assert done.code == 0, done.output
+    return folder / "out"
+
+
+def assert_same_results(out: Path, expected: Path) -> None:
+    for name in ("results.csv", "table.csv"):
+        assert (out / name).read_bytes() == (expected / name).read_bytes()
+    pd.testing.assert_frame_equal(read_outcomes(out), read_outcomes(expected))
+    assert not list(out.parent.rglob(".*"))
+
+
+@pytest.mark.slow
+def test_an_attack_started_by_torchrun_is_that_of_one_process(attacked, tmp_path):
+    said = run(torchrun("-m", "winnrobust", *ATTACK, "--out", tmp_path / "out"))
     assert said.stdout.count("results are in") == 1
+    assert_same_results(tmp_path / "out", attacked)
 
 
+def attack_in_which_the_second_dies(out: Path) -> None:
+    """At its second batch; each process has four."""
+    fatal = 2 if os.environ["RANK"] == "1" else None
+    processes.Command((*ATTACK, "--out", str(out)), fatal, "outcomes/*.parquet")()
+
+
+def test_what_a_job_left_unfinished_one_process_goes_on_with(attacked, tmp_path):
+    out = tmp_path / "out"
+    first, second = processes.together(partial(attack_in_which_the_second_dies, out), tmp_path)
+    assert second.code == -signal.SIGKILL, second.output
+    assert first.code == 2, first.output
+    assert first.output.splitlines()[-1].startswith("Error: another process of this job ended")
+    parts = {path.name for path in (out / "outcomes").glob("*.parquet")}
+    assert "0000008-0000016-r1.parquet" in parts
+    assert "0000024-0000032-r1.parquet" not in parts
+    done = processes.finish(*ATTACK, "--out", out, output=tmp_path / "output.txt")
+    assert done.code == 0, done.output
+    assert "going on after " in done.output
+    assert parts <= {path.name for path in (out / "outcomes").iterdir()}
+    assert_same_results(out, attacked)
+
+
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_job_and_the_run_goes_on(tmp_path):
     folder = tmp_path / "run"
-    long = [*TINY, "--epochs", "30"]
+    long = [*TINY, "--epochs", "12"]
     job = subprocess.Popen(
         torchrun("-m", "winnrobust", "train", *long, "--out", folder),
         stdout=subprocess.PIPE,
@@ -165,10 +199,10 @@ def test_a_process_that_dies_ends_the_job_and_the_run_goes_on(tmp_path):
         or "another process of this job ended" in errors
     )
     finished = len((folder / "metrics.jsonl").read_text().splitlines())
-    assert 1 <= finished < 30
+    assert 1 <= finished < 12
     resume = ["--resume", "--device", "cpu", "--out", str(folder)]
     run([sys.executable, "-m", "winnrobust", "train", *resume])
-    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 30
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 12
 
 
 def second_process(launcher: int) -> int:

@@ -1,14 +1,17 @@
-"""What every process of the tests' jobs computes; the first writes it to the file named."""
+"""What every process of the tests' jobs computes."""
 
-import sys
+from functools import partial
+from pathlib import Path
 from unittest.mock import patch
 
 import torch
+from torch import Tensor, nn
 
+from tests.evaluation import tiny
 from tests.evaluation.tiny import IMAGES, LABELS, MODELS, NEAREST
-from winnrobust.attacks import ATTACKS, Budget
+from winnrobust.attacks import ATTACKS
 from winnrobust.data.datasets import load_dataset, to_unit
-from winnrobust.evaluation import Evaluation, run
+from winnrobust.evaluation import Evaluation
 from winnrobust.models import build
 from winnrobust.runtime import distributed
 from winnrobust.runtime.randomness import stream
@@ -18,7 +21,6 @@ from winnrobust.training.methods import METHODS, Batch
 from winnrobust.training.methods.side_network import SideNetwork
 
 CPU = torch.device("cpu")
-TABLES = ("table", "gradients", "clean", "worst", "paired", "aimed")
 BATCH = 7
 """Odd, so that two processes get unequal parts."""
 
@@ -72,53 +74,60 @@ def synthesis() -> dict:
     return {"result": result, "adam": adam["state"]}
 
 
-def evaluation(aim: str | None = None) -> dict:
-    """A small evaluation of two networks under attacks of both norms, in uneven batches."""
+class Noisy(nn.Module):
+    """Answers at random."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = build("vanilla", 1, 28, 10, stream(0, "noisy"))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.network(images).logits
+        return logits + 0.1 * torch.randn_like(logits)
+
+
+def evaluation(folder: Path, **settings: object) -> Evaluation:
+    """A small evaluation of three networks, one of them random, in uneven batches."""
     digits = load_dataset("mnist5k").test.first(30)
     models = {name: build("vanilla", 1, 28, 10, stream(0, name)) for name in ("first", "second")}
-    found = run(
+    models["noisy"] = Noisy()
+    return tiny.evaluation(
         models,
-        to_unit(digits.images),
+        digits.images,
         digits.labels,
-        attacks=["fgsm", "pgd", "pgd-l2"],
-        epsilons=[0.05, 0.125],
+        ["fgsm", "pgd", "pgd-l2"],
+        [0.05, 0.125],
         batch_size=8,
         num_examples=12,
-        budget=Budget(steps=4),
-        aim=aim,
+        steps=4,
+        folder=folder,
+        **settings,
     )
-    return told(found)
 
 
-def distances() -> dict:
+def distances(folder: Path) -> Evaluation:
     """An evaluation with a minimum-norm attack, in batches smaller than what a process gets."""
     with patch.dict(ATTACKS, {"nearest": NEAREST}):
-        return told(run(MODELS, IMAGES, LABELS, ["nearest"], epsilons_l2=[0.2], batch_size=1))
+        return tiny.evaluation(
+            MODELS, IMAGES, LABELS, ["nearest"], l2=[0.2], batch_size=1, folder=folder
+        )
 
 
-def told(found: Evaluation) -> dict:
-    """All of an evaluation but how long it took, in plain values."""
-    return {name: getattr(found, name).to_dict() for name in TABLES} | {
-        "unfinished": found.costs.drop(columns="seconds").to_dict(),
-        "timed": bool((found.costs.seconds > 0).all()),
-        "distances": {key: value.tolist() for key, value in found.distances.items()},
-        "examples": {name: value.tolist() for name, value in vars(found.examples).items()},
-    }
+EVALUATIONS = {
+    "untargeted": evaluation,
+    "targeted": partial(evaluation, targeted="random"),
+    "distances": distances,
+}
 
 
-def main() -> None:
+def work(folder: Path) -> None:
+    """Compute everything, and write it to found.pt."""
     with distributed.job():
         found = {
             "size": distributed.world_size(),
             **{name: gradients(name) for name in METHODS},
             "synthesis": synthesis(),
-            "evaluation": evaluation(),
-            "aimed": evaluation("random"),
-            "distances": distances(),
+            **{name: evaluate(folder / name) for name, evaluate in EVALUATIONS.items()},
         }
         if distributed.is_main_process():
-            torch.save(found, sys.argv[1])
-
-
-if __name__ == "__main__":
-    main()
+            torch.save(found, folder / "found.pt")
