@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests.attacks.models import LABEL, Linear, attacked, configured, image
-from winnrobust.attacks import ATTACKS, Run, logits, with_budget
+from winnrobust.attacks import ATTACKS, Run, logits, with_settings
 
 EPSILON = {"linf": 0.05, "l2": 0.2}
 WHITE_BOX = [name for name, attack in ATTACKS.items() if attack.access == "white-box"]
@@ -36,7 +36,7 @@ LABELS = logits(Sure().double(), IMAGES).argmax(1)
 
 def broken(name, model, images, labels=LABELS):
     steps = 60 if name == "ddn" else 10  # its radius is 1 at first, and shrinks by 5 % a step
-    attack = with_budget(ATTACKS[name], steps=steps, queries=10)
+    attack = with_settings(ATTACKS[name], steps=steps, queries=10)
     if "searches" in attack.parameters:
         attack = configured(attack, searches=4)
     result = attacked(attack, model, images, labels, EPSILON[attack.norm], Run())

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.attacks.models import attacked, configured
-from winnrobust.attacks import ATTACKS, Run, check_examples, logits, with_budget
+from winnrobust.attacks import ATTACKS, Run, check_examples, logits, with_settings
 
 EPSILONS = {"linf": [0.03, 0.0, 0.01], "l2": [0.5, 0.0, 0.2]}
 
@@ -12,7 +12,7 @@ EPSILONS = {"linf": [0.03, 0.0, 0.01], "l2": [0.5, 0.0, 0.2]}
 def small(name):
     """The attack with enough to break some of the images below, not all."""
     queries = 90 if name == "hopskipjump" else 12
-    attack = with_budget(ATTACKS[name], steps=2, restarts=2, queries=queries)
+    attack = with_settings(ATTACKS[name], steps=2, restarts=2, queries=queries)
     return configured(attack, searches=2) if "searches" in attack.parameters else attack
 
 

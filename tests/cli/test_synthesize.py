@@ -124,7 +124,7 @@ def test_bad_files_end_in_one_line(runs, tmp_path):
     (tmp_path / "folder.npz").mkdir()
     for arguments, message in (
         ([tmp_path / "folder.npz"], "is a folder"),
-        ([runs / "winn" / "config.json" / "a.npz"], "config.json is no folder"),
+        ([runs / "winn" / "config.json" / "a.npz"], "config.json is not a folder"),
         ([out, "--out", out], "is named twice"),
     ):
         assert_one_line(winnrobust("synthesize", runs / "winn", "--out", *arguments), message)

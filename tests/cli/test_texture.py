@@ -86,7 +86,7 @@ def test_bad_input_ends_in_one_line(place, runs, tmp_path):
         ([*source, "--alpha", 1], "does not use --alpha (of training with labels)"),
     ):
         assert_one_line(winnrobust("texture", *arguments, "--out", out), message)
-    for taken, message in (("x.jpg", "must end in .png"), ("my.png/y.png", "is no folder")):
+    for taken, message in (("x.jpg", "must end in .png"), ("my.png/y.png", "is not a folder")):
         result = winnrobust("texture", *source, "--out", place / taken)
         assert_one_line(result, message)
     result = winnrobust("texture", *source, "--out", place / "a.png")

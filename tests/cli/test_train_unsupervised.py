@@ -100,7 +100,7 @@ def test_cascades_keep_their_length(trained):
         (["--unsupervised", "--method", "trades"], "method 'trades' needs labels"),
         (["--unsupervised", "--recipe", "fast"], "is for training with labels"),
         (["--unsupervised", "--width", "2"], "--width scales cnn64 and wgan-resnet only"),
-        (["--unsupervised", "--data", "nowhere"], "is no folder of pictures"),
+        (["--unsupervised", "--data", "nowhere"], "is not a folder of pictures"),
     ],
 )
 def test_what_does_not_go_together_ends_in_one_line(tmp_path, options, message):

@@ -61,6 +61,7 @@ def test_errors_and_correction_rates_are_those_stored(folder):
     )
 
 
+@pytest.mark.slow
 def test_a_report_and_a_summary_of_them(tmp_path):
     folder = REPORTS / "mnist-robustness" / "results-1000-images"
     write_report([folder], tmp_path)
@@ -113,7 +114,7 @@ def edit(folder, change) -> None:
         (lambda s: s["models"][0].update(clean_errors=1001), "more images than there are"),
         (lambda s: s["models"][0].update(name=s["models"][1]["name"]), "have one name"),
         (lambda s: s["rows"][0].update(source_errors="many"), "at rows[0].source_errors"),
-        (lambda s: s["rows"][0].update(source_errors=10**400), "at rows[0].source_errors"),
+        (lambda s: s["rows"][0].update(source_errors=2**60), "at rows[0].source_errors"),
         (lambda s: s["rows"][0].update(epsilon="0.1"), "at rows[0].epsilon"),
         (lambda s: s["rows"][1].update(both_errors=1001), "contradict others"),
         (lambda s: s["rows"][1].update(source_errors=1), "contradict others"),
@@ -150,7 +151,6 @@ def test_rates_are_derived_from_the_counts_whatever_was_stored(old):
         {"distances": np.array(["a"])},
         {"attacks": np.array(["other"])},
         {"sources": np.array([{"a": 1}], dtype=object)},
-        {"more": np.zeros(1)},
     ],
 )
 def test_damaged_distances_are_refused(old, change):
@@ -169,7 +169,7 @@ def test_a_missing_or_truncated_file_is_named(old, name):
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50), st.integers(1, 60))
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_counts_pass_exactly_if_four_groups_of_images_give_them(first, second, both, n):
     """Both wrong, only the first, only the second, none: none of the four can be negative."""
     groups = (both, first - both, second - both, n - first - second + both)

@@ -90,7 +90,7 @@ def edit(folder, change) -> None:
         (lambda s: s.update(models=[]), "at models"),
         (lambda s: s["models"][0].pop("group"), "at models[0].group: Field required"),
         (lambda s: s["models"][0].update(seed="0"), "at models[0].seed"),
-        (lambda s: s["models"][0].update(parameters=10**400), "at models[0].parameters"),
+        (lambda s: s["models"][0].update(parameters=10**400), "is not valid JSON"),
         (lambda s: s.update(n=0), "at n"),
         (lambda s: s.update(settings=[]), "at settings"),
         (lambda s: s.update(sessions=3), "at sessions"),

@@ -178,7 +178,9 @@ def test_shades_go_from_white_to_the_full_color():
 
 
 def test_table_3_has_the_papers_layout_and_figures_beside_ours(results):
-    clean, table = tables.paper_tables(load_results(results))
+    (clean,), (table,) = (
+        show(load_results(results)) for show in (tables.clean_tables, tables.paper_tables)
+    )
     assert table.header == [
         "model", "adversarial error", "paper", "correction by model, of the reference's errors",
         "paper", "correction by the reference, of model's errors", "paper",
@@ -324,10 +326,10 @@ def test_the_threat_model_tells_bounds_settings_access_and_source():
     frame = attacked(
         {("pgd", "linf", 0.125): {"a": 8}, ("own-attack", "l2", 1.5): {"a": 9}}, {"a": 1}
     )
-    settings = {"steps": 40, "eot": 1, "seconds": None, "targeted": "random", "epsilons": {}}
+    settings = {"steps": 40, "seconds": None, "targeted": "random", "epsilons": {}, "seed": 0}
     bounds, given, attacks = tables.threat_tables(results_of(frame, settings=settings))
     assert bounds.rows == [["Linf 0.125", "0.25", "31.9"], ["L2 1.5", "-", "-"]]
-    assert given.rows == [["steps", "40"], ["eot", "1"], ["targeted", "random"]]
+    assert given.rows == [["steps", "40"], ["targeted", "random"], ["seed", "0"]]
     assert attacks.rows[0][1] == "the model with its gradients (white box)"
     assert attacks.rows[1][:2] == ["own-attack", "nobody knows: not an attack of ours"]
 

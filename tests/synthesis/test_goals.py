@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from winnrobust.models import ClassifierOutput
-from winnrobust.synthesis import above, even_odds, near
+from winnrobust.synthesis import above, class_score, even_odds, near
 
 CRITIC = torch.tensor([1.0, 3.0, -1.0, 0.0])
 LOGITS = torch.tensor([[0.0, 0.0], [0.0, 0.0], [math.log(3), 0.0], [math.log(3), 0.0]])
@@ -23,6 +23,15 @@ def test_near_wants_the_mean_at_the_threshold_and_the_class():
     assert reached.tolist() == [True, True]
     closer = near(torch.tensor([0, 9, 1]), torch.tensor([2.5, 9, -0.5]), 0.4, 0.0)
     assert closer(OUTPUT, GROUPS).reached.tolist() == [False, True]
+
+
+def test_near_can_want_another_score():
+    """Mean logits of the own class: 0 of class 0, and log 3 of class 0."""
+    classes, thresholds = torch.tensor([0, 9, 0]), torch.tensor([1.0, 9.0, 0.5])
+    goal = near(classes, thresholds, 0.65, class_weight=0.0, score=class_score)
+    loss, reached = goal(OUTPUT, GROUPS)
+    assert loss.tolist() == pytest.approx([1.0, math.log(3) - 0.5])
+    assert reached.tolist() == [False, True]
 
 
 def test_above_raises_the_mean_and_stops_at_the_threshold_or_over_it():

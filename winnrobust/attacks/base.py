@@ -166,10 +166,10 @@ class Attack:
 def with_settings(attack: Attack, **settings: Any) -> Attack:
     """Return the attack with those of the settings that it has; None leaves one as it is."""
     known = attack.parameters
-    chosen = {name: value for name, value in settings.items() if value is not None}
-    return replace(
-        attack, settings={**attack.settings} | {k: chosen[k] for k in chosen if k in known}
-    )
+    chosen = {
+        name: value for name, value in settings.items() if value is not None and name in known
+    }
+    return replace(attack, settings={**attack.settings, **chosen})
 
 
 def run_attack(

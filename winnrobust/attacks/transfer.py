@@ -4,6 +4,7 @@ Papernot, McDaniel, Goodfellow: Transferability in Machine Learning, 2016.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -23,50 +24,6 @@ def transfer_from(name: str) -> Attack:
 
     Under attack by itself, the model `name` meets examples made in the same way.
     """
-
-    def transfer(
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        epsilon: float,
-        steps: int = 10,
-        run: Run = Run(),
-    ) -> AttackResult:
-        """Move images by MI-FGSM on the surrogate, with all its steps.
-
-        What the model under attack gets wrong as it is stays as it is. The examples are made once
-        for all models under attack; the first one's result has their costs.
-
-        Args:
-            model, images, labels, run: as for every attack (`base.AttackFunction`).
-            epsilon: L-infinity bound in the units of the images, in [0, 1].
-            steps: of MI-FGSM.
-
-        Raises:
-            InputError: there is no such surrogate, or its loss has no gradient.
-        """
-        if name not in run.surrogates:
-            raise InputError(
-                f"there is no model '{name}' to transfer from; there are"
-                f" {', '.join(run.surrogates) or 'none'}"
-            )
-        progress = Progress(model, images, labels, run)
-        # Targets may be others for every model under attack.
-        targets = None if run.targets is None else tuple(run.targets.tolist())
-        key = (PREFIX, name, epsilon, steps, images.device, targets)
-        made = run.cache.get(key)
-        if made is None:
-            made = examples_on(run.surrogates[name], images, labels, epsilon, steps, run)
-            if not made.unfinished.any():
-                run.cache[key] = made.without_costs()
-        attacked = progress.active
-        return replace(
-            made,
-            images=torch.where(per_image(attacked), made.images, progress.images),
-            unfinished=made.unfinished & attacked,
-        )
-
     return Attack(
         name=f"{PREFIX}{name}",
         norm=MIFGSM.norm,
@@ -77,8 +34,54 @@ def transfer_from(name: str) -> Attack:
             " nothing is chosen by the answers of the model under attack."
         ),
         source="Papernot, McDaniel, Goodfellow 2016, arXiv:1605.07277; Dong et al. 2018",
-        function=transfer,
+        function=partial(transfer, surrogate=name),
         targeted=True,
+    )
+
+
+def transfer(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    surrogate: str,
+    epsilon: float,
+    steps: int = 10,
+    run: Run = Run(),
+) -> AttackResult:
+    """Move images by MI-FGSM on the surrogate, with all its steps.
+
+    What the model under attack gets wrong as it is stays as it is. The examples are made once for
+    all models under attack; the first one's result has their costs.
+
+    Args:
+        model, images, labels, run: as for every attack (`base.AttackFunction`).
+        surrogate: its name in `Run.surrogates`.
+        epsilon: L-infinity bound in the units of the images, in [0, 1].
+        steps: of MI-FGSM.
+
+    Raises:
+        InputError: there is no such surrogate, or its loss has no gradient.
+    """
+    if surrogate not in run.surrogates:
+        raise InputError(
+            f"there is no model '{surrogate}' to transfer from; there are"
+            f" {', '.join(run.surrogates) or 'none'}"
+        )
+    progress = Progress(model, images, labels, run)
+    # Targets may be others for every model under attack.
+    targets = None if run.targets is None else tuple(run.targets.tolist())
+    key = (PREFIX, surrogate, epsilon, steps, images.device, targets)
+    made = run.cache.get(key)
+    if made is None:
+        made = examples_on(run.surrogates[surrogate], images, labels, epsilon, steps, run)
+        if not made.unfinished.any():
+            run.cache[key] = made.without_costs()
+    attacked = progress.active
+    return replace(
+        made,
+        images=torch.where(per_image(attacked), made.images, progress.images),
+        unfinished=made.unfinished & attacked,
     )
 
 

@@ -1,6 +1,7 @@
 """`winnrobust synthesize`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -64,20 +65,7 @@ from winnrobust.workflows.synthesizing import synthesize as run_synthesize
     help="Images at once.  [default: 512 of 32x32 pixels, fewer of larger ones]",
 )
 @device_option
-def synthesize(
-    model: Path,
-    count: int,
-    label: int | None,
-    out: tuple[Path, ...],
-    kind: str,
-    noise_size: float | None,
-    initial: str | None,
-    thresholds: tuple[float, float] | None,
-    max_steps: int | None,
-    seed: int,
-    batch_size: int | None,
-    device: str,
-) -> None:
+def synthesize(model: Path, **options: Any) -> None:
     """Draw samples from MODEL, a run folder, .safetensors file or zoo:NAME of a WINN.
 
     They come about as pseudo-negatives do in training: by gradient ascent on the critic, from
@@ -88,25 +76,22 @@ def synthesize(
     winnrobust synthesize runs/my-winn --n 100 --out samples.png
     winnrobust synthesize runs/my-winn --n 1000 --class 3 --out threes.npz
     """
+    noise_size, kind = options["noise_size"], options["kind"]
     if noise_size is not None and kind == "none":
         raise InputError("--noise-size has no effect without --noise langevin or dropout")
     size = NOISE[kind] if noise_size is None else noise_size
     if not 0 <= size < 1:
         raise InputError(f"--noise-size must be from 0 to below 1, not {size:g}")
-    given = {"initial": initial, "synthesis_max_steps": max_steps}
-    samples = run_synthesize(
-        model,
-        out,
-        count,
-        resolve_device(device),
-        SampleSettings(
-            label=label,
-            given={name: value for name, value in given.items() if value is not None},
-            thresholds=thresholds,
-            noise=Noise(kind, size),
-            seed=seed,
-            batch_size=batch_size,
-        ),
+    given = {"initial": options["initial"], "synthesis_max_steps": options["max_steps"]}
+    settings = SampleSettings(
+        label=options["label"],
+        given={name: value for name, value in given.items() if value is not None},
+        thresholds=options["thresholds"],
+        noise=Noise(kind, size),
+        seed=options["seed"],
+        batch_size=options["batch_size"],
     )
+    out, device = options["out"], resolve_device(options["device"])
+    samples = run_synthesize(model, out, options["count"], device, settings)
     log(summary(samples))
     log(f"samples are in {' and '.join(map(str, out))}")

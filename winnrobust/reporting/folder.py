@@ -8,11 +8,10 @@ versions 1 and 2 hold counts in results.json instead (see `legacy`).
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from winnrobust.evaluation.diagnosis import DIAGNOSIS_COLUMNS
-from winnrobust.evaluation.examples import Examples, read_examples
+from winnrobust.evaluation.examples import read_examples
 from winnrobust.evaluation.outcomes import finished
 from winnrobust.evaluation.statistics import summarize
 from winnrobust.reporting import legacy
@@ -22,9 +21,9 @@ from winnrobust.reporting.results import Results
 from winnrobust.reporting.stored import Indicator, Manifest, Metadata, check
 from winnrobust.reporting.table import to_csv, to_latex, to_markdown
 from winnrobust.reporting.tables import comparison_frame, comparison_tables
-from winnrobust.runtime.errors import InputError, brief
+from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import write_json, write_text
-from winnrobust.runtime.readers import read_json, read_npz
+from winnrobust.runtime.readers import read_json
 
 NEWEST = 3
 """The version of results.json that is written; it and all before it are read."""
@@ -90,12 +89,11 @@ def write_results(folder: Path, manifest: dict[str, Any]) -> Results:
     return results
 
 
-def load_results(folder: Path) -> Results:
-    """Read a results folder of this version or an earlier one.
+def version_of(folder: Path) -> int:
+    """Read of which version the results in a folder are.
 
     Raises:
-        InputError: it is none, is not finished, one of its files is missing or damaged, or it is of
-            a later version.
+        InputError: there are none, or of a later version.
     """
     path = folder / "results.json"
     stored = read_json(path)
@@ -105,8 +103,19 @@ def load_results(folder: Path) -> Results:
             f"{path} is not results of version 1 to {NEWEST}, which this winnrobust reads; a newer"
             " one may have written it"
         )
-    if version < NEWEST:
-        return _from_counts(folder, stored)
+    return version
+
+
+def load_results(folder: Path) -> Results:
+    """Read a results folder of this version or an earlier one.
+
+    Raises:
+        InputError: it is none, is not finished, one of its files is missing or damaged, or it is of
+            a later version.
+    """
+    if version_of(folder) < NEWEST:
+        stored = read_json(folder / "results.json")
+        return legacy.read_results(folder, stored, _manifest(folder))
     metadata = read_metadata(folder)
     if metadata.status == "running":
         done = sum(map(len, finished(folder)))
@@ -142,46 +151,3 @@ def _manifest(folder: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = read_json(folder / "manifest.json")
     check(Manifest, manifest, folder / "manifest.json")
     return manifest
-
-
-# --- versions 1 and 2 -----------------------------------------------------------------------------
-
-
-def _from_counts(folder: Path, stored: dict[str, Any]) -> Results:
-    counts = legacy.read_counts(stored, folder / "results.json")
-    distances = _distances(folder / "distances.npz", counts) if stored["schema"] > 1 else {}
-    diagnosis = counts["diagnosis"]
-    return Results(
-        **{name: counts[name] for name in ("dataset", "split", "limit", "n", "models")},
-        settings=legacy.settings_of(counts),
-        summary=legacy.summary_of(counts, distances),
-        manifest=_manifest(folder),
-        examples=_examples(folder / "examples.npz", counts),
-        diagnosis=diagnosis and pd.DataFrame(diagnosis, columns=list(DIAGNOSIS_COLUMNS)),
-        counts_only=True,
-    )
-
-
-def _examples(path: Path, counts: dict[str, Any]) -> Examples:
-    examples = Examples(**read_npz(path, list(Examples.__dataclass_fields__)))
-    try:
-        examples.check_shapes()
-    except (ValueError, IndexError) as error:
-        raise InputError(f"{path} is damaged ({brief(error)})") from None
-    cases = examples.case_attacks, examples.case_epsilons, examples.case_sources
-    attacked = {(row["attack"], row["epsilon"], row["source"]) for row in counts["rows"]}
-    if set(zip(*cases, strict=True)) != attacked:
-        raise InputError(f"{path} is damaged (its attacks and models are not those attacked)")
-    return examples
-
-
-def _distances(path: Path, counts: dict[str, Any]) -> dict[tuple[str, str], np.ndarray]:
-    attacks, sources, distances = read_npz(path, ("attacks", "sources", "distances")).values()
-    known = {(row["attack"], row["source"]) for row in counts["rows"]}
-    fits = attacks.shape == sources.shape and distances.shape == (*attacks.shape, counts["n"])
-    if distances.dtype != np.float32 or not fits or not (distances >= 0).all():
-        raise InputError(f"{path} is damaged (it holds no distances of {counts['n']} images)")
-    pairs = [(str(attack), str(source)) for attack, source in zip(attacks, sources, strict=True)]
-    if len(set(pairs)) != len(pairs) or not known.issuperset(pairs):
-        raise InputError(f"{path} is damaged (its attacks and models are not those attacked)")
-    return dict(zip(pairs, distances, strict=True))

@@ -14,12 +14,15 @@ import pandas as pd
 from pydantic import BaseModel, create_model
 
 from winnrobust.evaluation import statistics
+from winnrobust.evaluation.examples import Examples
 from winnrobust.evaluation.paired import mcnemar
 from winnrobust.evaluation.statistics import NO_ATTACK, WORST_CASE, Summary
 from winnrobust.reporting import stored as kinds
+from winnrobust.reporting.results import Results
 from winnrobust.reporting.stored import Count, Images, Indicator, Name, Positive, Stored
-from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.errors import InputError, brief
 from winnrobust.runtime.intervals import rate
+from winnrobust.runtime.readers import read_npz
 
 CASE = ["attack", "norm", "epsilon"]
 Norm = Literal["Linf", "L2"]
@@ -60,6 +63,49 @@ ADDED = ("paired", "aimed", "costs")
 """Tables that version 1 did not have."""
 
 
+def read_results(folder: Path, stored: dict[str, Any], manifest: dict[str, Any]) -> Results:
+    """Read a results folder of version 1 or 2.
+
+    Args:
+        stored: its results.json.
+
+    Raises:
+        InputError: a file is missing or damaged, or counts contradict each other.
+    """
+    counts = read_counts(stored, folder / "results.json")
+    distances = _distances(folder / "distances.npz", counts) if stored["schema"] > 1 else {}
+    diagnosis, old = counts["diagnosis"], counts["settings"]
+    budget = old.get("budget") if isinstance(old.get("budget"), dict) else {}
+    return Results(
+        **{name: counts[name] for name in ("dataset", "split", "limit", "n", "models")},
+        settings={**budget, "targeted": old.get("aim"), "seconds": old.get("seconds")},
+        summary=_summary(counts, distances),
+        manifest=manifest,
+        examples=_examples(folder / "examples.npz"),
+        diagnosis=diagnosis and pd.DataFrame(diagnosis),
+        counts_only=True,
+    )
+
+
+def _examples(path: Path) -> Examples:
+    examples = Examples(**read_npz(path, list(Examples.__dataclass_fields__)))
+    try:
+        examples.check_shapes()
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{path} is damaged ({brief(error)})") from None
+    return examples
+
+
+def _distances(path: Path, counts: dict[str, Any]) -> dict[tuple[str, str], np.ndarray]:
+    attacks, sources, distances = read_npz(path, ("attacks", "sources", "distances")).values()
+    known = {(row["attack"], row["source"]) for row in counts["rows"]}
+    pairs = list(zip(map(str, attacks.flat), map(str, sources.flat), strict=False))
+    fits = len(pairs) == len(set(pairs)) == attacks.size == sources.size and known.issuperset(pairs)
+    if not fits or distances.shape != (len(pairs), counts["n"]) or not (distances >= 0).all():
+        raise InputError(f"{path} is damaged (they are not the distances of {counts['n']} images)")
+    return dict(zip(pairs, distances, strict=True))
+
+
 def read_counts(stored: dict[str, Any], path: Path) -> dict[str, Any]:
     """Check the counts of a results.json, and bring those of version 1 to the form of version 2.
 
@@ -67,14 +113,8 @@ def read_counts(stored: dict[str, Any], path: Path) -> dict[str, Any]:
         InputError: it is damaged, or counts contradict each other.
     """
     if stored["schema"] == 1:
-        added: dict[str, Any] = {
-            "settings": {},
-            "paired": [],
-            "aimed": [],
-            "costs": [],
-            "diagnosis": None,
-        }
-        stored = added | stored | {"rows": _filled(stored.get("rows"), "norm", "Linf")}
+        stored = {"settings": {}, "diagnosis": None} | {name: [] for name in ADDED} | stored
+        stored["rows"] = _filled(stored.get("rows"), "norm", "Linf")
         stored["models"] = _filled(stored.get("models"), "group", None)
     kinds.check(VERSION_2, stored, path)
     try:
@@ -93,14 +133,7 @@ def _filled(rows: Any, key: str, default: Any) -> Any:
     return [{key: default or row.get("method") or row.get("name")} | row for row in rows]
 
 
-def settings_of(stored: dict[str, Any]) -> dict[str, Any]:
-    """The settings, by the names that they have today."""
-    old = stored["settings"]
-    budget = old.get("budget") if isinstance(old.get("budget"), dict) else {}
-    return {**budget, "targeted": old.get("aim"), "seconds": old.get("seconds")}
-
-
-def summary_of(stored: dict[str, Any], distances: dict[tuple[str, str], np.ndarray]) -> Summary:
+def _summary(stored: dict[str, Any], distances: dict[tuple[str, str], np.ndarray]) -> Summary:
     """Put the counts of an evaluation into the tables that reports read."""
     n, models = stored["n"], _frame(stored, "models")
     clean = dict(zip(models.name, models.clean_errors, strict=True))

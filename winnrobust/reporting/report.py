@@ -213,11 +213,13 @@ def _sections(results: Results, mark: str, folder: Path, title: str) -> list[Sec
     first = [tables.headline_table(results), *tables.caution_tables(results)]
     sections = [Section(title, claim=verdict.line, tables=first)]
     for layout in WORDS["section"]:
-        text = [layout["text"]] if "text" in layout else []
-        shown = getattr(tables, layout["tables"])(results)
+        shown, behind = (
+            getattr(tables, layout[key])(results) if key in layout else []
+            for key in ("tables", "folded")
+        )
         drawn = [pictures[name] for name in layout.get("pictures", ()) if name in pictures]
-        behind = getattr(tables, layout.get("folded", "no_tables"))(results)
         folded = {f"{layout.get('label')} ({len(behind)})": behind}
+        text = [layout["text"]] if "text" in layout else []
         if "title" not in layout:
             sections.append(Section("", verdict.notes, shown, drawn))
         elif shown or drawn:

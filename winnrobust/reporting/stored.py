@@ -12,7 +12,6 @@ Images = Annotated[int, Field(ge=1, le=2**53)]
 Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, StringConstraints(min_length=1)]
-Whole = Annotated[int, Field(ge=-(2**63), lt=2**64)]
 T = TypeVar("T")
 
 
@@ -99,9 +98,9 @@ class Model(Stored):
     method: str | None
     arch: str | None
     path: str
-    parameters: Whole | None
-    epoch: Whole | None
-    seed: Whole | None
+    parameters: int | None
+    epoch: int | None
+    seed: int | None
     weights_sha256: str | None
 
 

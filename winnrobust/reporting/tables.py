@@ -38,10 +38,8 @@ DARK = 0.77
 OWN = ";outline:2px solid #1d2329;outline-offset:-2px"
 """A model's error on the examples made against itself stands out."""
 
-OPEN_CASES = 2
-"""With more attacks and epsilons than this, the paper's tables wait behind a click."""
-
 NOTHING = Error(math.nan, math.nan, math.nan)
+UNSET = ("None", "False")
 SETTINGS = ("steps", "restarts", "queries", "eot", "targeted", "seconds", "fgsm_screen", "seed")
 
 
@@ -50,14 +48,9 @@ def comparison_tables(results: Results) -> list[Table]:
     matrices = [matrix for case in results.cases for matrix in both_matrices(results, case)]
     return [
         headline_table(results), *caution_tables(results), *error_tables(results),
-        *diagnosis_tables(results), *paper_tables(results), *matrices, *test_tables(results),
-        *detail_tables(results), *threat_tables(results),
+        *diagnosis_tables(results), *clean_tables(results), *paper_tables(results), *matrices,
+        *test_tables(results), *detail_tables(results), *threat_tables(results),
     ]  # fmt: skip
-
-
-def no_tables(results: Results) -> list[Table]:
-    """Of a section that has pictures only."""
-    return []
 
 
 # --- accuracy and errors --------------------------------------------------------------------------
@@ -172,10 +165,15 @@ def heat(value: float, color: tuple[int, int, int]) -> str:
 # --- the paper's layout ---------------------------------------------------------------------------
 
 
+def clean_tables(results: Results) -> list[Table]:
+    """Table 2 of the paper, with our figures."""
+    frame = comparison_frame(results).drop_duplicates("model")
+    return [framed("clean", frame, results.n, dataset=results.dataset)]
+
+
 def paper_tables(results: Results) -> list[Table]:
-    """Tables 2 to 4 of the paper, with our figures."""
-    frame, reference = comparison_frame(results), results.names[0]
-    tables = [framed("clean", frame.drop_duplicates("model"), results.n, dataset=results.dataset)]
+    """Tables 3 and 4 of the paper, with our figures."""
+    frame, reference, tables = comparison_frame(results), results.names[0], []
     key = "adversarial" if results.is_crossed else "adversarial alone"
     for case in results.cases:
         of_case = rows_of(frame, [case])
@@ -183,17 +181,6 @@ def paper_tables(results: Results) -> list[Table]:
         slots["reading"] = reading_note(results.dataset, case.attack, case.epsilon)
         tables.append(framed(key, of_case, results.n, reference=reference, **slots))
     return tables
-
-
-def open_paper_tables(results: Results) -> list[Table]:
-    """Those that do not wait behind a click."""
-    tables = paper_tables(results)
-    return tables if len(results.cases) <= OPEN_CASES else tables[:1]
-
-
-def other_paper_tables(results: Results) -> list[Table]:
-    """Those that do."""
-    return paper_tables(results)[len(open_paper_tables(results)) :]
 
 
 def comparison_frame(results: Results) -> pd.DataFrame:
@@ -326,7 +313,7 @@ def threat_tables(results: Results) -> list[Table]:
     bounds = pd.DataFrame([(str(level), *level) for level in results.levels])
     bounds.columns = pd.Index(["level", "norm", "epsilon"])
     pixels = bounds.epsilon.where(bounds.norm == "linf")
-    given = [(name, results.settings.get(name)) for name in SETTINGS]
+    given = {name: str(results.settings.get(name)) for name in SETTINGS}
     attacks = []
     for name in dict.fromkeys(case.attack for case in results.cases):
         known, fields = known_attack(name), ("cost", "summary", "source")
@@ -335,7 +322,7 @@ def threat_tables(results: Results) -> list[Table]:
         attacks.append({"name": name, "sees": sees} | texts)
     tables = {
         "bounds": bounds.assign(wide=2 * pixels, gray=255 * pixels),
-        "settings": pd.DataFrame([(n, str(x)) for n, x in given if x not in (None, False)]),
+        "settings": pd.DataFrame([item for item in given.items() if item[1] not in UNSET]),
         "attacks": pd.DataFrame(attacks),
     }
     return [framed(key, table, results.n) for key, table in tables.items() if len(table)]

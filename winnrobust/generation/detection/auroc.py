@@ -14,7 +14,7 @@ class Auroc(NamedTuple):
     """The chance that a real image scores higher than another one, ties counting half.
 
     Attributes:
-        value: in [0, 1]; 0.5 is no better than chance, below 0.5 the scores are the wrong way round.
+        value: in [0, 1]; 0.5 is no better than chance, below it the scores are the wrong way round.
         low, high: the 95 % interval; all are NaN where there are less than two images of a kind.
     """
 
