@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.readers import check_tensor
 
 
 def checked_models(models: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
@@ -99,8 +100,7 @@ def checked_labels(labels: Tensor | np.ndarray, count: int) -> Tensor:
 
 def _as_tensor(name: str, value: Tensor | np.ndarray) -> Tensor:
     if isinstance(value, Tensor):
-        if value.layout != torch.strided or value.device.type == "meta":
-            raise InputError(f"{name} must be dense and have values; these are sparse or on 'meta'")
+        check_tensor(name, value)
         return value.detach()
     if not isinstance(value, np.ndarray):
         raise InputError(

@@ -95,7 +95,11 @@ def read_examples(folder: Path) -> Examples | None:
     Raises:
         InputError: a file is damaged.
     """
-    found = [read_file(path) for part in parts(folder) if (path := _beside(part.path)).exists()]
+    paths = [path for part in parts(folder) if (path := _beside(part.path)).exists()]
+    try:
+        found = [read_file(path) for path in paths]
+    except InputError as error:
+        raise InputError(f"{error}; remove that file, figures can do without") from None
     if not found:
         return None
     along = {"images": 0, "labels": 0, "clean_predictions": 1, "adversarials": 1, "predictions": 2}

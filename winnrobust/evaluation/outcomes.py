@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from winnrobust.runtime.errors import InputError, brief
 from winnrobust.runtime.files import replacing
+from winnrobust.runtime.readers import reading
 
 FOLDER = "outcomes"
 """Of a results folder, the one that holds the parts."""
@@ -135,38 +136,42 @@ class Part:
         Raises:
             InputError: it is damaged, or is something else.
         """
-        facts = self.facts()
-        with (
-            self._damage_named(),
-            pq.ParquetFile(self.path, page_checksum_verification=True) as file,
-        ):
-            table = file.read(use_threads=False).replace_schema_metadata()
+        with self._reading(), pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+            table = file.read(use_threads=False)
             table.validate(full=True)
-            images = table["image"].to_numpy()
-            if table.schema != SCHEMA or not len(images):
+            if table.schema.remove_metadata() != SCHEMA or not len(table):
                 raise ValueError("it has other columns than an outcome table")
+            images = table["image"].to_numpy()
             if images.min() != self.start or images.max() != self.stop - 1:
                 raise ValueError("it is about other images than its name says")
-        return table, facts
+            return table.replace_schema_metadata(), _facts(table.schema)
 
     def facts(self) -> dict[str, Any]:
         """Read the facts about the batch alone; raises as `read`."""
-        with self._damage_named():
-            metadata = pq.read_schema(self.path).metadata or {}
-            if int(metadata[b"crc32"]) != zlib.crc32(metadata[b"winnrobust"]):
-                raise ValueError("its checksum is another one")
-            return dict(json.loads(metadata[b"winnrobust"]))
+        with self._reading():
+            return _facts(pq.read_schema(self.path))
 
     def unusable(self, why: str) -> InputError:
         """Return the error to raise where this file cannot be used."""
         return InputError(f"{self.path} {why}; remove it, and its images are attacked again")
 
     @contextmanager
-    def _damage_named(self) -> Iterator[None]:
+    def _reading(self) -> Iterator[None]:
         try:
-            yield
-        except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
-            raise self.unusable(f"is damaged ({brief(error)})") from None
+            with reading(self.path, "a part of an outcome table"):
+                yield
+        except InputError as error:
+            raise InputError(f"{error}; remove it, and its images are attacked again") from None
+
+
+def _facts(schema: pa.Schema) -> dict[str, Any]:
+    text = schema.metadata[b"winnrobust"]
+    if int(schema.metadata[b"crc32"]) != zlib.crc32(text):
+        raise ValueError("its checksum is another one")
+    facts = json.loads(text)
+    if not isinstance(facts, dict):
+        raise ValueError("it holds no facts")
+    return facts
 
 
 def write_part(
@@ -262,7 +267,7 @@ def _some_parts(folder: Path) -> list[Part]:
     if not found:
         raise InputError(
             f"{folder} holds no outcomes of images; give a results folder that"
-            " 'winnrobust attack' wrote"
+            " 'winnrobust attack' wrote (until version 2 they hold counts alone)"
         )
     return found
 
