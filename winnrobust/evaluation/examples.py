@@ -14,6 +14,20 @@ FOLDER = "examples"
 """Of a results folder, the one that holds them."""
 
 
+AXES = {
+    "models": "M",
+    "images": "KCHW",
+    "labels": "K",
+    "clean_predictions": "MK",
+    "case_attacks": "R",
+    "case_epsilons": "R",
+    "case_sources": "R",
+    "adversarials": "RKCHW",
+    "predictions": "RMK",
+}
+"""Of the arrays of `Examples`."""
+
+
 @dataclass(frozen=True)
 class Examples:
     """The first K evaluated images with what attacks made of them, for M models and R cases.
@@ -47,21 +61,12 @@ class Examples:
         Raises:
             ValueError: they do not.
         """
-        models, cases = self.models.shape, self.case_epsilons.shape
-        images = self.images.shape[:1]
-        expected = {
-            "labels": images,
-            "clean_predictions": models + images,
-            "case_attacks": cases,
-            "case_sources": cases,
-            "adversarials": cases + self.images.shape,
-            "predictions": cases + models + images,
-        }
-        for name, shape in expected.items():
-            if getattr(self, name).shape != shape:
-                raise ValueError(f"{name} has the shape {getattr(self, name).shape}, not {shape}")
-        if self.images.ndim != 4:
-            raise ValueError(f"images have the shape {self.images.shape}")
+        sizes: dict[str, int] = {}
+        for name, axes in AXES.items():
+            shape = getattr(self, name).shape
+            known = tuple(map(sizes.setdefault, axes, shape))
+            if len(shape) != len(axes) or known != shape:
+                raise ValueError(f"{name} have the shape {shape}, which does not fit the others")
 
     def case(self, attack: str, epsilon: float, source: str) -> int:
         """Return the index of a case on the R axes.
@@ -102,10 +107,10 @@ def read_examples(folder: Path) -> Examples | None:
         raise InputError(f"{error}; remove that file, figures can do without") from None
     if not found:
         return None
-    along = {"images": 0, "labels": 0, "clean_predictions": 1, "adversarials": 1, "predictions": 2}
     joined = {
-        name: np.concatenate([getattr(each, name) for each in found], axis)
-        for name, axis in along.items()
+        name: np.concatenate([getattr(each, name) for each in found], axes.index("K"))
+        for name, axes in AXES.items()
+        if "K" in axes
     }
     return replace(found[0], **joined)
 
@@ -120,7 +125,7 @@ def read_file(path: Path) -> Examples:
     Raises:
         InputError: it is missing or damaged.
     """
-    examples = Examples(**read_npz(path, list(Examples.__dataclass_fields__)))
+    examples = Examples(**read_npz(path, list(AXES)))
     try:
         examples.check_shapes()
     except (ValueError, IndexError) as error:

@@ -21,7 +21,7 @@ from winnrobust.evaluation.outcomes import (
     PerImage,
     per_image,
 )
-from winnrobust.evaluation.paired import Errors, correction_difference, correction_rate, mcnemar
+from winnrobust.evaluation.paired import correction_difference, correction_rate, mcnemar
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.intervals import Rate, rate
 
@@ -205,7 +205,7 @@ def _corrections(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
                 (found.wrong[case, source, target], found.draws[target]) for source, target in pairs
             ]
             kinds = tuple(
-                Errors(a, a * b_too, b, b * a_too, images)
+                (a, a * b_too, b, b * a_too, images)
                 for a, b_too, a_too, b, images in _kinds(*columns)
             )
             of_first = 1 - _ratio(_total(kinds, 1), _total(kinds, 0))

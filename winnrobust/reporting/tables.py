@@ -1,18 +1,17 @@
 """The tables of an evaluation: every one a view of its `Summary`, laid out in words.toml."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from winnrobust.evaluation.diagnosis import overall
+from winnrobust.evaluation.outcomes import Case
 from winnrobust.evaluation.statistics import NO_ATTACK, SIGNIFICANCE, WORST_CASE, aggregate
 from winnrobust.reporting.paper import QUANTITIES, published, reading_note
 from winnrobust.reporting.results import (
     CLEAN,
-    Case,
     Error,
     Results,
     cases_of,
@@ -126,31 +125,30 @@ def both_matrices(results: Results, case: Case) -> list[Table]:
     if not results.is_crossed:
         return []
 
-    def error(source: str, target: str) -> float | None:
-        return results.transfer[case, source, target].target_errors / results.n
-
-    def corrected(source: str, target: str) -> float | None:
-        return None if source == target else results.transfer[case, source, target].correction_rate
-
-    text, corners, under = results.case_text(case), ("made against", "errors of"), WORDS["under"]
+    rows, text, under = results.transfer, results.case_text(case), WORDS["under"]
+    pairs = [[(source, target) for target in results.names] for source in results.names]
+    errors = [[rows[case, *pair].target_errors / results.n for pair in line] for line in pairs]
+    corrected = [
+        [rows[case, *pair].correction_rate if len({*pair}) > 1 else None for pair in line]
+        for line in pairs
+    ]
+    titles = f"Error by {text}, %", f"Correction under {text}, %"
     return [
-        _matrix(results, f"Error by {text}, %", corners[0], error, under["transfer"]),
-        _matrix(results, f"Correction under {text}, %", corners[1], corrected, under["correction"]),
+        _matrix(results, titles[0], "made against", errors, ERROR_COLOR, under["transfer"]),
+        _matrix(results, titles[1], "errors of", corrected, CORRECTION_COLOR, under["correction"]),
     ]
 
 
 def _matrix(
-    results: Results, title: str, corner: str, share: Callable[[str, str], float | None], note: str
-) -> Table:
-    color = ERROR_COLOR if corner == "made against" else CORRECTION_COLOR
+    results: Results, title: str, corner: str, shares: list[list[float | None]],
+    color: tuple[int, int, int], note: str,
+) -> Table:  # fmt: skip
     rows, styles = [], {}
-    for line, source in enumerate(results.names):
-        values = [share(source, target) for target in results.names]
+    for line, (source, values) in enumerate(zip(results.names, shares, strict=True)):
         rows.append([source, *(DASH if x is None else percent(x, results.n) for x in values)])
         for column, value in enumerate(values):
             if value is not None and not math.isnan(value):
-                own = OWN if line == column else ""
-                styles[line, column + 1] = heat(value, color) + own
+                styles[line, column + 1] = heat(value, color) + (OWN if line == column else "")
     return Table(title, [corner, *results.names], rows, note, styles)
 
 

@@ -75,13 +75,10 @@ def framed(key: str, frame: pd.DataFrame, n: int, **slots: Any) -> Table:
          for template in layout["columns"].values()]
         for row in frame.itertuples(index=False, name=None)
     ]  # fmt: skip
-    columns = [
-        index
-        for index, name in enumerate(layout["columns"])
-        if name.strip() != "paper" or any(row[index] for row in rows)
-    ]
+    names = [name.strip() for name in layout["columns"]]
+    columns = [i for i, x in enumerate(names) if x != "paper" or any(row[i] for row in rows)]
     title, note = (layout.get(part, "").format(n=n, **slots).strip() for part in ("title", "note"))
-    header = [[*layout["columns"]][index].strip() for index in columns]
+    header = [names[index] for index in columns]
     shown = [[row[index] or DASH for index in columns] for row in rows]
     return Table(title, header, shown, note, verdict_styles(shown))
 

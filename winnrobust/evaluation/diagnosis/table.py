@@ -90,9 +90,11 @@ def overall(table: pd.DataFrame) -> dict[str, Verdict]:
     The worst of its indicators: `broken`, else `suspicious`. Without a sign a model is `ok` if most
     of its indicators were tested, else `not tested`.
     """
-    found = {}
+    found: dict[str, Verdict] = {}
     for model, verdicts in table.groupby("model", sort=False).verdict:
         tested = (verdicts != "not tested").mean() > 0.5
-        signs = [sign for sign in ("broken", "suspicious") if sign in set(verdicts)]
-        found[str(model)] = (*signs, "ok" if tested else "not tested")[0]
+        sign: Verdict = "ok" if tested else "not tested"
+        for worse in ("suspicious", "broken"):
+            sign = worse if worse in set(verdicts) else sign
+        found[str(model)] = sign
     return found
