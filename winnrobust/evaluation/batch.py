@@ -159,7 +159,7 @@ def _attack_model(
     )
     # First those whose gradient at the images makes another pass over them unnecessary.
     for attack in sorted(job.attacks, key=lambda attack: not attack.single_step):
-        results = _attack(job, batch, attack, source, images, labels, run, strict)
+        results = _attack(job, batch, attack, source, clean, run, strict)
         for epsilon, result in zip(job.epsilons(attack), results, strict=True):
             made = Case(attack.name, attack.norm, epsilon), source
             spent = [result.gradients, result.queries, result.unfinished]
@@ -173,28 +173,15 @@ def _attack_model(
 
 
 def _attack(
-    job: Job,
-    batch: _Batch,
-    attack: Attack,
-    source: str,
-    images: Tensor,
-    labels: Tensor,
-    run: Run,
-    strict: bool,
+    job: Job, batch: _Batch, attack: Attack, source: str, clean: CleanPass, run: Run, strict: bool
 ) -> list[AttackResult]:
     """Attack one model at all epsilons, in this batch's share of the time."""
-    epsilons, key = job.epsilons(attack), (attack.name, source)
-    seconds = job.settings.seconds or math.inf
+    epsilons, key, images = job.epsilons(attack), (attack.name, source), clean.images
+    share = (job.settings.seconds or math.inf) * len(images) / len(job.images)
     began = time.monotonic()
     try:
         results = run_attack(
-            attack,
-            job.models[source],
-            images,
-            labels,
-            epsilons,
-            run=run,
-            seconds=seconds * len(images) / len(job.images),
+            attack, clean.model, images, clean.labels, epsilons, run=run, seconds=share
         )
     except OUT_OF_MEMORY:
         raise

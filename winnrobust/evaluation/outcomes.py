@@ -300,6 +300,11 @@ class Case(NamedTuple):
 
 CASE = list(Case._fields)
 
+NO_ATTACK = "none"
+"""Stands for the clean images where a table has a row per attack; their epsilon is 0."""
+CLEAN = Case(NO_ATTACK, "", 0.0)
+"""No attack at all."""
+
 
 @dataclass
 class PerImage:
@@ -308,8 +313,8 @@ class PerImage:
     Attributes:
         n: number of images.
         draws: model -> how often it was asked about an image.
-        clean: model -> (n,) uint8, in how many draws it was wrong on the image itself.
-        wrong: (case, source, model) -> (n,) uint8, the same on the example made against the source.
+        wrong: (case, source, model) -> (n,) uint8, in how many draws the model was wrong on the
+            example made against the source; `CLEAN`, with itself for the source, is the image.
         status: (case, source) -> (n,) uint8, numbers in `STATUSES`.
         hits: (case, source) -> images in which the source saw the class wanted; targeted alone.
         distances: (attack, source) -> (n,) float32, of minimum-norm attacks.
@@ -320,7 +325,6 @@ class PerImage:
 
     n: int
     draws: dict[str, int] = field(default_factory=dict)
-    clean: dict[str, np.ndarray] = field(default_factory=dict)
     wrong: dict[tuple[Case, str, str], np.ndarray] = field(default_factory=dict)
     status: dict[tuple[Case, str], np.ndarray] = field(default_factory=dict)
     hits: Counter[tuple[Case, str]] = field(default_factory=Counter)
@@ -333,8 +337,16 @@ class PerImage:
 
     @property
     def cases(self) -> list[Case]:
-        """All that some model was up against, in the order of the evaluation."""
+        """All attacks that some model was up against, in the order of the evaluation."""
         return list(dict.fromkeys(case for case, _ in self.status))
+
+    def answers(self, case: Case, source: str, model: str) -> tuple[np.ndarray, int]:
+        """Return in how many draws a model was wrong (n,), and of how many."""
+        return self.wrong[case, source, model], self.draws[model]
+
+    def errors(self, case: Case, source: str, model: str) -> float:
+        """Return how many images are wrong; of a random model the expected number."""
+        return expected(*self.answers(case, source, model))
 
     def add(self, table: pa.Table, positions: np.ndarray) -> set[Any]:
         """Take in all rows of some images; return what they are about, the same for all images.
@@ -368,7 +380,7 @@ class PerImage:
             if {self.draws.setdefault(model, int(asked[rows[0]]))} != {*asked[rows]}:
                 raise ValueError(f"{model} was not asked equally often about all images")
             if pd.isna(attack):
-                place(self.clean, model, wrong)
+                place(self.wrong, (CLEAN, model, model), wrong)
             elif epsilon < np.inf:
                 key = Case(attack, norm, epsilon), source
                 place(self.wrong, (*key, model), wrong)
@@ -387,6 +399,12 @@ class PerImage:
             self.seconds[attack, source] += seconds
         for attack, source, counts in facts.get("gradients", ()):
             self.gradients[attack, source].update(counts)
+
+
+def expected(wrong: np.ndarray, draws: int) -> float:
+    """Return how many images are wrong, by the numbers of wrong draws (n,)."""
+    total = int(wrong.sum(dtype=np.int64))
+    return total if draws == 1 else total / draws
 
 
 def per_image(outcomes: Path | str | pd.DataFrame) -> PerImage:

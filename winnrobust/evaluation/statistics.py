@@ -15,18 +15,20 @@ from scipy.stats import ttest_ind
 
 from winnrobust.evaluation.outcomes import (
     CASE,
+    CLEAN,
     FAILED,
+    NO_ATTACK,
     OUT_OF_TIME,
     Case,
+    Level,
     PerImage,
+    expected,
     per_image,
 )
 from winnrobust.evaluation.paired import correction_difference, correction_rate, mcnemar
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.intervals import Rate, rate
 
-NO_ATTACK = "none"
-"""Stands for the clean images where a table has a row per attack; their epsilon is 0."""
 WORST_CASE = "worst case"
 """Stands for all attacks of one norm: what breaks an image at this epsilon or a smaller one."""
 TRANSFER = "transfer:"
@@ -119,12 +121,11 @@ def summarize(outcomes: Path | str | pd.DataFrame, models: Sequence[str] | None 
         InputError: there are no outcomes, they are damaged, or a model is not among them.
     """
     found = per_image(outcomes)
-    if models is None:
-        models = list(found.clean)
-    if unknown := [model for model in models if model not in found.clean]:
+    known = [model for case, _, model in found.wrong if case == CLEAN]
+    models = known if models is None else models
+    if unknown := [model for model in models if model not in known]:
         raise InputError(
-            f"there are no outcomes of {', '.join(unknown)}; there are some of"
-            f" {', '.join(found.clean)}"
+            f"there are no outcomes of {', '.join(unknown)}; there are some of {', '.join(known)}"
         )
     tables = {
         "clean": _clean,
@@ -159,91 +160,70 @@ def fair(attack: str, models: Iterable[str]) -> bool:
 
 def _clean(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
     for model in models:
-        errors = _errors_of(found.clean[model], found.draws[model])
+        errors = found.errors(CLEAN, model, model)
         yield model, found.n, found.draws[model], errors, *rate(errors, found.n)
 
 
 def _errors(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
     for case, model in _attacked(found, models):
-        wrong = found.wrong[case, model, model]
-        errors = _errors_of(wrong, found.draws[model])
-        left = _not_attacked(found, [case], model, wrong)
+        errors = found.errors(case, model, model)
+        left = _not_attacked(found, [case], model, found.wrong[case, model, model])
         yield *case, model, found.n, errors, *rate(errors, found.n), left
 
 
 def _transfer(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
-    errors = {model: _errors_of(found.clean[model], found.draws[model]) for model in models}
     for case, source in _attacked(found, models):
         for target in models:
             if (case, source, target) not in found.wrong:
                 continue  # only the model under attack was asked
-            kinds = _kinds(
-                (found.wrong[case, source, source], found.draws[source]),
-                (found.wrong[case, source, target], found.draws[target]),
-            )
+            kinds = _kinds(found.answers(case, source, source), found.answers(case, source, target))
             both = [(errs, errs * errs_too, images) for errs, errs_too, images in kinds]
             corrected = correction_rate(tuple(both))
             if source == target:  # the same answers, not others of a random model
                 both = [(errs, errs, images) for errs, _, images in kinds]
                 corrected = Rate(*[0.0 if any(errs for errs, *_ in kinds) else np.nan] * 3)
             of_source, of_both = _total(both, 0), _total(both, 1)
-            of_target = _errors_of(found.wrong[case, source, target], found.draws[target])
-            yield (
-                *(*case, source, target, found.n, errors[source], errors[target]),
-                *(of_source, of_target, of_both, *rate(of_source, found.n), *corrected),
-            )
+            clean = [found.errors(CLEAN, model, model) for model in (source, target)]
+            errors = [of_source, found.errors(case, source, target), of_both]
+            rates = *rate(of_source, found.n), *corrected
+            yield *case, source, target, found.n, *clean, *errors, *rates
 
 
 def _corrections(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
-    for case in found.cases:
-        for first, second in itertools.combinations(models, 2):
-            pairs = list(itertools.product((first, second), repeat=2))
-            asked = all((case, *pair) in found.wrong for pair in pairs)
-            if not fair(case.attack, (first, second)) or not asked:
-                continue
-            columns = [
-                (found.wrong[case, source, target], found.draws[target]) for source, target in pairs
-            ]
+    for case, pair in itertools.product(found.cases, itertools.combinations(models, 2)):
+        cells = [(case, one, other) for one, other in itertools.product(pair, repeat=2)]
+        if fair(case.attack, pair) and all(cell in found.wrong for cell in cells):
             kinds = tuple(
                 (a, a * b_too, b, b * a_too, images)
-                for a, b_too, a_too, b, images in _kinds(*columns)
+                for a, b_too, a_too, b, images in _kinds(*(found.answers(*cell) for cell in cells))
             )
             of_first = 1 - _ratio(_total(kinds, 1), _total(kinds, 0))
             of_second = 1 - _ratio(_total(kinds, 3), _total(kinds, 2))
-            yield *case, first, second, of_first, of_second, *correction_difference(kinds)
+            yield *case, *pair, of_first, of_second, *correction_difference(kinds)
 
 
 def _robust(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
-    for norm, epsilon in dict.fromkeys(case.level for case in found.cases):
-        for model in models:
-            attacks = _fair_attacks(found, norm, epsilon, [model], models)
-            if not attacks:
-                continue
-            wrong = worst_case(found, norm, epsilon, model, attacks)
-            cases = [Case(attack, norm, epsilon) for attack in attacks]
-            errors = _errors_of(wrong, found.draws[model])
-            yield (
-                *(norm, epsilon, model, found.n, *rate(found.n - errors, found.n)),
-                *(errors / found.n, _not_attacked(found, cases, model, wrong)),
-                ", ".join(attacks),
+    for level, model in itertools.product(_levels(found), models):
+        if cases := _fair_cases(found, level, [model], models):
+            wrong = worst_case(found, cases, model)
+            errors = expected(wrong, found.draws[model])
+            robust, left = (
+                rate(found.n - errors, found.n),
+                _not_attacked(found, cases, model, wrong),
             )
+            attacks = ", ".join(case.attack for case in cases)
+            yield *level, model, found.n, *robust, errors / found.n, left, attacks
 
 
 def _paired(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
     pairs = list(itertools.combinations(models, 2))
-    for pair in pairs:
-        yield NO_ATTACK, "", 0.0, *_discordant(found, pair, [found.clean[model] for model in pair])
-    for case in found.cases:
-        for pair in pairs:
-            if fair(case.attack, pair) and all((case, model) in found.status for model in pair):
-                wrong = [found.wrong[case, model, model] for model in pair]
-                yield *case, *_discordant(found, pair, wrong)
-    for norm, epsilon in dict.fromkeys(case.level for case in found.cases):
-        for pair in pairs:
-            attacks = _fair_attacks(found, norm, epsilon, pair, pair)
-            if attacks:
-                wrong = [worst_case(found, norm, epsilon, model, attacks) for model in pair]
-                yield WORST_CASE, norm, epsilon, *_discordant(found, pair, wrong)
+    for case, pair in itertools.product((CLEAN, *found.cases), pairs):
+        if fair(case.attack, pair) and all((case, model, model) in found.wrong for model in pair):
+            yield *case, *_discordant(found, pair, [found.wrong[case, m, m] for m in pair])
+    for level, pair in itertools.product(_levels(found), pairs):
+        if cases := _fair_cases(found, level, pair, pair):
+            wrong = [worst_case(found, cases, model) for model in pair]
+            yield WORST_CASE, *level, *_discordant(found, pair, wrong)
 
 
 def _targeted(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
@@ -280,43 +260,38 @@ NOT_DONE = (OUT_OF_TIME, FAILED)
 """Statuses of images that an attack did not get done with."""
 
 
-def worst_case(
-    found: PerImage, norm: str, epsilon: float, model: str, attacks: Iterable[str]
-) -> np.ndarray:
+def worst_case(found: PerImage, cases: Sequence[Case], model: str) -> np.ndarray:
     """Return (n,) uint8, in how many draws the model is wrong in the worst case.
 
-    That is the largest number over the clean image and the examples of all these attacks, at this
+    That is the largest number over the clean image and the examples of all these attacks, at their
     epsilon or a smaller one.
     """
-    chosen = set(attacks)
-    wrong = found.clean[model]
-    for case in found.cases:
-        if case.attack in chosen and case.norm == norm and case.epsilon <= epsilon:
-            wrong = np.maximum(wrong, found.wrong[case, model, model])
+    wrong = found.wrong[CLEAN, model, model]
+    for case, weaker in itertools.product(cases, found.cases):
+        if weaker[:2] == case[:2] and weaker.epsilon <= case.epsilon:
+            wrong = np.maximum(wrong, found.wrong[weaker, model, model])
     return wrong
+
+
+def _levels(found: PerImage) -> list[Level]:
+    return list(dict.fromkeys(case.level for case in found.cases))
 
 
 def _attacked(found: PerImage, models: Sequence[str]) -> Iterator[tuple[Case, str]]:
     yield from (key for key in itertools.product(found.cases, models) if key in found.status)
 
 
-def _fair_attacks(
-    found: PerImage, norm: str, epsilon: float, attacked: Sequence[str], models: Sequence[str]
-) -> list[str]:
+def _fair_cases(
+    found: PerImage, level: Level, attacked: Sequence[str], models: Sequence[str]
+) -> list[Case]:
     """Return the attacks on all of `attacked` that have the same access to all of `models`."""
     return [
-        case.attack
+        case
         for case in found.cases
-        if (case.norm, case.epsilon) == (norm, epsilon)
+        if case.level == level
         and fair(case.attack, models)
         and all((case, model) in found.status for model in attacked)
     ]
-
-
-def _errors_of(wrong: np.ndarray, draws: int) -> float:
-    """Return how many images are wrong; of a random model the expected number."""
-    total = int(wrong.sum(dtype=np.int64))
-    return total if draws == 1 else total / draws
 
 
 def _not_attacked(found: PerImage, cases: Iterable[Case], model: str, wrong: np.ndarray) -> int:

@@ -13,8 +13,9 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from winnrobust.evaluation.examples import Examples
+from winnrobust.evaluation.outcomes import CLEAN
 from winnrobust.reporting.page import DPI
-from winnrobust.reporting.results import CLEAN, Results, worst_case
+from winnrobust.reporting.results import Results, worst_case
 from winnrobust.reporting.runs import RunRecord
 from winnrobust.reporting.table import shortened
 from winnrobust.reporting.words import WORDS

@@ -14,9 +14,9 @@ import pandas as pd
 from pydantic import BaseModel, create_model
 
 from winnrobust.evaluation.examples import read_file
-from winnrobust.evaluation.outcomes import CASE
+from winnrobust.evaluation.outcomes import CASE, NO_ATTACK
 from winnrobust.evaluation.paired import mcnemar
-from winnrobust.evaluation.statistics import COLUMNS, NO_ATTACK, WORST_CASE, Summary
+from winnrobust.evaluation.statistics import COLUMNS, WORST_CASE, Summary
 from winnrobust.reporting import stored as kinds
 from winnrobust.reporting.results import Results
 from winnrobust.reporting.stored import Count, Images, Indicator, Name, Positive, Stored

@@ -1,6 +1,6 @@
 """The published numbers (Lee, Xu, Fan, Tu, CVPR 2018) that ours compare to, out of paper.toml."""
 
-from winnrobust.evaluation.statistics import NO_ATTACK
+from winnrobust.evaluation.outcomes import NO_ATTACK
 from winnrobust.reporting.words import read_toml, sentence
 
 PAPER = read_toml("paper.toml")

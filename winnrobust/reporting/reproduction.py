@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ttest_ind
 
-from winnrobust.evaluation.outcomes import Case
+from winnrobust.evaluation.outcomes import CLEAN, Case
 from winnrobust.evaluation.statistics import SIGNIFICANCE, differences
 from winnrobust.reporting import paper
-from winnrobust.reporting.results import CLEAN, Results, rows_of
+from winnrobust.reporting.results import Results, rows_of
 from winnrobust.reporting.runs import RunRecord
 from winnrobust.reporting.table import DASH, Table, percent, share_with_interval
 from winnrobust.reporting.verdict import names

@@ -11,12 +11,9 @@ import pandas as pd
 from winnrobust.attacks import Attack, find
 from winnrobust.evaluation import statistics
 from winnrobust.evaluation.examples import Examples
-from winnrobust.evaluation.outcomes import Case, Level
-from winnrobust.evaluation.statistics import NO_ATTACK, WORST_CASE, Summary
+from winnrobust.evaluation.outcomes import CLEAN, Case, Level
+from winnrobust.evaluation.statistics import WORST_CASE, Summary
 from winnrobust.runtime.errors import InputError
-
-CLEAN = Case(NO_ATTACK, "", 0.0)
-"""No attack at all."""
 
 
 def worst_case(level: Level) -> Case:

@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 
 from winnrobust.evaluation.diagnosis import overall
-from winnrobust.evaluation.outcomes import Case
-from winnrobust.evaluation.statistics import NO_ATTACK, SIGNIFICANCE, WORST_CASE, aggregate
+from winnrobust.evaluation.outcomes import CLEAN, NO_ATTACK, Case
+from winnrobust.evaluation.statistics import SIGNIFICANCE, WORST_CASE, aggregate
 from winnrobust.reporting.paper import QUANTITIES, published, reading_note
 from winnrobust.reporting.results import (
-    CLEAN,
     Error,
     Results,
     cases_of,

@@ -10,10 +10,9 @@ from functools import cached_property
 from typing import NamedTuple
 
 from winnrobust.evaluation.diagnosis import overall
-from winnrobust.evaluation.outcomes import Case, Level
+from winnrobust.evaluation.outcomes import CLEAN, Case, Level
 from winnrobust.evaluation.statistics import TRANSFER
 from winnrobust.reporting.results import (
-    CLEAN,
     Results,
     access_of,
     is_attack,
