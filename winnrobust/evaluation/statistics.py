@@ -245,13 +245,10 @@ def _costs(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
 
 
 def _gradients(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
+    names = COLUMNS["gradients"].split()[2:]
     for (attack, source), counts in found.gradients.items():
         if source in models:
-            yield (
-                attack,
-                source,
-                *(counts.get(name, 0) for name in COLUMNS["gradients"].split()[2:]),
-            )
+            yield attack, source, *(counts[name] for name in names)
 
 
 # --- what they share --------------------------------------------------------------------------
@@ -326,18 +323,11 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def _discordant(found: PerImage, pair: Sequence[str], wrong: Sequence[np.ndarray]) -> tuple:
-    """Return the end of a row of `Summary.paired`.
-
-    Args:
-        wrong: of each model the number of wrong draws (n,) uint8.
-    """
-    draws = [found.draws[model] for model in pair]
-    kinds = [
-        (first * (1 - second), second * (1 - first), images)
-        for first, second, images in _kinds(*zip(wrong, draws, strict=True))
-    ]
-    only = _total(kinds, 0), _total(kinds, 1)
-    return *pair, found.n, *only, mcnemar(*only)
+    """Return the end of a row of `Summary.paired`, by each model's numbers of wrong draws (n,)."""
+    kinds = _kinds(*((each, found.draws[model]) for each, model in zip(wrong, pair, strict=True)))
+    first_only = sum(first * (1 - second) * images for first, second, images in kinds)
+    second_only = sum(second * (1 - first) * images for first, second, images in kinds)
+    return *pair, found.n, first_only, second_only, mcnemar(first_only, second_only)
 
 
 def framed(name: str, rows: Iterable[tuple]) -> pd.DataFrame:

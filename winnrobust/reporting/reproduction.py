@@ -184,17 +184,16 @@ def _paper(group: Group, method: str, epsilon: float) -> dict[str, float]:
 
 def _effort(found: Reproduced, method: str) -> dict[str, float]:
     """What a method's training took, on average over its seeds; NaN where that is not known."""
-    runs = [run for (name, _), run in found.runs.items() if name == method]
     took = [
         {
             "epochs": run.manifest["epochs"],
             "hours": run.manifest.get("training_seconds", math.nan) / 3600,
             "cpu_hours": sum(row.get("cpu_seconds", math.nan) for row in run.metrics) / 3600,
         }
-        for run in runs
+        for (name, _), run in found.runs.items()
+        if name == method
     ]
-    columns = ["epochs", "hours", "cpu_hours"]
-    return pd.DataFrame(took, columns=columns).mean(skipna=False).to_dict()
+    return pd.DataFrame(took, columns=["epochs", "hours", "cpu_hours"]).mean(skipna=False).to_dict()
 
 
 # --- is the order that of the paper? --------------------------------------------------------------
