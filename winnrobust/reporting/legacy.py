@@ -16,7 +16,7 @@ from pydantic import BaseModel, create_model
 from winnrobust.evaluation.examples import read_file
 from winnrobust.evaluation.outcomes import CASE, NO_ATTACK
 from winnrobust.evaluation.paired import mcnemar
-from winnrobust.evaluation.statistics import COLUMNS, WORST_CASE, Summary
+from winnrobust.evaluation.statistics import COLUMNS, WORST_CASE, Summary, framed
 from winnrobust.reporting import stored as kinds
 from winnrobust.reporting.results import Results
 from winnrobust.reporting.stored import Count, Images, Indicator, Name, Positive, Stored
@@ -147,8 +147,8 @@ def _summary(stored: dict[str, Any], distances: dict[tuple[str, str], np.ndarray
         "clean": models,
         "errors": own.fillna({"not_attacked": 0}),
         "transfer": rows,
-        "corrections": pd.DataFrame(),
-        "robust": pd.DataFrame(),
+        "corrections": framed("corrections", []),
+        "robust": framed("robust", []),
         "paired": paired.assign(p_value=tests),
         "targeted": aimed,
         "costs": costs,
