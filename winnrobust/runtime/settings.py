@@ -44,20 +44,21 @@ def complaint(error: ValidationError, option_of: Callable[[tuple[str, ...]], str
     """
     first = error.errors(include_url=False)[0]
     option = option_of(tuple(map(str, first["loc"])))
-    kind, shown = first["type"], _shown(first["input"])
+    kind, value = first["type"], shown(first["input"])
     if kind in _BOUNDS:
         words, name = _BOUNDS[kind]
         bound = first["ctx"][name]
         limit = str(bound) if isinstance(bound, int) else f"{bound:g}"
-        return f"{option} must be {words} {limit}, not {shown}"
+        return f"{option} must be {words} {limit}, not {value}"
     if kind in _TYPES:
-        return f"{option} must be of type {_TYPES[kind]}, not {shown}"
+        return f"{option} must be of type {_TYPES[kind]}, not {value}"
     if kind == "finite_number":
-        return f"{option} must be a finite number, not {shown}"
-    return f"{option} cannot be {shown}: {first['msg'][0].lower()}{first['msg'][1:]}"
+        return f"{option} must be a finite number, not {value}"
+    return f"{option} cannot be {value}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return what a value looks like, shortened where it is long."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer of thousands of digits, lists in lists
