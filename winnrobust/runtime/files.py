@@ -215,7 +215,7 @@ def _host() -> str:
 
 
 def _is_partial(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(PARTIAL)
+    return path.name.startswith(".") and PARTIAL in path.suffixes
 
 
 def _umask() -> int:
