@@ -48,8 +48,8 @@ def examples_figure(examples: Examples, attack: str) -> Figure:
                        for what in ("perturbation\nagainst", "attacked"))]  # fmt: skip
     for axes, row in zip(grid[:, 0], rows, strict=True):
         axes.set_ylabel(row, fontsize=8)
-    hidden = len(examples.models) - len(models)
-    more = f"; {hidden} more models are not shown" if hidden else ""
+    others = len(examples.models) - len(models)
+    more = f"; {others} more models are not shown" if others else ""
     title = f"{attack}, ε = {epsilon:g}: the first {count} images; wrong answers in red{more}"
     figure.suptitle(title, fontsize=9)
     return figure
