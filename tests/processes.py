@@ -93,7 +93,9 @@ def start(
     return Started(Command(tuple(map(str, arguments)), fatal_rename, to), output)
 
 
-def finish(*arguments: object, output: Path, fatal_rename: int | None = None, to: str = "*") -> Done:
+def finish(
+    *arguments: object, output: Path, fatal_rename: int | None = None, to: str = "*"
+) -> Done:
     """Run a command to its end."""
     return start(*arguments, output=output, fatal_rename=fatal_rename, to=to).wait()
 
