@@ -154,7 +154,7 @@ def test_a_comparison_goes_on_too(runs, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "report"}
 
 
-# --- but not with anything else ----------------------------------------------------------------
+# --- but not with anything else ---------------------------------------------------------------
 
 
 def test_what_is_done_of_another_evaluation_is_not_mixed_with_this_one(folder):
