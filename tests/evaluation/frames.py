@@ -1,11 +1,12 @@
 """Outcome tables written by hand: who was right on which image."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from winnrobust.evaluation.outcomes import STATUSES, Answer, Attempt, outcome_table
+from winnrobust.evaluation.outcomes import STATUSES, outcome_table
 
 Right = Sequence[int]
 """For every image in how many draws a model was right."""
@@ -33,21 +34,21 @@ def outcome_frame(
     """
     size = len(next(iter(clean.values())))
 
-    def answer(model: str, right: Right, attempt: Attempt | None = None) -> Answer:
+    def answer(model: str, right: Right) -> dict[str, Any]:
         correct, asked = np.array(right), (draws or {}).get(model, 1)
-        return Answer(model, (2 * correct > asked).astype(int), correct, asked, attempt)
+        seen = (2 * correct > asked).astype(int)
+        return {"evaluated": model, "prediction": seen, "correct_draws": correct, "draws": asked}
 
     answers = [answer(model, right) for model, right in clean.items()]
-    for (attack, epsilon, source), judged in attacked.items():
-        key = attack, epsilon, source
-        attempt = Attempt(
-            *(source, attack, norm, epsilon, 0, None),
-            distance=np.array((distance or {}).get(key, [epsilon] * size)),
-            status=np.array(
-                [STATUSES.index(name) for name in (status or {}).get(key, ["attacked"] * size)]
-            ),
-            gradients=np.ones(size, int),
-            queries=np.zeros(size, int),
-        )
-        answers += [answer(judge, right, attempt) for judge, right in judged.items()]
+    for key, judged in attacked.items():
+        statuses = (status or {}).get(key, ["attacked"] * size)
+        example = {
+            **dict(zip(("attack", "epsilon", "source"), key, strict=True)),
+            "norm": norm,
+            "seed": 0,
+            "distance": np.array((distance or {}).get(key, [key[1]] * size)),
+            "status": np.array([STATUSES.index(name) for name in statuses]),
+            "gradients": 1,
+        }
+        answers += [answer(judge, right) | example for judge, right in judged.items()]
     return outcome_table(first, np.ones(size, int), answers).to_pandas()

@@ -16,19 +16,8 @@ from tests.evaluation.frames import outcome_frame
 from winnrobust.evaluation.outcomes import STATUSES, table_of, write_part
 from winnrobust.evaluation.paired import mcnemar
 from winnrobust.evaluation.statistics import (
-    CLEAN_COLUMNS,
-    CORRECTION_COLUMNS,
-    COST_COLUMNS,
-    DIFFERENCE_COLUMNS,
-    ERROR_COLUMNS,
-    GRADIENT_COLUMNS,
+    COLUMNS,
     NO_ATTACK,
-    OWN_COLUMNS,
-    PAIRED_COLUMNS,
-    ROBUST_COLUMNS,
-    SPREAD_COLUMNS,
-    TARGETED_COLUMNS,
-    TRANSFER_COLUMNS,
     WORST_CASE,
     aggregate,
     differences,
@@ -193,7 +182,7 @@ def test_a_transfer_row_by_hand():
         {("fgsm", 0.1, "a"): {"a": [0] * 8 + [1] * 12, "b": [1] * 6 + [0] * 5 + [1] * 9}},
     )
     found = summarize(frame)
-    assert list(found.transfer) == list(TRANSFER_COLUMNS)
+    assert list(found.transfer) == COLUMNS["transfer"].split()
     same, other = (found.transfer.iloc[row] for row in range(2))
     assert list(other[:11]) == ["fgsm", "linf", 0.1, "a", "b", 20, 1, 3, 8, 5, 2]
     assert other.adversarial_error == 0.4
@@ -255,7 +244,7 @@ def test_without_cross_judgements_nobody_corrects_anybody():
     )
     found = summarize(frame)
     assert found.transfer[["source", "target"]].values.tolist() == [["a", "a"], ["b", "b"]]
-    assert list(found.corrections) == list(CORRECTION_COLUMNS)
+    assert list(found.corrections) == COLUMNS["corrections"].split()
     assert not len(found.corrections)
     assert found.robust.robust_error.tolist() == [0.5, 1.0]
 
@@ -275,7 +264,7 @@ PAIR = outcome_frame(
 
 def test_paired_counts_by_hand():
     found = summarize(PAIR)
-    assert list(found.paired) == list(PAIRED_COLUMNS)
+    assert list(found.paired) == COLUMNS["paired"].split()
     assert found.paired.values.tolist() == [
         [NO_ATTACK, "", 0.0, "a", "b", 5, 0, 2, 0.5],
         ["up", "linf", 0.2, "a", "b", 5, 1, 1, 1.0],
@@ -287,15 +276,15 @@ def test_paired_counts_by_hand():
 
 def test_clean_and_robust_tables_by_hand():
     found = summarize(PAIR)
-    assert list(found.clean) == list(CLEAN_COLUMNS)
+    assert list(found.clean) == COLUMNS["clean"].split()
     assert found.clean.values.tolist()[1][:5] == ["b", 5, 1, 2, 0.4]
-    assert list(found.robust) == list(ROBUST_COLUMNS)
+    assert list(found.robust) == COLUMNS["robust"].split()
     robust = found.robust.drop(columns=["low", "high"]).values.tolist()
     assert robust == [
         ["linf", 0.2, "a", 5, 0.4, 0.6, 0, "up, down"],
         ["linf", 0.2, "b", 5, 0.6, 0.4, 0, "up, down"],
     ]
-    assert list(found.errors) == list(ERROR_COLUMNS)
+    assert list(found.errors) == COLUMNS["errors"].split()
     assert found.n == 5
     assert found.random_models == {"a": False, "b": False}
 
@@ -318,10 +307,10 @@ def test_costs_and_gradients_of_all_parts_together(tmp_path):
         facts = {"seconds": [["up", "a", 1.5]], "gradients": [["up", "a", counts]]}
         write_part(tmp_path, table_of(frame), facts)
     found = summarize(tmp_path)
-    assert list(found.costs) == list(COST_COLUMNS)
+    assert list(found.costs) == COLUMNS["costs"].split()
     assert found.costs.iloc[0].tolist() == ["up", "a", 3.0, 10, 0, 0, 0]
     assert math.isnan(found.costs.seconds[1])
-    assert list(found.gradients) == list(GRADIENT_COLUMNS)
+    assert list(found.gradients) == COLUMNS["gradients"].split()
     assert found.gradients.values.tolist() == [["up", "a", 160, 24, 40, 6, 0, 0]]
 
 
@@ -329,7 +318,7 @@ def test_hits_are_those_of_the_model_under_attack():
     frame = PAIR.copy()
     frame["target"] = np.where(frame.attack.notna(), 0.0, np.nan)
     found = summarize(frame)
-    assert list(found.targeted) == list(TARGETED_COLUMNS)
+    assert list(found.targeted) == COLUMNS["targeted"].split()
     hits = found.targeted.set_index(["attack", "source"]).hits.to_dict()
     assert hits == {("up", "a"): 1, ("up", "b"): 1, ("down", "a"): 2, ("down", "b"): 1}
     assert not len(summarize(PAIR).targeted)
@@ -501,7 +490,7 @@ GROUPS = {"a0": "A", "a1": "A", "a2": "A", "b0": "B", "b1": "B"}
 def errors_of(**counts: int) -> pd.DataFrame:
     """Errors of models under FGSM, out of `N`."""
     rows = [(*FGSM, model, N, count, count / N) for model, count in counts.items()]
-    return pd.DataFrame(rows, columns=list(OWN_COLUMNS))
+    return pd.DataFrame(rows, columns=COLUMNS["own"].split())
 
 
 def paired_of(**discordant: tuple[int, int]) -> pd.DataFrame:
@@ -510,18 +499,18 @@ def paired_of(**discordant: tuple[int, int]) -> pd.DataFrame:
         (*FGSM, *pair.split("_"), N, *counts, mcnemar(*counts))
         for pair, counts in discordant.items()
     ]
-    return pd.DataFrame(rows, columns=list(PAIRED_COLUMNS))
+    return pd.DataFrame(rows, columns=COLUMNS["paired"].split())
 
 
 def one(found: pd.DataFrame) -> pd.Series:
-    assert list(found) == list(DIFFERENCE_COLUMNS)
+    assert list(found) == COLUMNS["differences"].split()
     assert len(found) == 1
     return found.iloc[0]
 
 
 def test_own_errors_leave_out_what_was_made_against_others():
     found = own_errors(summarize(PAIR))
-    assert list(found) == list(OWN_COLUMNS)
+    assert list(found) == COLUMNS["own"].split()
     assert found.values.tolist() == [
         [NO_ATTACK, "", 0.0, "a", 5, 0, 0.0],
         [NO_ATTACK, "", 0.0, "b", 5, 2, 0.4],
@@ -538,7 +527,7 @@ def test_aggregate_by_hand():
     # A: 10, 20, 30 of 100: mean 0.2, squared deviations 0.01 + 0 + 0.01, over n - 1 = 2: sd 0.1.
     errors = errors_of(a0=10, a1=20, b0=40, a2=30, stranger=99)
     found = aggregate(errors, GROUPS)
-    assert list(found) == list(SPREAD_COLUMNS)
+    assert list(found) == COLUMNS["spread"].split()
     assert found[["attack", "norm", "epsilon", "group", "seeds"]].values.tolist() == [
         [*FGSM, "A", 3],
         [*FGSM, "B", 1],
@@ -607,5 +596,5 @@ def test_seeds_without_any_spread_are_compared_on_the_same_images():
 def test_models_of_the_same_group_and_without_a_pair_are_not_compared():
     assert not len(differences(errors_of(a0=1, a1=9), paired_of(a0_a1=(0, 8)), GROUPS))
     found = differences(errors_of(a0=1, b0=9), paired_of(), GROUPS)
-    assert list(found) == list(DIFFERENCE_COLUMNS)
+    assert list(found) == COLUMNS["differences"].split()
     assert not len(found)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from winnrobust.evaluation.outcomes import Case
 from winnrobust.evaluation.paired import mcnemar
 from winnrobust.reporting import load_results, terminal_summary, write_report
 from winnrobust.reporting.legacy import read_counts
-from winnrobust.reporting.results import Case
 from winnrobust.reporting.verdict import Verdict
 from winnrobust.runtime.errors import InputError
 

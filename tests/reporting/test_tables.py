@@ -21,8 +21,8 @@ from tests.reporting.conftest import (
     paper_outcomes,
     results_of,
 )
+from winnrobust.evaluation.outcomes import Case
 from winnrobust.reporting import load_results, tables
-from winnrobust.reporting.results import Case
 from winnrobust.reporting.table import (
     Table,
     one_line,

@@ -42,7 +42,7 @@ def evaluate(
         settings: others of `EvaluationSettings`.
 
     Returns:
-        Columns are `winnrobust.evaluation.statistics.TRANSFER_COLUMNS`.
+        Columns are those of "transfer" in `winnrobust.evaluation.statistics.COLUMNS`.
 
     Raises:
         InputError: as `run`.

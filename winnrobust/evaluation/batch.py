@@ -5,7 +5,7 @@ What is found out stays on the device until the batch is done, so that no step w
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from winnrobust.attacks import (
     NORMS,
-    Answer,
     Attack,
     AttackResult,
     CleanPass,
@@ -28,7 +27,7 @@ from winnrobust.attacks import (
 from winnrobust.evaluation import outcomes
 from winnrobust.evaluation.checks import as_floats
 from winnrobust.evaluation.examples import Examples, write_examples
-from winnrobust.evaluation.outcomes import Attempt
+from winnrobust.evaluation.outcomes import Case
 from winnrobust.evaluation.prediction import (
     OUT_OF_MEMORY,
     check_finite,
@@ -41,6 +40,11 @@ from winnrobust.evaluation.targets import TARGETS
 from winnrobust.runtime import distributed
 from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError, brief
+
+_Attempt = tuple[Case, str]
+"""An attack at an epsilon, and the model that it is made on."""
+_Verdicts = dict[tuple[_Attempt | None, str], np.ndarray]
+"""As `_Batch.verdicts`, on the host."""
 
 
 @dataclass(frozen=True)
@@ -73,25 +77,6 @@ class Job:
 
 
 @dataclass
-class _Example:
-    """What one attack on one model at one epsilon made of the B images, on the device.
-
-    Attributes:
-        distance: (B,).
-        passes: (3, B) int32: gradients, queries, whether time ran out.
-        kept: (K, C, H, W) float32 on the CPU, the first ones.
-        failed: whether the attack did.
-        verdicts: judge -> as `_verdict`.
-    """
-
-    distance: Tensor
-    passes: Tensor
-    kept: Tensor
-    failed: bool
-    verdicts: dict[str, Tensor]
-
-
-@dataclass
 class _Batch:
     """B images, and what has been found out about them.
 
@@ -100,9 +85,11 @@ class _Batch:
         images: (B, C, H, W) float32.
         labels: (B,) int64.
         room: how many of them are kept whole.
-        clean: model -> as `_verdict`.
+        verdicts: (attempt, or None for the images themselves, and judge) -> as `_judge`.
         targets: model -> (B,) int64, for targeted attacks.
-        examples: (attack, epsilon, source) -> what was made.
+        distances: attempt -> (B,).
+        passes: attempt -> (3, B) int32: gradients, queries, whether time ran out.
+        kept: attempt -> (room, C, H, W) float32, the first adversarial examples.
         seconds, gradients, failures: (attack, source) -> how long it took, what was followed, and
             what was wrong if it failed.
         cache: shared by attacks on all models.
@@ -112,9 +99,11 @@ class _Batch:
     images: Tensor
     labels: Tensor
     room: int
-    clean: dict[str, Tensor] = field(default_factory=dict)
+    verdicts: dict[tuple[_Attempt | None, str], Tensor] = field(default_factory=dict)
     targets: dict[str, Tensor] = field(default_factory=dict)
-    examples: dict[tuple[str, float, str], _Example] = field(default_factory=dict)
+    distances: dict[_Attempt, Tensor] = field(default_factory=dict)
+    passes: dict[_Attempt, Tensor] = field(default_factory=dict)
+    kept: dict[_Attempt, np.ndarray] = field(default_factory=dict)
     seconds: dict[tuple[str, str], float] = field(default_factory=dict)
     gradients: dict[tuple[str, str], GradientStatistics] = field(default_factory=dict)
     failures: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -170,41 +159,29 @@ def _attack_model(
     )
     # First those whose gradient at the images makes another pass over them unnecessary.
     for attack in sorted(job.attacks, key=lambda attack: not attack.single_step):
-        results = _attack(job, batch, attack, source, images, labels, run, strict)
+        results = _attack(job, batch, attack, source, clean, run, strict)
         for epsilon, result in zip(job.epsilons(attack), results, strict=True):
-            example = _example(batch, attack, images, result)
-            example.failed = (attack.name, source) in batch.failures
-            judges = job.models if settings.cross and epsilon < math.inf else [source]
-            for judge in judges:
-                example.verdicts[judge] = _judge(job, judge, result.images, labels)
-            batch.examples[attack.name, epsilon, source] = example
+            made = Case(attack.name, attack.norm, epsilon), source
+            spent = [result.gradients, result.queries, result.unfinished]
+            batch.distances[made] = NORMS[attack.norm].size(result.images - images).float()
+            batch.passes[made] = torch.stack(spent).int()
+            batch.kept[made] = result.images[: batch.room].float().cpu().numpy()
+            for judge in job.models if settings.cross and epsilon < math.inf else [source]:
+                batch.verdicts[made, judge] = _judge(job, judge, result.images, labels)
         tell(len(images), len(batch.seconds))
-    batch.clean[source] = _judge(job, source, images, labels, known=clean)
+    batch.verdicts[None, source] = _judge(job, source, images, labels, known=clean)
 
 
 def _attack(
-    job: Job,
-    batch: _Batch,
-    attack: Attack,
-    source: str,
-    images: Tensor,
-    labels: Tensor,
-    run: Run,
-    strict: bool,
+    job: Job, batch: _Batch, attack: Attack, source: str, clean: CleanPass, run: Run, strict: bool
 ) -> list[AttackResult]:
     """Attack one model at all epsilons, in this batch's share of the time."""
-    epsilons, key = job.epsilons(attack), (attack.name, source)
-    seconds = job.settings.seconds or math.inf
+    epsilons, key, images = job.epsilons(attack), (attack.name, source), clean.images
+    share = (job.settings.seconds or math.inf) * len(images) / len(job.images)
     began = time.monotonic()
     try:
         results = run_attack(
-            attack,
-            job.models[source],
-            images,
-            labels,
-            epsilons,
-            run=run,
-            seconds=seconds * len(images) / len(job.images),
+            attack, clean.model, images, clean.labels, epsilons, run=run, seconds=share
         )
     except OUT_OF_MEMORY:
         raise
@@ -223,23 +200,16 @@ def _attack(
     return results
 
 
-def _example(batch: _Batch, attack: Attack, images: Tensor, result: AttackResult) -> _Example:
-    return _Example(
-        distance=NORMS[attack.norm].size(result.images - images).float(),
-        passes=torch.stack([result.gradients, result.queries, result.unfinished]).int(),
-        kept=result.images[: batch.room].float().cpu(),
-        failed=False,
-        verdicts={},
-    )
-
-
 def _judge(
     job: Job, name: str, images: Tensor, labels: Tensor, known: CleanPass | None = None
 ) -> Tensor:
-    """Ask the model called `name` about images (B, C, H, W); returns as `_verdict`.
+    """Ask the model called `name` about images (B, C, H, W).
 
     Args:
         known: a pass over these images, which is as good if the model does not answer at random.
+
+    Returns:
+        (3, B) int32: the most frequent prediction, correct draws, whether all logits are finite.
 
     Raises:
         InputError: it does not answer with logits.
@@ -251,14 +221,9 @@ def _judge(
         else:
             seen = known.answer
     check_shape(name, seen.logits, len(images))
-    return _verdict(seen, labels.to(device), draws)
-
-
-def _verdict(seen: Answer, labels: Tensor, draws: int) -> Tensor:
-    """Return (3, B) int32: the most frequent prediction, correct draws, whether all is finite."""
     predictions = seen.predictions[:draws]
     frequent = predictions.mode(0).values if draws > 1 else predictions[0]
-    correct = (predictions == labels).sum(0)
+    correct = (predictions == labels.to(device)).sum(0)
     return torch.stack([frequent, correct, seen.logits.isfinite().all(1)]).int()
 
 
@@ -267,83 +232,31 @@ def _verdict(seen: Answer, labels: Tensor, draws: int) -> Tensor:
 
 def _write(job: Job, batch: _Batch) -> None:
     """Write the outcomes of a batch, and before them the examples that are kept of it."""
-    _to_host(batch)
-    for verdicts in (batch.clean, *(each.verdicts for each in batch.examples.values())):
-        for name, (_, _, finite) in verdicts.items():
-            check_finite(name, bool(finite.all()))
-    answers = [_answer(job, name, verdict) for name, verdict in batch.clean.items()]
-    for attack, epsilon, source in _cases(job):
-        example = batch.examples[attack.name, epsilon, source]
-        attempt = _attempt(job, batch, attack, epsilon, source)
-        answers += [
-            _answer(job, judge, verdict, attempt) for judge, verdict in example.verdicts.items()
-        ]
+    verdicts = {key: verdict.cpu().numpy() for key, verdict in batch.verdicts.items()}
+    for (_, name), (_, _, finite) in verdicts.items():
+        check_finite(name, bool(finite.all()))
+
+    def said(attempt: _Attempt | None) -> Iterator[dict[str, Any]]:
+        made = _columns(job, batch, *attempt, verdicts) if attempt else {}
+        for name, draws in job.draws.items():
+            if (attempt, name) in verdicts:
+                prediction, correct, _ = verdicts[attempt, name]
+                answer = {"evaluated": name, "prediction": prediction, "draws": draws}
+                yield answer | {"correct_draws": correct} | made
+
+    attempts = [
+        (Case(attack.name, attack.norm, epsilon), source)
+        for attack in job.attacks
+        for epsilon in job.epsilons(attack)
+        for source in job.models
+    ]
+    answers = [answer for attempt in (None, *attempts) for answer in said(attempt)]
     table = outcomes.outcome_table(batch.numbers.start, batch.labels.numpy(), answers)
     rank = distributed.rank()
     if batch.room:
         path = outcomes.part_path(job.folder, batch.numbers, rank)
-        write_examples(path, _kept(job, batch))
-    outcomes.write_part(job.folder, table, _facts(job, batch), rank)
-
-
-def _to_host(batch: _Batch) -> None:
-    """Replace the device's tensors by numpy arrays, in one copy for those that are alike."""
-    places: list[tuple[Any, Any]] = [(batch.clean, name) for name in batch.clean]
-    places += [(batch.targets, name) for name in batch.targets]
-    for example in batch.examples.values():
-        places += [(vars(example), "distance"), (vars(example), "passes")]
-        places += [(example.verdicts, judge) for judge in example.verdicts]
-    alike: dict[Any, list[tuple[Any, Any]]] = {}
-    for store, key in places:
-        tensor = store[key]
-        alike.setdefault((tensor.device, tensor.dtype, tensor.shape), []).append((store, key))
-    for group in alike.values():
-        arrays = torch.stack([store[key] for store, key in group]).cpu().numpy()
-        for (store, key), array in zip(group, arrays, strict=True):
-            store[key] = array
-
-
-def _cases(job: Job) -> Iterator[tuple[Attack, float, str]]:
-    for attack in job.attacks:
-        for epsilon in job.epsilons(attack):
-            for source in job.models:
-                yield attack, epsilon, source
-
-
-def _answer(job: Job, name: str, verdict: Any, attempt: Attempt | None = None) -> outcomes.Answer:
-    return outcomes.Answer(name, verdict[0], verdict[1], job.draws[name], attempt)
-
-
-def _attempt(job: Job, batch: _Batch, attack: Attack, epsilon: float, source: str) -> Attempt:
-    example = batch.examples[attack.name, epsilon, source]
-    gradients, queries, unfinished = np.asarray(example.passes)
-    distance = np.asarray(example.distance)
-    draws = job.draws[source]
-    wrong_already = 2 * batch.clean[source][1] <= draws
-    status = np.where(unfinished, outcomes.OUT_OF_TIME, outcomes.ATTACKED)
-    if example.failed:
-        status[:] = outcomes.FAILED
-    if job.settings.targeted is None:
-        status[np.asarray(wrong_already & (distance == 0))] = outcomes.WRONG_ALREADY
-    if epsilon == math.inf:
-        found = 2 * example.verdicts[source][1] <= draws
-        distance = np.where(found, distance, np.inf)
-    return Attempt(
-        source=source,
-        attack=attack.name,
-        norm=attack.norm,
-        epsilon=epsilon,
-        seed=job.settings.seed,
-        targets=None if job.settings.targeted is None else np.asarray(batch.targets[source]),
-        distance=distance,
-        status=status,
-        gradients=gradients,
-        queries=queries,
-    )
-
-
-def _facts(job: Job, batch: _Batch) -> dict[str, Any]:
-    return {
+        write_examples(path, _kept(job, batch, verdicts, attempts))
+    facts = {
         "evaluation": job.identity,
         "seconds": [[*key, seconds] for key, seconds in batch.seconds.items()],
         "gradients": [
@@ -351,27 +264,49 @@ def _facts(job: Job, batch: _Batch) -> dict[str, Any]:
         ],
         "failures": [[*key, failure] for key, failure in batch.failures.items()],
     }
+    outcomes.write_part(job.folder, table, facts, rank)
 
 
-def _kept(job: Job, batch: _Batch) -> Examples:
+def _columns(
+    job: Job, batch: _Batch, case: Case, source: str, verdicts: _Verdicts
+) -> dict[str, Any]:
+    """Return what the outcome table says of an attempt."""
+    gradients, queries, unfinished = batch.passes[case, source].cpu().numpy()
+    distance = batch.distances[case, source].cpu().numpy()
+    draws, targeted = job.draws[source], job.settings.targeted is not None
+    status = np.where(unfinished, outcomes.OUT_OF_TIME, outcomes.ATTACKED)
+    if (case.attack, source) in batch.failures:
+        status[:] = outcomes.FAILED
+    if not targeted:
+        wrong_already = 2 * verdicts[None, source][1] <= draws
+        status[wrong_already & (distance == 0)] = outcomes.WRONG_ALREADY
+    if case.epsilon == math.inf:
+        found = 2 * verdicts[(case, source), source][1] <= draws
+        distance = np.where(found, distance, np.inf)
+    return {
+        **case._asdict(), "source": source, "seed": job.settings.seed,
+        "target": batch.targets[source].cpu().numpy() if targeted else None,
+        "distance": distance, "status": status, "gradients": gradients, "queries": queries,
+    }  # fmt: skip
+
+
+def _kept(job: Job, batch: _Batch, verdicts: _Verdicts, attempts: list[_Attempt]) -> Examples:
     """Return the first images of a batch with all that became of them, whole."""
-    models, room = list(job.models), batch.room
-    cases = [case for case in _cases(job) if case[1] < math.inf]
-    examples = [batch.examples[attack.name, epsilon, source] for attack, epsilon, source in cases]
-    unseen = np.full((1, room), -1)
+    shown = [(case, source) for case, source in attempts if case.epsilon < math.inf]
+    unseen = np.full((1, batch.room), -1)
 
-    def predictions(verdicts: Mapping[str, Any]) -> np.ndarray:
-        seen: Sequence[Any] = [verdicts.get(name, unseen)[0, :room] for name in models]
+    def predictions(attempt: _Attempt | None) -> np.ndarray:
+        seen = [verdicts.get((attempt, name), unseen)[0, : batch.room] for name in job.models]
         return np.stack(seen).astype(np.int64)
 
     return Examples(
-        models=np.array(models),
-        images=batch.images[:room].cpu().numpy(),
-        labels=batch.labels[:room].numpy(),
-        clean_predictions=predictions(batch.clean),
-        case_attacks=np.array([attack.name for attack, _, _ in cases]),
-        case_epsilons=np.array([epsilon for _, epsilon, _ in cases]),
-        case_sources=np.array([source for _, _, source in cases]),
-        adversarials=np.stack([example.kept.numpy() for example in examples]),
-        predictions=np.stack([predictions(example.verdicts) for example in examples]),
+        models=np.array(list(job.models)),
+        images=batch.images[: batch.room].cpu().numpy(),
+        labels=batch.labels[: batch.room].numpy(),
+        clean_predictions=predictions(None),
+        case_attacks=np.array([case.attack for case, _ in shown]),
+        case_epsilons=np.array([case.epsilon for case, _ in shown]),
+        case_sources=np.array([source for _, source in shown]),
+        adversarials=np.stack([batch.kept[attempt] for attempt in shown]),
+        predictions=np.stack([predictions(attempt) for attempt in shown]),
     )

@@ -1,17 +1,31 @@
 """A few images that are kept whole, for figures."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from winnrobust.evaluation.outcomes import parts
-from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.errors import InputError, brief
 from winnrobust.runtime.files import replacing
 from winnrobust.runtime.readers import read_npz
 
 FOLDER = "examples"
 """Of a results folder, the one that holds them."""
+
+
+AXES = {
+    "models": "M",
+    "images": "KCHW",
+    "labels": "K",
+    "clean_predictions": "MK",
+    "case_attacks": "R",
+    "case_epsilons": "R",
+    "case_sources": "R",
+    "adversarials": "RKCHW",
+    "predictions": "RMK",
+}
+"""Of the arrays of `Examples`."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +61,12 @@ class Examples:
         Raises:
             ValueError: they do not.
         """
-        models, cases = self.models.shape, self.case_epsilons.shape
-        images = self.images.shape[:1]
-        expected = {
-            "labels": images,
-            "clean_predictions": models + images,
-            "case_attacks": cases,
-            "case_sources": cases,
-            "adversarials": cases + self.images.shape,
-            "predictions": cases + models + images,
-        }
-        for name, shape in expected.items():
-            if getattr(self, name).shape != shape:
-                raise ValueError(f"{name} has the shape {getattr(self, name).shape}, not {shape}")
-        if self.images.ndim != 4:
-            raise ValueError(f"images have the shape {self.images.shape}")
+        sizes: dict[str, int] = {}
+        for name, axes in AXES.items():
+            shape = getattr(self, name).shape
+            known = tuple(map(sizes.setdefault, axes, shape))
+            if len(shape) != len(axes) or known != shape:
+                raise ValueError(f"{name} have the shape {shape}, which does not fit the others")
 
     def case(self, attack: str, epsilon: float, source: str) -> int:
         """Return the index of a case on the R axes.
@@ -95,13 +100,17 @@ def read_examples(folder: Path) -> Examples | None:
     Raises:
         InputError: a file is damaged.
     """
-    found = [_read(path) for part in parts(folder) if (path := _beside(part.path)).exists()]
+    paths = [path for part in parts(folder) if (path := _beside(part.path)).exists()]
+    try:
+        found = [read_file(path) for path in paths]
+    except InputError as error:
+        raise InputError(f"{error}; remove that file, figures can do without") from None
     if not found:
         return None
-    along = {"images": 0, "labels": 0, "clean_predictions": 1, "adversarials": 1, "predictions": 2}
     joined = {
-        name: np.concatenate([getattr(each, name) for each in found], axis)
-        for name, axis in along.items()
+        name: np.concatenate([getattr(each, name) for each in found], axes.index("K"))
+        for name, axes in AXES.items()
+        if "K" in axes
     }
     return replace(found[0], **joined)
 
@@ -110,10 +119,15 @@ def _beside(part: Path) -> Path:
     return part.parent.parent / FOLDER / f"{part.stem}.npz"
 
 
-def _read(path: Path) -> Examples:
+def read_file(path: Path) -> Examples:
+    """Read the examples of one file.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    examples = Examples(**read_npz(path, list(AXES)))
     try:
-        examples = Examples(**read_npz(path, [field.name for field in fields(Examples)]))
         examples.check_shapes()
-    except (InputError, ValueError) as error:
-        raise InputError(f"{error}; remove {path.name}, figures can do without") from None
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{path} is damaged ({brief(error)})") from None
     return examples

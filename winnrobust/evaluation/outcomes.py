@@ -9,11 +9,12 @@ import json
 import os
 import re
 import zlib
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,7 @@ STATUSES = ("attacked", "wrong already", "out of time", "error")
 """What became of an image under an attack: it ran its course; the model was wrong without it and
 the image was left as it is; time ran out; the attack failed."""
 ATTACKED, WRONG_ALREADY, OUT_OF_TIME, FAILED = range(len(STATUSES))
+CODES = {name: code for code, name in enumerate(STATUSES)}
 
 MOST_DRAWS = 255
 """Draws of a random model; their numbers are kept in a byte."""
@@ -81,104 +83,35 @@ gradients, queries: gradient and forward-only passes spent on making the example
 """
 
 
-class Attempt(NamedTuple):
-    """What one attack on one model at one epsilon made of a batch of B images.
-
-    Attributes:
-        targets: (B,) classes wanted, or None.
-        distance: (B,) in that norm.
-        status: (B,) numbers in `STATUSES`.
-        gradients, queries: (B,) passes.
-    """
-
-    source: str
-    attack: str
-    norm: str
-    epsilon: float
-    seed: int
-    targets: np.ndarray | None
-    distance: np.ndarray
-    status: np.ndarray
-    gradients: np.ndarray
-    queries: np.ndarray
-
-
-class Answer(NamedTuple):
-    """What one model said of a batch of B images.
-
-    Attributes:
-        evaluated: the model.
-        prediction: (B,) classes.
-        correct_draws: (B,) of `draws`.
-        attempt: where the images come from; None for clean ones.
-    """
-
-    evaluated: str
-    prediction: np.ndarray
-    correct_draws: np.ndarray
-    draws: int = 1
-    attempt: Attempt | None = None
-
-
-def outcome_table(start: int, labels: np.ndarray, answers: Sequence[Answer]) -> pa.Table:
-    """Put what models said of a batch into rows, those of an answer together.
+def outcome_table(start: int, labels: np.ndarray, answers: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Put what models said of a batch of B images into rows, those of an answer together.
 
     Args:
         start: number of the batch's first image.
         labels: (B,) true classes.
+        answers: of each the other columns of `SCHEMA` but `correct`, as an array (B,) or one value
+            for all images; null where it is None, or missing as it is for clean images. `status` is
+            in numbers; the passes are 0 for clean images.
     """
     size = len(labels)
-    attempts = [answer.attempt for answer in answers]
-    clean = np.repeat([attempt is None for attempt in attempts], size)
-    correct = np.concatenate([answer.correct_draws for answer in answers])
-    draws = np.repeat([answer.draws for answer in answers], size)
 
-    def constant(name: str) -> pa.Array:
-        """Of every attempt."""
-        return pa.array(np.repeat([getattr(each, name, 0) for each in attempts], size), mask=clean)
+    def column(value: Any, kind: pa.DataType) -> pa.Array:
+        return (
+            pa.array(value).cast(kind)
+            if isinstance(value, np.ndarray)
+            else pa.array([value] * size, kind)
+        )
 
-    def per_image(name: str, missing: np.ndarray | None = None) -> pa.Array:
-        nothing = np.zeros(size, np.int32)
-        parts = [getattr(each, name, None) for each in attempts]
-        values = np.concatenate([nothing if part is None else part for part in parts])
-        return pa.array(values, mask=missing)
-
-    untargeted = np.repeat([each is None or each.targets is None for each in attempts], size)
-    columns = {
-        "image": np.tile(np.arange(start, start + size), len(answers)),
-        "label": np.tile(labels, len(answers)),
-        **{
-            name: _names([getattr(each, name, None) for each in attempts], size)
-            for name in ("source", "attack", "norm")
-        },
-        "epsilon": constant("epsilon"),
-        "seed": constant("seed"),
-        "target": per_image("targets", untargeted),
-        "evaluated": _names([answer.evaluated for answer in answers], size),
-        "prediction": np.concatenate([answer.prediction for answer in answers]),
-        "correct": 2 * correct > draws,
-        "draws": draws,
-        "correct_draws": correct,
-        "distance": per_image("distance", clean),
-        "status": pa.DictionaryArray.from_arrays(
-            per_image("status", clean).cast(pa.int16()), pa.array(STATUSES)
-        ),
-        "gradients": per_image("gradients"),
-        "queries": per_image("queries"),
-    }
-    return pa.table(
-        [pa.array(columns[field.name]).cast(field.type) for field in SCHEMA], schema=SCHEMA
-    )
-
-
-def _names(values: Sequence[str | None], times: int) -> pa.Array:
-    """Repeat every name, or null."""
-    known = {name: code for code, name in enumerate(dict.fromkeys(filter(None, values)))}
-    codes = np.repeat([known.get(name or "", 0) for name in values], times).astype(np.int16)
-    unknown = np.repeat([name is None for name in values], times)
-    return pa.DictionaryArray.from_arrays(
-        pa.array(codes, mask=unknown), pa.array(list(known), pa.string())
-    )
+    tables = []
+    for answer in answers:
+        known = {"gradients": 0, "queries": 0} | dict(answer)
+        known |= {"image": np.arange(start, start + size), "label": labels}
+        known["correct"] = 2 * known["correct_draws"] > known["draws"]
+        if known.get("status") is not None:
+            known["status"] = np.array(STATUSES, object)[known["status"]]
+        columns = [column(known.get(field.name), field.type) for field in SCHEMA]
+        tables.append(pa.table(columns, schema=SCHEMA))
+    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
 
 
 def table_of(frame: pd.DataFrame) -> pa.Table:
@@ -208,17 +141,13 @@ class Part:
             table.validate(full=True)
             if table.schema.remove_metadata() != SCHEMA or not len(table):
                 raise ValueError("it has other columns than an outcome table")
-            images = _numbers(table["image"])
+            images = table["image"].to_numpy()
             if images.min() != self.start or images.max() != self.stop - 1:
                 raise ValueError("it is about other images than its name says")
-            return table, _facts(table.schema)
+            return table.replace_schema_metadata(), _facts(table.schema)
 
     def facts(self) -> dict[str, Any]:
-        """Read the facts about the batch alone.
-
-        Raises:
-            InputError: as `read`.
-        """
+        """Read the facts about the batch alone; raises as `read`."""
         with self._reading():
             return _facts(pq.read_schema(self.path))
 
@@ -329,7 +258,7 @@ def read_outcomes(folder: Path | str) -> pd.DataFrame:
         InputError: there are no outcomes, or a part of them is damaged.
     """
     found = _some_parts(Path(folder))
-    tables = [part.read()[0].replace_schema_metadata() for part in found]
+    tables = [part.read()[0] for part in found]
     return pa.concat_tables(tables).unify_dictionaries().combine_chunks().to_pandas()
 
 
@@ -346,15 +275,35 @@ def _some_parts(folder: Path) -> list[Part]:
 # --- all parts, a few bytes for each image ------------------------------------------------------
 
 
+class Level(NamedTuple):
+    """A threat model: what an attacker may do to an image."""
+
+    norm: str
+    epsilon: float
+
+    def __str__(self) -> str:
+        return f"{self.norm.capitalize()} {self.epsilon:g}"
+
+
 class Case(NamedTuple):
-    """What a model is up against."""
+    """An attack at an epsilon, which is in its norm."""
 
     attack: str
     norm: str
     epsilon: float
 
+    @property
+    def level(self) -> Level:
+        """Its threat model."""
+        return Level(self.norm, self.epsilon)
+
 
 CASE = list(Case._fields)
+
+NO_ATTACK = "none"
+"""Stands for the clean images where a table has a row per attack; their epsilon is 0."""
+CLEAN = Case(NO_ATTACK, "", 0.0)
+"""No attack at all."""
 
 
 @dataclass
@@ -364,8 +313,8 @@ class PerImage:
     Attributes:
         n: number of images.
         draws: model -> how often it was asked about an image.
-        clean: model -> (n,) uint8, in how many draws it was wrong on the image itself.
-        wrong: (case, source, model) -> (n,) uint8, the same on the example made against the source.
+        wrong: (case, source, model) -> (n,) uint8, in how many draws the model was wrong on the
+            example made against the source; `CLEAN`, with itself for the source, is the image.
         status: (case, source) -> (n,) uint8, numbers in `STATUSES`.
         hits: (case, source) -> images in which the source saw the class wanted; targeted alone.
         distances: (attack, source) -> (n,) float32, of minimum-norm attacks.
@@ -375,25 +324,29 @@ class PerImage:
     """
 
     n: int
-    draws: dict[str, int]
-    clean: dict[str, np.ndarray]
-    wrong: dict[tuple[Case, str, str], np.ndarray]
-    status: dict[tuple[Case, str], np.ndarray]
-    hits: dict[tuple[Case, str], int]
-    distances: dict[tuple[str, str], np.ndarray]
-    passes: dict[tuple[str, str], np.ndarray]
-    seconds: dict[tuple[str, str], float]
-    gradients: dict[tuple[str, str], dict[str, int]]
+    draws: dict[str, int] = field(default_factory=dict)
+    wrong: dict[tuple[Case, str, str], np.ndarray] = field(default_factory=dict)
+    status: dict[tuple[Case, str], np.ndarray] = field(default_factory=dict)
+    hits: Counter[tuple[Case, str]] = field(default_factory=Counter)
+    distances: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    passes: dict[tuple[str, str], Any] = field(default_factory=lambda: defaultdict(int))
+    seconds: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
+    gradients: dict[tuple[str, str], Counter[str]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )
 
     @property
     def cases(self) -> list[Case]:
-        """All that some model was up against, in the order of the evaluation."""
+        """All attacks that some model was up against, in the order of the evaluation."""
         return list(dict.fromkeys(case for case, _ in self.status))
 
-    @classmethod
-    def empty(cls, n: int) -> Self:
-        """Begin with nothing, for `n` images in all."""
-        return cls(n, {}, {}, {}, {}, {}, {}, {}, {}, {})
+    def answers(self, case: Case, source: str, model: str) -> tuple[np.ndarray, int]:
+        """Return in how many draws a model was wrong (n,), and of how many."""
+        return self.wrong[case, source, model], self.draws[model]
+
+    def errors(self, case: Case, source: str, model: str) -> float:
+        """Return how many images are wrong; of a random model the expected number."""
+        return expected(*self.answers(case, source, model))
 
     def add(self, table: pa.Table, positions: np.ndarray) -> set[Any]:
         """Take in all rows of some images; return what they are about, the same for all images.
@@ -404,86 +357,54 @@ class PerImage:
         Raises:
             ValueError: a model did not answer to every image once.
         """
-        draws, target = _numbers(table["draws"]), _numbers(table["target"])
-        wrong = (draws - _numbers(table["correct_draws"])).astype(np.uint8)
-        names, codes = _names_of(table["status"])
-        status = np.array([STATUSES.index(name) for name in names] + [ATTACKED], np.uint8)[codes]
-        distance = _numbers(table["distance"]).astype(np.float32)
-        spent = np.stack([_numbers(table["gradients"]), _numbers(table["queries"])], axis=1)
-        hit = _numbers(table["prediction"]) == target
-        seen = set()
+        frame = table.to_pandas()
+        wrong, asked = (frame.draws - frame.correct_draws).to_numpy(), frame.draws.to_numpy()
+        status = frame.status.cat.rename_categories(CODES).astype(float).fillna(ATTACKED).to_numpy()
+        distance, seen_class = frame.distance.to_numpy(), frame.prediction.to_numpy()
+        spent, target = frame[["gradients", "queries"]].to_numpy(), frame.target.to_numpy()
+        images = np.arange(positions.min(), positions.max() + 1)
+        seen: set[Any] = set()
 
-        def place(store: dict, key: Any, rows: np.ndarray, values: np.ndarray) -> None:
-            if key not in store:
-                store[key] = np.zeros(self.n, values.dtype)
-            store[key][positions[rows]] = values[rows]
+        def place(store: dict, key: Any, values: np.ndarray, kind: Any = np.uint8) -> None:
+            store.setdefault(key, np.zeros(self.n, kind))[positions[rows]] = values[rows]
             seen.add(key)
 
-        for attack, norm, epsilon, source, evaluated, rows in _answers(table, positions):
-            asked = {self.draws.setdefault(evaluated, int(draws[rows[0]])), *draws[rows].tolist()}
-            if len(asked) > 1:
-                raise ValueError(f"{evaluated} was not asked equally often about all images")
-            if attack is None:
-                place(self.clean, evaluated, rows, wrong)
+        keys = [*CASE, "source", "evaluated"]
+        answer = frame.groupby(keys, sort=False, dropna=False, observed=True).ngroup().to_numpy()
+        order = np.argsort(answer, kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(answer[order])) + 1)
+        heads = frame[keys].iloc[[rows[0] for rows in groups]].itertuples(index=False, name=None)
+        for (attack, norm, epsilon, source, model), rows in zip(heads, groups, strict=True):
+            if not np.array_equal(np.sort(positions[rows]), images):
+                raise ValueError("rows of some images are missing, or there are too many")
+            if {self.draws.setdefault(model, int(asked[rows[0]]))} != {*asked[rows]}:
+                raise ValueError(f"{model} was not asked equally often about all images")
+            if pd.isna(attack):
+                place(self.wrong, (CLEAN, model, model), wrong)
             elif epsilon < np.inf:
                 key = Case(attack, norm, epsilon), source
-                place(self.wrong, (*key, evaluated), rows, wrong)
-                if source == evaluated:
-                    place(self.status, key, rows, status)
-                    self.passes[attack, source] = self.passes.get((attack, source), 0) + spent[
-                        rows
-                    ].sum(0)
+                place(self.wrong, (*key, model), wrong)
+                if source == model:
+                    place(self.status, key, status)
+                    self.passes[attack, source] += spent[rows].sum(0)
                     if not np.isnan(target[rows]).all():
-                        self.hits[key] = self.hits.get(key, 0) + int(hit[rows].sum())
-            elif source == evaluated:
-                place(self.distances, (attack, source), rows, distance)
+                        self.hits[key] += int((seen_class[rows] == target[rows]).sum())
+            elif source == model:
+                place(self.distances, (attack, source), distance, np.float32)
         return seen
 
     def add_facts(self, facts: Mapping[str, Any]) -> None:
         """Take in what is known of a batch as a whole."""
         for attack, source, seconds in facts.get("seconds", ()):
-            self.seconds[attack, source] = self.seconds.get((attack, source), 0.0) + seconds
+            self.seconds[attack, source] += seconds
         for attack, source, counts in facts.get("gradients", ()):
-            total = self.gradients.setdefault((attack, source), dict.fromkeys(counts, 0))
-            for name, count in counts.items():
-                total[name] += count
+            self.gradients[attack, source].update(counts)
 
 
-def _numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a column of numbers; null is NaN."""
-    return column.to_numpy()
-
-
-def _names_of(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
-    """Return the names in a column, and for every row the number of its own; -1 is null."""
-    names = column.combine_chunks()
-    codes = names.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return names.dictionary.to_pylist(), codes
-
-
-def _answers(table: pa.Table, positions: np.ndarray) -> Iterator[tuple[Any, ...]]:
-    """Yield (attack, norm, epsilon, source, evaluated), and the rows with the answers to it.
-
-    Raises:
-        ValueError: there are not as many as images, or several to one.
-    """
-    epsilons, epsilon_codes = np.unique(_numbers(table["epsilon"]), return_inverse=True)
-    keys = [_names_of(table[name]) for name in ("attack", "norm", "source", "evaluated")]
-    keys.insert(2, (epsilons.tolist(), epsilon_codes))
-    code = np.zeros(len(table), np.int64)
-    for names, codes in keys:
-        code = code * (len(names) + 1) + codes + 1
-    _, first, codes = np.unique(code, return_index=True, return_inverse=True)
-    images = positions - positions.min()
-    answered = np.zeros((len(first), images.max() + 1), bool)
-    answered[codes, images] = True
-    if not answered.all() or answered.size < len(codes):
-        raise ValueError("rows of some images are missing, or there are too many")
-    rows = np.split(np.argsort(codes, kind="stable"), len(first))
-    for group in np.argsort(first):
-        row = first[group]
-        found = [names[codes[row]] if codes[row] >= 0 else None for names, codes in keys]
-        yield *found, rows[group]
+def expected(wrong: np.ndarray, draws: int) -> float:
+    """Return how many images are wrong, by the numbers of wrong draws (n,)."""
+    total = int(wrong.sum(dtype=np.int64))
+    return total if draws == 1 else total / draws
 
 
 def per_image(outcomes: Path | str | pd.DataFrame) -> PerImage:
@@ -496,19 +417,19 @@ def per_image(outcomes: Path | str | pd.DataFrame) -> PerImage:
         if lacking := set(SCHEMA.names) - set(outcomes):
             raise InputError(f"outcomes must have the columns {', '.join(sorted(lacking))}, too")
         images, positions = np.unique(outcomes.image, return_inverse=True)
-        found = PerImage.empty(len(images))
+        found = PerImage(len(images))
         try:
             found.add(table_of(outcomes), positions)
         except (ValueError, pa.ArrowException) as error:
             raise InputError(f"the outcomes are not whole: {brief(error)}") from None
         return found
     chosen = _some_parts(Path(outcomes))
-    found, offset = PerImage.empty(sum(part.stop - part.start for part in chosen)), 0
+    found, offset = PerImage(sum(part.stop - part.start for part in chosen)), 0
     known: set | None = None
     for part in chosen:
         table, facts = part.read()
         try:
-            keys = found.add(table, _numbers(table["image"]) - part.start + offset)
+            keys = found.add(table, table["image"].to_numpy() - part.start + offset)
         except ValueError as error:
             raise part.unusable(f"is not whole ({error})") from None
         found.add_facts(facts)

@@ -41,23 +41,7 @@ def mcnemar(first_only: float, second_only: float) -> float:
     return min(1.0, 2 * float(betainc(more, fewer + 1, 0.5))) if more else 1.0
 
 
-class Errors(NamedTuple):
-    """A kind of image, and how many there are of it.
-
-    Attributes:
-        first: the share of draws in which the first model errs on the example made against it.
-        first_uncorrected: the same, and the second model errs on that example, too.
-        second, second_uncorrected: the same with the roles changed.
-        images: how many.
-    """
-
-    first: float
-    first_uncorrected: float
-    second: float
-    second_uncorrected: float
-    images: int
-
-
+@cache
 def correction_rate(kinds: tuple[tuple[float, float, int], ...]) -> Rate:
     """Return the share of a model's errors that another one corrects, with its interval.
 
@@ -73,12 +57,7 @@ def correction_rate(kinds: tuple[tuple[float, float, int], ...]) -> Rate:
     >>> correction_rate(((1.0, 0.0, 3), (0.0, 0.0, 60)))  # doctest: +ELLIPSIS
     Rate(value=1.0, low=0.29..., high=1.0)
     """
-    return _correction_rate(tuple(sorted(kinds)))
-
-
-@cache
-def _correction_rate(kinds: tuple[tuple[float, float, int], ...]) -> Rate:
-    errs, both, images = np.array(kinds, float).T
+    errs, both, images = np.array(sorted(kinds), float).T
     corrected, errors = float(images @ (errs - both)), float(images @ errs)
     if not errors:
         return Rate(np.nan, np.nan, np.nan)
@@ -114,7 +93,8 @@ class Difference(NamedTuple):
     p_value: float
 
 
-def correction_difference(kinds: tuple[Errors, ...]) -> Difference:
+@cache
+def correction_difference(kinds: tuple[tuple[float, float, float, float, int], ...]) -> Difference:
     """Compare how much of A's errors B corrects with how much of B's errors A corrects.
 
     Both come from the same images. A bootstrap over images keeps that in; p is twice the smaller
@@ -122,21 +102,20 @@ def correction_difference(kinds: tuple[Errors, ...]) -> Difference:
     bounds of both are set against each other, which holds whatever their dependence and is
     conservative (Bonferroni). NaN where A or B makes no error.
 
-    >>> image = Errors(1.0, 0.0, 1.0, 1.0, 20)  # B corrects A's errors, A none of B's
+    Args:
+        kinds: (share of draws in which A errs on the example made against it, in which B does too;
+            the same two with the roles changed; images) for every kind of image.
+
+    >>> image = (1.0, 0.0, 1.0, 1.0, 20)  # B corrects A's errors, A none of B's
     >>> correction_difference((image,))  # doctest: +ELLIPSIS
     Difference(value=1.0, low=0.60..., high=1.0, p_value=3.8...e-06)
     """
-    ordered = tuple(sorted(kinds))
-    mirrored = tuple(sorted(Errors(*kind[2:4], *kind[:2], kind.images) for kind in kinds))
-    if ordered <= mirrored:  # so that changing the roles changes the sign and nothing else
-        return _correction_difference(ordered)
-    value, low, high, p_value = _correction_difference(mirrored)
-    return Difference(-value, -high, -low, p_value)
-
-
-@cache
-def _correction_difference(kinds: tuple[Errors, ...]) -> Difference:
-    first, first_left, second, second_left, images = np.array(kinds, float).T
+    ordered = sorted(kinds)
+    mirrored = sorted((*kind[2:4], *kind[:2], kind[4]) for kind in kinds)
+    if mirrored < ordered:  # so that changing the roles changes the sign and nothing else
+        value, low, high, p_value = correction_difference(tuple(mirrored))
+        return Difference(-value, -high, -low, p_value)
+    first, first_left, second, second_left, images = np.array(ordered, float).T
     columns = np.stack([first - first_left, first, second - second_left, second], axis=1)
     corrected, errors, other_corrected, other_errors = (images @ columns).tolist()
     if not errors or not other_errors:

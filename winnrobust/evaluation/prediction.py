@@ -57,17 +57,6 @@ def check_finite(name: str, finite: bool) -> None:
         )
 
 
-def checked_logits(name: str, logits: Tensor, count: int) -> Tensor:
-    """Return the logits that the model called `name` gave to `count` images.
-
-    Raises:
-        InputError: as `check_shape` and `check_finite`.
-    """
-    check_shape(name, logits, count)
-    check_finite(name, bool(logits.isfinite().all()))
-    return logits
-
-
 def logits_from(name: str, model: nn.Module, images: Tensor) -> Tensor:
     """Return the logits (N, K) of the model called `name`, on the model's device.
 
@@ -77,7 +66,9 @@ def logits_from(name: str, model: nn.Module, images: Tensor) -> Tensor:
     """
     with errors_named(name, images):
         logits = attacks.logits(model, images.to(device_of(model)))
-    return checked_logits(name, logits, len(images))
+    check_shape(name, logits, len(images))
+    check_finite(name, bool(logits.isfinite().all()))
+    return logits
 
 
 def prediction(name: str, model: nn.Module, images: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +99,10 @@ def run(
         with frozen(nets.values(), place), own_randomness(devices_of(nets), settings.seed, "probe"):
             check_classes(nets, as_floats(pixels[:2]), truth)
             with channels_last(nets.values(), as_floats(pixels[:2]), truth[:2]):
-                draws = _draws(nets, as_floats(pixels[:LOOKED_AT]), settings)
+                few = as_floats(pixels[:LOOKED_AT])
+                random = {name: answers_at_random(name, net, few) for name, net in nets.items()}
+                often = {name: settings.judge_draws if random[name] else 1 for name in nets}
+                draws = distributed.broadcast(often)  # the same in all processes
                 job = Job(nets, attacks, settings, draws, pixels, truth, Path(folder), identity)
                 size = _attack_my_share(job, progress)
     except OUT_OF_MEMORY:
@@ -122,18 +124,6 @@ def _checksum(tensors: Iterable[object]) -> int:
             plain = tensor.detach().cpu().contiguous().reshape(-1)
             total = zlib.crc32(plain.view(torch.uint8).numpy().data, total)
     return total
-
-
-def _draws(
-    models: Mapping[str, nn.Module], images: Tensor, settings: EvaluationSettings
-) -> dict[str, int]:
-    """Return how often each model is asked about an image; the same in all processes."""
-    return distributed.broadcast(
-        {
-            name: settings.judge_draws if answers_at_random(name, model, images) else 1
-            for name, model in models.items()
-        }
-    )
 
 
 # --- batch after batch ------------------------------------------------------------------------
@@ -160,14 +150,19 @@ def _attack_my_share(job: Job, progress: Progress | None) -> int:
         fastest_batch_size(job.models, job.images)
     )
     batches = outcomes.missing(n, size, finished)
-    tell = _counting(job, sum(map(len, finished)), progress)
-    done = 0
+    before, rounds, done = sum(map(len, finished)), len(job.attacks) * len(job.models), 0
+
+    def tell(images: int, attacks: int) -> None:
+        if progress is not None:
+            here = (done * rounds + images * attacks) * distributed.world_size()
+            progress(min(before * rounds + here, n * rounds), n * rounds)
+
     for share in batches[distributed.strided_shard(len(batches))]:
         start = share.start
         while start < share.stop:
             batch = range(start, min(start + size, share.stop))
             try:
-                attack_batch(job, batch, partial(tell, done), strict=not (finished or done))
+                attack_batch(job, batch, tell, strict=not (finished or done))
             except OUT_OF_MEMORY:
                 if size == 1:
                     raise
@@ -176,22 +171,3 @@ def _attack_my_share(job: Job, progress: Progress | None) -> int:
             done += len(batch)
             start = batch.stop
     return size
-
-
-def _counting(
-    job: Job, finished: int, progress: Progress | None
-) -> Callable[[int, int, int], None]:
-    """Return what turns (images done before a batch, its images, attacks on it) into progress.
-
-    Args:
-        finished: how many images were done by an interrupted call.
-    """
-    rounds = len(job.attacks) * len(job.models)
-    n = len(job.images)
-
-    def tell(before: int, batch: int, attacks: int) -> None:
-        if progress is not None:
-            done = (before * rounds + batch * attacks) * distributed.world_size()
-            progress(min(finished * rounds + done, n * rounds), n * rounds)
-
-    return tell

@@ -27,8 +27,12 @@ def frozen(models: Iterable[nn.Module], device: torch.device | None) -> Iterator
     """
     with ExitStack() as stack:
         for model in models:
-            stack.enter_context(_modes(model))
-            stack.enter_context(_requires_grad(model))
+            # A frozen ScriptModule has no mode any more.
+            for module in filter(lambda module: hasattr(module, "training"), model.modules()):
+                # The attribute, not train(): that would carry one mode to all children.
+                stack.callback(setattr, module, "training", module.training)
+            for parameter in model.parameters():
+                stack.callback(parameter.requires_grad_, parameter.requires_grad)
             stack.enter_context(_memory(model))
             if device is not None:
                 with torch.inference_mode(False):
@@ -42,35 +46,18 @@ def frozen(models: Iterable[nn.Module], device: torch.device | None) -> Iterator
 
 
 @contextmanager
-def _modes(model: nn.Module) -> Iterator[None]:
-    # A frozen ScriptModule has no mode any more.
-    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            # The attribute, not train(): that would carry one mode to all children.
-            module.training = training
-
-
-@contextmanager
-def _requires_grad(model: nn.Module) -> Iterator[None]:
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        yield
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-
-
-@contextmanager
 def _memory(model: nn.Module) -> Iterator[None]:
     """Put a model's original tensors back at the end, buffers with the values they had.
 
     `Module.to` swaps the memory of parameters and their gradients and replaces buffers. Keeping
     the originals brings back the very same memory, whatever devices a module is spread over.
     """
-    attributes = list(_own_tensors(model))
+    attributes = [
+        (module, name, tensor)
+        for module in model.modules()
+        for named in (module.named_parameters, module.named_buffers)
+        for name, tensor in named(recurse=False, remove_duplicate=False)
+    ]
     parameters = list(model.parameters())
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     memory = [(tensor, tensor.data) for tensor in (*parameters, *gradients)]
@@ -87,15 +74,6 @@ def _memory(model: nn.Module) -> Iterator[None]:
             for buffer, value in values:
                 if not buffer.is_meta and not torch.equal(buffer, value):
                     buffer.copy_(value)
-
-
-def _own_tensors(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
-    """Yield (owner, attribute name, tensor) of every parameter and buffer."""
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            yield module, name, parameter
-        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
-            yield module, name, buffer
 
 
 # --- random numbers ---------------------------------------------------------------------------
@@ -137,16 +115,13 @@ def channels_last(models: Collection[nn.Module], images: Tensor, labels: Tensor)
             has_images = any(parameter.ndim == 4 for parameter in model.parameters())
             if device_of(model).type != "cpu" or not has_images:
                 continue
-            concerned = [other for other in models if _share_modules(model, other)]
+            own = set(model.modules())
+            concerned = [other for other in models if not own.isdisjoint(other.modules())]
             if _works_channels_last(model, concerned, images, labels):
                 stack.callback(_turn, model, torch.contiguous_format)
             else:
                 _turn(model, torch.contiguous_format)
         yield
-
-
-def _share_modules(first: nn.Module, second: nn.Module) -> bool:
-    return not set(first.modules()).isdisjoint(second.modules())
 
 
 def _turn(model: nn.Module, order: torch.memory_format) -> None:

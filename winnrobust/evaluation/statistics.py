@@ -15,90 +15,80 @@ from scipy.stats import ttest_ind
 
 from winnrobust.evaluation.outcomes import (
     CASE,
+    CLEAN,
     FAILED,
+    NO_ATTACK,
     OUT_OF_TIME,
     Case,
+    Level,
     PerImage,
+    expected,
     per_image,
 )
-from winnrobust.evaluation.paired import Errors, correction_difference, correction_rate, mcnemar
+from winnrobust.evaluation.paired import correction_difference, correction_rate, mcnemar
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.intervals import Rate, rate
 
-NO_ATTACK = "none"
-"""Stands for the clean images where a table has a row per attack; their epsilon is 0."""
 WORST_CASE = "worst case"
 """Stands for all attacks of one norm: what breaks an image at this epsilon or a smaller one."""
 TRANSFER = "transfer:"
 """Begins the name of an attack that makes its examples on the model named after it."""
 
-CLEAN_COLUMNS = ("model", "n", "draws", "errors", "error", "error_low", "error_high")
-ERROR_COLUMNS = (
-    "attack", "norm", "epsilon", "model", "n", "errors", "error", "error_low", "error_high",
-    "not_attacked",
-)  # fmt: skip
-TRANSFER_COLUMNS = (
-    "attack", "norm", "epsilon", "source", "target", "n", "clean_errors_source",
-    "clean_errors_target", "source_errors", "target_errors", "both_errors", "adversarial_error",
-    "adversarial_error_low", "adversarial_error_high", "correction_rate", "correction_rate_low",
-    "correction_rate_high",
-)  # fmt: skip
-CORRECTION_COLUMNS = (
-    "attack", "norm", "epsilon", "first", "second", "rate_by_second", "rate_by_first",
-    "difference", "difference_low", "difference_high", "p_value",
-)  # fmt: skip
-ROBUST_COLUMNS = (
-    "norm", "epsilon", "model", "n", "robust_accuracy", "low", "high", "robust_error",
-    "not_attacked", "attacks",
-)  # fmt: skip
-PAIRED_COLUMNS = (
-    "attack", "norm", "epsilon", "first", "second", "n", "first_only", "second_only", "p_value",
-)  # fmt: skip
-TARGETED_COLUMNS = (
-    "attack", "norm", "epsilon", "source", "n", "hits", "hit_rate", "hit_rate_low", "hit_rate_high",
-)  # fmt: skip
-COST_COLUMNS = (
-    "attack", "source", "seconds", "gradients", "queries", "out_of_time", "failed",
-)  # fmt: skip
-GRADIENT_COLUMNS = (
-    "attack", "source", "entries", "zero_entries", "images", "zero_images", "tiny_images",
-    "nonfinite_images",
-)  # fmt: skip
+COLUMNS = {
+    "clean": "model n draws errors error error_low error_high",
+    "errors": "attack norm epsilon model n errors error error_low error_high not_attacked",
+    "transfer": "attack norm epsilon source target n clean_errors_source clean_errors_target"
+    " source_errors target_errors both_errors adversarial_error adversarial_error_low"
+    " adversarial_error_high correction_rate correction_rate_low correction_rate_high",
+    "corrections": "attack norm epsilon first second rate_by_second rate_by_first difference"
+    " difference_low difference_high p_value",
+    "robust": "norm epsilon model n robust_accuracy low high robust_error not_attacked attacks",
+    "paired": "attack norm epsilon first second n first_only second_only p_value",
+    "targeted": "attack norm epsilon source n hits hit_rate hit_rate_low hit_rate_high",
+    "costs": "attack source seconds gradients queries out_of_time failed",
+    "gradients": "attack source entries zero_entries images zero_images tiny_images"
+    " nonfinite_images",
+    "own": "attack norm epsilon model n errors error",
+    "spread": "attack norm epsilon group seeds mean sd min max",
+    "differences": "attack norm epsilon first second difference test p_value within_noise",
+}
+"""Of the tables of a `Summary`, and of `own_errors`, `aggregate` and `differences`, by name."""
 
 
 @dataclass(frozen=True)
 class Summary:
     """What the outcomes of n images say of the models compared; all that a report reads.
 
-    Rates are shares of all n images, with the ends of their 95 % interval (Wilson's, unless it is
-    said otherwise) in the columns called low and high. Of a model that answers at random it is
-    wider than it need be, because averaging over draws takes variance away.
+    `COLUMNS` has the columns of the tables. Rates are shares of all n images, with the ends of
+    their 95 % interval (Wilson's, unless it is said otherwise) in the columns called low and high.
+    Of a model that answers at random it is wider than it need be, because averaging over draws
+    takes variance away.
 
     Attributes:
-        clean: one row per model: errors without an attack; columns `CLEAN_COLUMNS`.
+        clean: one row per model: errors without an attack.
         errors: one row per (attack, epsilon, model): adversarial error, that is errors on the
-            examples made against the model itself; `ERROR_COLUMNS`. `not_attacked` counts the
-            images that the attack did not get done with and that are counted as right.
+            examples made against the model itself. `not_attacked` counts the images that the
+            attack did not get done with and that are counted as right.
         transfer: one row per (attack, epsilon, source, target), source == target among them: who
             errs on the source's examples (N_A, N_B, N_{A and B} of the paper), and how much of the
-            source's errors the target corrects; `TRANSFER_COLUMNS`. The interval of a correction
-            rate is `paired.correction_rate`'s; undefined rates are NaN.
+            source's errors the target corrects. The interval of a correction rate is
+            `paired.correction_rate`'s; undefined rates are NaN.
         corrections: one row per (attack, epsilon) and pair of models: what each corrects of the
-            other's errors, and their difference; `CORRECTION_COLUMNS`.
+            other's errors, and their difference.
         robust: one row per (norm, epsilon, model): the share of images that neither the clean image
-            nor any attack of that norm at this epsilon or a smaller one makes wrong;
-            `ROBUST_COLUMNS`. Attacks that transfer from a compared model are left out: they have
-            not the same access to all. `attacks` names the others.
+            nor any attack of that norm at this epsilon or a smaller one makes wrong. Attacks that
+            transfer from a compared model are left out: they have not the same access to all.
+            `attacks` names the others.
         paired: one row per pair of models without an attack, under every attack, and in the worst
             case of attacks with the same access to both: who errs alone on the same images, each
-            attacked itself, and McNemar's test; `PAIRED_COLUMNS`.
+            attacked itself, and McNemar's test.
         targeted: one row per (attack, epsilon, source) of targeted attacks: images in which the
-            source sees the class wanted; `TARGETED_COLUMNS`.
+            source sees the class wanted.
         distances: (attack, model) -> (n,) float32 of every minimum-norm attack: the smallest
             perturbation found, 0 where the model is wrong anyway, infinite where none was found.
         costs: one row per (attack, source): seconds of all processes together, passes, and images
-            that the attack did not get done with; `COST_COLUMNS`. NaN where seconds are unknown.
-        gradients: one row per (attack, source): how many gradients were zero; `GRADIENT_COLUMNS`.
+            that the attack did not get done with. NaN where seconds are unknown.
+        gradients: one row per (attack, source): how many gradients were zero.
         random_models: model -> whether its answers differ from draw to draw.
         n: number of images.
     """
@@ -131,24 +121,26 @@ def summarize(outcomes: Path | str | pd.DataFrame, models: Sequence[str] | None 
         InputError: there are no outcomes, they are damaged, or a model is not among them.
     """
     found = per_image(outcomes)
-    if models is None:
-        models = list(found.clean)
-    if unknown := [model for model in models if model not in found.clean]:
+    known = [model for case, _, model in found.wrong if case == CLEAN]
+    models = known if models is None else models
+    if unknown := [model for model in models if model not in known]:
         raise InputError(
-            f"there are no outcomes of {', '.join(unknown)}; there are some of"
-            f" {', '.join(found.clean)}"
+            f"there are no outcomes of {', '.join(unknown)}; there are some of {', '.join(known)}"
         )
+    tables = {
+        "clean": _clean,
+        "errors": _errors,
+        "transfer": _transfer,
+        "corrections": _corrections,
+        "robust": _robust,
+        "paired": _paired,
+        "targeted": _targeted,
+        "costs": _costs,
+        "gradients": _gradients,
+    }
     return Summary(
-        clean=_frame(CLEAN_COLUMNS, _clean(found, models)),
-        errors=_frame(ERROR_COLUMNS, _errors(found, models)),
-        transfer=_frame(TRANSFER_COLUMNS, _transfer(found, models)),
-        corrections=_frame(CORRECTION_COLUMNS, _corrections(found, models)),
-        robust=_frame(ROBUST_COLUMNS, _robust(found, models)),
-        paired=_frame(PAIRED_COLUMNS, _paired(found, models)),
-        targeted=_frame(TARGETED_COLUMNS, _targeted(found, models)),
+        **{name: framed(name, rows(found, models)) for name, rows in tables.items()},
         distances={key: far for key, far in found.distances.items() if key[1] in models},
-        costs=_frame(COST_COLUMNS, _costs(found, models)),
-        gradients=_frame(GRADIENT_COLUMNS, _gradients(found, models)),
         random_models={model: found.draws[model] > 1 for model in models},
         n=found.n,
     )
@@ -168,89 +160,70 @@ def fair(attack: str, models: Iterable[str]) -> bool:
 
 def _clean(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
     for model in models:
-        errors = _errors_of(found.clean[model], found.draws[model])
+        errors = found.errors(CLEAN, model, model)
         yield model, found.n, found.draws[model], errors, *rate(errors, found.n)
 
 
 def _errors(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
     for case, model in _attacked(found, models):
-        wrong = found.wrong[case, model, model]
-        errors = _errors_of(wrong, found.draws[model])
-        left = _not_done(found, case, model) & ~_mostly(wrong, found.draws[model])
-        yield *case, model, found.n, errors, *rate(errors, found.n), int(left.sum())
+        errors = found.errors(case, model, model)
+        left = _not_attacked(found, [case], model, found.wrong[case, model, model])
+        yield *case, model, found.n, errors, *rate(errors, found.n), left
 
 
 def _transfer(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
-    errors = {model: _errors_of(found.clean[model], found.draws[model]) for model in models}
     for case, source in _attacked(found, models):
         for target in models:
             if (case, source, target) not in found.wrong:
                 continue  # only the model under attack was asked
-            kinds = _kinds(found, (case, source, source), (case, source, target))
+            kinds = _kinds(found.answers(case, source, source), found.answers(case, source, target))
             both = [(errs, errs * errs_too, images) for errs, errs_too, images in kinds]
             corrected = correction_rate(tuple(both))
             if source == target:  # the same answers, not others of a random model
                 both = [(errs, errs, images) for errs, _, images in kinds]
                 corrected = Rate(*[0.0 if any(errs for errs, *_ in kinds) else np.nan] * 3)
             of_source, of_both = _total(both, 0), _total(both, 1)
-            of_target = _errors_of(found.wrong[case, source, target], found.draws[target])
-            yield (
-                *(*case, source, target, found.n, errors[source], errors[target]),
-                *(of_source, of_target, of_both, *rate(of_source, found.n), *corrected),
-            )
+            clean = [found.errors(CLEAN, model, model) for model in (source, target)]
+            errors = [of_source, found.errors(case, source, target), of_both]
+            rates = *rate(of_source, found.n), *corrected
+            yield *case, source, target, found.n, *clean, *errors, *rates
 
 
 def _corrections(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
-    for case in found.cases:
-        for first, second in itertools.combinations(models, 2):
-            cells = [
-                *((case, first, first), (case, first, second)),
-                *((case, second, second), (case, second, first)),
-            ]
-            if not fair(case.attack, (first, second)) or not all(c in found.wrong for c in cells):
-                continue
+    for case, pair in itertools.product(found.cases, itertools.combinations(models, 2)):
+        cells = [(case, one, other) for one, other in itertools.product(pair, repeat=2)]
+        if fair(case.attack, pair) and all(cell in found.wrong for cell in cells):
             kinds = tuple(
-                Errors(a, a * b_too, b, b * a_too, images)
-                for a, b_too, b, a_too, images in _kinds(found, *cells)
+                (a, a * b_too, b, b * a_too, images)
+                for a, b_too, a_too, b, images in _kinds(*(found.answers(*cell) for cell in cells))
             )
             of_first = 1 - _ratio(_total(kinds, 1), _total(kinds, 0))
             of_second = 1 - _ratio(_total(kinds, 3), _total(kinds, 2))
-            yield *case, first, second, of_first, of_second, *correction_difference(kinds)
+            yield *case, *pair, of_first, of_second, *correction_difference(kinds)
 
 
 def _robust(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
-    for norm, epsilon in _threats(found):
-        for model in models:
-            attacks = _fair_attacks(found, norm, epsilon, [model], models)
-            if not attacks:
-                continue
-            wrong, draws = worst_case(found, norm, epsilon, model, attacks), found.draws[model]
-            left = np.zeros(found.n, bool)
-            for attack in attacks:
-                left |= _not_done(found, Case(attack, norm, epsilon), model)
-            errors = _errors_of(wrong, draws)
-            yield (
-                *(norm, epsilon, model, found.n, *rate(found.n - errors, found.n)),
-                *(errors / found.n, int((left & ~_mostly(wrong, draws)).sum())),
-                ", ".join(attacks),
+    for level, model in itertools.product(_levels(found), models):
+        if cases := _fair_cases(found, level, [model], models):
+            wrong = worst_case(found, cases, model)
+            errors = expected(wrong, found.draws[model])
+            robust, left = (
+                rate(found.n - errors, found.n),
+                _not_attacked(found, cases, model, wrong),
             )
+            attacks = ", ".join(case.attack for case in cases)
+            yield *level, model, found.n, *robust, errors / found.n, left, attacks
 
 
 def _paired(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
     pairs = list(itertools.combinations(models, 2))
-    for pair in pairs:
-        yield NO_ATTACK, "", 0.0, *_discordant(found, pair, [found.clean[model] for model in pair])
-    for case in found.cases:
-        for pair in pairs:
-            if fair(case.attack, pair) and all((case, model) in found.status for model in pair):
-                wrong = [found.wrong[case, model, model] for model in pair]
-                yield *case, *_discordant(found, pair, wrong)
-    for norm, epsilon in _threats(found):
-        for pair in pairs:
-            attacks = _fair_attacks(found, norm, epsilon, pair, pair)
-            if attacks:
-                wrong = [worst_case(found, norm, epsilon, model, attacks) for model in pair]
-                yield WORST_CASE, norm, epsilon, *_discordant(found, pair, wrong)
+    for case, pair in itertools.product((CLEAN, *found.cases), pairs):
+        if fair(case.attack, pair) and all((case, model, model) in found.wrong for model in pair):
+            yield *case, *_discordant(found, pair, [found.wrong[case, m, m] for m in pair])
+    for level, pair in itertools.product(_levels(found), pairs):
+        if cases := _fair_cases(found, level, pair, pair):
+            wrong = [worst_case(found, cases, model) for model in pair]
+            yield WORST_CASE, *level, *_discordant(found, pair, wrong)
 
 
 def _targeted(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
@@ -264,20 +237,18 @@ def _costs(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
     for (attack, source), (gradients, queries) in found.passes.items():
         if source not in models:
             continue
-        status = [
-            status
-            for (case, model), status in found.status.items()
-            if (case.attack, model) == (attack, source)
-        ]
+        cases = [case for case in found.cases if case.attack == attack]
+        status = [found.status[case, source] for case in cases if (case, source) in found.status]
         counts = [int(np.any([s == code for s in status], 0).sum()) for code in NOT_DONE]
         seconds = found.seconds.get((attack, source), np.nan)
         yield attack, source, seconds, int(gradients), int(queries), *counts
 
 
 def _gradients(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
+    names = COLUMNS["gradients"].split()[2:]
     for (attack, source), counts in found.gradients.items():
         if source in models:
-            yield attack, source, *(counts.get(name, 0) for name in GRADIENT_COLUMNS[2:])
+            yield attack, source, *(counts[name] for name in names)
 
 
 # --- what they share --------------------------------------------------------------------------
@@ -286,79 +257,60 @@ NOT_DONE = (OUT_OF_TIME, FAILED)
 """Statuses of images that an attack did not get done with."""
 
 
-def worst_case(
-    found: PerImage, norm: str, epsilon: float, model: str, attacks: Iterable[str]
-) -> np.ndarray:
+def worst_case(found: PerImage, cases: Sequence[Case], model: str) -> np.ndarray:
     """Return (n,) uint8, in how many draws the model is wrong in the worst case.
 
-    That is the largest number over the clean image and the examples of all these attacks, at this
+    That is the largest number over the clean image and the examples of all these attacks, at their
     epsilon or a smaller one.
     """
-    chosen = set(attacks)
-    wrong = found.clean[model]
-    for case in found.cases:
-        if case.attack in chosen and case.norm == norm and case.epsilon <= epsilon:
-            wrong = np.maximum(wrong, found.wrong[case, model, model])
+    wrong = found.wrong[CLEAN, model, model]
+    for case, weaker in itertools.product(cases, found.cases):
+        if weaker[:2] == case[:2] and weaker.epsilon <= case.epsilon:
+            wrong = np.maximum(wrong, found.wrong[weaker, model, model])
     return wrong
+
+
+def _levels(found: PerImage) -> list[Level]:
+    return list(dict.fromkeys(case.level for case in found.cases))
 
 
 def _attacked(found: PerImage, models: Sequence[str]) -> Iterator[tuple[Case, str]]:
     yield from (key for key in itertools.product(found.cases, models) if key in found.status)
 
 
-def _threats(found: PerImage) -> list[tuple[str, float]]:
-    """Return every (norm, epsilon)."""
-    return list(dict.fromkeys((case.norm, case.epsilon) for case in found.cases))
-
-
-def _fair_attacks(
-    found: PerImage, norm: str, epsilon: float, attacked: Sequence[str], models: Sequence[str]
-) -> list[str]:
+def _fair_cases(
+    found: PerImage, level: Level, attacked: Sequence[str], models: Sequence[str]
+) -> list[Case]:
     """Return the attacks on all of `attacked` that have the same access to all of `models`."""
     return [
-        case.attack
+        case
         for case in found.cases
-        if (case.norm, case.epsilon) == (norm, epsilon)
+        if case.level == level
         and fair(case.attack, models)
         and all((case, model) in found.status for model in attacked)
     ]
 
 
-def _errors_of(wrong: np.ndarray, draws: int) -> float:
-    """Return how many images are wrong; of a random model the expected number."""
-    total = int(wrong.sum(dtype=np.int64))
-    return total if draws == 1 else total / draws
+def _not_attacked(found: PerImage, cases: Iterable[Case], model: str, wrong: np.ndarray) -> int:
+    """Count images that one of the attacks did not get done with and that are mostly right."""
+    left = np.any([np.isin(found.status[case, model], NOT_DONE) for case in cases], 0)
+    return int((left & (2 * wrong.astype(np.int64) < found.draws[model])).sum())
 
 
-def _mostly(wrong: np.ndarray, draws: int) -> np.ndarray:
-    """Tell which images (n,) are not right in more than half of the draws."""
-    return 2 * wrong.astype(np.int64) >= draws
-
-
-def _not_done(found: PerImage, case: Case, model: str) -> np.ndarray:
-    return np.isin(found.status[case, model], NOT_DONE)
-
-
-def _kinds(found: PerImage, *cells: tuple[Case, str, str]) -> list[tuple]:
+def _kinds(*columns: tuple[np.ndarray, int]) -> list[tuple]:
     """Return the kinds of images that there are by shares of wrong draws, and how many of each.
 
     Args:
-        cells: (case, source, model), one for each share.
+        columns: (numbers of wrong draws (n,) uint8, draws), one for each share.
     """
-    return _kinds_of([(found.wrong[cell], found.draws[cell[2]]) for cell in cells])
-
-
-def _kinds_of(columns: Sequence[tuple[np.ndarray, int]]) -> list[tuple]:
-    """As `_kinds`, of columns (numbers of wrong draws (n,) uint8, draws)."""
-    code = np.zeros(len(columns[0][0]), np.int64)
-    for wrong, draws in columns:
-        code = code * (draws + 1) + wrong
+    shape = [draws + 1 for _, draws in columns]
+    code = np.ravel_multi_index([wrong for wrong, _ in columns], shape)
     codes, images = np.unique(code, return_counts=True)
-    shares = []
-    for _, draws in reversed(columns):
-        codes, wrong = np.divmod(codes, draws + 1)
-        shares.append((wrong if draws == 1 else wrong / draws).tolist())
-    return list(zip(*reversed(shares), images.tolist(), strict=True))
+    shares = [
+        (wrong if draws == 1 else wrong / draws).tolist()
+        for wrong, (_, draws) in zip(np.unravel_index(codes, shape), columns, strict=True)
+    ]
+    return list(zip(*shares, images.tolist(), strict=True))
 
 
 def _total(kinds: Sequence[tuple], column: int) -> float:
@@ -371,29 +323,20 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def _discordant(found: PerImage, pair: Sequence[str], wrong: Sequence[np.ndarray]) -> tuple:
-    """Return the end of a row of `Summary.paired`.
-
-    Args:
-        wrong: of each model the number of wrong draws (n,) uint8.
-    """
-    draws = [found.draws[model] for model in pair]
-    kinds = [
-        (first * (1 - second), second * (1 - first), images)
-        for first, second, images in _kinds_of(list(zip(wrong, draws, strict=True)))
-    ]
-    only = _total(kinds, 0), _total(kinds, 1)
-    return *pair, found.n, *only, mcnemar(*only)
+    """Return the end of a row of `Summary.paired`, by each model's numbers of wrong draws (n,)."""
+    kinds = _kinds(*((each, found.draws[model]) for each, model in zip(wrong, pair, strict=True)))
+    first_only = sum(first * (1 - second) * images for first, second, images in kinds)
+    second_only = sum(second * (1 - first) * images for first, second, images in kinds)
+    return *pair, found.n, first_only, second_only, mcnemar(first_only, second_only)
 
 
-def _frame(columns: Sequence[str], rows: Iterable[tuple]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows), columns=list(columns))
+def framed(name: str, rows: Iterable[tuple]) -> pd.DataFrame:
+    """Return the rows of the table called `name` in `COLUMNS`."""
+    return pd.DataFrame(list(rows), columns=COLUMNS[name].split())
 
 
 # --- several seeds of one method --------------------------------------------------------------
 
-OWN_COLUMNS = (*CASE, "model", "n", "errors", "error")
-SPREAD_COLUMNS = (*CASE, "group", "seeds", "mean", "sd", "min", "max")
-DIFFERENCE_COLUMNS = (*CASE, "first", "second", "difference", "test", "p_value", "within_noise")
 SIGNIFICANCE = 0.05
 """A difference with a p-value of at least this is within noise."""
 
@@ -402,7 +345,7 @@ def own_errors(summary: Summary) -> pd.DataFrame:
     """Put the errors of every model under the attacks made against itself into one table.
 
     Returns:
-        One row per case and model, columns as `OWN_COLUMNS`: without an attack (`NO_ATTACK`), under
+        One row per case and model, columns `COLUMNS["own"]`: without an attack (`NO_ATTACK`), under
         every attack and epsilon, and in the `WORST_CASE`.
     """
     robust = summary.robust.rename(columns={"robust_error": "error"})
@@ -411,7 +354,7 @@ def own_errors(summary: Summary) -> pd.DataFrame:
         summary.errors,
         robust.assign(attack=WORST_CASE, errors=robust.error * robust.n),
     ]
-    filled = [table[list(OWN_COLUMNS)] for table in tables if len(table)]
+    filled = [table[COLUMNS["own"].split()] for table in tables if len(table)]
     return pd.concat(filled, ignore_index=True)
 
 
@@ -424,7 +367,7 @@ def aggregate(errors: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
             left out.
 
     Returns:
-        Columns as `SPREAD_COLUMNS`: errors are shares in [0, 1]; sd has n - 1 in the denominator
+        Columns `COLUMNS["spread"]`: errors are shares in [0, 1]; sd has n - 1 in the denominator
         and is NaN for a single seed.
     """
     grouped = _with_groups(errors, groups).groupby([*CASE, "group"], sort=False).error
@@ -449,7 +392,7 @@ def differences(
         groups: as for `aggregate`.
 
     Returns:
-        Columns as `DIFFERENCE_COLUMNS`; difference is the mean error of the first group minus that
+        Columns `COLUMNS["differences"]`; difference is the mean error of the first group minus that
         of the second.
     """
     discordant = _both_ways(paired)
@@ -475,7 +418,7 @@ def differences(
             difference = float(np.mean(seeds[0]) - np.mean(seeds[1]))
             within_noise = p_value >= SIGNIFICANCE
             rows.append((*case, first, second, difference, test, p_value, within_noise))
-    return _frame(DIFFERENCE_COLUMNS, rows)
+    return framed("differences", rows)
 
 
 def _with_groups(errors: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
@@ -485,11 +428,10 @@ def _with_groups(errors: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFram
 def _both_ways(paired: pd.DataFrame) -> dict[tuple[str, str, float, str, str], tuple[float, float]]:
     """Return (case, first, second) -> images that only the first, only the second gets wrong."""
     found = {}
-    for *case, first, second, _, first_only, second_only, _ in (
-        paired[list(PAIRED_COLUMNS)].itertuples(index=False, name=None)
-    ):  # fmt: skip
-        found[*case, first, second] = first_only, second_only
-        found[*case, second, first] = second_only, first_only
+    for row in paired.itertuples():
+        case = row.attack, row.norm, row.epsilon
+        found[*case, row.first, row.second] = row.first_only, row.second_only
+        found[*case, row.second, row.first] = row.second_only, row.first_only
     return found
 
 

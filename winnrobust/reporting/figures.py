@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from winnrobust.reporting.examples_figure import examples_figure
+from winnrobust.evaluation.examples import Examples
+from winnrobust.evaluation.outcomes import CLEAN
 from winnrobust.reporting.page import DPI
-from winnrobust.reporting.results import CLEAN, Results, worst_case
+from winnrobust.reporting.results import Results, worst_case
 from winnrobust.reporting.runs import RunRecord
 from winnrobust.reporting.table import shortened
 from winnrobust.reporting.words import WORDS
@@ -32,10 +33,16 @@ MANY = 8
 LONGEST = 26
 """Longer names are shortened in figures."""
 
+RIGHT, WRONG = "#222222", "#c1121f"
+
+MODELS_SHOWN = 4
+"""How many models fit on a figure."""
+
 
 def to_png(figure: Figure) -> bytes:
     """Render a figure; the same figure gives the same bytes."""
-    numbers = {label for axes in figure.axes for label in _tick_labels(axes)}
+    axes = (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis))
+    numbers = {label for axis in axes for label in axis.get_ticklabels(which="both")}
     for text in figure.findobj(Text):
         if text not in numbers:
             text.set_parse_math(False)  # a model may be called after a path with dollar signs
@@ -44,10 +51,6 @@ def to_png(figure: Figure) -> bytes:
         warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as boxes; tables have them
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
-
-
-def _tick_labels(axes: Axes) -> list[Text]:
-    return [*axes.get_xticklabels(which="both"), *axes.get_yticklabels(which="both")]
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -169,6 +172,68 @@ def _legend(figure: Figure) -> None:
     handles, labels = figure.axes[0].get_legend_handles_labels()
     look = {"frameon": False, "fontsize": 9}
     figure.legend(handles, labels, loc="outside upper center", ncols=COLUMNS, **look)
+
+
+# --- of examples ----------------------------------------------------------------------------------
+
+
+def examples_figure(examples: Examples, attack: str) -> Figure:
+    """Show clean images, and for every attacked model the perturbation and what came of it.
+
+    Under each picture stands what every model that was asked sees in it, wrong answers in red. The
+    attack is shown at its largest epsilon.
+    """
+    epsilon = float(examples.case_epsilons[examples.case_attacks == attack].max())
+    models = [str(name) for name in examples.models][:MODELS_SHOWN]
+    shown = [examples.case(attack, epsilon, source) for source in models]
+    # Of an L2 attack epsilon bounds the length of the whole change, so scale by what is there.
+    changes = [examples.adversarials[case] - examples.images for case in shown]
+    largest = max((float(np.abs(change).max()) for change in changes), default=0.0) or 1.0
+    count, lines = len(examples.images), 1 + 2 * len(models)
+    size = 1.15 * count + 1.5, (1.18 + 0.13 * len(models)) * lines
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(lines, count, squeeze=False)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_color("#bbbbbb")
+    for column, label in enumerate(examples.labels):
+        grid[0, column].set_title(f"label {label}", fontsize=8)
+        _draw(grid[0, column], examples.images[column])
+        _name(grid[0, column], models, examples.clean_predictions[:, column], label)
+        for line, (case, change) in enumerate(zip(shown, changes, strict=True)):
+            difference, adversarial = grid[1 + 2 * line : 3 + 2 * line, column]
+            difference.imshow(
+                change[column].mean(0), cmap="RdBu_r", vmin=-largest, vmax=largest,
+                interpolation="nearest",
+            )  # fmt: skip
+            _draw(adversarial, examples.adversarials[case, column])
+            _name(adversarial, models, examples.predictions[case][:, column], label)
+    rows = ["clean", *(f"{what}\n{shortened(name, 16)}" for name in models
+                       for what in ("perturbation\nagainst", "attacked"))]  # fmt: skip
+    for axes, row in zip(grid[:, 0], rows, strict=True):
+        axes.set_ylabel(row, fontsize=8)
+    hidden = len(examples.models) - len(models)
+    more = f"; {hidden} more models are not shown" if hidden else ""
+    title = f"{attack}, ε = {epsilon:g}: the first {count} images; wrong answers in red{more}"
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _draw(axes: Axes, image: np.ndarray) -> None:
+    """Show an image (C, H, W): three channels as colors, any other number as gray, their mean."""
+    pixels = image.transpose(1, 2, 0) if len(image) == 3 else image.mean(0)
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+
+
+def _name(axes: Axes, models: list[str], predictions: np.ndarray, label: int) -> None:
+    """Write what the models see; they were not asked where it is below 0."""
+    for line, (name, seen) in enumerate(zip(models, predictions, strict=False)):
+        if seen >= 0:
+            axes.text(
+                0.5, -0.06 - 0.17 * line, f"{shortened(name, 16)}: {seen}", ha="center", va="top",
+                transform=axes.transAxes, fontsize=7, color=RIGHT if seen == label else WRONG,
+                fontweight="normal" if seen == label else "bold",
+            )  # fmt: skip
 
 
 # --- of training ----------------------------------------------------------------------------------

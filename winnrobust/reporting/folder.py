@@ -15,8 +15,7 @@ from winnrobust.evaluation.examples import read_examples
 from winnrobust.evaluation.outcomes import finished
 from winnrobust.evaluation.statistics import summarize
 from winnrobust.reporting import legacy
-from winnrobust.reporting.examples_figure import examples_figure
-from winnrobust.reporting.figures import save_figure
+from winnrobust.reporting.figures import examples_figure, save_figure
 from winnrobust.reporting.results import Results
 from winnrobust.reporting.stored import Indicator, Manifest, Metadata, check
 from winnrobust.reporting.table import to_csv, to_latex, to_markdown
@@ -128,18 +127,13 @@ def load_results(folder: Path) -> Results:
 
 
 def _from_outcomes(folder: Path, metadata: Metadata) -> Results:
-    models = [model.model_dump() for model in metadata.models]
-    summary = summarize(folder, [model["name"] for model in models])
+    summary = summarize(folder, [model.name for model in metadata.models])
     if summary.n != metadata.n:
         raise InputError(
             f"{folder} is damaged: there are outcomes of {summary.n} images, not of {metadata.n}"
         )
-    about = {
-        name: getattr(metadata, name) for name in ("dataset", "split", "limit", "n", "settings")
-    }
     return Results(
-        **about,
-        models=models,
+        **metadata.model_dump(include={"dataset", "split", "limit", "n", "settings", "models"}),
         summary=summary,
         manifest=_manifest(folder),
         examples=read_examples(folder),

@@ -13,18 +13,17 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, create_model
 
-from winnrobust.evaluation import statistics
-from winnrobust.evaluation.examples import Examples
+from winnrobust.evaluation.examples import read_file
+from winnrobust.evaluation.outcomes import CASE, NO_ATTACK
 from winnrobust.evaluation.paired import mcnemar
-from winnrobust.evaluation.statistics import NO_ATTACK, WORST_CASE, Summary
+from winnrobust.evaluation.statistics import COLUMNS, WORST_CASE, Summary
 from winnrobust.reporting import stored as kinds
 from winnrobust.reporting.results import Results
 from winnrobust.reporting.stored import Count, Images, Indicator, Name, Positive, Stored
-from winnrobust.runtime.errors import InputError, brief
+from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.intervals import rate
 from winnrobust.runtime.readers import read_npz
 
-CASE = ["attack", "norm", "epsilon"]
 Norm = Literal["Linf", "L2"]
 
 
@@ -81,19 +80,10 @@ def read_results(folder: Path, stored: dict[str, Any], manifest: dict[str, Any])
         settings={**budget, "targeted": old.get("aim"), "seconds": old.get("seconds")},
         summary=_summary(counts, distances),
         manifest=manifest,
-        examples=_examples(folder / "examples.npz"),
+        examples=read_file(folder / "examples.npz"),
         diagnosis=diagnosis and pd.DataFrame(diagnosis),
         counts_only=True,
     )
-
-
-def _examples(path: Path) -> Examples:
-    examples = Examples(**read_npz(path, list(Examples.__dataclass_fields__)))
-    try:
-        examples.check_shapes()
-    except (ValueError, IndexError) as error:
-        raise InputError(f"{path} is damaged ({brief(error)})") from None
-    return examples
 
 
 def _distances(path: Path, counts: dict[str, Any]) -> dict[tuple[str, str], np.ndarray]:
@@ -153,17 +143,20 @@ def _summary(stored: dict[str, Any], distances: dict[tuple[str, str], np.ndarray
     own = own.merge(unfinished[["attack", "model", "not_attacked"]], "left")
     paired = paired[paired.attack != WORST_CASE]
     tests = list(map(mcnemar, paired.first_only, paired.second_only))
+    frames = {
+        "clean": models,
+        "errors": own.fillna({"not_attacked": 0}),
+        "transfer": rows,
+        "corrections": pd.DataFrame(),
+        "robust": pd.DataFrame(),
+        "paired": paired.assign(p_value=tests),
+        "targeted": aimed,
+        "costs": costs,
+        "gradients": _frame(stored, "gradients"),
+    }
     return Summary(
-        clean=models[list(statistics.CLEAN_COLUMNS)],
-        errors=own.fillna({"not_attacked": 0})[list(statistics.ERROR_COLUMNS)],
-        transfer=rows[list(statistics.TRANSFER_COLUMNS)],
-        corrections=pd.DataFrame(columns=list(statistics.CORRECTION_COLUMNS)),
-        robust=pd.DataFrame(columns=list(statistics.ROBUST_COLUMNS)),
-        paired=paired.assign(p_value=tests)[list(statistics.PAIRED_COLUMNS)],
-        targeted=aimed[list(statistics.TARGETED_COLUMNS)],
+        **{name: frame.reindex(columns=COLUMNS[name].split()) for name, frame in frames.items()},
         distances=distances,
-        costs=costs.reindex(columns=list(statistics.COST_COLUMNS)),
-        gradients=_frame(stored, "gradients").reindex(columns=list(statistics.GRADIENT_COLUMNS)),
         random_models=dict.fromkeys(clean, False),
         n=n,
     )

@@ -107,10 +107,8 @@ def to_report(page: Page, folder: Path) -> str:
         tables = [*section.tables, *(table for of in section.folded.values() for table in of)]
         parts += [to_markdown(tables)] if tables else []
         for picture in section.pictures:
-            place, caption = (
-                picture.path.relative_to(folder).as_posix(),
-                markdown_text(picture.caption),
-            )
+            caption = markdown_text(picture.caption)
+            place = picture.path.relative_to(folder).as_posix()
             parts.append(f"![{caption}]({place})\n\n{caption}\n")
     if page.commands:
         lines = "".join(f"    {one_line(command)}\n" for command in page.commands)

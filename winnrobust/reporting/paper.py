@@ -1,14 +1,9 @@
 """The published numbers (Lee, Xu, Fan, Tu, CVPR 2018) that ours compare to, out of paper.toml."""
 
-import tomllib
-from importlib import resources
+from winnrobust.evaluation.outcomes import NO_ATTACK
+from winnrobust.reporting.words import read_toml, sentence
 
-from winnrobust.evaluation.statistics import NO_ATTACK
-from winnrobust.reporting.words import sentence
-
-PAPER = tomllib.loads(
-    resources.files("winnrobust.reporting").joinpath("paper.toml").read_text("utf-8")
-)
+PAPER = read_toml("paper.toml")
 
 AGREES, NOISE, REVERSED = "as in the paper", "within noise", "reversed"
 """The words for how an order of ours stands to the paper's."""

@@ -288,9 +288,11 @@ def runs_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
 def evaluation_json(results: Results) -> dict[str, Any]:
     """Everything that is known of an evaluation: the frames of its `Summary` as lists of rows."""
     verdict, diagnosis = Verdict(results), results.diagnosis
-    groups = {model["name"]: model["group"] for model in results.models}
     frames = {name: x for name, x in vars(results.summary).items() if isinstance(x, pd.DataFrame)}
-    frames |= {"seeds": aggregate(results.own, groups), "differences": results.differences}
+    frames |= {
+        "seeds": aggregate(results.own, results.group_of),
+        "differences": results.differences,
+    }
     frames["distances"] = tables.quartiles(results)
     return {
         **{name: getattr(results, name) for name in ("dataset", "split", "n", "limit", "settings")},

@@ -1,24 +1,23 @@
 """A table of the paper beside ours: means over seeds, intervals, and whether the order agrees."""
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import ttest_ind
 
+from winnrobust.evaluation.outcomes import CLEAN, Case
 from winnrobust.evaluation.statistics import SIGNIFICANCE, differences
 from winnrobust.reporting import paper
-from winnrobust.reporting.results import CLEAN, Case, Results, rows_of
+from winnrobust.reporting.results import Results, rows_of
 from winnrobust.reporting.runs import RunRecord
 from winnrobust.reporting.table import DASH, Table, percent, share_with_interval
 from winnrobust.reporting.verdict import names
-from winnrobust.reporting.words import sentence
+from winnrobust.reporting.words import read_toml, sentence
 
 NO_DATA = "not run: no data"
 TEST_ERROR, ADVERSARIAL_ERROR = "test error", "adversarial error"
@@ -93,11 +92,9 @@ class Reproduced(NamedTuple):
 
 def _read(kind: str) -> dict[str, dict[str, Any]]:
     """What reproductions.toml has of a kind, by name, with tuples for lists."""
-    place = resources.files("winnrobust.reporting").joinpath("reproductions.toml")
-    found: dict[str, dict[str, Any]] = tomllib.loads(place.read_text("utf-8"))[kind]
     return {
         name: {key: tuple(x) if isinstance(x, list) else x for key, x in fields.items()}
-        for name, fields in found.items()
+        for name, fields in read_toml("reproductions.toml")[kind].items()
     }
 
 
@@ -187,17 +184,16 @@ def _paper(group: Group, method: str, epsilon: float) -> dict[str, float]:
 
 def _effort(found: Reproduced, method: str) -> dict[str, float]:
     """What a method's training took, on average over its seeds; NaN where that is not known."""
-    runs = [run for (name, _), run in found.runs.items() if name == method]
     took = [
         {
             "epochs": run.manifest["epochs"],
             "hours": run.manifest.get("training_seconds", math.nan) / 3600,
             "cpu_hours": sum(row.get("cpu_seconds", math.nan) for row in run.metrics) / 3600,
         }
-        for run in runs
+        for (name, _), run in found.runs.items()
+        if name == method
     ]
-    columns = ["epochs", "hours", "cpu_hours"]
-    return pd.DataFrame(took, columns=columns).mean(skipna=False).to_dict()
+    return pd.DataFrame(took, columns=["epochs", "hours", "cpu_hours"]).mean(skipna=False).to_dict()
 
 
 # --- is the order that of the paper? --------------------------------------------------------------
@@ -239,13 +235,9 @@ def _order_of_corrections(
         pairs = zip(rows["first"].map(methods), rows.second.map(methods), strict=True)
         of_pair = np.array([set(pair) == {baseline, method} for pair in pairs], bool)
         p_value = rows[of_pair].p_value.max()
-    if math.isnan(p_value):
-        return DASH
-    return (
-        _agreement(ours[0].mean() - ours[1].mean(), theirs)
-        if p_value < SIGNIFICANCE
-        else paper.NOISE
-    )
+    if not p_value < SIGNIFICANCE:
+        return DASH if math.isnan(p_value) else paper.NOISE
+    return _agreement(ours[0].mean() - ours[1].mean(), theirs)
 
 
 def _agreement(ours: float, theirs: float) -> str:

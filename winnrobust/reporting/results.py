@@ -11,35 +11,9 @@ import pandas as pd
 from winnrobust.attacks import Attack, find
 from winnrobust.evaluation import statistics
 from winnrobust.evaluation.examples import Examples
-from winnrobust.evaluation.statistics import NO_ATTACK, WORST_CASE, Summary
+from winnrobust.evaluation.outcomes import CLEAN, Case, Level
+from winnrobust.evaluation.statistics import WORST_CASE, Summary
 from winnrobust.runtime.errors import InputError
-
-
-class Level(NamedTuple):
-    """A threat model: what an attacker may do to an image."""
-
-    norm: str
-    epsilon: float
-
-    def __str__(self) -> str:
-        return f"{self.norm.capitalize()} {self.epsilon:g}"
-
-
-class Case(NamedTuple):
-    """An attack at an epsilon, which is in its norm."""
-
-    attack: str
-    norm: str
-    epsilon: float
-
-    @property
-    def level(self) -> Level:
-        """Its threat model."""
-        return Level(self.norm, self.epsilon)
-
-
-CLEAN = Case(NO_ATTACK, "", 0.0)
-"""No attack at all."""
 
 
 def worst_case(level: Level) -> Case:
@@ -143,6 +117,11 @@ class Results:
         found = {level: [case for case in fair if case.level == level] for level in self.levels}
         return {level: cases for level, cases in found.items() if cases}
 
+    @cached_property
+    def strongest_cases(self) -> list[Case]:
+        """The strongest fair case of every threat model."""
+        return [self.strongest(cases) for cases in self.tried.values()]
+
     def strongest(self, cases: Sequence[Case]) -> Case:
         """The case that breaks most images of all models together, the first of equals."""
         return max(cases, key=lambda case: sum(self.errors[case, name][0] for name in self.names))
@@ -150,18 +129,18 @@ class Results:
     @cached_property
     def errors(self) -> dict[tuple[Case, str], Error]:
         """(case, model) -> its own error; `CLEAN` and worst cases, robust errors, included."""
-        clean, attacked, robust = self.summary.clean, self.summary.errors, self.summary.robust
-        found = {
-            (CLEAN, row.model): Error(row.error, row.error_low, row.error_high)
-            for row in clean.itertuples()
+        clean = self.summary.clean.assign(**CLEAN._asdict(), not_attacked=0)
+        robust = self.summary.robust.assign(attack=WORST_CASE).rename(
+            columns={"robust_error": "error"}
+        )
+        robust = robust.assign(error_low=1 - robust.high, error_high=1 - robust.low)
+        return {
+            (case, row.model): Error(
+                row.error, row.error_low, row.error_high, int(row.not_attacked)
+            )
+            for table in (clean, self.summary.errors, robust)
+            for case, row in zip(cases_of(table), table.itertuples(), strict=True)
         }
-        for case, row in zip(cases_of(attacked), attacked.itertuples(), strict=True):
-            error = Error(row.error, row.error_low, row.error_high, int(row.not_attacked))
-            found[case, row.model] = error
-        for row in robust.itertuples():
-            error = Error(row.robust_error, 1 - row.high, 1 - row.low, int(row.not_attacked))
-            found[Case(WORST_CASE, row.norm, row.epsilon), row.model] = error
-        return found
 
     @cached_property
     def transfer(self) -> dict[tuple[Case, str, str], Any]:
@@ -183,8 +162,12 @@ class Results:
     @cached_property
     def differences(self) -> pd.DataFrame:
         """Every two groups in every case, as `statistics.differences` returns it."""
-        groups = {model["name"]: model["group"] for model in self.models}
-        return statistics.differences(self.own, self.summary.paired, groups)
+        return statistics.differences(self.own, self.summary.paired, self.group_of)
+
+    @property
+    def group_of(self) -> dict[str, str]:
+        """Model -> its group."""
+        return {model["name"]: model["group"] for model in self.models}
 
     def case_text(self, case: Case) -> str:
         """`pgd 0.125`; `worst case, Linf 0.125`; an FGSM screen before PGD is said."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from winnrobust.reporting.stored import Epoch, RunManifest, check
+from winnrobust.reporting.table import evenly_spread
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.readers import read_json, read_json_lines
 from winnrobust.training.config import flat
@@ -54,8 +55,10 @@ def load_run(path: Path) -> RunRecord:
     config = check(dict[str, Any], read_json(run.config), run.config)
     manifest = read_json(run.manifest)
     check(RunManifest, manifest, run.manifest)
+    metrics = read_json_lines(run.metrics) if run.metrics.exists() else []
+    check(list[Epoch], metrics, run.metrics)
     method = str(flat(config).get("method", path.name))
-    return RunRecord(method, config, manifest, _metrics(run.metrics), find_samples(path))
+    return RunRecord(method, config, manifest, metrics, find_samples(path))
 
 
 def find_samples(path: Path) -> dict[int, Path]:
@@ -67,16 +70,4 @@ def find_samples(path: Path) -> dict[int, Path]:
 
 def chosen_samples(run: RunRecord) -> dict[int, Path]:
     """Some of a run's pictures by epoch, evenly spread, the first and the last among them."""
-    epochs = list(run.samples)
-    if len(epochs) > PICTURES_PER_RUN:
-        last = len(epochs) - 1
-        epochs = [epochs[round(i * last / (PICTURES_PER_RUN - 1))] for i in range(PICTURES_PER_RUN)]
-    return {epoch: run.samples[epoch] for epoch in epochs}
-
-
-def _metrics(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    rows = read_json_lines(path)
-    check(list[Epoch], rows, path)
-    return rows
+    return {epoch: run.samples[epoch] for epoch in evenly_spread([*run.samples], PICTURES_PER_RUN)}

@@ -4,10 +4,12 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from tabulate import tabulate
+
+T = TypeVar("T")
 
 DASH = "-"
 MISSING = ""
@@ -122,6 +124,16 @@ def shortened(name: str, longest: int) -> str:
         return name
     tail = (longest - 3) // 2
     return f"{name[: longest - 3 - tail]}...{name[-tail:]}"
+
+
+def evenly_spread(items: Sequence[T], most: int) -> list[T]:
+    """All items while they are few, else `most` of them, the first and the last among them.
+
+    >>> evenly_spread("abcdefg", 3)
+    ['a', 'd', 'g']
+    """
+    chosen = range(most) if len(items) > most else ()
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in chosen] or [*items]
 
 
 def to_markdown(tables: Sequence[Table]) -> str:

@@ -1,27 +1,31 @@
 """The tables of an evaluation: every one a view of its `Summary`, laid out in words.toml."""
 
 import math
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from winnrobust.evaluation.diagnosis import overall
-from winnrobust.evaluation.statistics import NO_ATTACK, SIGNIFICANCE, WORST_CASE, aggregate
+from winnrobust.evaluation.outcomes import CLEAN, NO_ATTACK, Case
+from winnrobust.evaluation.statistics import SIGNIFICANCE, WORST_CASE, aggregate
 from winnrobust.reporting.paper import QUANTITIES, published, reading_note
 from winnrobust.reporting.results import (
-    CLEAN,
-    Case,
     Error,
-    Level,
     Results,
     cases_of,
     known_attack,
     rows_of,
     worst_case,
 )
-from winnrobust.reporting.table import DASH, MISSING, Table, percent, share_with_interval
+from winnrobust.reporting.table import (
+    DASH,
+    MISSING,
+    Table,
+    evenly_spread,
+    percent,
+    share_with_interval,
+)
 from winnrobust.reporting.verdict import Verdict, names
 from winnrobust.reporting.words import WORDS, framed, verdict_styles
 
@@ -59,7 +63,7 @@ def comparison_tables(results: Results) -> list[Table]:
 def headline_table(results: Results) -> Table:
     """Clean and robust accuracy of every model, the most robust first, and whether to trust it."""
     verdict, groups = Verdict(results), [*results.groups]
-    levels = [] if results.counts_only else _some(list(results.tried))
+    levels = [] if results.counts_only else evenly_spread([*results.tried], HEADLINE_LEVELS)
     if levels:
         level = verdict.widest(groups)
         groups.sort(key=lambda group: -verdict.robust(level, group))
@@ -76,12 +80,6 @@ def headline_table(results: Results) -> Table:
     slots = {"n": results.n, "dataset": results.dataset, "attacks": "; ".join(attacks) or "none"}
     note = WORDS["under"]["headline"].format(**slots)
     return Table("Clean and robust accuracy, %", header, rows, note, verdict_styles(rows))
-
-
-def _some(levels: Sequence[Level]) -> list[Level]:
-    """All while they are few, else some, evenly spread."""
-    last, most = len(levels) - 1, HEADLINE_LEVELS - 1
-    return [levels[round(i * last / most)] for i in range(most + 1)] if last > most else [*levels]
 
 
 def _left_out(error: Error) -> str:
@@ -112,14 +110,12 @@ def error_tables(results: Results) -> list[Table]:
 
 def strongest_matrices(results: Results) -> list[Table]:
     """Those of the strongest attack of every threat model."""
-    cases = [results.strongest(cases) for cases in results.tried.values()]
-    return [matrix for case in cases for matrix in both_matrices(results, case)]
+    return [matrix for case in results.strongest_cases for matrix in both_matrices(results, case)]
 
 
 def other_matrices(results: Results) -> list[Table]:
     """Those of all other attacks."""
-    strongest = [results.strongest(cases) for cases in results.tried.values()]
-    others = [case for case in results.cases if case not in strongest]
+    others = [case for case in results.cases if case not in results.strongest_cases]
     return [matrix for case in others for matrix in both_matrices(results, case)]
 
 
@@ -128,31 +124,30 @@ def both_matrices(results: Results, case: Case) -> list[Table]:
     if not results.is_crossed:
         return []
 
-    def error(source: str, target: str) -> float | None:
-        return results.transfer[case, source, target].target_errors / results.n
-
-    def corrected(source: str, target: str) -> float | None:
-        return None if source == target else results.transfer[case, source, target].correction_rate
-
-    text, corners, under = results.case_text(case), ("made against", "errors of"), WORDS["under"]
+    rows, text, under = results.transfer, results.case_text(case), WORDS["under"]
+    pairs = [[(source, target) for target in results.names] for source in results.names]
+    errors = [[rows[case, *pair].target_errors / results.n for pair in line] for line in pairs]
+    corrected = [
+        [rows[case, *pair].correction_rate if len({*pair}) > 1 else None for pair in line]
+        for line in pairs
+    ]
+    titles = f"Error by {text}, %", f"Correction under {text}, %"
     return [
-        _matrix(results, f"Error by {text}, %", corners[0], error, under["transfer"]),
-        _matrix(results, f"Correction under {text}, %", corners[1], corrected, under["correction"]),
+        _matrix(results, titles[0], "made against", errors, ERROR_COLOR, under["transfer"]),
+        _matrix(results, titles[1], "errors of", corrected, CORRECTION_COLOR, under["correction"]),
     ]
 
 
 def _matrix(
-    results: Results, title: str, corner: str, share: Callable[[str, str], float | None], note: str
-) -> Table:
-    color = ERROR_COLOR if corner == "made against" else CORRECTION_COLOR
+    results: Results, title: str, corner: str, shares: list[list[float | None]],
+    color: tuple[int, int, int], note: str,
+) -> Table:  # fmt: skip
     rows, styles = [], {}
-    for line, source in enumerate(results.names):
-        values = [share(source, target) for target in results.names]
+    for line, (source, values) in enumerate(zip(results.names, shares, strict=True)):
         rows.append([source, *(DASH if x is None else percent(x, results.n) for x in values)])
         for column, value in enumerate(values):
             if value is not None and not math.isnan(value):
-                own = OWN if line == column else ""
-                styles[line, column + 1] = heat(value, color) + own
+                styles[line, column + 1] = heat(value, color) + (OWN if line == column else "")
     return Table(title, [corner, *results.names], rows, note, styles)
 
 
@@ -233,15 +228,14 @@ def test_tables(results: Results) -> list[Table]:
     """Whether differences are more than noise, on the same images and over seeds."""
     summary, n = results.summary, results.n
     tables = [paired_table(results)] if len(summary.paired) else []
-    strongest = [results.strongest(cases) for cases in results.tried.values()]
-    corrections = rows_of(summary.corrections, strongest)
+    corrections = rows_of(summary.corrections, results.strongest_cases)
     if len(corrections):
         rates = ("difference", "difference_low", "difference_high")
         points = {name: 100 * corrections[name] for name in rates}
         tables.append(framed("corrections", _with_case(results, corrections, **points), n))
     if len(results.groups) < len(results.names):
         noise = results.differences.within_noise.map({True: "within noise", False: "beyond noise"})
-        spread = aggregate(results.own, {model["name"]: model["group"] for model in results.models})
+        spread = aggregate(results.own, results.group_of)
         differences = _with_case(results, results.differences, noise=noise)
         tables.append(framed("seeds", _with_case(results, spread), n))
         tables.append(framed("differences", differences, n))

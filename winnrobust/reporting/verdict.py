@@ -10,11 +10,9 @@ from functools import cached_property
 from typing import NamedTuple
 
 from winnrobust.evaluation.diagnosis import overall
+from winnrobust.evaluation.outcomes import CLEAN, Case, Level
 from winnrobust.evaluation.statistics import TRANSFER
 from winnrobust.reporting.results import (
-    CLEAN,
-    Case,
-    Level,
     Results,
     access_of,
     is_attack,
@@ -218,14 +216,14 @@ class Verdict:
         return found
 
     def _not_attacked(self, name: str) -> list[Caution]:
-        found = []
-        for case in self.results.cases:
-            count = self.results.errors[case, name].not_attacked
-            slots = {"case": self.results.case_text(case), "count": count, "n": self.results.n}
-            if count:
-                why = sentence("caution", "not attacked", **slots)
-                found.append(Caution(name, "not tested", why))
-        return found
+        results = self.results
+        left = {case: results.errors[case, name].not_attacked for case in results.cases}
+        whys = [
+            sentence("caution", "not attacked", case=results.case_text(case), count=x, n=results.n)
+            for case, x in left.items()
+            if x
+        ]
+        return [Caution(name, "not tested", why) for why in whys]
 
     @property
     def notes(self) -> list[str]:

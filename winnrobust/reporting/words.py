@@ -10,9 +10,13 @@ import pandas as pd
 
 from winnrobust.reporting.table import DASH, MISSING, Table, one_line, p_value, percent
 
-WORDS = tomllib.loads(
-    resources.files("winnrobust.reporting").joinpath("words.toml").read_text("utf-8")
-)
+
+def read_toml(name: str) -> dict[str, Any]:
+    """A file that lies beside the code."""
+    return tomllib.loads(resources.files(__package__).joinpath(name).read_text("utf-8"))
+
+
+WORDS = read_toml("words.toml")
 
 
 def sentence(kind: str, key: str, **slots: Any) -> str:
@@ -62,13 +66,10 @@ def framed(key: str, frame: pd.DataFrame, n: int, **slots: Any) -> Table:
          for template in layout["columns"].values()]
         for row in frame.itertuples(index=False, name=None)
     ]  # fmt: skip
-    columns = [
-        index
-        for index, name in enumerate(layout["columns"])
-        if name.strip() != "paper" or any(row[index] for row in rows)
-    ]
+    names = [name.strip() for name in layout["columns"]]
+    columns = [i for i, x in enumerate(names) if x != "paper" or any(row[i] for row in rows)]
     title, note = (layout.get(part, "").format(n=n, **slots).strip() for part in ("title", "note"))
-    header = [[*layout["columns"]][index].strip() for index in columns]
+    header = [names[index] for index in columns]
     shown = [[row[index] or DASH for index in columns] for row in rows]
     return Table(title, header, shown, note, verdict_styles(shown))
 

@@ -11,8 +11,14 @@ from winnrobust.evaluation.diagnosis.indicators import (
     Finding,
     conclude,
 )
-from winnrobust.evaluation.diagnosis.measurements import Measurements
-from winnrobust.evaluation.diagnosis.probes import STEPS, Answers, Attacked, Mode, epsilons_around
+from winnrobust.evaluation.diagnosis.measurements import (
+    STEPS,
+    Answers,
+    Attacked,
+    Measurements,
+    Mode,
+    epsilons_around,
+)
 
 EPSILON = 0.125
 AT_EPSILON, AT_HALF = 1, 3

@@ -15,14 +15,14 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from winnrobust.attacks.gradients import TINY
-from winnrobust.evaluation.diagnosis.measurements import Measurements
-from winnrobust.evaluation.diagnosis.probes import (
+from winnrobust.evaluation.diagnosis.measurements import (
     HALF,
     PATIENT_RESTARTS,
     PATIENT_STEPS,
     QUERIES,
     STEPS,
     Attacked,
+    Measurements,
 )
 from winnrobust.evaluation.paired import mcnemar
 from winnrobust.evaluation.prediction import SAME

@@ -1,56 +1,122 @@
-"""All that is measured of the models, before anything is concluded from it."""
+"""All that is measured of the models, before anything is concluded from it.
 
+Two looks at a model's answers, and small attacks of our own, batch after batch.
+"""
+
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from winnrobust.evaluation.checks import as_floats
-from winnrobust.evaluation.diagnosis.probes import (
-    Answers,
-    Attacked,
-    Batch,
-    Mode,
-    answers_of,
-    attacked,
-    epsilons_around,
-    mode_of,
-    obstacle_of,
+from winnrobust.attacks import (
+    NORMS,
+    AttackResult,
+    CleanPass,
+    Run,
+    find,
+    loss_gradient,
+    run_attack,
+    with_settings,
 )
-from winnrobust.evaluation.prediction import check_classes, prediction
+from winnrobust.attacks.gradients import log_odds
+from winnrobust.attacks.pgd import RELATIVE_STEP
+from winnrobust.evaluation.checks import as_floats
+from winnrobust.evaluation.prediction import (
+    OUT_OF_MEMORY,
+    check_classes,
+    errors_named,
+    logits_from,
+    moved,
+    prediction,
+)
 from winnrobust.evaluation.state import channels_last, frozen, own_randomness
 from winnrobust.runtime.devices import device_of
+from winnrobust.runtime.errors import InputError, brief
+
+STEPS = 20
+"""PGD's in an evaluation, unless it is told otherwise."""
+PATIENT_STEPS, PATIENT_RESTARTS = 2 * STEPS, 2
+"""What it spends here to show whether its usual budget is enough."""
+QUERIES = 200
+"""What Square may ask about an image."""
+DRAWS = 3
+"""How often noise is drawn; the worst counts."""
+HALF = 0.5
+"""At this epsilon every image can be painted mid-grey: nothing is left to recognise."""
+ASTRAY = 0.9
+"""A gradient whose cosine to that of another pass is lower points somewhere else."""
 
 
-@dataclass(frozen=True)
-class Sample:
-    """What the models are probed with: N images, taken in batches.
+class Mode(NamedTuple):
+    """The mode in which a model was handed over, tried on one batch.
 
     Attributes:
-        images: (N, C, H, W), uint8, or floating point in [0, 1].
-        labels: (N,) int64.
-        epsilon: the L-infinity bound in question, above 0.
-        seed: of all random draws.
-        batch_size: images at once.
+        training: submodules in train mode.
+        images: images that it was tried on.
+        moved, flipped: how many of them get other logits, another class, than in eval mode.
+        failure: why it does not answer in that mode; empty where it does.
     """
 
-    images: Tensor
-    labels: Tensor
-    epsilon: float
-    seed: int
-    batch_size: int
+    training: int
+    images: int
+    moved: int
+    flipped: int
+    failure: str = ""
 
-    def batches(self, name: str, models: Mapping[str, nn.Module]) -> Iterator[Batch]:
-        """Yield the batches, to attack the model called `name` with."""
-        device = device_of(models[name])
-        for start in range(0, len(self.images), self.batch_size):
-            chosen = slice(start, start + self.batch_size)
-            images = as_floats(self.images[chosen]).to(device)
-            labels = self.labels[chosen].to(device)
-            yield Batch(name, models[name], images, labels, start, self.seed, models)
+
+class Answers(NamedTuple):
+    """What a model says of N unchanged images; (N,) bool each.
+
+    Attributes:
+        wrong: its class is not the label.
+        moved, flipped: a second pass gives other logits, another class.
+    """
+
+    wrong: np.ndarray
+    moved: np.ndarray
+    flipped: np.ndarray
+
+
+class Attacked(NamedTuple):
+    """What attacks made of N images; (N,) bool where it says nothing else: is the model wrong?
+
+    Losses are the log-odds of the other classes in double precision, logsumexp(others) - label,
+    of which cross-entropy is a rising function.
+
+    Attributes:
+        grey: on mid-grey in the place of the image.
+        noise: (N, E) bool, after `DRAWS` draws of uniform noise, at each of `epsilons_around`
+            epsilon.
+        usual: (N, E) bool, after PGD with its usual `STEPS` at each of them.
+        patient: after PGD with `PATIENT_STEPS` and `PATIENT_RESTARTS`.
+        black_box: after Square with `QUERIES`.
+        single_step: after FGSM.
+        path: at the end of a plain PGD path that nothing cuts short.
+        clean_loss, single_step_loss: (N,) float64.
+        path_loss: (N, steps + 1) float64, along that path, its random start first.
+        gradients: (batches, 6) int64, `GradientStatistics` of the images as they are.
+        astray: a second pass gives the image a gradient that points elsewhere. A zero one is not
+            astray.
+    """
+
+    grey: np.ndarray
+    noise: np.ndarray
+    usual: np.ndarray
+    patient: np.ndarray
+    black_box: np.ndarray
+    single_step: np.ndarray
+    path: np.ndarray
+    clean_loss: np.ndarray
+    single_step_loss: np.ndarray
+    path_loss: np.ndarray
+    gradients: np.ndarray
+    astray: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -79,6 +145,104 @@ class Measurements:
         return epsilons_around(self.epsilon)
 
 
+def epsilons_around(epsilon: float) -> list[float]:
+    """Return half of epsilon, itself, its double and `HALF`, ascending."""
+    return sorted({epsilon / 2, epsilon, min(2 * epsilon, 1.0), HALF})
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images, and a model to attack with them.
+
+    Attributes:
+        name: of the model.
+        models: all models by name, for attacks that transfer.
+        images: (n, C, H, W) float32 in [0, 1], on the model's device.
+        labels: (n,) int64.
+        first: number of the first image among all.
+        seed: of all random draws.
+    """
+
+    name: str
+    models: Mapping[str, nn.Module]
+    images: Tensor
+    labels: Tensor
+    first: int
+    seed: int
+
+    @cached_property
+    def clean(self) -> CleanPass:
+        """What the model says of the images, shared by the attacks."""
+        return CleanPass(self.models[self.name], self.images, self.labels)
+
+    def attack(self, attack: str, epsilons: Sequence[float], **budget: int) -> list[AttackResult]:
+        """Run an attack at every epsilon, with other `steps`, `restarts` or `queries` if given.
+
+        Raises:
+            InputError: the attack fails on the model, or leaves the ball.
+        """
+        chosen, model = with_settings(find(attack), **budget), self.models[self.name]
+        run = Run(seed=self.seed, first=self.first, clean=self.clean, surrogates=self.models)
+        with errors_named(self.name, self.images):
+            return run_attack(chosen, model, self.images, self.labels, epsilons, run=run)
+
+    def broken(self, attack: str, epsilons: Sequence[float], **budget: int) -> np.ndarray:
+        """Tell where the model is wrong, (n, epsilons) bool, on the examples of `attack`."""
+        results = self.attack(attack, epsilons, **budget)
+        return np.stack([self.judge(result.images)[0] for result in results], axis=1)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return what the model says of images."""
+        return logits_from(self.name, self.models[self.name], images)
+
+    def judge(self, images: Tensor, logits: Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Tell where the model is wrong (n,) on images, and at which loss (n,) float64.
+
+        Args:
+            logits: what it says of them, if that is known.
+        """
+        # On the CPU, because not every device has float64.
+        seen = (self.logits(images) if logits is None else logits).cpu().double()
+        labels = self.labels.cpu()
+        return (seen.argmax(1) != labels).numpy(), log_odds(seen, labels).numpy()
+
+    def loss_gradient(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits (n, K) of images, and the gradient of the loss at them."""
+        with errors_named(self.name, images):
+            seen = loss_gradient(self.models[self.name], images, self.labels)
+        return seen.logits, seen.gradient
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the models are probed with: N images, taken in batches.
+
+    Attributes:
+        images: (N, C, H, W), uint8, or floating point in [0, 1].
+        labels: (N,) int64.
+        epsilon: the L-infinity bound in question, above 0.
+        seed: of all random draws.
+        batch_size: images at once.
+    """
+
+    images: Tensor
+    labels: Tensor
+    epsilon: float
+    seed: int
+    batch_size: int
+
+    def batches(self, name: str, models: Mapping[str, nn.Module]) -> Iterator[Batch]:
+        """Yield the batches, to attack the model called `name` with."""
+        device = device_of(models[name])
+        for start in range(0, len(self.images), self.batch_size):
+            chosen = slice(start, start + self.batch_size)
+            images = as_floats(self.images[chosen]).to(device)
+            yield Batch(name, models, images, self.labels[chosen].to(device), start, self.seed)
+
+
+# --- all models -------------------------------------------------------------------------------
+
+
 def measure(
     models: Mapping[str, nn.Module],
     sample: Sample,
@@ -96,6 +260,8 @@ def measure(
     Raises:
         InputError: a model cannot be used; the message says which and why.
     """
+    few = as_floats(sample.images[:2]), sample.labels[:2]
+    tried = as_floats(sample.images[: sample.batch_size])
     done = 0
 
     def advance(images: int) -> None:
@@ -106,48 +272,60 @@ def measure(
 
     places = {device or device_of(model) for model in models.values()}
     with own_randomness(places, sample.seed, "diagnosis"):
-        modes = {name: _mode(name, model, sample, device) for name, model in models.items()}
+        modes = {name: _mode(name, model, tried, device) for name, model in models.items()}
         with frozen(models.values(), device):
-            few = as_floats(sample.images[:2]), sample.labels[:2]
             check_classes(models, few[0], sample.labels)
             with channels_last(models.values(), *few):
-                return _measured(models, sample, modes, advance)
+                obstacles = {name: _obstacle(model, *few) for name, model in models.items()}
+                transferred = {
+                    source: _transferred(source, models, sample)
+                    for source, obstacle in obstacles.items()
+                    if not obstacle
+                }
+                return {
+                    name: Measurements(
+                        sample.epsilon,
+                        modes[name],
+                        *_probed(name, models, sample, obstacles[name], advance),
+                        {source: at[name] for source, at in transferred.items() if source != name},
+                    )
+                    for name in models
+                }
 
 
-def _measured(
-    models: Mapping[str, nn.Module],
-    sample: Sample,
-    modes: Mapping[str, Mode],
-    advance: Callable[[int], None],
-) -> dict[str, Measurements]:
-    few = as_floats(sample.images[:2]), sample.labels[:2]
-    obstacles = {name: obstacle_of(model, *few) for name, model in models.items()}
-    transferred = {
-        source: _transferred(source, models, sample)
-        for source, obstacle in obstacles.items()
-        if not obstacle
-    }
-    found = {}
-    for name, model in models.items():
-        answers, hits = _probed(name, models, sample, obstacles[name], advance)
-        found[name] = Measurements(
-            epsilon=sample.epsilon,
-            mode=modes[name],
-            answers=answers,
-            differentiable=next(model.parameters(), None) is not None,
-            obstacle=obstacles[name],
-            attacked=hits,
-            transferred={
-                source: wrong[name] for source, wrong in transferred.items() if source != name
-            },
-        )
-    return found
-
-
-def _mode(name: str, model: nn.Module, sample: Sample, device: torch.device | None) -> Mode:
+def _mode(name: str, model: nn.Module, images: Tensor, device: torch.device | None) -> Mode:
+    """Compare what a model says in the modes that it came in with what it says in eval mode."""
     modes = {module: module.training for module in model.modules() if hasattr(module, "training")}
     with frozen([model], device):
-        return mode_of(name, model, modes, as_floats(sample.images[: sample.batch_size]))
+        evaluated = logits_from(name, model, images)
+        for module, training in modes.items():
+            module.training = training
+        try:
+            given = logits_from(name, model, images)
+        except InputError as error:
+            return Mode(sum(modes.values()), len(images), 0, 0, failure=str(error))
+    moved, flipped = (int(changed.sum()) for changed in _changes(evaluated, given))
+    return Mode(sum(modes.values()), len(images), moved, flipped)
+
+
+def _changes(first: Tensor, second: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Tell for which of n images the logits (n, K) moved, and for which the class flipped."""
+    flipped = first.argmax(1) != second.argmax(1)
+    return moved(first, second).cpu().numpy(), flipped.cpu().numpy()
+
+
+def _obstacle(model: nn.Module, images: Tensor, labels: Tensor) -> str:
+    """Tell why there is no gradient to follow; nothing where there is one."""
+    device = device_of(model)
+    try:
+        loss_gradient(model, images.to(device), labels.to(device))
+    except OUT_OF_MEMORY:
+        raise
+    except InputError as error:
+        return str(error)
+    except Exception as error:  # anyone's module may raise anything
+        return f"its gradient fails: {type(error).__name__}: {brief(error)}"
+    return ""
 
 
 def _transferred(
@@ -163,26 +341,76 @@ def _transferred(
     return {name: np.concatenate(parts) for name, parts in wrong.items()}
 
 
+# --- one model --------------------------------------------------------------------------------
+
+
 def _probed(
     name: str,
     models: Mapping[str, nn.Module],
     sample: Sample,
     obstacle: str,
     advance: Callable[[int], None],
-) -> tuple[Answers, Attacked | None]:
+) -> tuple[Answers, bool, str, Attacked | None]:
     """Look at the answers of a model and attack it, unless there is an obstacle."""
     answers, hits = [], []
     for batch in sample.batches(name, models):
-        answers.append(answers_of(batch))
+        first, second = batch.logits(batch.images), batch.logits(batch.images)
+        wrong = (first.argmax(1) != batch.labels).cpu().numpy()
+        answers.append((wrong, *_changes(first, second)))
         if not obstacle:
-            hits.append(attacked(batch, sample.epsilon))
+            hits.append(_attacked(batch, sample.epsilon))
         advance(len(batch.images))
-    return _joined(answers), _joined(hits) if hits else None
+    differentiable = next(models[name].parameters(), None) is not None
+    seen, found = (map(np.concatenate, zip(*parts, strict=True)) for parts in (answers, hits))
+    return Answers(*seen), differentiable, obstacle, Attacked(*found) if hits else None
 
 
-PerImage = TypeVar("PerImage", Answers, Attacked)
+def _attacked(batch: Batch, epsilon: float) -> Attacked:
+    """Attack a batch in all the ways of `Attacked`.
+
+    Raises:
+        InputError: an attack fails on the model.
+    """
+    epsilons = epsilons_around(epsilon)
+    (fgsm,) = batch.attack("fgsm", [epsilon])
+    single_step, single_step_loss = batch.judge(fgsm.images)
+    path, path_loss = zip(*_path(batch, epsilon), strict=True)
+    return Attacked(
+        grey=batch.judge(torch.full_like(batch.images, HALF))[0],
+        noise=batch.broken("noise-uniform", epsilons, restarts=DRAWS),
+        usual=batch.broken("pgd", epsilons, steps=STEPS),
+        patient=batch.broken("pgd", [epsilon], steps=PATIENT_STEPS, restarts=PATIENT_RESTARTS)[
+            :, 0
+        ],
+        black_box=batch.broken("square", [epsilon], queries=QUERIES)[:, 0],
+        single_step=single_step,
+        path=path[-1],
+        clean_loss=batch.judge(batch.images, batch.clean.answer.logits)[1],
+        single_step_loss=single_step_loss,
+        path_loss=np.stack(path_loss, axis=1),
+        gradients=np.array([fgsm.statistics.on_host()]),
+        astray=_astray(batch),
+    )
 
 
-def _joined(parts: Sequence[PerImage]) -> PerImage:
-    """Put batches together, field by field."""
-    return type(parts[0])(*map(np.concatenate, zip(*parts, strict=True)))
+def _path(batch: Batch, epsilon: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Judge every point of PGD's path, random start and end included, whatever it passes."""
+    ball = NORMS["linf"]
+    numbers = torch.arange(len(batch.images), device=batch.images.device) + batch.first
+    offsets = ball.random(numbers, tuple(batch.images.shape[1:]), batch.seed, "diagnosis")
+    points = (batch.images + epsilon * offsets).clamp(0, 1)
+    for _ in range(STEPS):
+        logits, gradient = batch.loss_gradient(points)
+        yield batch.judge(points, logits)
+        step = RELATIVE_STEP * epsilon / STEPS * gradient.sign()
+        points = ball.project(points + step, batch.images, epsilon)
+    yield batch.judge(points)
+
+
+def _astray(batch: Batch) -> np.ndarray:
+    rows = [batch.clean.gradient().gradient, batch.loss_gradient(batch.images)[1]]
+    # The largest entry becomes 1: squares must not underflow.
+    first, second = (
+        F.normalize(row.flatten(1), math.inf, eps=torch.finfo(row.dtype).tiny) for row in rows
+    )
+    return ((F.cosine_similarity(first, second) < ASTRAY) & first.any(1)).cpu().numpy()
