@@ -7,8 +7,6 @@ model so far, starting with a reference distribution p_0:
     p_t(x | y) proportional to p_(t-1)(x | y) * q_t(real | x, y) / q_t(pseudo-negative | x, y).
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,7 +16,7 @@ from winnrobust.synthesis import Goal, class_score, near
 from winnrobust.training.methods.discrimination import discriminate
 from winnrobust.training.methods.from_config import adam_of
 from winnrobust.training.methods.introspective import Introspective
-from winnrobust.training.methods.method import Batch, EpochEnd, Losses
+from winnrobust.training.methods.method import Batch, EpochEnd, Losses, Say
 from winnrobust.training.methods.side_network import SideNetwork
 
 
@@ -72,9 +70,7 @@ class Gdl(Introspective):
         fresh.to(batch.images).to(memory_format=torch.channels_last)
         return SideNetwork(fresh, adam_of(self.config, fresh.parameters()))
 
-    def end_epoch(
-        self, network: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
-    ) -> EpochEnd:
+    def end_epoch(self, network: IntrospectiveNetwork, epoch: int, progress: Say) -> EpochEnd:
         """As ever, but the thresholds are no range of the CNN's scores, which draws no samples."""
         end = super().end_epoch(network, epoch, progress)
         named = {name.replace("threshold", "gdl_threshold"): x for name, x in end.metrics.items()}
@@ -95,9 +91,7 @@ class Gdl(Introspective):
         """The samples of t - 1."""
         return self.samples.clone()
 
-    def _synthesize(
-        self, critic: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
-    ) -> None:
+    def _synthesize(self, critic: IntrospectiveNetwork, epoch: int, progress: Say) -> None:
         """As ever, and remember what came of it: the pool may keep less."""
         super()._synthesize(critic, epoch, progress)
         self.samples = self.made[-1]

@@ -1,7 +1,5 @@
 """What methods share whose pseudo-negatives are made by gradient ascent on a network's score."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -11,7 +9,7 @@ from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis import Goal, synthesize
 from winnrobust.synthesis.adam_state import moments_to_tensors, tensors_to_moments
 from winnrobust.training.methods.from_config import ASCENT_SETTINGS, ascent_of
-from winnrobust.training.methods.method import EpochEnd
+from winnrobust.training.methods.method import EpochEnd, Say
 from winnrobust.training.methods.negatives import WithNegatives
 
 
@@ -37,16 +35,14 @@ class Introspective(WithNegatives):
         self.made: list[Tensor] = []  # what each synthesis of this epoch made
 
     def after_step(
-        self, network: IntrospectiveNetwork, epoch: int, step: int, progress: Callable[[str], None]
+        self, network: IntrospectiveNetwork, epoch: int, step: int, progress: Say
     ) -> None:
         """Synthesize after every `synthesis_every` steps."""
         every = self.config.synthesis.every
         if every and step % every == 0:
             self._synthesize(self._critic(network), epoch, progress)
 
-    def end_epoch(
-        self, network: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
-    ) -> EpochEnd:
+    def end_epoch(self, network: IntrospectiveNetwork, epoch: int, progress: Say) -> EpochEnd:
         """Synthesize, unless that was just done, and return all that the epoch made."""
         if self.score_means:
             self._synthesize(self._critic(network), epoch, progress)
@@ -64,9 +60,7 @@ class Introspective(WithNegatives):
         """The network whose score is raised: the one that is trained."""
         return network
 
-    def _synthesize(
-        self, critic: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
-    ) -> None:
+    def _synthesize(self, critic: IntrospectiveNetwork, epoch: int, progress: Say) -> None:
         """Make new pseudo-negatives of every class and add them to the pool.
 
         Thresholds are drawn uniformly between the smallest and the largest batch mean of the score
