@@ -13,12 +13,12 @@ from winnrobust.cli.options import (
     COUNT,
     PATH,
     attacks_option,
+    bounds,
     data_root_option,
     device_option,
     diagnose_option,
     eps_option,
     epsilons,
-    flatten_epsilons,
     out_option,
     runs_option,
     seed_option,
@@ -155,9 +155,6 @@ def _settings(options: dict[str, Any]) -> EvaluationSettings:
     if options["targeted"] and options["aim"]:
         raise InputError("--aim is the old name of --targeted; give one of them")
     given = {name: options[name] for name in EvaluationSettings.model_fields if name in options}
-    bounds = {
-        "linf": flatten_epsilons(options["epsilons"]),
-        "l2": flatten_epsilons(options["epsilons_l2"], 1.5),
-    }
-    targeted = options["targeted"] or options["aim"]
-    return EvaluationSettings(**given | {"epsilons": bounds, "targeted": targeted})
+    given["epsilons"] = bounds(options["epsilons"], options["epsilons_l2"])
+    given["targeted"] = options["targeted"] or options["aim"]
+    return EvaluationSettings(**given)

@@ -8,13 +8,13 @@ import torch
 
 from winnrobust.cli.options import (
     attacks_option,
+    bounds,
     config_file_option,
     config_options,
     data_root_option,
     device_option,
     diagnose_option,
     eps_option,
-    flatten_epsilons,
     given_settings,
     report_option,
     runs_option,
@@ -63,12 +63,11 @@ def compare(
     config = make_config(given, str(config_file or "options"))
     check_given(given, config)  # the baseline has no settings of its own
     out = out or Path("reports") / f"{stamp()}-{config.data.dataset}-{config.model.arch}"
-    bounds = {"linf": flatten_epsilons(epsilons), "l2": [1.5]}
     page = run_compare(
         config,
         runs,
         out,
-        EvaluationSettings(attacks=attacks, epsilons=bounds),
+        EvaluationSettings(attacks=attacks, epsilons=bounds(epsilons)),
         with_diagnosis=with_diagnosis,
         data_root=data_root,
         device=device,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,11 @@ def size(text: str) -> tuple[int, int]:
     return width, height
 
 
-def flatten_epsilons(given: tuple[list[float], ...], default: float = 0.125) -> list[float]:
-    """All epsilons given, in order and without repeats; the default (the paper's) if none."""
-    return list(dict.fromkeys(epsilon for group in given for epsilon in group)) or [default]
+def bounds(
+    linf: tuple[list[float], ...], l2: tuple[list[float], ...] = ()
+) -> dict[str, list[float]]:
+    """All epsilons given for each norm; the defaults (the first is the paper's) if none."""
+    return {"linf": [*chain(*linf)] or [0.125], "l2": [*chain(*l2)] or [1.5]}
 
 
 def out_option(help: str, **more: Any) -> Callable[[Callable], Callable]:
@@ -175,10 +178,10 @@ def config_options(
 
 def _config_option(setting: Setting, default: str) -> Callable[[Callable], Callable]:
     """An option that is None unless given, so that a configuration file can decide."""
-    help_text = f"{setting.info.description}{default}"
     flag, kind = option_name(setting.name), setting.type
-    if kind is bool:
-        off = f"--no-{flag.removeprefix('--')}"
-        return click.option(f"{flag}/{off}", setting.name, default=None, help=help_text)
-    choice = click.Choice(CHOICES[setting.name]) if setting.name in CHOICES else kind
-    return click.option(flag, setting.name, type=choice, default=None, help=help_text)
+    if setting.name in CHOICES:
+        kind = click.Choice(CHOICES[setting.name])
+    elif kind is bool:
+        flag = f"{flag}/--no-{flag.removeprefix('--')}"
+    text = f"{setting.info.description}{default}"
+    return click.option(flag, setting.name, type=kind, default=None, help=text)

@@ -14,6 +14,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def check_free(path: Path) -> None:
     """
     if path.name in ("", ".."):
         raise InputError(f"'{path}' is not a name for a new file or folder; choose another --out")
-    if path.is_dir() and all(_is_partial(entry) for entry in path.iterdir()):
+    if path.is_dir() and all(fnmatch(entry.name, f".*{PARTIAL}") for entry in path.iterdir()):
         return
     if path.exists() or path.is_symlink():
         raise InputError(
@@ -175,14 +176,11 @@ def remove_litter(folder: Path) -> None:
 
 def is_alive(pid: int) -> bool:
     """Tell whether a process of this machine still runs; where there is no telling, it does."""
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(pid, 0)  # sends nothing
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
+    if os.name == "posix":
+        try:
+            os.kill(pid, 0)  # sends nothing
+        except OSError as error:
+            return not isinstance(error, ProcessLookupError)
     return True
 
 
@@ -212,10 +210,6 @@ def _host() -> str:
         space = 0
     name = re.sub(r"[^\w.-]", "_", socket.gethostname())
     return name if space in (0, MAIN_NAMESPACE) else f"{name}.{space}"
-
-
-def _is_partial(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(PARTIAL)
 
 
 def _umask() -> int:

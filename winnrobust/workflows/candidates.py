@@ -105,13 +105,10 @@ def _load_runs(paths: Sequence[Path]) -> list[Candidate]:
         metadata = {
             "name": name,
             "group": group,
-            "method": info.method,
-            "arch": info.arch,
             "path": str(path),
             "parameters": _parameters(network),
-            "epoch": info.epoch,
-            "seed": info.seed,
             "weights_sha256": file_sha256(model),
+            **{key: getattr(info, key) for key in ("method", "arch", "epoch", "seed")},
         }
         provenance: dict[str, Any] = {"header": asdict(info)}
         if run:

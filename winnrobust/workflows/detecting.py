@@ -76,15 +76,8 @@ def detect_others(
     dataset = _dataset(candidates, data_root)
     test = dataset.test.first(settings.limit)
     others = _others(dataset.name, test, settings, data_root)
-    trial = Trial(
-        to_unit(test.images),
-        test.labels,
-        others,
-        attacks,
-        settings.epsilon,
-        settings.steps,
-        settings.seed,
-    )
+    how = settings.epsilon, settings.steps, settings.seed
+    trial = Trial(to_unit(test.images), test.labels, others, attacks, *how)
     log(f"detecting others than {len(test)} test images of {dataset.name} ({device})")
     with show_progress("detect", "image") as progress:
         table = detect(

@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-import torchvision
 
 from winnrobust import zoo
 from winnrobust.data.datasets import Dataset, ImageSplit
@@ -45,6 +44,7 @@ from winnrobust.workflows.shared import (
     model_file,
     results_folder,
     training_data,
+    write_rows,
 )
 from winnrobust.workflows.synthesizing import load_sampler, table_of, write_picture
 
@@ -198,7 +198,10 @@ def _write(
     """Write the manifest and the page."""
     about, details = provenance.describe(drawing.device), facts["runs"]
     write_json(drawing.folder / "manifest.json", about | facts)
-    commands = [command for record in trained for command in _commands(record)]
+    commands = []  # typed to train each run: to start it, and to go on with it
+    for manifest in (record.manifest for record in trained):
+        typed = [part.get("command", "") for part in (manifest, *manifest.get("resumed", []))]
+        commands += dict.fromkeys(typed)
     if "detection" in details:
         commands.append(str(details["detection"].get("command", "")))
     page = Page(
@@ -210,13 +213,6 @@ def _write(
         {"This report": about} | details,
     )
     write_page(drawing.folder, page)
-
-
-def _commands(record: RunRecord) -> list[str]:
-    """What was typed to train a run: to start it, and to go on with it."""
-    manifest = record.manifest
-    typed = [part.get("command", "") for part in (manifest, *manifest.get("resumed", []))]
-    return list(dict.fromkeys(typed))
 
 
 def _named(paths: Sequence[Path]) -> list[Generator]:
@@ -444,11 +440,9 @@ def _texture_section(
             )
         if distributed.is_main_process():
             path = drawing.folder / "textures" / f"{generator.slug}-{width}x{height}.png"
-            with replacing(path) as temporary:
-                torchvision.utils.save_image(made.image, temporary)
-            pictures.append(
-                Picture(path, f"{generator.name}, {width}x{height} pixels, {made.steps} steps")
-            )
+            write_rows(path, [made.image[None]], 1)
+            text = f"{generator.name}, {width}x{height} pixels, {made.steps} steps"
+            pictures.append(Picture(path, text))
     config, side = generator.sampler.config, generator.sampler.config.data.image_size
     text = (
         f"{config.model.arch} of width {config.model.width:g}, trained on {side}x{side} crops of"

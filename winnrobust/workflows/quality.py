@@ -65,15 +65,18 @@ def score_quality(
     count = min(len(made), len(dataset.test))
     check_samples(count, made.images.shape[1:], dataset.train, dataset.test)
     header = metadata.get("header", {})
-    _note_what_hardly_compares(header, info)
+    if header.get("dataset", info.dataset) != info.dataset:
+        log(
+            f"note: the samples are like {header['dataset']}, the classifier and the images beside"
+            f" them are of {info.dataset}"
+        )
+    if header == json.loads(json.dumps(asdict(info))):  # as JSON gives it back
+        log("note: the classifier looks like the network that made the samples; name another")
     if inception and len(made) < USUAL:
         log(f"note: Inception scores are mostly those of {USUAL} samples; here are {len(made)}")
     scores = inception_scores(made.images, dataset.train.images, device) if inception else {}
-    first = (
-        f" (the first of {len(made)}, as many as there are test images)"
-        if count < len(made)
-        else ""
-    )
+    rest = f" (the first of {len(made)}, as many as there are test images)"
+    first = rest if count < len(made) else ""
     log(f"scoring {count} samples{first} of {samples} by {classifier} ({device})")
     with show_progress("score", "image") as progress:
         quality = score_samples(
@@ -96,17 +99,6 @@ def score_quality(
                 write_json(folder / "quality.json", described)
                 neighbors_picture(folder / "neighbors.png", made.images, dataset.train)
     return quality, scores
-
-
-def _note_what_hardly_compares(header: dict[str, Any], info: ModelInfo) -> None:
-    """Say where samples whose model has this header and a classifier do not suit each other."""
-    if header.get("dataset", info.dataset) != info.dataset:
-        log(
-            f"note: the samples are like {header['dataset']}, the classifier and the images beside"
-            f" them are of {info.dataset}"
-        )
-    if header == json.loads(json.dumps(asdict(info))):  # as JSON gives it back
-        log("note: the classifier looks like the network that made the samples; name another")
 
 
 def load_classifier(path: Path) -> tuple[IntrospectiveNetwork, ModelInfo]:
@@ -144,13 +136,8 @@ def quality_text(quality: Quality, scores: dict[str, float]) -> str:
          f"{quality.real_nearest:.2f} ({quality.real_nearest_low:.2f})"],
     ]  # fmt: skip
     if quality.agreement is not None:
-        rows.append(
-            [
-                "seen as what it was made as",
-                share_text(*quality.agreement, n),
-                share_text(*quality.real_agreement, n),
-            ]
-        )
+        shares = (share_text(*rate, n) for rate in (quality.agreement, quality.real_agreement))
+        rows.append(["seen as what it was made as", *shares])
     if scores:
         inception = f"{scores['inception_score']:.2f} ± {scores['inception_score_sd']:.2f}"
         rows += [["Inception score", inception, ""], ["FID", f"{scores['fid']:.2f}", ""]]

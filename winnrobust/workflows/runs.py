@@ -23,13 +23,7 @@ def new_run_path(runs: Path, config: TrainConfig) -> Path:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder that can be read.
-
-    Attributes:
-        path, config: where it is, and its configuration.
-        is_complete: whether its training came to its end.
-        has_model: whether an epoch was finished that left one.
-    """
+    """A run folder that can be read; it has a model once an epoch is finished."""
 
     path: Path
     config: TrainConfig
@@ -52,11 +46,6 @@ def find_runs(runs: Path) -> list[Run]:
 
 
 def _read(path: Path) -> Run:
-    """Read a run folder.
-
-    Raises:
-        InputError: it is not a run, or damaged.
-    """
     folder, config = reopen_run(path)
     manifest = read_json(folder.manifest)
     if not isinstance(manifest, dict):

@@ -52,8 +52,11 @@ class Gdl(Introspective):
 
     def _train_stage(self, batch: Batch, paired: Batch, fake: Tensor) -> Tensor:
         """Descend ln(1 + exp(-l_y(x))) + ln(1 + exp(l_y(u))), both as batch means."""
-        if self.stage is None:
-            self.stage = self._fresh_stage(batch)
+        if self.stage is None:  # like the CNN, its weights drawn from the batch's generator
+            shape, model = (self.channels, self.image_size, self.num_classes), self.config.model
+            fresh = build(model.arch, *shape, batch.generator, model.width)
+            fresh.to(batch.images).to(memory_format=torch.channels_last)
+            self.stage = SideNetwork(fresh, adam_of(self.config, fresh.parameters()))
         output = self.stage.module.forward_signed(torch.cat([batch.signed, fake]))
         labels = torch.cat([batch.labels, paired.labels])
         real_scores, fake_scores = class_score(output, labels).split([len(batch.labels), len(fake)])
@@ -61,14 +64,6 @@ class Gdl(Introspective):
         self.stage.descend(loss)
         self.score_means.append(batch.mean(real_scores.detach()))
         return loss
-
-    def _fresh_stage(self, batch: Batch) -> SideNetwork[IntrospectiveNetwork]:
-        """A classifier like the CNN, its weights drawn from the batch's generator."""
-        shape = self.channels, self.image_size, self.num_classes
-        model = self.config.model
-        fresh = build(model.arch, *shape, batch.generator, model.width)
-        fresh.to(batch.images).to(memory_format=torch.channels_last)
-        return SideNetwork(fresh, adam_of(self.config, fresh.parameters()))
 
     def end_epoch(self, network: IntrospectiveNetwork, epoch: int, progress: Say) -> EpochEnd:
         """As ever, but the thresholds are no range of the CNN's scores, which draws no samples."""

@@ -66,7 +66,9 @@ class Introspective(WithNegatives):
         Thresholds are drawn uniformly between the smallest and the largest batch mean of the score
         on real images since the last synthesis: one for each class, or for each image.
         """
-        low, high = self._range()
+        means = distributed.all_reduce(torch.stack(self.score_means))
+        low, high = means.min().item(), means.max().item()
+        self.score_means = []
         turn = len(self.turns)
         start = self._starts(epoch, turn)
         per_class = start.shape[1]
@@ -88,20 +90,9 @@ class Introspective(WithNegatives):
         images = result.images.reshape(start.shape)
         self.pool.add(images)
         self.made.append(images)
-        self.turns.append(
-            {
-                "synthesis_steps": result.steps.float().mean().item(),
-                "synthesis_reached": result.reached.float().mean().item(),
-                "threshold_low": low,
-                "threshold_high": high,
-            }
-        )
-
-    def _range(self) -> tuple[float, float]:
-        """The smallest and the largest of the scores' batch means, which are then forgotten."""
-        low, high = torch.aminmax(distributed.all_reduce(torch.stack(self.score_means)))
-        self.score_means = []
-        return low.item(), high.item()
+        steps, reached = (each.float().mean().item() for each in (result.steps, result.reached))
+        measured = {"synthesis_steps": steps, "synthesis_reached": reached}
+        self.turns.append(measured | {"threshold_low": low, "threshold_high": high})
 
     def _starts(self, epoch: int, turn: int) -> Tensor:
         """Images that the ascents start from, (num_classes, n, C, H, W) in [-1, 1]."""

@@ -8,19 +8,23 @@ from winnrobust.runtime import distributed
 from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis import (
     LARGEST_GROUP,
+    Goal,
     NegativePool,
+    above,
     groups_of,
     images_at_once,
     synthesize,
     together,
 )
+from winnrobust.training.config import TrainConfig
 from winnrobust.training.methods.from_config import (
     ASCENT_SETTINGS,
     INITIAL_SETTINGS,
     ascent_of,
     initial_of,
 )
-from winnrobust.training.methods.method import Batch, EpochEnd, Method, Say
+from winnrobust.training.methods.losses import critic_losses
+from winnrobust.training.methods.method import Batch, EpochEnd, Losses, Method, Say
 
 RAMP = 5
 """Epochs of a cascade until it looks at as many images as it is going to."""
@@ -70,6 +74,16 @@ class Unsupervised(Method):
     def negatives(self, batch: Batch, place: slice) -> Tensor:
         """The pseudo-negatives of a batch, the whole of which has this place in a pass."""
         raise NotImplementedError
+
+    @staticmethod
+    def goal(config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
+        """Images with a mean critic value of at least a threshold."""
+        return above(thresholds)
+
+    def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
+        """The critic's, with slope 1 between real images and pseudo-negatives (paper Eq. 5)."""
+        fake = self.partners_of(batch)
+        return critic_losses(network, batch, fake, self.config.optimization.gp_weight)
 
     def thresholds(self, network: IntrospectiveNetwork) -> tuple[float, float]:
         """The lowest and the highest batch mean of the critic on the last pass's real images.

@@ -12,11 +12,8 @@ from winnrobust.models import IntrospectiveNetwork
 from winnrobust.models.dcgan import dcgan_generator
 from winnrobust.runtime import distributed
 from winnrobust.runtime.randomness import stream
-from winnrobust.synthesis import Goal, above
-from winnrobust.training.config import TrainConfig
 from winnrobust.training.methods.from_config import adam_of
-from winnrobust.training.methods.losses import critic_losses
-from winnrobust.training.methods.method import Batch, EpochEnd, Losses, Say
+from winnrobust.training.methods.method import Batch, EpochEnd, Say
 from winnrobust.training.methods.side_network import SideNetwork
 from winnrobust.training.methods.unsupervised import Unsupervised
 
@@ -40,16 +37,6 @@ class WganGp(Unsupervised):
         module = dcgan_generator(self.latents, self.channels, self.image_size, 1, weights)
         module.to(self.device)
         self.generator = SideNetwork(module, adam_of(self.config, module.parameters()))
-
-    @staticmethod
-    def goal(config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
-        """As WINN's, for ascents after the training: it has none itself."""
-        return above(thresholds)
-
-    def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
-        """The critic's, as WINN's."""
-        fake = self.partners_of(batch)
-        return critic_losses(network, batch, fake, self.config.optimization.gp_weight)
 
     def negatives(self, batch: Batch, place: slice) -> Tensor:
         """Fresh samples of the generator, in every pass others."""
