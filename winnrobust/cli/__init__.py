@@ -43,11 +43,18 @@ BITS = 63
 
 
 class OneLineError(click.ClickException):
-    """What the user sees of an error: one line on stderr; exit code 1 if it is not the user's."""
+    """What the user sees of an error: one line on stderr, exit code 2."""
 
-    def __init__(self, message: str, exit_code: int = 2) -> None:
+    exit_code = 2
+
+    def __init__(self, message: str) -> None:
         super().__init__(printable(" ".join(message.split()))[:LONGEST])
-        self.exit_code = exit_code
+
+
+class InternalError(OneLineError):
+    """The same of an error that is not the user's; exit code 1."""
+
+    exit_code = 1
 
 
 class Stopped(KeyboardInterrupt):
@@ -112,10 +119,9 @@ def _one_line(error: Exception) -> OneLineError:
             "there is not enough memory for these settings; lower --batch-size,"
             " --negatives-per-class or --noise-dim; what was written before is intact"
         )
-    return OneLineError(
+    return InternalError(
         f"{type(error).__name__}: {brief(error)}; what was written before is intact; for the"
-        f" traceback, to report it: winnrobust --debug ..., or {DEBUG_VARIABLE}=1",
-        exit_code=1,
+        f" traceback, to report it: winnrobust --debug ..., or {DEBUG_VARIABLE}=1"
     )
 
 

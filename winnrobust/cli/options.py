@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -178,7 +178,7 @@ def config_options(
 
 def _config_option(setting: Setting, default: str) -> Callable[[Callable], Callable]:
     """An option that is None unless given, so that a configuration file can decide."""
-    flag, kind = option_name(setting.name), setting.type
+    flag, kind = option_name(setting.name), cast(Any, setting.type)
     if setting.name in CHOICES:
         kind = click.Choice(CHOICES[setting.name])
     elif kind is bool:

@@ -198,7 +198,7 @@ def _write(
     """Write the manifest and the page."""
     about, details = provenance.describe(drawing.device), facts["runs"]
     write_json(drawing.folder / "manifest.json", about | facts)
-    commands = []  # typed to train each run: to start it, and to go on with it
+    commands: list[str] = []  # typed to train each run: to start it, and to go on with it
     for manifest in (record.manifest for record in trained):
         typed = [part.get("command", "") for part in (manifest, *manifest.get("resumed", []))]
         commands += dict.fromkeys(typed)

@@ -38,13 +38,9 @@ def add(path: Path) -> zoo.ZooModel:
     weights, test = run.model.read_bytes(), record.manifest["test"]
     model = zoo.ZooModel(
         name="-".join([info.dataset, info.arch, info.method, *seed]),
-        dataset=info.dataset,
-        arch=info.arch,
-        method=info.method,
-        seed=info.seed,
+        **{key: getattr(info, key) for key in ("dataset", "arch", "method", "seed", "epoch")},
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         epochs=len(record.metrics),
-        epoch=info.epoch,
         test_errors=test["errors"],
         test_n=test["n"],
         embedded_errors=count_errors(network, digits, cpu) if knows_digits else None,

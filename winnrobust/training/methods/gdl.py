@@ -16,7 +16,7 @@ from winnrobust.synthesis import Goal, class_score, near
 from winnrobust.training.methods.discrimination import discriminate
 from winnrobust.training.methods.from_config import adam_of
 from winnrobust.training.methods.introspective import Introspective
-from winnrobust.training.methods.method import Batch, EpochEnd, Losses, Say
+from winnrobust.training.methods.method import Batch, EpochEnd, Losses, Method, Say
 from winnrobust.training.methods.side_network import SideNetwork
 
 
@@ -37,6 +37,7 @@ class Gdl(Introspective):
     """
 
     uses = Introspective.uses | {"negatives_weight"}
+    goal = staticmethod(Method.goal)  # the classifier that is kept draws no samples
 
     def prepare(self) -> None:
         super().prepare()

@@ -6,8 +6,9 @@ from torch import Tensor
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.runtime import distributed
 from winnrobust.runtime.randomness import stream
-from winnrobust.synthesis import Goal, synthesize
+from winnrobust.synthesis import Goal, near, synthesize
 from winnrobust.synthesis.adam_state import moments_to_tensors, tensors_to_moments
+from winnrobust.training.config import TrainConfig
 from winnrobust.training.methods.from_config import ASCENT_SETTINGS, ascent_of
 from winnrobust.training.methods.method import EpochEnd, Say
 from winnrobust.training.methods.negatives import WithNegatives
@@ -51,6 +52,12 @@ class Introspective(WithNegatives):
         made = torch.cat(self.made, dim=1)
         self.turns, self.made = [], []
         return EpochEnd(metrics | {"pool_size": len(self.pool)}, made)
+
+    @classmethod
+    def goal(cls, config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
+        """Images of their class, with a mean score close to a threshold."""
+        settings = config.synthesis
+        return near(classes, thresholds, settings.tolerance, settings.class_weight, cls.score)
 
     def _goal(self, classes: Tensor, thresholds: Tensor) -> Goal:
         """What the ascents of this run are after."""
