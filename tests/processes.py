@@ -70,29 +70,34 @@ class Started:
 
 
 class Command(NamedTuple):
-    """A command as typed; with `fatal_rename` it is killed at its n-th rename.
+    """A command as typed; with `fatal_rename` it is killed at its n-th rename to such a name.
 
     The temporary file is written then, and whatever it was to replace is still the old one.
     """
 
     arguments: tuple[str, ...]
     fatal_rename: int | None = None
+    to: str = "*"
 
     def __call__(self) -> None:
         if self.fatal_rename is not None:
-            _die_at_rename(self.fatal_rename)
+            _die_at_rename(self.fatal_rename, self.to)
         sys.argv = ["winnrobust", *self.arguments]
         main()
 
 
-def start(*arguments: object, output: Path, fatal_rename: int | None = None) -> Started:
+def start(
+    *arguments: object, output: Path, fatal_rename: int | None = None, to: str = "*"
+) -> Started:
     """Start a command."""
-    return Started(Command(tuple(map(str, arguments)), fatal_rename), output)
+    return Started(Command(tuple(map(str, arguments)), fatal_rename, to), output)
 
 
-def finish(*arguments: object, output: Path, fatal_rename: int | None = None) -> Done:
+def finish(
+    *arguments: object, output: Path, fatal_rename: int | None = None, to: str = "*"
+) -> Done:
     """Run a command to its end."""
-    return start(*arguments, output=output, fatal_rename=fatal_rename).wait()
+    return start(*arguments, output=output, fatal_rename=fatal_rename, to=to).wait()
 
 
 def together(work: Callable[[], object], folder: Path, count: int = 2) -> list[Done]:
@@ -120,12 +125,12 @@ def _run(work: Callable[[], object], output: Path, variables: Mapping[str, str])
     work()
 
 
-def _die_at_rename(left: int) -> None:
+def _die_at_rename(left: int, to: str) -> None:
     rename = Path.replace
 
     def dying(self: Path, target: Path) -> Path:
         nonlocal left
-        left -= 1
+        left -= Path(target).match(to)
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         return rename(self, target)

@@ -66,7 +66,7 @@ def test_the_manifest_accounts_for_models_and_data(results, digits):
     manifest = json.loads((results / "manifest.json").read_text())
     assert manifest["data"]["n"] == N
     assert manifest["data"]["sha256"] == digits.test.first(N).sha256()
-    assert manifest["models"]["winn"]["config"]["negatives"]["gp_weight"] == 10
+    assert manifest["models"]["winn"]["config"]["optimization"]["gp_weight"] == 10
     assert manifest["models"]["baseline"]["manifest"]["status"] == "complete"
     assert manifest["resumed"] == []
 
@@ -208,6 +208,13 @@ def test_earlier_results_are_left_alone(results, runs):
         result = attack("--runs", runs, *typed, "--out", results)
         assert_one_line(result, "already exists and is left untouched")
     assert before == {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
+
+
+def test_results_of_an_older_version_are_left_alone(runs, tmp_path):
+    (tmp_path / "results.json").write_text('{"schema": 2}')
+    result = attack("--runs", runs, "--limit", 10, "--out", tmp_path)
+    assert_one_line(result, "already exists and is left untouched")
+    assert (tmp_path / "results.json").read_text() == '{"schema": 2}'
 
 
 def test_models_of_different_data_need_a_word(runs, tmp_path):

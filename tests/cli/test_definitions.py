@@ -130,7 +130,7 @@ def test_without_cross_checking_nobody_sees_examples_made_against_others(folder)
     tables = [(folder / out / "table.md").read_text() for out in ("out", "crossed")]
     for name in ("first", "second"):
         row = f"| {name} "
-        assert [line for line in tables[0].splitlines() if line.startswith(row)][0] in tables[1]
+        assert next(line for line in tables[0].splitlines() if line.startswith(row)) in tables[1]
 
 
 def test_a_screen_by_fgsm_is_named_wherever_pgd_is(folder):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,14 +66,15 @@ def test_samples_without_classes_are_not_asked_for_them(runs, copies, tmp_path):
     assert "seen as" not in result.output
 
 
-def test_of_more_samples_than_test_images_the_first_are_scored(runs, tmp_path):
-    path = tmp_path / "many.npz"
-    split = load_dataset("mnist5k").train.first(1_010)
-    np.savez(path, images=split.images, labels=split.labels)
-    result = winnrobust("quality", path, "--classifier", runs / "baseline")
+def test_of_more_samples_than_test_images_the_first_are_scored(
+    runs, copies, digits, tmp_path, monkeypatch
+):
+    few = replace(digits, train=digits.train.first(50), test=digits.test.first(30))
+    monkeypatch.setattr("winnrobust.workflows.quality.load_data", lambda name, root: few)
+    result = winnrobust("quality", copies, "--classifier", runs / "baseline")
     assert result.exit_code == 0, result.output
-    assert "the first of 1010, as many as there are test images" in result.output
-    assert "1000 samples" in result.output
+    assert "the first of 40, as many as there are test images" in result.output
+    assert "30 samples" in result.output
 
 
 def test_bad_input_ends_in_one_line(runs, copies, tmp_path):

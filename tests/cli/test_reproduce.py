@@ -11,9 +11,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tests.cli.conftest import assert_one_line, winnrobust
+from tests.cli.conftest import assert_one_line, stopped_once, winnrobust
 from winnrobust.reporting.reproduction import BUDGETS, TARGETS
-from winnrobust.workflows import reproducing, training
+from winnrobust.workflows import reproducing
 
 
 @pytest.fixture(scope="module")
@@ -129,27 +129,25 @@ def test_a_run_without_a_place_in_the_table_is_refused(made, tmp_path):
         assert not out.exists()
 
 
-def test_interrupted_it_goes_on(patches, no_report, tmp_path, monkeypatch):
-    """Stopped in the second training: the first is not repeated."""
-    out, calls = tmp_path / "out", []
-    train = training.train
-
-    def stopped(run, config, *rest):
-        calls.append(config.method)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        train(run, config, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "train", stopped)
+@pytest.mark.slow
+def test_interrupted_it_goes_on(patches, no_report, tmp_path):
+    """In the second training, so that the first is not repeated; then between two batches."""
+    out = tmp_path / "out"
+    with stopped_once(out, "runs/mnist5k-vanilla-winn-seed0/config.json"):
         result = reproduce("table3", "--out", out)
     assert result.exit_code == 130
     assert "with the same command again" in result.output
+    with stopped_once(out, "results/*/outcomes/*.parquet"):
+        result = reproduce("table3", "--out", out)
+    assert result.exit_code == 130
+    assert result.output.count("is complete") == 1
+    assert "resuming winn" in result.output
+    assert "images are done: the same command goes on from there" in result.output
     assert not list((out / "table3").iterdir())
     result = reproduce("table3", "--out", out)
     assert result.exit_code == 0, result.output
-    assert result.output.count("is complete") == 1
-    assert "resuming winn" in result.output
+    assert result.output.count("is complete") == 2
+    assert "going on after" in result.output
     assert (out / "table3" / "reproduction.csv").exists()
 
 

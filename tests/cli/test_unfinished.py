@@ -154,7 +154,7 @@ def test_a_comparison_goes_on_too(runs, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "report"}
 
 
-# --- but not with anything else --------------------------------------------------------------------
+# --- but not with anything else ----------------------------------------------------------------
 
 
 def test_what_is_done_of_another_evaluation_is_not_mixed_with_this_one(folder):
@@ -231,7 +231,7 @@ def test_results_need_a_name(folder, out):
     assert_one_line(attack(*FIRST, out=out), "choose another --out")
 
 
-# --- and meanwhile ----------------------------------------------------------------------------------
+# --- and meanwhile -----------------------------------------------------------------------------
 
 
 def test_a_report_on_it_says_how_far_it_is_and_how_to_go_on(folder, monkeypatch):

@@ -1,5 +1,6 @@
 """The store of outcomes: whole parts, named mistakes."""
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -109,17 +110,21 @@ def without_rows(table: pa.Table) -> pa.Table:
 
 
 DAMAGES = {
-    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-40]), "is damaged"),
-    "empty": (lambda path: path.write_bytes(b""), "is damaged"),
-    "text": (lambda path: path.write_text("hello"), "is damaged"),
-    "a folder": (lambda path: (path.unlink(), path.mkdir()), "is damaged"),
+    "truncated": (
+        lambda path: path.write_bytes(path.read_bytes()[:-40]),
+        "is not a part of an outcome table",
+    ),
+    "empty": (lambda path: path.write_bytes(b""), "is not a part of an outcome table"),
+    "text": (lambda path: path.write_text("hello"), "is not a part of"),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "is a folder, not a file"),
+    "a pipe": (lambda path: (path.unlink(), os.mkfifo(path)), "is a pipe, .* not a file"),
     "another table": (
         lambda path: pq.write_table(pa.table({"image": [3, 4, 5]}), path),
-        "is damaged",
+        "is not a part of an outcome table .*other columns",
     ),
     "without a column": (
         lambda path: rewritten(path, lambda table: table.drop_columns(["queries"])),
-        "is damaged .*other columns",
+        "is not a part of an outcome table .*other columns",
     ),
     "without a row": (lambda path: rewritten(path, without_rows), "is not whole .*are missing"),
     "a row twice": (
@@ -128,7 +133,7 @@ DAMAGES = {
     ),
     "renamed": (
         lambda path: part_path(path.parent.parent, range(3)).rename(path),
-        "is damaged .*other images",
+        "is not a part of an outcome table .*other images",
     ),
     "of another model": (
         lambda path: write_part(path.parent.parent, table_of(frame_of(3, 3, "b"))),

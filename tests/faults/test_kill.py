@@ -1,12 +1,15 @@
 """A real process, killed or stopped, in the middle of an epoch and at every kind of write."""
 
+import json
 import os
 import signal
 from functools import partial
 
+import pandas as pd
 import pytest
 
 from tests import processes
+from winnrobust import read_outcomes
 
 EPOCHS = 3
 TINY = [
@@ -86,32 +89,73 @@ def trained(tmp_path_factory):
     return folder / "runs"
 
 
-# The attack's writes: what it is, one to eight batches, manifest, examples, distances, a picture,
-# three tables, results.csv and .json.
+# Before anything is attacked, before the first batch is there, among the tables, at their end, and
+# in the report.
 @pytest.mark.slow
-@pytest.mark.parametrize("write", [1, 7, 11])
-def test_a_comparison_killed_during_attack_or_report_goes_on(tmp_path, finish, trained, write):
+@pytest.mark.parametrize(
+    ("write", "to"),
+    [
+        (1, "results.json"), (1, "outcomes/*.parquet"), (1, "results.csv"), (2, "results.json"),
+        (1, "index.html"),
+    ],
+)  # fmt: skip
+def test_a_comparison_killed_during_attack_or_report_goes_on(tmp_path, finish, trained, write, to):
     compare = ["compare", *TRAIN[1:], "--no-diagnose", "--epochs", 1, "--runs", trained]
     out = tmp_path / "out"
-    assert finish(*compare, "--out", out, fatal_rename=write).code == -signal.SIGKILL
+    killed = finish(*compare, "--out", out, fatal_rename=write, to=to)
+    assert killed.code == -signal.SIGKILL, killed.output
     done = finish(*compare, "--out", out)
     assert done.code == 0, done.output
     assert (out / "index.html").exists()
-    assert (out / "results" / "results.json").exists()
+    assert json.loads((out / "results" / "results.json").read_text())["status"] == "complete"
+    assert not list(tmp_path.rglob(".*"))
 
 
-# Its writes: what it is, and four batches; the third of them is lost.
-def test_an_attack_killed_between_its_batches_goes_on(tmp_path, finish, undisturbed):
-    attack = ["attack", undisturbed, "--limit", 40, "--batch-size", 10, "--no-diagnose"]
-    out, whole = tmp_path / "out", tmp_path / "whole"
-    assert finish(*attack, "--out", out, fatal_rename=4).code == -signal.SIGKILL
-    assert not out.exists()
-    again = finish(*attack, "--out", out)
+@pytest.mark.parametrize(
+    ("to", "done"), [("outcomes/*.parquet", 8), ("examples/*.npz", 4), ("table.tex", 16)]
+)
+def test_a_killed_attack_goes_on_where_it_was(tmp_path, finish, undisturbed, whole, to, done):
+    """Killed at the third batch, at the second's examples, or when all are done."""
+    out, write = tmp_path / "out", {8: 3, 4: 2, 16: 1}[done]
+    killed = finish(*attack_of(undisturbed), "--out", out, fatal_rename=write, to=to)
+    assert killed.code == -signal.SIGKILL, killed.output
+    assert json.loads((out / "results.json").read_text())["status"] == "running"
+    again = finish(*attack_of(undisturbed), "--out", out)
     assert again.code == 0, again.output
-    assert "going on after 20 of them" in again.output
-    assert finish(*attack, "--out", whole).code == 0
+    assert f"going on after {done} of them" in again.output
     assert (out / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()
-    assert not list(tmp_path.glob(".*"))
+    pd.testing.assert_frame_equal(read_outcomes(out), read_outcomes(whole))
+    assert {path.relative_to(out) for path in out.rglob("*")} == {
+        path.relative_to(whole) for path in whole.rglob("*")
+    }
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_an_attack_killed_at_its_first_write_leaves_the_place_free(tmp_path, finish, undisturbed):
+    out = tmp_path / "out"
+    killed = finish(*attack_of(undisturbed), "--out", out, fatal_rename=1)
+    assert killed.code == -signal.SIGKILL, killed.output
+    assert [path.suffixes[-2:] for path in out.iterdir()] == [[".partial", ".json"]]
+    again = finish(*attack_of(undisturbed), "--out", out)
+    assert again.code == 0, again.output
+    assert "going on" not in again.output
+    assert not list(tmp_path.rglob(".*"))
+
+
+def attack_of(run):
+    # Random starts, and examples of the first images in the first two batches.
+    typed = ["--attacks", "fgsm,pgd", "--steps", 2, "--limit", 16, "--batch-size", 4]
+    return ["attack", run, *typed, "--no-diagnose"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, undisturbed):
+    folder = tmp_path_factory.mktemp("whole")
+    done = processes.finish(
+        *attack_of(undisturbed), "--out", folder / "out", output=folder / "output.txt"
+    )
+    assert done.code == 0, done.output
+    return folder / "out"
 
 
 @pytest.mark.parametrize(

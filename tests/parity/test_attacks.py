@@ -23,7 +23,7 @@ BOUNDED = {
 }
 NEAREST = {
     "deepfool": foolbox.attacks.L2DeepFoolAttack(steps=12),
-    "cw-l2": foolbox.attacks.L2CarliniWagnerAttack(steps=STEPS, stepsize=0.05, abort_early=False),
+    "cw-l2": foolbox.attacks.L2CarliniWagnerAttack(steps=50, stepsize=0.05, abort_early=False),
     "ddn": foolbox.attacks.DDNAttack(steps=3 * STEPS),
     "fmn": foolbox.attacks.LInfFMNAttack(steps=3 * STEPS),
 }
@@ -85,7 +85,9 @@ def test_no_random_start_is_weaker_by_more_than_chance(name, few):
     assert only_ours >= only_theirs or binomtest(only_ours, only_ours + only_theirs).pvalue > 0.05
 
 
-@pytest.mark.parametrize("name", NEAREST)
+@pytest.mark.parametrize(
+    "name", ["deepfool", "ddn", "fmn", pytest.param("cw-l2", marks=pytest.mark.slow)]
+)
 def test_foolbox_finds_nothing_nearer(name, few):
     few = few[0], few[1][:20], few[2][:20]
     images = few[1]
@@ -93,7 +95,8 @@ def test_foolbox_finds_nothing_nearer(name, few):
     examples = theirs(made, few, None)
     sizes = NORMS[find(name).norm].size(examples - images)
     result = ours(name, few, 9.0, made.steps)
-    found = wrong(few, examples) & ~wrong(few, images)
+    # Where foolbox's C&W finds nothing it returns a black image.
+    found = wrong(few, examples) & ~wrong(few, images) & (examples.flatten(1).amax(1) > 0)
     assert found.sum() >= 8
     # The same points up to rounding, of which foolbox too keeps the nearest that is wrong.
     assert (result.distance[found] <= 1.02 * sizes[found]).all()

@@ -61,6 +61,7 @@ def test_errors_and_correction_rates_are_those_stored(folder):
     )
 
 
+@pytest.mark.slow
 def test_a_report_and_a_summary_of_them(tmp_path):
     folder = REPORTS / "mnist-robustness" / "results-1000-images"
     write_report([folder], tmp_path)
@@ -168,7 +169,7 @@ def test_a_missing_or_truncated_file_is_named(old, name):
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50), st.integers(1, 60))
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_counts_pass_exactly_if_four_groups_of_images_give_them(first, second, both, n):
     """Both wrong, only the first, only the second, none: none of the four can be negative."""
     groups = (both, first - both, second - both, n - first - second + both)

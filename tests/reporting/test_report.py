@@ -216,9 +216,10 @@ def test_training_figure_is_written_for_one_run(tmp_path):
 
 
 def test_several_results_get_a_section_each(tmp_path):
-    first = make_results(tmp_path / "a")
-    second = make_results(tmp_path / "b", dataset="fashion-mnist")
-    page = build([first, second], tmp_path / "report", FORMATS)
+    frame = attacked({("pgd", "linf", 0.1): {"a": 8, "b": 9}}, {"a": 2, "b": 1}, n=20)
+    first = make_results(tmp_path / "a", frame)
+    second = make_results(tmp_path / "b", frame, dataset="fashion-mnist")
+    page = build([first, second], tmp_path / "report", ["html", "csv"])
     assert "Evaluation 1: mnist" in page
     assert "Evaluation 2: fashion-mnist" in page
     assert (tmp_path / "report" / "results-2.csv").exists()

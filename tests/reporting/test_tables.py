@@ -326,10 +326,10 @@ def test_the_threat_model_tells_bounds_settings_access_and_source():
     frame = attacked(
         {("pgd", "linf", 0.125): {"a": 8}, ("own-attack", "l2", 1.5): {"a": 9}}, {"a": 1}
     )
-    settings = {"steps": 40, "eot": 1, "seconds": None, "targeted": "random", "epsilons": {}}
+    settings = {"steps": 40, "seconds": None, "targeted": "random", "epsilons": {}, "seed": 0}
     bounds, given, attacks = tables.threat_tables(results_of(frame, settings=settings))
     assert bounds.rows == [["Linf 0.125", "0.25", "31.9"], ["L2 1.5", "-", "-"]]
-    assert given.rows == [["steps", "40"], ["eot", "1"], ["targeted", "random"]]
+    assert given.rows == [["steps", "40"], ["targeted", "random"], ["seed", "0"]]
     assert attacks.rows[0][1] == "the model with its gradients (white box)"
     assert attacks.rows[1][:2] == ["own-attack", "nobody knows: not an attack of ours"]
 

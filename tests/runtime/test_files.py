@@ -93,7 +93,8 @@ def test_a_folder_appears_as_a_whole_or_not_at_all(tmp_path):
 
 
 def test_what_a_kill_left_does_not_stand_in_the_way(tmp_path):
-    (tmp_path / "out" / ".results-abc.partial").mkdir(parents=True)
+    (tmp_path / "out" / ".results~host~1~abc.partial").mkdir(parents=True)
+    (tmp_path / "out" / ".results~host~1~abc.partial.json").write_text("{")
     check_free(tmp_path / "out")
     make(tmp_path / "out" / "results")
     with pytest.raises(InputError, match="already exists"):

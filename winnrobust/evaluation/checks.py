@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.readers import check_tensor
 
 
 def checked_models(models: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
@@ -58,8 +59,6 @@ def checked_images(images: Tensor | np.ndarray) -> Tensor:
             f"images must have the shape (N, C, H, W), not {tuple(tensor.shape)}; a grey image"
             " has C = 1"
         )
-    if tensor.layout != torch.strided or tensor.device.type == "meta":
-        raise InputError("images must be dense and have values; these are sparse, or on 'meta'")
     if tensor.numel() == 0:
         raise InputError(f"there are no images to evaluate (shape {tuple(tensor.shape)})")
     if tensor.dtype == torch.uint8:
@@ -93,8 +92,6 @@ def checked_labels(labels: Tensor | np.ndarray, count: int) -> Tensor:
         raise InputError(
             f"labels must have the shape ({count},), one per image, not {tuple(tensor.shape)}"
         )
-    if tensor.layout != torch.strided or tensor.device.type == "meta":
-        raise InputError("labels must be dense and have values; these are sparse, or on 'meta'")
     tensor = tensor.cpu().long()
     if tensor.min() < 0:
         raise InputError(f"labels must be 0 or more; the lowest is {int(tensor.min())}")
@@ -103,6 +100,7 @@ def checked_labels(labels: Tensor | np.ndarray, count: int) -> Tensor:
 
 def _as_tensor(name: str, value: Tensor | np.ndarray) -> Tensor:
     if isinstance(value, Tensor):
+        check_tensor(name, value)
         return value.detach()
     if not isinstance(value, np.ndarray):
         raise InputError(

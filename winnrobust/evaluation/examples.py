@@ -1,15 +1,14 @@
 """A few images that are kept whole, for figures."""
 
-import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from winnrobust.evaluation.outcomes import parts
-from winnrobust.runtime.errors import InputError, brief
+from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import replacing
+from winnrobust.runtime.readers import read_npz
 
 FOLDER = "examples"
 """Of a results folder, the one that holds them."""
@@ -113,11 +112,8 @@ def _beside(part: Path) -> Path:
 
 def _read(path: Path) -> Examples:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            examples = Examples(**arrays)
+        examples = Examples(**read_npz(path, [field.name for field in fields(Examples)]))
         examples.check_shapes()
-    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise InputError(
-            f"{path} is damaged ({brief(error)}); remove it, the figure will do without"
-        ) from None
+    except (InputError, ValueError) as error:
+        raise InputError(f"{error}; remove {path.name}, figures can do without") from None
     return examples

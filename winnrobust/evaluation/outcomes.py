@@ -10,6 +10,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 
 from winnrobust.runtime.errors import InputError, brief
 from winnrobust.runtime.files import replacing
+from winnrobust.runtime.readers import reading
 
 FOLDER = "outcomes"
 """Of a results folder, the one that holds the parts."""
@@ -201,19 +203,15 @@ class Part:
         Raises:
             InputError: it is damaged, or is something else.
         """
-        try:
-            with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
-                table = file.read(use_threads=False)
+        with self._reading(), pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+            table = file.read(use_threads=False)
             table.validate(full=True)
-            facts = self._checked_facts(table.schema)
-            images = table["image"].to_numpy()
-            if table.schema.remove_metadata() != SCHEMA or not len(images):
+            if table.schema.remove_metadata() != SCHEMA or not len(table):
                 raise ValueError("it has other columns than an outcome table")
+            images = _numbers(table["image"])
             if images.min() != self.start or images.max() != self.stop - 1:
                 raise ValueError("it is about other images than its name says")
-        except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
-            raise self.unusable(f"is damaged ({brief(error)})") from None
-        return table, facts
+            return table, _facts(table.schema)
 
     def facts(self) -> dict[str, Any]:
         """Read the facts about the batch alone.
@@ -221,23 +219,30 @@ class Part:
         Raises:
             InputError: as `read`.
         """
-        try:
-            return self._checked_facts(pq.read_schema(self.path))
-        except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
-            raise self.unusable(f"is damaged ({brief(error)})") from None
+        with self._reading():
+            return _facts(pq.read_schema(self.path))
 
     def unusable(self, why: str) -> InputError:
         """Return the error to raise where this file cannot be used."""
         return InputError(f"{self.path} {why}; remove it, and its images are attacked again")
 
-    def _checked_facts(self, schema: pa.Schema) -> dict[str, Any]:
-        text = (schema.metadata or {})[b"winnrobust"]
-        if int(schema.metadata[b"crc32"]) != zlib.crc32(text):
-            raise ValueError("its checksum is another one")
-        facts = json.loads(text)
-        if not isinstance(facts, dict):
-            raise ValueError("it holds no facts")
-        return facts
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            with reading(self.path, "a part of an outcome table"):
+                yield
+        except InputError as error:
+            raise InputError(f"{error}; remove it, and its images are attacked again") from None
+
+
+def _facts(schema: pa.Schema) -> dict[str, Any]:
+    text = schema.metadata[b"winnrobust"]
+    if int(schema.metadata[b"crc32"]) != zlib.crc32(text):
+        raise ValueError("its checksum is another one")
+    facts = json.loads(text)
+    if not isinstance(facts, dict):
+        raise ValueError("it holds no facts")
+    return facts
 
 
 def write_part(
@@ -333,7 +338,7 @@ def _some_parts(folder: Path) -> list[Part]:
     if not found:
         raise InputError(
             f"{folder} holds no outcomes of images; give a results folder that"
-            " 'winnrobust attack' wrote"
+            " 'winnrobust attack' wrote (until version 2 they hold counts alone)"
         )
     return found
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betainc, betaincinv
 
-from winnrobust.runtime.intervals import CONFIDENCE, Rate, rate
+from winnrobust.runtime.intervals import CONFIDENCE, Rate
 
 RESAMPLES = 4000
 """Of a bootstrap."""
@@ -78,17 +78,16 @@ def correction_rate(kinds: tuple[tuple[float, float, int], ...]) -> Rate:
 
 @cache
 def _correction_rate(kinds: tuple[tuple[float, float, int], ...]) -> Rate:
-    errs, both, images = np.array(kinds, float).reshape(-1, 3).T
-    errors, uncorrected = float(errs @ images), float(both @ images)
+    errs, both, images = np.array(kinds, float).T
+    corrected, errors = float(images @ (errs - both)), float(images @ errs)
     if not errors:
-        return rate(0, 0)
-    corrected = errors - uncorrected
-    value = corrected / errors
-    if min(corrected, uncorrected) < FEW:
+        return Rate(np.nan, np.nan, np.nan)
+    value = min(corrected / errors, 1.0)
+    if _hardly_moves(corrected, errors):
         low, high = exact_bounds(corrected, errors, TAIL)
     else:
         counts = _resampled(images)
-        drawn = 1 - (counts @ both) / (counts @ errs)
+        drawn = (counts @ (errs - both)) / (counts @ errs)
         low, high = np.nanquantile(drawn, [TAIL, 1 - TAIL])
     return Rate(value, float(min(low, value)), float(max(high, value)))
 
@@ -137,22 +136,21 @@ def correction_difference(kinds: tuple[Errors, ...]) -> Difference:
 
 @cache
 def _correction_difference(kinds: tuple[Errors, ...]) -> Difference:
-    table = np.array(kinds, float).reshape(-1, 5)
-    images = table[:, 4]
-    first, first_left, second, second_left = (float(total) for total in images @ table[:, :4])
-    if not first or not second:
+    first, first_left, second, second_left, images = np.array(kinds, float).T
+    columns = np.stack([first - first_left, first, second - second_left, second], axis=1)
+    corrected, errors, other_corrected, other_errors = (images @ columns).tolist()
+    if not errors or not other_errors:
         return Difference(np.nan, np.nan, np.nan, np.nan)
-    corrected = first - first_left, second - second_left
-    value = corrected[0] / first - corrected[1] / second
-    if min(*corrected, first_left, second_left) < FEW:
-        low, high = exact_bounds(corrected[0], first, TAIL / 2)
-        other_low, other_high = exact_bounds(corrected[1], second, TAIL / 2)
+    value = corrected / errors - other_corrected / other_errors
+    if _hardly_moves(corrected, errors) or _hardly_moves(other_corrected, other_errors):
+        low, high = exact_bounds(corrected, errors, TAIL / 2)
+        other_low, other_high = exact_bounds(other_corrected, other_errors, TAIL / 2)
         low, high = low - other_high, high - other_low
-        p_value = _exact_p_value(corrected, (first, second))
+        p_value = _exact_p_value((corrected, other_corrected), (errors, other_errors))
     else:
-        sums = _resampled(images) @ table[:, :4]
+        sums = _resampled(images) @ columns
         with np.errstate(invalid="ignore"):
-            drawn = sums[:, 3] / sums[:, 2] - sums[:, 1] / sums[:, 0]
+            drawn = sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3]
         low, high = np.nanquantile(drawn, [TAIL, 1 - TAIL])
         beyond = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
         p_value = min(1.0, 2 * (beyond + 1) / (RESAMPLES + 1))
@@ -167,21 +165,19 @@ def _exact_p_value(counts: tuple[float, float], totals: tuple[float, float]) -> 
     if few / few_of == many / many_of:
         return 1.0
 
-    def gap(share: float) -> float:
-        return _at_most(few, few_of, share) - _at_least(many, many_of, share)
+    def at_most_few(share: float) -> float:
+        """P(X <= few); few and few_of may be fractions, as an integral of the beta function."""
+        return float(betainc(few_of - few, few + 1, 1 - share))
 
-    share = brentq(gap, 0.0, 1.0)
-    return min(1.0, 4 * _at_most(few, few_of, share))
+    def at_least_many(share: float) -> float:
+        return float(betainc(many, many_of - many + 1, share))
+
+    share = brentq(lambda share: at_most_few(share) - at_least_many(share), 0.0, 1.0)
+    return min(1.0, 4 * at_most_few(share))
 
 
-def _at_most(count: float, total: float, share: float) -> float:
-    """Return P(X <= count) of a binomial X, whose count and total may be fractions."""
-    return float(betainc(total - count, count + 1, 1 - share)) if count < total else 1.0
-
-
-def _at_least(count: float, total: float, share: float) -> float:
-    """Return P(X >= count), as `_at_most`."""
-    return float(betainc(count, total - count + 1, share)) if count > 0 else 1.0
+def _hardly_moves(corrected: float, errors: float) -> bool:
+    return min(corrected, errors - corrected) < FEW
 
 
 def _resampled(images: np.ndarray) -> np.ndarray:

@@ -50,10 +50,9 @@ class EvaluationSettings(BaseModel):
             are asked once.
         num_examples: how many of the first images are kept whole.
 
-    >>> EvaluationSettings(epsilons={"linf": [8]})
+    >>> EvaluationSettings(epsilons={"linf": [8]})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    winnrobust.runtime.errors.InputError: epsilons must be numbers from 0 to 1, in the units of
-    [0, 1] images, not 8
+    winnrobust.runtime.errors.InputError: epsilons must be numbers from 0 to 1, ... not 8
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -31,6 +31,7 @@ def least_likely_targets(logits: Tensor, labels: Tensor, seed: int, first: int) 
 
     Source: Kurakin, Goodfellow, Bengio 2017, arXiv:1611.01236.
 
+    >>> import torch
     >>> least_likely_targets(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([1]), 0, 0)
     tensor([2])
     """

@@ -27,6 +27,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 """So that nobody depends on colors; they come round at another number than the colors do."""
 
 COLUMNS = 3
+MANY = 8
+"""So many models are drawn closer together, and without bands."""
 LONGEST = 26
 """Longer names are shortened in figures."""
 
@@ -76,7 +78,7 @@ def accuracy_figure(results: Results) -> Figure:
     """Accuracy of every model, a row each, without an attack and robust at every epsilon."""
     cases = {"no attack": CLEAN} | {f"robust, {x}": worst_case(x) for x in results.tried}
     names, step = results.names, 0.6 / len(cases)
-    height = 1.0 + len(names) * max(0.32, 0.13 * len(cases)) + _legend_height(len(cases))
+    height = 1.2 + len(names) * (0.6 if len(names) < MANY else 0.35) + _legend_height(len(cases))
     figure = Figure(figsize=(7.2, height), layout="constrained")
     axes = figure.add_subplot()
     for index, (label, case) in enumerate(cases.items()):
@@ -150,7 +152,7 @@ def _lines(
                 linewidth=1.5, label=shortened(name, LONGEST), **style,
             )  # fmt: skip
             axes.plot(*line.mark, look, color=color, markersize=7, markeredgecolor="white")
-            if len(line.low):
+            if len(line.low) and len(names) < MANY:
                 axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.15, linewidth=0)
         axes.set_title(title, fontsize=10)
         axes.set(xlabel=x_label, ylabel=y_label, ylim=(-3, 103))

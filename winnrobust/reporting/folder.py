@@ -89,12 +89,11 @@ def write_results(folder: Path, manifest: dict[str, Any]) -> Results:
     return results
 
 
-def load_results(folder: Path) -> Results:
-    """Read a results folder of this version or an earlier one.
+def version_of(folder: Path) -> int:
+    """Read of which version the results in a folder are.
 
     Raises:
-        InputError: it is none, is not finished, one of its files is missing or damaged, or it is of
-            a later version.
+        InputError: there are none, or of a later version.
     """
     path = folder / "results.json"
     stored = read_json(path)
@@ -104,7 +103,18 @@ def load_results(folder: Path) -> Results:
             f"{path} is not results of version 1 to {NEWEST}, which this winnrobust reads; a newer"
             " one may have written it"
         )
-    if version < NEWEST:
+    return version
+
+
+def load_results(folder: Path) -> Results:
+    """Read a results folder of this version or an earlier one.
+
+    Raises:
+        InputError: it is none, is not finished, one of its files is missing or damaged, or it is of
+            a later version.
+    """
+    if version_of(folder) < NEWEST:
+        stored = read_json(folder / "results.json")
         return legacy.read_results(folder, stored, _manifest(folder))
     metadata = read_metadata(folder)
     if metadata.status == "running":

@@ -39,6 +39,7 @@ OWN = ";outline:2px solid #1d2329;outline-offset:-2px"
 """A model's error on the examples made against itself stands out."""
 
 NOTHING = Error(math.nan, math.nan, math.nan)
+UNSET = ("None", "False")
 SETTINGS = ("steps", "restarts", "queries", "eot", "targeted", "seconds", "fgsm_screen", "seed")
 
 
@@ -312,7 +313,7 @@ def threat_tables(results: Results) -> list[Table]:
     bounds = pd.DataFrame([(str(level), *level) for level in results.levels])
     bounds.columns = pd.Index(["level", "norm", "epsilon"])
     pixels = bounds.epsilon.where(bounds.norm == "linf")
-    given = [(name, results.settings.get(name)) for name in SETTINGS]
+    given = {name: str(results.settings.get(name)) for name in SETTINGS}
     attacks = []
     for name in dict.fromkeys(case.attack for case in results.cases):
         known, fields = known_attack(name), ("cost", "summary", "source")
@@ -321,7 +322,7 @@ def threat_tables(results: Results) -> list[Table]:
         attacks.append({"name": name, "sees": sees} | texts)
     tables = {
         "bounds": bounds.assign(wide=2 * pixels, gray=255 * pixels),
-        "settings": pd.DataFrame([(n, str(x)) for n, x in given if x not in (None, False)]),
+        "settings": pd.DataFrame([item for item in given.items() if item[1] not in UNSET]),
         "attacks": pd.DataFrame(attacks),
     }
     return [framed(key, table, results.n) for key, table in tables.items() if len(table)]

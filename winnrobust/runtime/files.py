@@ -14,7 +14,6 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +83,7 @@ def check_free(path: Path) -> None:
     """
     if path.name in ("", ".."):
         raise InputError(f"'{path}' is not a name for a new file or folder; choose another --out")
-    if path.is_dir() and all(fnmatch(entry.name, f".*{PARTIAL}") for entry in path.iterdir()):
+    if path.is_dir() and all(_is_partial(entry) for entry in path.iterdir()):
         return
     if path.exists() or path.is_symlink():
         raise InputError(
@@ -210,6 +209,10 @@ def _host() -> str:
         space = 0
     name = re.sub(r"[^\w.-]", "_", socket.gethostname())
     return name if space in (0, MAIN_NAMESPACE) else f"{name}.{space}"
+
+
+def _is_partial(path: Path) -> bool:
+    return path.name.startswith(".") and PARTIAL in path.suffixes
 
 
 def _umask() -> int:

@@ -63,4 +63,8 @@ def compare(
 
 def _is_begun(out: Path) -> bool:
     """Tell whether there is what an interrupted comparison leaves: results, but no page yet."""
-    return (out / "results" / "results.json").exists() and not (out / "index.html").exists()
+    if (out / "results" / "results.json").exists():
+        return not (out / "index.html").exists()
+    # Killed at once it leaves an empty folder for them.
+    found = [*out.glob("*"), *out.glob("results/*")]
+    return [path for path in found if not path.name.startswith(".")] == [out / "results"]

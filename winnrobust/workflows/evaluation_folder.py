@@ -11,6 +11,7 @@ import torch
 
 from winnrobust.evaluation import outcomes
 from winnrobust.reporting import Metadata, read_diagnosis, read_metadata, write_metadata
+from winnrobust.reporting.folder import NEWEST, version_of
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import check_free
@@ -115,4 +116,6 @@ def is_complete(out: Path) -> bool:
     Raises:
         InputError: its results are damaged.
     """
-    return (out / "results.json").exists() and read_metadata(out).status == "complete"
+    if not (out / "results.json").exists():
+        return False
+    return version_of(out) < NEWEST or read_metadata(out).status == "complete"

@@ -1,11 +1,10 @@
-"""Two real processes compute what one does."""
+"""Real processes that work together compute what one does."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,29 +13,42 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.processes import Command, together
+from tests import processes
+from tests.evaluation.test_run import assert_equal
 from tests.runtime.distributed import worker
-from winnrobust.runtime.locks import hold
+from winnrobust import read_outcomes
 from winnrobust.training.methods import METHODS
 
-TINY = (
-    *("--dataset", "mnist5k", "--limit-train", "51", "--epochs", "2", "--batch-size", "20"),
+TINY = [
+    *("--dataset", "mnist5k", "--limit-train", "101", "--epochs", "2", "--batch-size", "20"),
     *("--negatives-per-class", "2", "--synthesis-max-steps", "3", "--device", "cpu"),
-)
+]
 
 
-def run(work: Callable[[], object], folder: Path, processes: int) -> str:
-    """Run the same in so many processes; returns what the main one wrote."""
-    done = together(work, folder, processes)
-    assert all(each.code == 0 for each in done), [each.output for each in done]
-    return done[0].output
+def torchrun(*arguments: str | Path) -> list[str]:
+    """The command that starts two processes of a script or, after `-m`, of a module."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [*launcher, "--nproc-per-node", "2", *map(str, arguments)]
+
+
+def run(command: list[str], code: int = 0) -> subprocess.CompletedProcess:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory) -> dict:
+def job(tmp_path_factory) -> Path:
+    """What two processes computed, and the folders of their evaluations."""
     folder = tmp_path_factory.mktemp("job")
-    run(partial(worker.main, str(folder / "found.pt")), folder, 2)
-    return torch.load(folder / "found.pt", weights_only=False)  # our own file
+    for done in processes.together(partial(worker.work, folder), folder):
+        assert done.code == 0, done.output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def together(job) -> dict:
+    return torch.load(job / "found.pt", weights_only=False)  # our own file
 
 
 @pytest.fixture(autouse=True)
@@ -48,24 +60,24 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def test_there_were_two(job):
-    assert job["size"] == 2
+def test_there_were_two(together):
+    assert together["size"] == 2
 
 
 @pytest.mark.parametrize("method", list(METHODS))
-def test_a_steps_gradient_is_that_of_one_process(job, method):
+def test_a_steps_gradient_is_that_of_one_process(together, method):
     alone = worker.gradients(method)
-    assert set(alone) == set(job[method])
+    assert set(alone) == set(together[method])
     for name, expected in alone.items():
         if expected is None:  # an untrained critic; one process has no gradient, two add up none
-            assert not job[method][name].any()
+            assert not together[method][name].any()
         else:
-            torch.testing.assert_close(job[method][name], expected, rtol=1e-5, atol=1e-10)
+            torch.testing.assert_close(together[method][name], expected, rtol=1e-5, atol=1e-10)
     assert method != "winn" or alone["gradient_penalty"] > 0.1
 
 
-def test_synthesis_is_that_of_one_process(job):
-    alone, found = worker.synthesis(), job["synthesis"]
+def test_synthesis_is_that_of_one_process(together):
+    alone, found = worker.synthesis(), together["synthesis"]
     assert torch.equal(found["result"].steps, alone["result"].steps)
     assert torch.equal(found["result"].reached, alone["result"].reached)
     torch.testing.assert_close(found["result"].images, alone["result"].images, rtol=0, atol=1e-6)
@@ -73,33 +85,26 @@ def test_synthesis_is_that_of_one_process(job):
         torch.testing.assert_close(found["adam"][label]["step"], moments["step"])
 
 
-@pytest.mark.parametrize(
-    ("name", "compute"),
-    [
-        ("evaluation", worker.evaluation),
-        ("targeted", partial(worker.evaluation, targeted="random")),
-        ("distances", worker.distances),
-    ],
-)
-def test_evaluation_is_that_of_one_process(job, name, compute, tmp_path):
-    alone = compute(tmp_path)
-    assert set(job[name]) == set(alone)
-    for part, expected in alone.items():
-        if part in worker.TABLES:  # which may hold NaN
-            pd.testing.assert_frame_equal(pd.DataFrame(job[name][part]), pd.DataFrame(expected))
-        else:
-            assert job[name][part] == expected
+@pytest.mark.parametrize("name", worker.EVALUATIONS)
+def test_evaluation_is_that_of_one_process(job, together, name, tmp_path):
+    assert_equal(together[name], worker.EVALUATIONS[name](tmp_path))
+    assert (together[name].summary.costs.seconds > 0).all()
+    pd.testing.assert_frame_equal(read_outcomes(job / name), read_outcomes(tmp_path))
+    writers = {path.stem.split("-")[-1] for path in (job / name / "outcomes").iterdir()}
+    assert writers == {"r0", "r1"}
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
     """The same small run by one process and by two."""
     folder = tmp_path_factory.mktemp("runs")
-    for name, processes in (("alone", 1), ("together", 2)):
-        run(Command(("train", *TINY, "--out", str(folder / name))), folder, processes)
+    alone = ("train", *TINY, "--out", folder / "alone")
+    assert processes.finish(*alone, output=folder / "output.txt").code == 0
+    run(torchrun("-m", "winnrobust", "train", *TINY, "--out", folder / "together"))
     return folder
 
 
+@pytest.mark.slow
 def test_training_ends_near_the_run_of_one_process(runs):
     alone, together = (
         load_file(runs / name / "model.safetensors") for name in ("alone", "together")
@@ -113,59 +118,62 @@ def test_training_ends_near_the_run_of_one_process(runs):
     assert (runs / "together" / "training.png").exists()
 
 
-def test_attack_counts_are_those_of_one_process(runs, tmp_path):
-    command = (
-        *("attack", str(runs / "alone"), str(runs / "together" / "model.safetensors")),
-        *("--attacks", "fgsm,pgd", "--limit", "300", "--batch-size", "64", "--device", "cpu"),
-        *("--no-diagnose", "--out"),
-    )
-    for name, processes in (("alone", 1), ("together", 2)):
-        said = run(Command((*command, str(tmp_path / name))), tmp_path, processes)
-        assert said.count("results are in") == 1
-    tables = [(tmp_path / name / "results.csv").read_text() for name in ("alone", "together")]
-    assert tables[0] == tables[1]
+ATTACK = [
+    *("attack", "zoo:mnist-vanilla-baseline", "zoo:mnist-vanilla-winn", "--dataset", "mnist5k"),
+    *("--attacks", "fgsm,pgd", "--steps", "3", "--limit", "60", "--batch-size", "8"),
+    *("--device", "cpu", "--no-diagnose"),
+]
 
 
-def test_only_the_main_process_speaks_and_all_end_alike(tmp_path):
-    """A run that is there already: one of them finds that, and none waits for it."""
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "mine.txt").write_text("precious")
-    done = together(Command(("train", *TINY, "--out", str(tmp_path / "run"))), tmp_path)
-    assert [each.code for each in done] == [2, 2]
-    assert "already exists and is left untouched" in done[0].output
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory) -> Path:
+    """The results of one process."""
+    folder = tmp_path_factory.mktemp("attacked")
+    done = processes.finish(*ATTACK, "--out", folder / "out", output=folder / "output.txt")
+    assert done.code == 0, done.output
+    return folder / "out"
 
 
-def test_a_job_is_refused_a_run_that_another_process_works_on(tmp_path):
-    path = tmp_path / "run"
-    with hold(path):
-        done = together(Command(("train", *TINY, "--out", str(path))), tmp_path)
-    assert [each.code for each in done] == [2, 2]
-    for each in done:
-        assert f"{path} is in use by" in each.output
+def assert_same_results(out: Path, expected: Path) -> None:
+    for name in ("results.csv", "table.csv"):
+        assert (out / name).read_bytes() == (expected / name).read_bytes()
+    pd.testing.assert_frame_equal(read_outcomes(out), read_outcomes(expected))
+    assert not list(out.parent.rglob(".*"))
 
 
 @pytest.mark.slow
-def test_torchrun_starts_a_job(tmp_path):
-    code = (
-        "from winnrobust.runtime import distributed as d\n"
-        "with d.job(): print(d.all_gather(d.rank()), d.is_main_process())"
-    )
-    (tmp_path / "script.py").write_text(code)
-    done = subprocess.run(torchrun(tmp_path / "script.py"), capture_output=True, text=True)
-    assert sorted(done.stdout.splitlines()) == ["[0, 1] False", "[0, 1] True"]
-    assert "waiting" not in done.stderr
+def test_an_attack_started_by_torchrun_is_that_of_one_process(attacked, tmp_path):
+    said = run(torchrun("-m", "winnrobust", *ATTACK, "--out", tmp_path / "out"))
+    assert said.stdout.count("results are in") == 1
+    assert_same_results(tmp_path / "out", attacked)
 
 
-def torchrun(*arguments: str | Path) -> list[str]:
-    """The command that starts two processes of a script or, after `-m`, of a module."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return [*launcher, "--nproc-per-node", "2", *map(str, arguments)]
+def attack_in_which_the_second_dies(out: Path) -> None:
+    """At its second batch; each process has four."""
+    fatal = 2 if os.environ["RANK"] == "1" else None
+    processes.Command((*ATTACK, "--out", str(out)), fatal, "outcomes/*.parquet")()
+
+
+def test_what_a_job_left_unfinished_one_process_goes_on_with(attacked, tmp_path):
+    out = tmp_path / "out"
+    first, second = processes.together(partial(attack_in_which_the_second_dies, out), tmp_path)
+    assert second.code == -signal.SIGKILL, second.output
+    assert first.code == 2, first.output
+    assert first.output.splitlines()[-1].startswith("Error: another process of this job ended")
+    parts = {path.name for path in (out / "outcomes").glob("*.parquet")}
+    assert "0000008-0000016-r1.parquet" in parts
+    assert "0000024-0000032-r1.parquet" not in parts
+    done = processes.finish(*ATTACK, "--out", out, output=tmp_path / "output.txt")
+    assert done.code == 0, done.output
+    assert "going on after " in done.output
+    assert parts <= {path.name for path in (out / "outcomes").iterdir()}
+    assert_same_results(out, attacked)
 
 
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_job_and_the_run_goes_on(tmp_path):
     folder = tmp_path / "run"
-    long = [*TINY, "--epochs", "30"]
+    long = [*TINY, "--epochs", "12"]
     job = subprocess.Popen(
         torchrun("-m", "winnrobust", "train", *long, "--out", folder),
         stdout=subprocess.PIPE,
@@ -191,9 +199,10 @@ def test_a_process_that_dies_ends_the_job_and_the_run_goes_on(tmp_path):
         or "another process of this job ended" in errors
     )
     finished = len((folder / "metrics.jsonl").read_text().splitlines())
-    assert 1 <= finished < 30
-    run(Command(("train", "--resume", "--device", "cpu", "--out", str(folder))), tmp_path, 1)
-    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 30
+    assert 1 <= finished < 12
+    resume = ["--resume", "--device", "cpu", "--out", str(folder)]
+    run([sys.executable, "-m", "winnrobust", "train", *resume])
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 12
 
 
 def second_process(launcher: int) -> int:

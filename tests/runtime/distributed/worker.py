@@ -1,14 +1,17 @@
-"""What every process of the tests' jobs computes; the main one writes it."""
+"""What every process of the tests' jobs computes."""
 
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
 import torch
+from torch import Tensor, nn
 
+from tests.evaluation import tiny
 from tests.evaluation.tiny import IMAGES, LABELS, MODELS, NEAREST
 from winnrobust.attacks import ATTACKS
 from winnrobust.data.datasets import load_dataset, to_unit
-from winnrobust.evaluation import Evaluation, EvaluationSettings, run
+from winnrobust.evaluation import Evaluation
 from winnrobust.models import build
 from winnrobust.runtime import distributed
 from winnrobust.runtime.randomness import stream
@@ -18,7 +21,6 @@ from winnrobust.training.methods import METHODS, Batch
 from winnrobust.training.methods.side_network import SideNetwork
 
 CPU = torch.device("cpu")
-TABLES = ("clean", "errors", "transfer", "corrections", "robust", "paired", "targeted", "gradients")
 BATCH = 7
 """Odd, so that two processes get unequal parts."""
 
@@ -72,48 +74,60 @@ def synthesis() -> dict:
     return {"result": result, "adam": adam["state"]}
 
 
-def evaluation(folder: Path, targeted: str | None = None) -> dict:
-    """A small evaluation of two networks under attacks of both norms, in uneven batches."""
+class Noisy(nn.Module):
+    """Answers at random."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = build("vanilla", 1, 28, 10, stream(0, "noisy"))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.network(images).logits
+        return logits + 0.1 * torch.randn_like(logits)
+
+
+def evaluation(folder: Path, **settings: object) -> Evaluation:
+    """A small evaluation of three networks, one of them random, in uneven batches."""
     digits = load_dataset("mnist5k").test.first(30)
     models = {name: build("vanilla", 1, 28, 10, stream(0, name)) for name in ("first", "second")}
-    settings = EvaluationSettings(
-        attacks=["fgsm", "pgd", "pgd-l2"],
-        epsilons={"linf": [0.05, 0.125], "l2": [1.5]},
+    models["noisy"] = Noisy()
+    return tiny.evaluation(
+        models,
+        digits.images,
+        digits.labels,
+        ["fgsm", "pgd", "pgd-l2"],
+        [0.05, 0.125],
         batch_size=8,
         num_examples=12,
         steps=4,
-        targeted=targeted,
+        folder=folder,
+        **settings,
     )
-    return plain(run(models, digits.images, digits.labels, settings, folder=folder))
 
 
-def distances(folder: Path) -> dict:
+def distances(folder: Path) -> Evaluation:
     """An evaluation with a minimum-norm attack, in batches smaller than what a process gets."""
     with patch.dict(ATTACKS, {"nearest": NEAREST}):
-        settings = EvaluationSettings(attacks=["nearest"], epsilons={"l2": [0.2]}, batch_size=1)
-        return plain(run(MODELS, IMAGES, LABELS, settings, folder=folder))
+        return tiny.evaluation(
+            MODELS, IMAGES, LABELS, ["nearest"], l2=[0.2], batch_size=1, folder=folder
+        )
 
 
-def plain(found: Evaluation) -> dict:
-    """All of an evaluation but how long it took, in plain values."""
-    summary = found.summary
-    return {name: getattr(summary, name).to_dict() for name in TABLES} | {
-        "costs": summary.costs.drop(columns="seconds").to_dict(),
-        "timed": bool((summary.costs.seconds > 0).all()),
-        "distances": {key: value.tolist() for key, value in summary.distances.items()},
-        "examples": {name: value.tolist() for name, value in vars(found.examples).items()},
-    }
+EVALUATIONS = {
+    "untargeted": evaluation,
+    "targeted": partial(evaluation, targeted="random"),
+    "distances": distances,
+}
 
 
-def main(path: str) -> None:
+def work(folder: Path) -> None:
+    """Compute everything, and write it to found.pt."""
     with distributed.job():
         found = {
             "size": distributed.world_size(),
             **{name: gradients(name) for name in METHODS},
             "synthesis": synthesis(),
-            "evaluation": evaluation(Path(path).with_name("evaluation")),
-            "targeted": evaluation(Path(path).with_name("targeted"), "random"),
-            "distances": distances(Path(path).with_name("distances")),
+            **{name: evaluate(folder / name) for name, evaluate in EVALUATIONS.items()},
         }
         if distributed.is_main_process():
-            torch.save(found, path)
+            torch.save(found, folder / "found.pt")

@@ -264,11 +264,12 @@ def test_inn():
     )
 
 
-def test_inn_counts_even_odds_as_fake():
+@pytest.mark.parametrize("f", [0.0, 0.5, -0.5])
+def test_inn_makes_one_mistake_of_two_where_f_is_the_same_everywhere(f):
     network = linear(1)
     with torch.no_grad():
         network.classifier.weight.zero_()
-        network.classifier.bias.zero_()
+        network.classifier.bias.fill_(f)
     assert values(unsupervised("inn").loss(network, batch_of()))["mistakes"] == 0.5
 
 
