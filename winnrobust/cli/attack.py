@@ -49,9 +49,7 @@ from winnrobust.workflows.shared import stamp
 @click.option("--steps", type=COUNT, help="Steps of iterative attacks.")
 @click.option("--restarts", type=COUNT, help="Random starts of attacks that have them.")
 @click.option(
-    "--queries",
-    type=COUNT,
-    help="Queries of black-box attacks for each image, in each restart.",
+    "--queries", type=COUNT, help="Queries of black-box attacks for each image, in each restart."
 )
 @click.option(
     "--fgsm-screen/--no-fgsm-screen",

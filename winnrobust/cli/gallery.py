@@ -48,9 +48,7 @@ from winnrobust.workflows.shared import stamp
     help="WIDTHxHEIGHT of textures. Repeat it for several.",
 )
 @click.option(
-    "--detection",
-    type=PATH,
-    help="Folder of 'winnrobust detect --out', to be shown, too.",
+    "--detection", type=PATH, help="Folder of 'winnrobust detect --out', to be shown, too."
 )
 @seed_option
 @report_option

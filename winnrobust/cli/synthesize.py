@@ -7,14 +7,7 @@ from typing import Any
 import click
 import torch
 
-from winnrobust.cli.options import (
-    CHOICES,
-    COUNT,
-    PATH,
-    device_option,
-    out_option,
-    seed_option,
-)
+from winnrobust.cli.options import CHOICES, COUNT, PATH, device_option, out_option, seed_option
 from winnrobust.generation.sampling import NOISE, Noise
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log

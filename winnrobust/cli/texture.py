@@ -29,8 +29,7 @@ from winnrobust.workflows.texturing import texture as run_texture
 @click.command()
 @click.argument("run", required=False, type=PATH)
 @click.option(
-    "--source",
-    help="In place of RUN: a picture to train on first, or grass, gravel or brick.",
+    "--source", help="In place of RUN: a picture to train on first, or grass, gravel or brick."
 )
 @click.option(
     "--size",

@@ -14,13 +14,7 @@ from winnrobust.data.folders import load_user_data
 from winnrobust.evaluation import EvaluationSettings, run
 from winnrobust.evaluation.diagnosis import diagnose
 from winnrobust.evaluation.settings import check_surrogates
-from winnrobust.reporting import (
-    Metadata,
-    Model,
-    read_diagnosis,
-    write_diagnosis,
-    write_results,
-)
+from winnrobust.reporting import Metadata, Model, read_diagnosis, write_diagnosis, write_results
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log, show_progress

@@ -169,13 +169,11 @@ def _load_external(external: ExternalModel) -> Candidate:
     metadata = {
         "name": external.name,
         "group": method,
-        "method": None,
-        "arch": None,
         "path": external.spec,
         "parameters": _parameters(module) or None,  # an ONNX file keeps its own to itself
-        "epoch": None,
         "seed": int(seed) if seed else None,
         "weights_sha256": hashes.get(str(external.weights or external.spec)),
+        **dict.fromkeys(("method", "arch", "epoch")),
     }
     provenance = {
         "loaded": {

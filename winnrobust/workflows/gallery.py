@@ -162,41 +162,45 @@ def make_gallery(
             for each in generators
             if each.texture is not None
         ]
-        details: dict[str, Any] = {
-            each.name: {"config": each.record.config, "manifest": each.record.manifest}
-            for each in generators
-        }
         if noticed is not None:
-            table, details["detection"] = noticed
-            sections.append(Section("Does it notice?", tables=[detection_table(table)]))
+            sections.append(Section("Does it notice?", tables=[detection_table(noticed[0])]))
         if distributed.is_main_process():
-            facts = {
-                "runs": details,
-                "classifiers": [
-                    {
-                        "path": str(scorer.path),
-                        "header": asdict(scorer.info),
-                        "sha256": file_sha256(model_file(scorer.path)),
-                    }
-                    for scorer in scorers.values()
-                ],
-                "seed": seed,
-                "samples": count,
-                "quality": {k: asdict(v) for scores in found.values() for k, v in scores.items()},
+            details = {
+                each.name: {"config": each.record.config, "manifest": each.record.manifest}
+                for each in generators
             }
+            if noticed is not None:
+                details["detection"] = noticed[1]
+            qualities = {name: q for scores in found.values() for name, q in scores.items()}
             trained = [each.record for each in generators]
             trained += [load_run(path) for path in map(zoo.locate, classifiers) if is_run(path)]
-            _write(drawing, sections, facts, trained)
+            _write(drawing, sections, details, qualities, list(scorers.values()), trained)
 
 
 def _write(
     drawing: _Drawing,
     sections: Sequence[Section],
-    facts: dict[str, Any],
+    details: dict[str, Any],
+    qualities: Mapping[str, Quality],
+    scorers: Sequence[_Scorer],
     trained: Sequence[RunRecord],
 ) -> None:
     """Write the manifest and the page."""
-    about, details = provenance.describe(drawing.device), facts["runs"]
+    about = provenance.describe(drawing.device)
+    facts = {
+        "runs": details,
+        "classifiers": [
+            {
+                "path": str(scorer.path),
+                "header": asdict(scorer.info),
+                "sha256": file_sha256(model_file(scorer.path)),
+            }
+            for scorer in scorers
+        ],
+        "seed": drawing.seed,
+        "samples": drawing.count,
+        "quality": {name: asdict(quality) for name, quality in qualities.items()},
+    }
     write_json(drawing.folder / "manifest.json", about | facts)
     commands: list[str] = []  # typed to train each run: to start it, and to go on with it
     for manifest in (record.manifest for record in trained):

@@ -54,11 +54,7 @@ def check_fit(
 
 
 def _check_gradient(
-    name: str,
-    module: nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    needing: Sequence[str],
+    name: str, module: nn.Module, images: torch.Tensor, labels: torch.Tensor, needing: Sequence[str]
 ) -> None:
     place = device_of(module)
     with errors_named(name, images):

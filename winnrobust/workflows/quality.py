@@ -65,13 +65,7 @@ def score_quality(
     count = min(len(made), len(dataset.test))
     check_samples(count, made.images.shape[1:], dataset.train, dataset.test)
     header = metadata.get("header", {})
-    if header.get("dataset", info.dataset) != info.dataset:
-        log(
-            f"note: the samples are like {header['dataset']}, the classifier and the images beside"
-            f" them are of {info.dataset}"
-        )
-    if header == json.loads(json.dumps(asdict(info))):  # as JSON gives it back
-        log("note: the classifier looks like the network that made the samples; name another")
+    _note_what_hardly_compares(header, info)
     if inception and len(made) < USUAL:
         log(f"note: Inception scores are mostly those of {USUAL} samples; here are {len(made)}")
     scores = inception_scores(made.images, dataset.train.images, device) if inception else {}
@@ -99,6 +93,17 @@ def score_quality(
                 write_json(folder / "quality.json", described)
                 neighbors_picture(folder / "neighbors.png", made.images, dataset.train)
     return quality, scores
+
+
+def _note_what_hardly_compares(header: dict[str, Any], info: ModelInfo) -> None:
+    """Say where samples whose model has this header and a classifier do not suit each other."""
+    if header.get("dataset", info.dataset) != info.dataset:
+        log(
+            f"note: the samples are like {header['dataset']}, the classifier and the images beside"
+            f" them are of {info.dataset}"
+        )
+    if header == json.loads(json.dumps(asdict(info))):  # as JSON gives it back
+        log("note: the classifier looks like the network that made the samples; name another")
 
 
 def load_classifier(path: Path) -> tuple[IntrospectiveNetwork, ModelInfo]:

@@ -93,12 +93,9 @@ def reproduce(
             continue
         runs = {}
         for network in _networks(group, budget, chosen):
-            path = trained.get(network, out / "runs" / str(network))
-            if network not in trained:  # or only in part
-                epochs = {"epochs": budget.epochs[network.arch]}
-                config = make_config({**budget.settings, **network._asdict(), **epochs}, "budget")
-                complete_run(path, config, data_root, device)
-            runs[network.method, network.seed] = path
+            runs[network.method, network.seed] = trained.get(network) or _train(
+                network, budget, out / "runs", data_root, device
+            )
         # Table 2 needs no attack; results do, so it gets one.
         epsilons = group.epsilons if target.attacked else group.epsilons[:1]
         settings = EvaluationSettings(epsilons={"linf": epsilons})
@@ -170,6 +167,19 @@ def _placed(
             raise InputError(f"{path} and {found[network]} are both {network}; name one of them")
         found[network] = path
     return found
+
+
+def _train(
+    network: Network,
+    budget: TrainingBudget,
+    runs: Path,
+    data_root: Path | None,
+    device: torch.device,
+) -> Path:
+    """Train a network, or what is missing of it; return its run."""
+    settings = {**budget.settings, **network._asdict(), "epochs": budget.epochs[network.arch]}
+    complete_run(runs / str(network), make_config(settings, "budget"), data_root, device)
+    return runs / str(network)
 
 
 def _attack(

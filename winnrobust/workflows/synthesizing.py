@@ -90,15 +90,8 @@ def synthesize(
         InputError: the model or the settings cannot be used, or a file exists.
     """
     _check_files(out)
-    sampler = load_sampler(path, settings.given)
-    method, known = sampler.config.method, sampler.info.num_classes
-    if settings.thresholds is not None:
-        if not method_of(sampler.config).has_thresholds:
-            raise InputError(
-                f"the ascents of method {method} end at no thresholds; leave out --threshold"
-            )
-        sampler = replace(sampler, thresholds=[settings.thresholds] * sampler.info.cascades)
-    ranges_of(sampler)  # or it says why there is nothing to draw
+    sampler = _with_thresholds(load_sampler(path, settings.given), settings.thresholds)
+    known = sampler.info.num_classes
     if settings.label is not None and not 0 <= settings.label < known:
         raise InputError(
             f"there is no class {settings.label}: {path} knows the classes 0 to {known - 1}"
@@ -139,6 +132,19 @@ def synthesize(
                 with replacing(file) as temporary:
                     np.savez_compressed(temporary, provenance=json.dumps(metadata), **arrays)
     return samples
+
+
+def _with_thresholds(sampler: Sampler, thresholds: tuple[float, float] | None) -> Sampler:
+    """A sampler with the user's thresholds, if there are some, that can be drawn from."""
+    if thresholds is not None:
+        method = sampler.config.method
+        if not method_of(sampler.config).has_thresholds:
+            raise InputError(
+                f"the ascents of method {method} end at no thresholds; leave out --threshold"
+            )
+        sampler = replace(sampler, thresholds=[thresholds] * sampler.info.cascades)
+    ranges_of(sampler)  # or it says why there is nothing to draw
+    return sampler
 
 
 def _check_files(out: Sequence[Path]) -> None:
