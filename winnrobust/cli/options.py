@@ -144,7 +144,7 @@ def with_place(settings: dict[str, Any]) -> dict[str, Any]:
         InputError: another data set was named, too.
     """
     placed = dict(settings)
-    for name in {"data", "texture"} & set(settings):
+    for name in [name for name in ("data", "texture") if name in settings]:
         if "dataset" in settings:
             raise InputError(f"--dataset and --{name} exclude each other")
         place = Path(settings[name]).resolve()
