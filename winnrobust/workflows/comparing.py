@@ -39,7 +39,9 @@ def compare(
     check_surrogates(settings.chosen_attacks(), methods)
     load_data(config.data.dataset, data_root)
     results = out / "results"
-    if distributed.is_main_process() and not _is_begun(out):
+    # What an interrupted comparison leaves: results, but no page yet.
+    begun = (results / "results.json").exists() and not (out / "index.html").exists()
+    if distributed.is_main_process() and not begun:
         check_free(out)
     paths = []
     for method in methods:
@@ -59,12 +61,3 @@ def compare(
     if distributed.is_main_process():
         write_report([results], out)
     return out / "index.html"
-
-
-def _is_begun(out: Path) -> bool:
-    """Tell whether there is what an interrupted comparison leaves: results, but no page yet."""
-    if (out / "results" / "results.json").exists():
-        return not (out / "index.html").exists()
-    # Killed at once it leaves an empty folder for them.
-    found = [*out.glob("*"), *out.glob("results/*")]
-    return [path for path in found if not path.name.startswith(".")] == [out / "results"]
