@@ -66,7 +66,7 @@ def size(text: str) -> tuple[int, int]:
 
 def bounds(
     linf: tuple[list[float], ...], l2: tuple[list[float], ...] = ()
-) -> dict[str, list[float]]:
+) -> dict[Any, list[float]]:
     """All epsilons given for each norm; the defaults (the first is the paper's) if none."""
     return {"linf": [*chain(*linf)] or [0.125], "l2": [*chain(*l2)] or [1.5]}
 
