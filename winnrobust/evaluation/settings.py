@@ -97,6 +97,11 @@ class EvaluationSettings(CheckedSettings):
         """Return the settings that results depend on, as JSON takes them."""
         return self.model_dump(mode="json", exclude={"batch_size", "num_examples"})
 
+    @field_validator("seconds", mode="before")
+    @classmethod
+    def _endless(cls, value: object) -> object:
+        return None if value == math.inf else value
+
     @field_validator("attacks", mode="before")
     @classmethod
     def _attacks(cls, value: object) -> tuple[str, ...]:
