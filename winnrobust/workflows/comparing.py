@@ -39,10 +39,11 @@ def compare(
     check_surrogates(settings.chosen_attacks(), methods)
     load_data(config.data.dataset, data_root)
     results = out / "results"
-    # What an interrupted comparison leaves: results, but no page yet.
-    begun = (results / "results.json").exists() and not (out / "index.html").exists()
-    if distributed.is_main_process() and not begun:
-        check_free(out)
+    if distributed.is_main_process():
+        # An interrupted comparison leaves results, or their folder, but no page yet.
+        begun = results.is_dir() and not (out / "index.html").exists()
+        if not (begun and (results / "results.json").exists()):
+            check_free(results if begun else out)
     paths = []
     for method in methods:
         path = runs / f"{config.data.dataset}-{config.model.arch}-{method}-seed{config.seed}"
