@@ -1,14 +1,12 @@
 """Which vanilla CNN did the paper mean? Baselines of many variants, on validation images.
 
-    python -m benchmarks.vanilla_variants train runs/vanilla                  # the screening
+    python -m benchmarks.vanilla_variants follow runs/vanilla     # the protocol, all of it
     python -m benchmarks.vanilla_variants train runs/vanilla --seed 1 --variant dcgan
-    python -m benchmarks.vanilla_variants train runs/vanilla --epochs 20 --variant dcgan
     python -m benchmarks.vanilla_variants report runs/vanilla reports/paper/vanilla-variants
 
 What is varied, measured and decided, and why, is in `reports/paper/vanilla-variants/protocol.md`.
 Every variant and seed has a folder of its own with a JSON line per epoch; the same command goes on
-where it was interrupted, and `--epochs` with a larger number goes on from there. No test image is
-used.
+where it was interrupted. No test image is used.
 """
 
 import json
@@ -17,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import click
@@ -28,6 +27,7 @@ from torch import Tensor, nn
 
 from benchmarks.command import Command
 from winnrobust.data.datasets import ImageSplit, load_dataset, to_unit
+from winnrobust.models.initialisation import CRITIC_STD
 from winnrobust.models.layers import layer_norm
 from winnrobust.models.network import IntrospectiveNetwork
 from winnrobust.reporting.figures import COLOURS, save_figure, tidy
@@ -41,10 +41,15 @@ from winnrobust.runtime.randomness import stream
 EPSILON = 0.125
 BATCH = 100
 VALIDATION_BATCH = 500
+SAVE_EVERY = 50
+DIVERGED = "diverged.txt"
+"""In the folder of a run whose loss was no longer finite: when that was."""
 PAPER = {"clean": 0.89, "fgsm": 32.41}
 """Its vanilla CNN's errors on test images, in percent."""
 CLEAN_LIMIT = 2.0
 """A variant above this validation error after the screening, in percent, is out."""
+SCREENING_EPOCHS = 4
+LONG_EPOCHS = 20
 LAST = 2
 """Epochs whose mean stands for a variant in the screening."""
 COMMON = 5_000
@@ -120,6 +125,8 @@ def build(variant: Variant, generator: torch.Generator) -> IntrospectiveNetwork:
         initialize(layer, kind, generator)
         if isinstance(layer, nn.Conv2d):
             layer.weight.data *= variant.scale
+    nn.init.normal_(network.critic.weight, 0.0, CRITIC_STD, generator=generator)
+    nn.init.zeros_(network.critic.bias)
     return network.to(memory_format=torch.channels_last)
 
 
@@ -192,60 +199,94 @@ def splits(train_images: int) -> tuple[ImageSplit, ImageSplit]:
     )
 
 
-def train_epoch(
-    network: nn.Module, optimizer: torch.optim.Optimizer, images: ImageSplit, order: Tensor
-) -> float:
-    """One pass; returns the mean of the batches' cross-entropies."""
-    network.train()
-    losses = []
-    for chosen in order.split(BATCH):
-        logits = network(to_unit(images.images[chosen])).logits
-        loss = F.cross_entropy(logits, images.labels[chosen])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach())
-    mean = torch.stack(losses).mean().item()
-    if not math.isfinite(mean):
-        raise InputError("the loss is no longer finite")
-    return mean
+class Run:
+    """A variant in training, and its folder: what it was made with, its state, an epoch per line.
+
+    The state is saved every `SAVE_EVERY` batches, so that a kill costs little on a machine where
+    an epoch has to wait for hours.
+    """
+
+    def __init__(self, folder: Path, variant: Variant, seed: int) -> None:
+        settings = json.loads(json.dumps(asdict(variant))) | {"seed": seed}
+        if not (folder / "run.json").exists():
+            write_json(folder / "run.json", {"settings": settings, "began": provenance.describe()})
+        elif read_json(folder / "run.json")["settings"] != settings:
+            raise InputError(f"{folder} is of other settings; choose another folder")
+        self.folder, self.seed = folder, seed
+        self.network = build(variant, stream(seed, "weights"))
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=variant.lr, betas=(0.0, 0.9), eps=1e-8
+        )
+        self.rows: list[dict[str, Any]] = []
+        self.losses: list[float] = []  # of the batches of the epoch under way
+        self.cpu_seconds = 0.0  # spent on the epoch under way before the last start
+        if (folder / "state.pt").exists():
+            state = torch.load(folder / "state.pt", weights_only=True)
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.rows, self.losses = state["rows"], state["losses"]
+            self.cpu_seconds = state["cpu_seconds"]
+        self.resume_clock()
+
+    def resume_clock(self) -> None:
+        self.began = time.process_time() - self.cpu_seconds
+
+    def save(self) -> None:
+        state = {
+            "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "rows": self.rows, "losses": self.losses,
+            "cpu_seconds": time.process_time() - self.began,
+        }  # fmt: skip
+        with replacing(self.folder / "state.pt") as temporary:
+            torch.save(state, temporary)
+
+    def train_epoch(self, images: ImageSplit) -> bool:
+        """Go on to the end of the epoch; returns whether all losses are finite."""
+        self.network.train()
+        epoch = len(self.rows) + 1
+        order = torch.randperm(len(images), generator=stream(self.seed, "batches", epoch))
+        for chosen in order.split(BATCH)[len(self.losses) :]:
+            logits = self.network(to_unit(images.images[chosen])).logits
+            loss = F.cross_entropy(logits, images.labels[chosen])
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            self.losses.append(loss.item())
+            if not math.isfinite(self.losses[-1]):
+                return False
+            if len(self.losses) % SAVE_EVERY == 0:
+                self.save()
+        return True
+
+    def end_epoch(self, validation: ImageSplit) -> dict[str, Any]:
+        """Measure the epoch and keep its weights; returns what is known of it."""
+        trained = time.process_time() - self.began
+        row = {"epoch": len(self.rows) + 1, "cross_entropy": fmean(self.losses)}
+        row |= {"n": len(validation)} | measure(self.network, validation)
+        layers = weighted(self.network)
+        row["rms"] = [layer.weight.detach().square().mean().sqrt().item() for layer in layers]
+        row["train_cpu_seconds"] = round(trained, 1)
+        row["cpu_seconds"] = round(time.process_time() - self.began, 1)
+        self.rows.append(row)
+        self.losses, self.cpu_seconds = [], 0.0
+        self.resume_clock()
+        with replacing(self.folder / f"weights-{row['epoch']:03d}.pt") as temporary:
+            torch.save(self.network.state_dict(), temporary)
+        self.save()
+        lines = "".join(json.dumps(each) + "\n" for each in self.rows)
+        write_text(self.folder / "epochs.jsonl", lines)
+        return row
 
 
 def train(folder: Path, variant: Variant, seed: int, epochs: int) -> None:
-    """Train a variant up to `epochs`, from its last finished epoch."""
-    settings = json.loads(json.dumps(asdict(variant))) | {"seed": seed}
-    if not (folder / "run.json").exists():
-        write_json(folder / "run.json", {"settings": settings, "began": provenance.describe()})
-    elif read_json(folder / "run.json")["settings"] != settings:
-        raise InputError(f"{folder} is of other settings; choose another folder")
-    network = build(variant, stream(seed, "weights"))
-    optimizer = torch.optim.Adam(network.parameters(), lr=variant.lr, betas=(0.0, 0.9), eps=1e-8)
-    rows: list[dict[str, Any]] = []
-    if (folder / "state.pt").exists():
-        state = torch.load(folder / "state.pt", weights_only=True)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        rows = state["rows"]
+    """Train a variant up to `epochs`, from where it stopped; a diverged one is left as it is."""
+    run = Run(folder, variant, seed)
     images, validation = splits(variant.train_images)
-    for epoch in range(len(rows) + 1, epochs + 1):
-        began, cpu = time.monotonic(), time.process_time()
-        order = torch.randperm(len(images), generator=stream(seed, "batches", epoch))
-        loss = train_epoch(network, optimizer, images, order)
-        trained = time.process_time()
-        row = {"epoch": epoch, "cross_entropy": loss, "n": len(validation)}
-        row |= measure(network, validation)
-        row["rms"] = [float(layer.weight.square().mean().sqrt()) for layer in weighted(network)]
-        row["train_cpu_seconds"] = round(trained - cpu, 1)
-        row["cpu_seconds"] = round(time.process_time() - cpu, 1)
-        row["seconds"] = round(time.monotonic() - began, 1)
-        rows.append(row)
-        state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-        with replacing(folder / f"weights-{epoch:03d}.pt") as temporary:
-            torch.save(network.state_dict(), temporary)
-        with replacing(folder / "state.pt") as temporary:
-            torch.save(state | {"rows": rows}, temporary)
-        write_text(folder / "epochs.jsonl", "".join(json.dumps(each) + "\n" for each in rows))
-        click.echo(f"{folder.name} {json.dumps(row)}")
+    while len(run.rows) < epochs and not (folder / DIVERGED).exists():
+        if run.train_epoch(images):
+            click.echo(f"{folder.name} {json.dumps(run.end_epoch(validation))}")
+        else:
+            write_text(folder / DIVERGED, f"in epoch {len(run.rows) + 1}\n")
 
 
 def folder_of(name: str, seed: int) -> str:
@@ -280,7 +321,7 @@ SCREENING = (
 )  # fmt: skip
 
 
-def screening(epochs: pd.DataFrame, length: int) -> pd.DataFrame:
+def screening(work: Path, epochs: pd.DataFrame, length: int) -> pd.DataFrame:
     """A row per variant: what its seeds came to in the last two epochs of the screening."""
     rows = []
     for name in VARIANTS:
@@ -288,6 +329,8 @@ def screening(epochs: pd.DataFrame, length: int) -> pd.DataFrame:
         complete = trained.groupby("seed").filter(lambda run: len(run) == length)
         if complete.empty:
             note = f"{len(trained)} epochs" if len(trained) else "not run"
+            if list(work.glob(f"{folder_of(name, 0)[:-1]}*/{DIVERGED}")):
+                note = "out: diverged"
             rows.append({"variant": name, "verdict": note})
             continue
         last = complete[complete.epoch > length - LAST]
@@ -431,17 +474,17 @@ def rms_table(epochs: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns=dict(zip(columns, names, strict=True)))
 
 
-def write_report(work: Path, out: Path, length: int) -> None:
+def write_report(work: Path, out: Path) -> None:
     """Write tables, figure and manifest."""
     epochs = table_of_epochs(work)
     now = provenance.describe()
-    longer = chosen_epochs(epochs, length)
+    longer = chosen_epochs(epochs, SCREENING_EPOCHS)
     write_text(
         out / "report.md",
         REPORT.format(
             command=now["command"],
-            commit=now["commit"], time=now["time"], length=length,
-            screening=markdown(screening(epochs, length)),
+            commit=now["commit"], time=now["time"], length=SCREENING_EPOCHS,
+            screening=markdown(screening(work, epochs, SCREENING_EPOCHS)),
             longer=markdown(longer) if len(longer) else "Not run yet.",
             rms=markdown(rms_table(epochs)),
             minutes=f"{epochs.cpu_seconds.median() / 60:.1f}",
@@ -469,7 +512,7 @@ def main() -> None:
 @click.argument("work", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--variant", "names", multiple=True, type=click.Choice(list(VARIANTS)))
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0,), show_default=True)
-@click.option("--epochs", default=4, type=click.IntRange(1), show_default=True)
+@click.option("--epochs", default=SCREENING_EPOCHS, type=click.IntRange(1), show_default=True)
 def train_command(work: Path, names: Sequence[str], seeds: Sequence[int], epochs: int) -> None:
     """Train variants (default: all, in the protocol's order) into folders in WORK."""
     for seed in seeds:
@@ -477,13 +520,35 @@ def train_command(work: Path, names: Sequence[str], seeds: Sequence[int], epochs
             train(work / folder_of(name, seed), VARIANTS[name], seed, epochs)
 
 
+@main.command("follow", cls=Command)
+@click.argument("work", type=click.Path(file_okay=False, path_type=Path))
+def follow_command(work: Path) -> None:
+    """Do all three steps of the protocol, from wherever the runs in WORK are."""
+
+    def train_all(names: Sequence[str], seeds: Sequence[int], epochs: int) -> None:
+        for seed in seeds:
+            for name in names:
+                train(work / folder_of(name, seed), VARIANTS[name], seed, epochs)
+
+    def best(names: Sequence[str], seeds: Sequence[int], count: int) -> list[str]:
+        epochs = table_of_epochs(work)
+        table = screening(work, epochs[epochs.seed.isin(seeds)], SCREENING_EPOCHS)
+        kept = table[table.variant.isin(names) & (table.verdict == "")]
+        nearest = kept.distance.abs().sort_values(kind="stable").index
+        return list(kept.loc[nearest].variant[:count])
+
+    train_all(list(VARIANTS), [0], SCREENING_EPOCHS)
+    two = best(list(VARIANTS), [0], 2)
+    train_all([*two, *({"today"} - set(two))], [1, 2], SCREENING_EPOCHS)
+    train_all([*best(two, [0, 1, 2], 1), "today"], [0], LONG_EPOCHS)
+
+
 @main.command("report", cls=Command)
 @click.argument("work", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--epochs", "length", default=4, show_default=True, help="Of the screening.")
-def report_command(work: Path, out: Path, length: int) -> None:
+def report_command(work: Path, out: Path) -> None:
     """Write report.md, epochs.csv, errors.png and manifest.json of the runs in WORK to OUT."""
-    write_report(work, out, length)
+    write_report(work, out)
 
 
 if __name__ == "__main__":
