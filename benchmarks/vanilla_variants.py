@@ -27,16 +27,17 @@ from torch import Tensor, nn
 
 from benchmarks.command import Command
 from winnrobust.data.datasets import ImageSplit, load_dataset, to_unit
-from winnrobust.models.initialisation import CRITIC_STD
+from winnrobust.models.initialization import CRITIC_STD
 from winnrobust.models.layers import layer_norm
 from winnrobust.models.network import IntrospectiveNetwork
-from winnrobust.reporting.figures import COLOURS, save_figure, tidy
+from winnrobust.reporting.figures import COLORS, save_figure, tidy
 from winnrobust.runtime import provenance
 from winnrobust.runtime.allocator import keep_freed_memory
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import read_json, replacing, write_json, write_text
+from winnrobust.runtime.files import replacing, write_json, write_text
 from winnrobust.runtime.intervals import rate
 from winnrobust.runtime.randomness import stream
+from winnrobust.runtime.readers import read_json
 
 EPSILON = 0.125
 BATCH = 100
@@ -401,8 +402,8 @@ def figure_of(epochs: pd.DataFrame) -> Figure:
         for (name, seed), run in epochs.groupby(["variant", "seed"], sort=False):
             number = names.index(name)
             axes.plot(
-                run.epoch, run[column], "osD^vPX"[number // len(COLOURS)] + "-", markersize=3.5,
-                color=COLOURS[number % len(COLOURS)], linewidth=1.2,
+                run.epoch, run[column], "osD^vPX"[number // len(COLORS)] + "-", markersize=3.5,
+                color=COLORS[number % len(COLORS)], linewidth=1.2,
                 label=name if seed == 0 and column == "clean %" else None,
             )  # fmt: skip
         if paper is not None:
