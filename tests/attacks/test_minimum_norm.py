@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.attacks.models import Answers, Linear, image
-from tests.attacks.trajectories import Recorder, first_visits, start
+from tests.attacks.trajectories import Recorder, at_the_edges, first_visits, start
 from winnrobust.attacks import ATTACKS, NORMS, Run, logits, run_attack
 from winnrobust.attacks.cw import cw_l2
 from winnrobust.attacks.ddn import ddn
@@ -50,15 +50,17 @@ REFERENCES = {
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-@pytest.mark.parametrize(("lead", "seed"), [(12.0, 1), (8.0, 3)])
+@pytest.mark.parametrize(
+    ("lead", "original"), [(12.0, start()), (8.0, start(seed=3)), (12.0, at_the_edges())]
+)
 @pytest.mark.parametrize("targeted", [False, True])
-def test_every_point_is_foolboxs(name, lead, seed, targeted):
+def test_every_point_is_foolboxs(name, lead, original, targeted):
     if targeted and not ATTACKS[name].targeted:
         pytest.skip("not a targeted attack")
     make, settings = REFERENCES[name]
-    # foolbox's C&W looks at the image itself through tanh^-1 in float64, but c is a float32.
+    # C&W's constant is a float32 in foolbox, and black is 5e-7 after tanh.
     distinct, close = (1e-5, 1e-6) if name == "cw-l2" else (1e-9, 1e-8)
-    model, original, target = Recorder(lead=lead), start(seed=seed), torch.tensor([2])
+    model, target = Recorder(lead=lead), torch.tensor([2])
     targets = target if targeted else None
     FUNCTIONS[name](model, original, LABEL, run=Run(targets=targets), **settings)
     ours = first_visits(model.points, distinct)

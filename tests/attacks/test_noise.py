@@ -70,3 +70,22 @@ def test_an_image_that_is_wrong_stays():
     result = noise(model, start(), torch.tensor([1]), epsilon=0.1)
     assert torch.equal(result.images, start())
     assert len(model.points) == 1
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_draws_differ_by_seed_image_and_number(norm):
+    def drawn(**run):
+        model = Recorder(lead=50.0)
+        noise(model, start(), LABEL, epsilon=0.1, norm=norm, restarts=3, run=Run(**run))
+        return torch.cat(model.points[1:])
+
+    assert torch.equal(drawn(), drawn())
+    for other in (drawn(seed=1), drawn(first=1), drawn().flip(0)):
+        assert (drawn() - other).abs().amax((1, 2, 3)).min() > 0.01
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_there_are_ten_draws(norm):
+    model = Recorder(lead=50.0)
+    result = noise(model, start(), LABEL, epsilon=0.1, norm=norm)
+    assert len({tuple(point.flatten().tolist()) for point in (*model.points, result.images)}) == 11

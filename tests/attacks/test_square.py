@@ -42,7 +42,7 @@ class Replayed(SquareAttack):
         return torch.where(numbers < 0.5, 1.0, -1.0).reshape(shape)
 
 
-def beside_the_authors(monkeypatch, queries, rescaled, **options):
+def beside_the_authors(monkeypatch, queries, rescaled, original=None, **options):
     """Attack an image that does not break, with both; return the points (queries, C, H, W)."""
     drawn: list[torch.Tensor] = []
 
@@ -52,7 +52,7 @@ def beside_the_authors(monkeypatch, queries, rescaled, **options):
 
     uniform = draws.uniform
     monkeypatch.setattr(draws, "uniform", remember)
-    model, original = Recorder(COLOR, lead=20.0), start(COLOR)
+    model, original = Recorder(COLOR, lead=20.0), start(COLOR) if original is None else original
     square(model, original, LABEL, epsilon=0.02, queries=queries, **options)
     ours = torch.cat(model.points[1:])  # after the clean pass
     model.points.clear()
@@ -60,8 +60,6 @@ def beside_the_authors(monkeypatch, queries, rescaled, **options):
         drawn, model, n_queries=queries, eps=0.02, resc_schedule=rescaled, device="cpu"
     )
     theirs.init_hyperparam(original)
-    if rescaled:  # of as many queries as ours, of which one is the stripes
-        theirs.n_queries = queries
     with pytest.raises(StopIteration):  # it tries one square more than we do
         theirs.attack_single_run(original, LABEL)
     return ours, torch.cat(model.points)
@@ -73,6 +71,14 @@ def test_every_point_is_the_authors(queries, monkeypatch):
     assert len(ours) == queries
     assert len(ours.flatten(1).unique(dim=0)) > queries / 2
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)  # their eps is a float32
+
+
+def test_every_point_is_the_authors_where_the_box_ends(monkeypatch):
+    black_to_white = ((start(COLOR) - 0.45) * 10).clamp(0, 1)
+    ours, theirs = beside_the_authors(monkeypatch, 100, rescaled=True, original=black_to_white)
+    assert ours.min() == 0
+    assert ours.max() == 1
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
 
 def test_every_point_of_the_first_queries_of_the_full_schedule_is_the_authors(monkeypatch):
@@ -180,6 +186,17 @@ def test_the_scale_of_the_logits_does_not_matter(scale, shift):
 
 
 # Random numbers
+
+
+def test_squares_differ_by_seed_image_and_restart():
+    def tried(**run):
+        model = Recorder(lead=20.0)
+        square(model, start(), LABEL, epsilon=0.05, queries=20, restarts=2, run=Run(**run))
+        return torch.cat(model.points[1:]).reshape(2, 20, 36)
+
+    assert torch.equal(tried(), tried())
+    for other in (tried(seed=1), tried(first=1), tried().flip(0)):
+        assert ((tried() - other).abs().amax(2) > 0.01).all()
 
 
 def test_numbers_are_drawn_for_the_images_that_are_left_alone(monkeypatch):

@@ -1,5 +1,6 @@
 """Attacks from another model."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -93,6 +94,31 @@ def test_targets_are_aimed_at_on_the_other_model():
     assert model(result.images).argmax(1).item() == 2
 
 
+def test_targets_of_another_victim_are_aimed_at_anew():
+    source, victim = Recorder((1, 2, 2), lead=3.0), Linear(FIRST, BIAS).double()
+    shared = Run(surrogates={"source": source})
+    first, again, second = (
+        find("transfer:source").function(
+            victim, start((1, 2, 2)), LABEL, epsilon=0.1,
+            run=replace(shared, targets=torch.tensor([target])),
+        )
+        for target in (1, 1, 2)
+    )  # fmt: skip
+    assert torch.equal(first.images, again.images)
+    assert not torch.equal(first.images, second.images)
+    assert [result.gradients.item() for result in (first, again, second)] == [10, 0, 10]
+
+
+def test_time_that_runs_out_on_the_surrogate_concerns_what_is_attacked_alone(monkeypatch):
+    source, victim = Recorder((1, 2, 2), lead=5.0), Linear(FIRST, BIAS).double()
+    images = torch.cat([start((1, 2, 2)), torch.ones(1, 1, 2, 2, dtype=torch.float64)])
+    monkeypatch.setattr(time, "monotonic", lambda: float(len(source.points) > 3))
+    run = Run(surrogates={"source": source}, deadline=1.0)
+    result = find("transfer:source").function(victim, images, LABEL.repeat(2), epsilon=0.1, run=run)
+    assert result.unfinished.tolist() == [True, False]  # the victim is wrong on the second
+    assert run.cache == {}
+
+
 def test_examples_that_time_cut_short_are_not_kept():
     source, victim = Recorder((1, 2, 2), lead=5.0), Linear(FIRST, BIAS).double()
     run = Run(surrogates={"source": source})
@@ -123,6 +149,9 @@ def test_find():
     assert find("pgd") is ATTACKS["pgd"]
     attack = find("transfer:my model")
     assert (attack.name, attack.norm, attack.access) == ("transfer:my model", "linf", "transfer")
+    assert attack.targeted
+    assert attack.cost == "10 gradients of another model"
+    assert "MI-FGSM on the model 'my model', all steps" in attack.summary
 
 
 @pytest.mark.parametrize("name", ["", "nonesuch", "transfer:", "transfer"])

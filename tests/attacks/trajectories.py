@@ -43,6 +43,14 @@ def start(shape: tuple[int, int, int] = (1, 6, 6), seed: int = 1) -> Tensor:
     return 0.45 + 0.1 * torch.rand(1, *shape, generator=generator, dtype=torch.float64)
 
 
+def at_the_edges(seed: int = 0) -> Tensor:
+    """Return such an image whose first row is black and whose second is white."""
+    image = start(seed=seed)
+    image[..., 0, :] = 0
+    image[..., 1, :] = 1
+    return image
+
+
 def first_visits(points: Iterable[Tensor], tolerance: float = 1e-9) -> Tensor:
     """Return the points in their order, without those that were asked about before.
 

@@ -186,7 +186,10 @@ def test_bad_input_ends_in_one_line(runs, generators, tmp_path):
         ([single, "--classifier", single], "was trained without labels; it cannot score samples"),
         ([single, "--classifier", runs / "baseline", "--n", 5], "there are 5 samples"),
         ([tmp_path], "is not a training run"),
-        ([single, "--classifier", runs / "baseline", "--detection", tmp_path], "is not what"),
+        (
+            [single, "--classifier", runs / "baseline", "--detection", tmp_path],
+            "detection.csv does not exist",
+        ),
     ):
         assert_one_line(winnrobust("gallery", *arguments, "--out", out), message)
         assert not out.exists()

@@ -1,10 +1,9 @@
 import math
 
-from winnrobust.cli.options import EpsilonList
+from winnrobust.cli.options import epsilons
 
 
 def test_epsilons_as_numbers_and_as_grey_levels():
-    epsilons = EpsilonList("--eps", 1)
-    assert epsilons.convert("0.125", None, None) == [0.125]
-    assert epsilons.convert("8/255,0.0625, 1/2", None, None) == [8 / 255, 0.0625, 0.5]
-    assert EpsilonList("--eps-l2", math.inf).convert("3/2", None, None) == [1.5]
+    assert epsilons("0.125") == [0.125]
+    assert epsilons("8/255,0.0625, 1/2") == [8 / 255, 0.0625, 0.5]
+    assert epsilons("3/2", at_most=math.inf) == [1.5]

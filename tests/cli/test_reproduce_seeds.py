@@ -3,7 +3,7 @@
 import pytest
 
 from tests.cli.conftest import assert_one_line, winnrobust
-from winnrobust.cli.reproduce import Seeds
+from winnrobust.cli.reproduce import seed_list
 
 
 @pytest.mark.parametrize("seeds", ["0,99999999999", "2147483648", "0," + 5000 * "9"])
@@ -21,4 +21,4 @@ def test_what_is_no_seed_trains_nothing(tmp_path, seeds):
 
 
 def test_the_largest_seed_is_one():
-    assert Seeds().convert(" 0, 2147483647", None, None) == (0, 2147483647)
+    assert seed_list(" 0, 2147483647") == [0, 2147483647]

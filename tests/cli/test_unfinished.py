@@ -154,7 +154,7 @@ def test_a_comparison_goes_on_too(runs, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "report"}
 
 
-# --- but not with anything else ----------------------------------------------------------------
+# --- but not with anything else ---------------------------------------------------------------
 
 
 def test_what_is_done_of_another_evaluation_is_not_mixed_with_this_one(folder):
@@ -199,7 +199,9 @@ def test_damaged_outcomes_are_named_and_what_to_do_helps(folder):
     interrupted(*FIRST)
     part = folder / "out" / "outcomes" / "0000010-0000020-r0.parquet"
     part.write_bytes(part.read_bytes()[:-9])
-    assert_one_line(attack(*FIRST), f"{part.relative_to(folder)} is damaged", "remove it, and its")
+    assert_one_line(
+        attack(*FIRST), f"{part.relative_to(folder)} is not a part of", "remove it, and its"
+    )
     part.unlink()
     again = attack(*FIRST)
     assert again.exit_code == 0, again.output

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.locks import hold, holding
+from winnrobust.runtime.locks import hold
 
 HOLDS = """
 import sys
@@ -85,17 +85,11 @@ def test_a_process_may_hold_what_it_holds(tmp_path):
 
 
 def test_a_lock_ends_with_an_error(tmp_path):
-    @holding
-    def work(path: Path, number: int, *, fail: bool) -> int:
-        assert (path.parent / ".run.lock").exists()
-        if fail:
-            raise KeyError
-        return number
-
-    with pytest.raises(KeyError):
-        work(tmp_path / "run", 1, fail=True)
+    with pytest.raises(KeyError), hold(tmp_path / "run"):
+        raise KeyError
     assert not list(tmp_path.iterdir())
-    assert work(tmp_path / "run", 2, fail=False) == 2
+    with hold(tmp_path / "run"):
+        assert (tmp_path / ".run.lock").exists()
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path):

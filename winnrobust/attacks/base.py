@@ -198,56 +198,36 @@ def run_attack(
         InputError: as the attack; or it left the ball or [0, 1].
     """
     run = replace(run, clean=run.clean_pass(model, images, labels))
+
+    def attacked(share: float, **bound: float) -> AttackResult:
+        timed = replace(run, deadline=min(run.deadline, time.monotonic() + share))
+        return attack.function(model, images, labels, run=timed, **bound, **attack.settings)
+
     with torch.inference_mode(False), torch.no_grad():
         if attack.minimum_norm:
-            results = _at_all_epsilons(attack, model, images, labels, epsilons, run, seconds)
+            results = _within(attacked(seconds), images, epsilons)
         else:
-            results = _one_by_one(attack, model, images, labels, epsilons, run, seconds)
-    for epsilon, result in zip(epsilons, results, strict=True):
-        check_examples(attack.name, attack.norm, images.detach(), result.images, epsilon)
-    return results
-
-
-def _one_by_one(
-    attack: Attack,
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    epsilons: Sequence[float],
-    run: Run,
-    seconds: float,
-) -> list[AttackResult]:
-    share = seconds / max(sum(epsilon > 0 for epsilon in epsilons), 1)
-    results: list[AttackResult] = []
+            share = seconds / max(sum(epsilon > 0 for epsilon in epsilons), 1)
+            results = [
+                attacked(share, epsilon=epsilon) if epsilon else AttackResult.untouched(images)
+                for epsilon in epsilons
+            ]
+    counted = False
     for place, epsilon in enumerate(epsilons):
-        if epsilon == 0:
-            results.append(AttackResult.untouched(images))
-            continue
-        timed = replace(run, deadline=min(run.deadline, time.monotonic() + share))
-        result = attack.function(
-            model, images, labels, epsilon=epsilon, run=timed, **attack.settings
-        )
-        counted = attack.single_step and any(epsilons[:place])
-        results.append(result.without_costs() if counted else result)
+        if counted and (attack.minimum_norm or attack.single_step):
+            results[place] = results[place].without_costs()
+        counted = counted or epsilon > 0 or attack.minimum_norm
+        check_examples(attack.name, attack.norm, images.detach(), results[place].images, epsilon)
     return results
 
 
-def _at_all_epsilons(
-    attack: Attack,
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    epsilons: Sequence[float],
-    run: Run,
-    seconds: float,
-) -> list[AttackResult]:
-    timed = replace(run, deadline=min(run.deadline, time.monotonic() + seconds))
-    nearest = attack.function(model, images, labels, run=timed, **attack.settings)
+def _within(nearest: AttackResult, images: Tensor, epsilons: Sequence[float]) -> list[AttackResult]:
+    """Return the nearest examples at every epsilon that they are within, else the images."""
     assert nearest.distance is not None
     return [
         replace(
-            nearest if place == 0 else nearest.without_costs(),
+            nearest,
             images=torch.where(per_image(nearest.distance <= epsilon), nearest.images, images),
         )
-        for place, epsilon in enumerate(epsilons)
+        for epsilon in epsilons
     ]

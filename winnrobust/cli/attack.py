@@ -1,5 +1,7 @@
 """`winnrobust attack`."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,44 +10,46 @@ import click
 from winnrobust.cli.external import external_models, external_options
 from winnrobust.cli.options import (
     CHOICES,
+    COUNT,
+    PATH,
     attacks_option,
+    bounds,
     data_root_option,
     device_option,
     diagnose_option,
-    eps_l2_option,
     eps_option,
-    flatten_epsilons,
-    names_in,
+    epsilons,
+    out_option,
     runs_option,
+    seed_option,
 )
 from winnrobust.evaluation import EvaluationSettings
 from winnrobust.evaluation.targets import TARGETS
 from winnrobust.reporting import terminal_summary
-from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
 from winnrobust.workflows.attacking import ImageSource, attack_runs
 from winnrobust.workflows.runs import newest_of_each_method, newest_or_shipped
 from winnrobust.workflows.shared import stamp
 
-OF_THE_EVALUATION = (
-    "steps", "restarts", "queries", "fgsm_screen", "eot", "seconds", "cross", "seed", "batch_size",
-)  # fmt: skip
-"""Options that are settings of the evaluation by the same name."""
-
 
 @click.command()
-@click.argument("models", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("models", nargs=-1, type=PATH)
 @external_options
 @attacks_option
 @eps_option
-@eps_l2_option
-@click.option("--steps", type=click.IntRange(1), help="Steps of iterative attacks.")
-@click.option("--restarts", type=click.IntRange(1), help="Random starts of attacks that have them.")
 @click.option(
-    "--queries",
-    type=click.IntRange(1),
-    help="Queries of black-box attacks for each image, in each restart.",
+    "--eps-l2",
+    "epsilons_l2",
+    type=lambda text: epsilons(text, at_most=math.inf),
+    metavar="EPS[,EPS...]",
+    multiple=True,
+    help="The same for L2 attacks: the length of the change of a whole image.  [default: 1.5]",
+)
+@click.option("--steps", type=COUNT, help="Steps of iterative attacks.")
+@click.option("--restarts", type=COUNT, help="Random starts of attacks that have them.")
+@click.option(
+    "--queries", type=COUNT, help="Queries of black-box attacks for each image, in each restart."
 )
 @click.option(
     "--fgsm-screen/--no-fgsm-screen",
@@ -55,7 +59,7 @@ OF_THE_EVALUATION = (
 )
 @click.option(
     "--eot",
-    type=click.IntRange(1),
+    type=COUNT,
     default=1,
     show_default=True,
     help="Draws averaged in every step and every decision of an attack, for models that answer at"
@@ -67,7 +71,7 @@ OF_THE_EVALUATION = (
     help="Make the attacks targeted, each image at a wrong class that is chosen like this."
     "  [default: untargeted]",
 )
-@click.option("--aim", "aim", type=click.Choice(list(TARGETS)), hidden=True)
+@click.option("--aim", type=click.Choice(list(TARGETS)), hidden=True)
 @click.option(
     "--time-budget",
     "seconds",
@@ -82,10 +86,8 @@ OF_THE_EVALUATION = (
     help="Let every model look at the examples made against the others, for correction rates.",
 )
 @diagnose_option
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the attacks."
-)
-@click.option("--limit", type=click.IntRange(1), help="Attack the first N test images only.")
+@seed_option
+@click.option("--limit", type=COUNT, help="Attack the first N test images only.")
 @click.option(
     "--dataset",
     type=click.Choice(CHOICES["dataset"]),
@@ -93,7 +95,7 @@ OF_THE_EVALUATION = (
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Your own images instead: a folder with a folder for each class, or an .npz file with"
     " 'images' and 'labels'.",
 )
@@ -102,14 +104,8 @@ OF_THE_EVALUATION = (
     type=click.Choice(CHOICES["arch"]),
     help="Without any model: architecture to look for.  [default: that of the newest run]",
 )
-@click.option(
-    "--batch-size", type=click.IntRange(1), help="Images at once.  [default: the fastest, measured]"
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Folder of the results.  [default: a new one under results/]",
-)
+@click.option("--batch-size", type=COUNT, help="Images at once.  [default: the fastest, measured]")
+@out_option("Folder of the results.  [default: a new one under results/]")
 @runs_option
 @data_root_option
 @device_option
@@ -132,47 +128,31 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
     """
     if options["dataset"] is not None and options["data"] is not None:
         raise click.UsageError("--dataset and --data exclude each other.")
-    device = resolve_device(options["device"])
-    settings = _settings(options)
-    external = external_models(
-        *(options[name] for name in ("modules", "weights", "ranges", "means", "stds"))
-    )
-    paths = list(models)
+    settings, external = _settings(options), external_models(options)
+    paths: Sequence[Path] = models
     if not paths and not external:
         asked = context.get_parameter_source("runs") is not click.core.ParameterSource.DEFAULT
         choose = newest_of_each_method if asked else newest_or_shipped
         paths = choose(options["runs"], options["dataset"], options["arch"])
     out = options["out"] or Path("results") / stamp()
-    source = ImageSource(
-        options["dataset"], options["data"], options["data_root"], options["limit"]
-    )
     attack_runs(
         paths,
         out,
         settings,
-        device,
+        options["device"],
         external=external,
-        source=source,
-        with_diagnosis=options["diagnose"],
+        source=ImageSource(*(options[name] for name in ("dataset", "data", "data_root", "limit"))),
+        with_diagnosis=options["with_diagnosis"],
     )
     log(terminal_summary(out))
     log(f"results are in {out}; for a page to read and send: winnrobust report {out}")
 
 
 def _settings(options: dict[str, Any]) -> EvaluationSettings:
-    """Return what the options say of the evaluation.
-
-    Raises:
-        InputError: they contradict each other.
-    """
+    """What the options say of the evaluation; those of the same name are its settings."""
     if options["targeted"] and options["aim"]:
         raise InputError("--aim is the old name of --targeted; give one of them")
-    return EvaluationSettings(
-        attacks=names_in(options["attacks"]),
-        epsilons={
-            "linf": flatten_epsilons(options["epsilons"]),
-            "l2": flatten_epsilons(options["epsilons_l2"], 1.5),
-        },
-        targeted=options["targeted"] or options["aim"],
-        **{name: options[name] for name in OF_THE_EVALUATION},
-    )
+    given = {name: options[name] for name in EvaluationSettings.model_fields if name in options}
+    given["epsilons"] = bounds(options["epsilons"], options["epsilons_l2"])
+    given["targeted"] = options["targeted"] or options["aim"]
+    return EvaluationSettings(**given)

@@ -4,23 +4,23 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 from winnrobust.cli.options import (
     attacks_option,
+    bounds,
     config_file_option,
     config_options,
     data_root_option,
     device_option,
     diagnose_option,
     eps_option,
-    flatten_epsilons,
     given_settings,
-    names_in,
+    report_option,
     runs_option,
 )
 from winnrobust.evaluation import EvaluationSettings
 from winnrobust.reporting import terminal_summary
-from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.progress import log
 from winnrobust.training.config import make_config
 from winnrobust.training.methods.settings import check_given
@@ -34,23 +34,19 @@ from winnrobust.workflows.shared import stamp
 @attacks_option
 @eps_option
 @diagnose_option
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Folder of the report.  [default: a new one under reports/]",
-)
+@report_option
 @runs_option
 @data_root_option
 @device_option
 def compare(
     config_file: Path | None,
-    attacks: str,
+    attacks: list[str],
     epsilons: tuple[list[float], ...],
-    diagnose: bool,
+    with_diagnosis: bool,
     out: Path | None,
     runs: Path,
     data_root: Path | None,
-    device: str,
+    device: torch.device,
     **settings: Any,
 ) -> None:
     """Train the baseline and --method with the same settings, attack both, and write a report.
@@ -71,12 +67,10 @@ def compare(
         config,
         runs,
         out,
-        EvaluationSettings(
-            attacks=names_in(attacks), epsilons={"linf": flatten_epsilons(epsilons), "l2": (1.5,)}
-        ),
-        with_diagnosis=diagnose,
+        EvaluationSettings(attacks=attacks, epsilons=bounds(epsilons)),
+        with_diagnosis=with_diagnosis,
         data_root=data_root,
-        device=resolve_device(device),
+        device=device,
     )
     log(terminal_summary(out / "results"))
     log(f"open {page}")

@@ -5,18 +5,29 @@ from typing import Any
 
 import click
 
-from winnrobust.cli.options import EpsilonList, data_root_option, device_option, names_in
+from winnrobust.cli.options import (
+    COUNT,
+    PATH,
+    data_root_option,
+    device_option,
+    epsilons,
+    names,
+    out_option,
+    seed_option,
+)
 from winnrobust.generation.detection import STEPS
-from winnrobust.runtime.devices import resolve_device
+from winnrobust.reporting.table import to_text
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
-from winnrobust.workflows.detecting import DetectionSettings, detect_others, detection_text
+from winnrobust.workflows.detecting import DetectionSettings, detect_others, detection_table
 
 
 @click.command()
-@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("models", nargs=-1, required=True, type=PATH)
 @click.option(
     "--attacks",
+    type=names,
+    metavar="TEXT",
     default="fgsm,pgd",
     show_default=True,
     help="Attacks in the L-infinity norm, separated by commas.",
@@ -24,7 +35,8 @@ from winnrobust.workflows.detecting import DetectionSettings, detect_others, det
 @click.option(
     "--eps",
     "epsilons",
-    type=EpsilonList("--eps", 1),
+    type=epsilons,
+    metavar="EPS",
     default="0.125",
     show_default=True,
     help="Their bound, in [0, 1] pixel units.",
@@ -39,25 +51,33 @@ from winnrobust.workflows.detecting import DetectionSettings, detect_others, det
 @click.option("--foreign", multiple=True, hidden=True)
 @click.option(
     "--limit",
-    type=click.IntRange(1),
+    type=COUNT,
     default=2000,
     show_default=True,
     help="Take the first N test images only; half of them are attacked.",
 )
 @click.option(
     "--steps",
-    type=click.IntRange(1),
+    type=COUNT,
     default=STEPS,
     show_default=True,
     help="Steps of the adaptive attack, on each of its five paths.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for detection.csv and manifest.json."
-)
+@seed_option
+@out_option("Folder for detection.csv and manifest.json.")
 @data_root_option
 @device_option
-def detect(models: tuple[Path, ...], **options: Any) -> None:
+def detect(
+    models: tuple[Path, ...],
+    attacks: list[str],
+    epsilons: list[float],
+    others: tuple[str, ...],
+    foreign: tuple[str, ...],  # the old name of --ood
+    steps: int,
+    limit: int,
+    seed: int,
+    **options: Any,
+) -> None:
     """Do MODELS (run folders or .safetensors files) notice images that are not of their data?
 
     Detectors are a WINN's critic, the largest softmax probability and the energy of the logits.
@@ -67,22 +87,8 @@ def detect(models: tuple[Path, ...], **options: Any) -> None:
     \b
     winnrobust detect runs/winn runs/baseline --ood fashion-mnist --eps 0.125
     """
-    epsilons = options["epsilons"]
     if len(epsilons) != 1 or not epsilons[0]:
         raise InputError("--eps must be a single bound above 0 here")
-    settings = DetectionSettings(
-        attacks=[name for name in names_in(options["attacks"]) if name],
-        epsilon=epsilons[0],
-        others=[*options["others"], *options["foreign"]],  # the latter by the old name of --ood
-        steps=options["steps"],
-        limit=options["limit"],
-        seed=options["seed"],
-    )
-    table = detect_others(
-        list(models),
-        settings,
-        resolve_device(options["device"]),
-        data_root=options["data_root"],
-        out=options["out"],
-    )
-    log(detection_text(table))
+    chosen = [name for name in attacks if name]
+    settings = DetectionSettings(chosen, epsilons[0], [*others, *foreign], steps, limit, seed)
+    log(to_text([detection_table(detect_others(models, settings, **options))]))

@@ -2,9 +2,10 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
@@ -15,132 +16,81 @@ from winnrobust.workflows.candidates import ExternalModel
 NAME = re.compile(r"[\w.+-]+(@(0|[1-9]\d*))?")
 """What a model may be called: it must stand in a list of attacks, as transfer:NAME."""
 
+Numbers = tuple[str | None, tuple[float, ...]]
+"""Numbers for the model of a name; for all from elsewhere where that is None."""
 
-class Named(click.ParamType):
+
+def named(text: str) -> tuple[str, str]:
     """`NAME=VALUE`."""
-
-    name = "name=value"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
-        name, equals, text = str(value).partition("=")
-        if not equals or not text or not NAME.fullmatch(name):
-            self.fail(
-                f"'{value}' must be written NAME=..., the name of letters, digits and"
-                " .+-_, for one of several seeds with @ and its number"
-            )
-        return name, text
+    name, equals, value = text.partition("=")
+    if not equals or not value or not NAME.fullmatch(name):
+        raise click.BadParameter(
+            f"'{text}' must be written NAME=..., the name of letters, digits and"
+            " .+-_, for one of several seeds with @ and its number"
+        )
+    return name, value
 
 
-class Numbers(NamedTuple):
-    """Numbers for the model called `name`; for all from elsewhere where that is None."""
-
-    name: str | None
-    values: tuple[float, ...]
-
-
-class NamedNumbers(click.ParamType):
+def named_numbers(text: str) -> Numbers:
     """`0.5`, `0.485,0.456,0.406`, or `NAME=0.5`."""
+    name, equals, listed = text.rpartition("=")
+    try:
+        values = tuple(float(part) for part in listed.split(","))
+    except ValueError:
+        values = ()
+    if not values or not all(map(math.isfinite, values)) or (equals and not name):
+        raise click.BadParameter(
+            f"'{text}' must be numbers with commas between, or NAME= and such numbers"
+        )
+    return name or None, values
 
-    name = "[name=]number,..."
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Numbers:
-        if isinstance(value, Numbers):
-            return value
-        name, equals, text = str(value).rpartition("=")
-        try:
-            values = tuple(float(part) for part in text.split(","))
-        except ValueError:
-            values = ()
-        if not values or not all(map(math.isfinite, values)) or (equals and not name):
-            self.fail(f"'{value}' must be numbers with commas between, or NAME= and such numbers")
-        return Numbers(name or None, values)
+OPTIONS = (
+    ("--model", named, "A model from elsewhere, NAME=package.module:factory, NAME=file.pt"
+     " (TorchScript), NAME=file.pt2 (torch.export) or NAME=file.onnx. Factories and exported"
+     " programs are code, which is run. mine@0, mine@1, ... are seeds of one method, mine."),
+    ("--weights", named, "State dict for a factory's model, NAME=file.safetensors."),
+    ("--input-range", named_numbers, "What black and white are to a --model, such as -1,1; for one"
+     " of them NAME=-1,1.  [default: 0,1]"),
+    ("--mean", named_numbers, "What a --model subtracts from that: one number, or one for each"
+     " channel."),
+    ("--std", named_numbers, "What it divides the rest by."),
+)  # fmt: skip
+DEFAULTS = {"--input-range": (0.0, 1.0), "--mean": (0.0,), "--std": (1.0,)}
+METAVARS = {named: "NAME=VALUE", named_numbers: "[NAME=]NUMBER,..."}
 
 
 def external_options(command: Callable) -> Callable:
-    """Add --model, --weights, --input-range, --mean and --std."""
-    for option in reversed(
-        (
-            click.option(
-                "--model",
-                "modules",
-                type=Named(),
-                multiple=True,
-                help="A model from elsewhere, NAME=package.module:factory, NAME=file.pt"
-                " (TorchScript), NAME=file.pt2 (torch.export) or NAME=file.onnx. Factories and"
-                " exported programs are code, which is run. mine@0, mine@1, ... are seeds of one"
-                " method, mine.",
-            ),
-            click.option(
-                "--weights",
-                type=Named(),
-                multiple=True,
-                help="State dict for a factory's model, NAME=file.safetensors.",
-            ),
-            click.option(
-                "--input-range",
-                "ranges",
-                type=NamedNumbers(),
-                multiple=True,
-                help="What black and white are to a --model, such as -1,1; for one of them"
-                " NAME=-1,1.  [default: 0,1]",
-            ),
-            click.option(
-                "--mean",
-                "means",
-                type=NamedNumbers(),
-                multiple=True,
-                help="What a --model subtracts from that: one number, or one for each channel.",
-            ),
-            click.option(
-                "--std",
-                "stds",
-                type=NamedNumbers(),
-                multiple=True,
-                help="What it divides the rest by.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+    """Add --model, --weights, --input-range, --mean and --std, the parameters of these names."""
+    options = (
+        click.option(flag, type=kind, metavar=METAVARS[kind], multiple=True, help=text)
+        for flag, kind, text in reversed(OPTIONS)
+    )
+    return reduce(lambda made, option: option(made), options, command)
 
 
-def external_models(
-    modules: Sequence[tuple[str, str]],
-    weights: Sequence[tuple[str, str]],
-    ranges: Sequence[Numbers],
-    means: Sequence[Numbers],
-    stds: Sequence[Numbers],
-) -> list[ExternalModel]:
+def external_models(options: Mapping[str, Any]) -> list[ExternalModel]:
     """Put together what the options say of each model.
 
     Raises:
         InputError: a name is given twice or unknown, or numbers make no sense.
     """
-    names = [name for name, _ in modules]
-    _check_names("--model", names, names)
-    _check_names("--weights", [name for name, _ in weights], names)
-    for flag, numbers in (("--input-range", ranges), ("--mean", means), ("--std", stds)):
-        _check_names(flag, [each.name for each in numbers], names)
-    files = dict(weights)
-    return [
-        ExternalModel(
-            name,
-            spec,
-            Path(files[name]) if name in files else None,
-            _preprocessing(
-                _for(ranges, name, (0.0, 1.0)),
-                _for(means, name, (0.0,)),
-                _for(stds, name, (1.0,)),
-            ),
+    given = {flag: options[flag.strip("-").replace("-", "_")] for flag, *_ in OPTIONS}
+    known = [name for name, _ in given["--model"]]
+    for flag, values in given.items():
+        _check_names(flag, [name for name, _ in values], known)
+    said: dict[str, dict] = {flag: dict(values) for flag, values in given.items()}
+    models = []
+    for name, spec in given["--model"]:
+        # What is said of this model, else of all, else the default.
+        limits, mean, std = (
+            said[flag].get(name, said[flag].get(None, default))
+            for flag, default in DEFAULTS.items()
         )
-        for name, spec in modules
-    ]
+        weights = said["--weights"].get(name)
+        preprocessing = _preprocessing(limits, mean, std)
+        models.append(ExternalModel(name, spec, weights and Path(weights), preprocessing))
+    return models
 
 
 def _check_names(flag: str, given: Sequence[str | None], known: Sequence[str]) -> None:
@@ -154,12 +104,6 @@ def _check_names(flag: str, given: Sequence[str | None], known: Sequence[str]) -
             )
     if given and not known:
         raise InputError(f"{flag} is for models from elsewhere; there is no --model")
-
-
-def _for(numbers: Sequence[Numbers], name: str, default: tuple[float, ...]) -> tuple[float, ...]:
-    """Return what is said of this model, else of all, else the default."""
-    said = {each.name: each.values for each in numbers}
-    return said.get(name, said.get(None, default))
 
 
 def _preprocessing(

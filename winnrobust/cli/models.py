@@ -10,16 +10,9 @@ from winnrobust.reporting.table import share_with_interval
 from winnrobust.runtime.intervals import rate
 
 COLUMNS = (
-    "model",
-    "data",
-    "network",
-    "method",
-    "epochs",
-    "test error, % [95 %]",
-    "size",
-    "sha256",
+    "model", "data", "network", "method", "epochs", "test error, % [95 %]", "size", "sha256",
     "files",
-)
+)  # fmt: skip
 
 
 @click.command()

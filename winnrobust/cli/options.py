@@ -3,14 +3,16 @@
 import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
 from winnrobust.data.datasets import DATASETS
 from winnrobust.generation.textures import EMBEDDED
 from winnrobust.models import ARCHITECTURES
+from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
 from winnrobust.training.config import SETTINGS, Setting, option_name, read_toml
 from winnrobust.training.methods import INITIAL, METHODS, UNSUPERVISED
@@ -24,138 +26,107 @@ CHOICES = {
     "initial": list(INITIAL),
 }
 
+PATH = click.Path(path_type=Path)
+COUNT = click.IntRange(1)
+
+
+def names(text: str) -> list[str]:
+    """The names in a list with commas."""
+    return [name.strip() for name in text.split(",")]
+
+
+def epsilons(text: str, at_most: float = 1) -> list[float]:
+    """One or several bounds: `0.125`, `8/255`, or `0.0625,0.125`."""
+    found = []
+    for part in text.split(","):
+        try:
+            # Only "a/b" is for Fraction: float takes what it does not, such as inf.
+            epsilon = float(Fraction(part) if "/" in part else part)
+        except (ValueError, ZeroDivisionError, OverflowError):
+            raise click.BadParameter(
+                f"'{part}' is not a number; write 0.125, 8/255 or 0.0625,0.125"
+            ) from None
+        if not (math.isfinite(epsilon) and 0 <= epsilon <= at_most):
+            limits = "0 or more" if at_most == math.inf else f"from 0 to {at_most:g}"
+            raise click.BadParameter(f"epsilon must be {limits} (pixels are in [0, 1]), not {part}")
+        found.append(abs(epsilon))  # -0.0 is 0
+    return found
+
+
+def size(text: str) -> tuple[int, int]:
+    """Width and height in pixels, such as `320x200`."""
+    try:
+        width, height = (int(part) for part in text.split("x"))
+    except ValueError:
+        raise click.BadParameter(f"'{text}' is not a size; write 320x200") from None
+    if not (1 <= width <= 8192 and 1 <= height <= 8192):
+        raise click.BadParameter(f"width and height must be from 1 to 8192 pixels, not {text}")
+    return width, height
+
+
+def bounds(
+    linf: tuple[list[float], ...], l2: tuple[list[float], ...] = ()
+) -> dict[Any, list[float]]:
+    """All epsilons given for each norm; the defaults (the first is the paper's) if none."""
+    return {"linf": [*chain(*linf)] or [0.125], "l2": [*chain(*l2)] or [1.5]}
+
+
+def out_option(help: str, **more: Any) -> Callable[[Callable], Callable]:
+    """Where a command writes: a path."""
+    return click.option("--out", type=PATH, help=help, **more)
+
+
+report_option = out_option("Folder of the report.  [default: a new one under reports/]")
 device_option = click.option(
-    "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ... or auto."
+    "--device",
+    default="auto",
+    show_default=True,
+    callback=lambda context, parameter, name: resolve_device(name),
+    help="cpu, cuda, cuda:1, ... or auto.",
 )
 data_root_option = click.option(
     "--data-root",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Folder of the data sets.  [default: $WINNROBUST_DATA, else the user cache]",
 )
 runs_option = click.option(
     "--runs",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("runs"),
     show_default=True,
     help="Folder that holds the training runs.",
 )
 attacks_option = click.option(
     "--attacks",
+    type=names,
+    metavar="TEXT",
     default="fgsm",
     show_default=True,
     help="Attacks, separated by commas; 'winnrobust attacks' lists them.",
 )
+eps_option = click.option(
+    "--eps",
+    "epsilons",
+    type=epsilons,
+    metavar="EPS[,EPS...]",
+    multiple=True,
+    help="L-infinity budget in [0, 1] pixel units, such as 0.125 or 8/255; several with commas or"
+    " by repeating the option.  [default: 0.125]",
+)
 diagnose_option = click.option(
     "--diagnose/--no-diagnose",
+    "with_diagnosis",
     default=True,
     show_default=True,
     help="Look for false robustness, too.",
 )
-
-
-class EpsilonList(click.ParamType):
-    """One or several bounds: `0.125`, `8/255`, or `0.0625,0.125`."""
-
-    name = "eps[,eps...]"
-
-    def __init__(self, flag: str, at_most: float) -> None:
-        """Take the option's name, for messages, and the largest bound that makes sense."""
-        self.flag = flag
-        self.at_most = at_most
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> list[float]:
-        if isinstance(value, list):
-            return value
-        epsilons = []
-        for part in str(value).split(","):
-            try:
-                # Only "a/b" is for Fraction: float takes what it does not, such as inf.
-                epsilon = float(Fraction(part) if "/" in part else part)
-            except (ValueError, ZeroDivisionError, OverflowError):
-                self.fail(
-                    f"'{part}' is not a number; write {self.flag} 0.125, {self.flag} 8/255 or"
-                    f" {self.flag} 0.0625,0.125"
-                )
-            if not (math.isfinite(epsilon) and 0 <= epsilon <= self.at_most):
-                limits = "0 or more" if self.at_most == math.inf else f"from 0 to {self.at_most:g}"
-                self.fail(f"epsilon must be {limits} (pixels are in [0, 1]), not {part}")
-            epsilons.append(abs(epsilon))  # -0.0 is 0
-        return epsilons
-
-
-class Range(click.ParamType):
-    """Two numbers, the lower one first, such as `-3,1.5`; or a single one for both."""
-
-    name = "low,high"
-
-    def __init__(self, flag: str) -> None:
-        """Take the option's name, for messages."""
-        self.flag = flag
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, float]:
-        try:
-            numbers = [float(part) for part in str(value).split(",")]
-            low, high = numbers if len(numbers) > 1 else numbers * 2
-        except ValueError:
-            self.fail(f"'{value}' is not a range; write {self.flag} -3,1.5 or {self.flag} 0")
-        if not -math.inf < low <= high < math.inf:
-            self.fail(f"'{value}' is not a range from a lower number to a higher one")
-        return low, high
-
-
-class Size(click.ParamType):
-    """Width and height in pixels, such as `320x200`."""
-
-    name = "WIDTHxHEIGHT"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        try:
-            width, height = (int(part) for part in str(value).split("x"))
-        except ValueError:
-            self.fail(f"'{value}' is not a size; write 320x200")
-        if not (1 <= width <= 8192 and 1 <= height <= 8192):
-            self.fail(f"width and height must be from 1 to 8192 pixels, not {value}")
-        return width, height
-
-
-eps_option = click.option(
-    "--eps",
-    "epsilons",
-    type=EpsilonList("--eps", 1),
-    multiple=True,
-    help="L-infinity budget in [0, 1] pixel units, such as 0.125 or 8/255; several with commas or"
-    " by repeating the option."
-    "  [default: 0.125]",
+seed_option = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all random numbers."
 )
-eps_l2_option = click.option(
-    "--eps-l2",
-    "epsilons_l2",
-    type=EpsilonList("--eps-l2", math.inf),
-    multiple=True,
-    help="The same for L2 attacks: the length of the change of a whole image.  [default: 1.5]",
-)
-
-
-def names_in(attacks: str) -> list[str]:
-    """The names in a list with commas."""
-    return [name.strip() for name in attacks.split(",")]
-
-
-def flatten_epsilons(given: tuple[list[float], ...], default: float = 0.125) -> list[float]:
-    """All epsilons given, in order and without repeats; the default (the paper's) if none."""
-    return list(dict.fromkeys(epsilon for group in given for epsilon in group)) or [default]
-
-
 config_file_option = click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="TOML file of settings, named like the options; options given here win over it.",
 )
 
@@ -172,17 +143,14 @@ def with_place(settings: dict[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: another data set was named, too.
     """
-    places = [name for name in ("data", "texture") if name in settings]
-    for name in places:
+    placed = dict(settings)
+    for name in [name for name in ("data", "texture") if name in settings]:
         if "dataset" in settings:
             raise InputError(f"--dataset and --{name} exclude each other")
-    for name in places:
-        if settings[name] not in EMBEDDED:
-            place = Path(settings[name]).resolve()
-            settings = settings | {name: str(place), "dataset": place.stem}
-        else:
-            settings = settings | {"dataset": settings[name]}
-    return settings
+        place = Path(settings[name]).resolve()
+        embedded = settings[name] in EMBEDDED
+        placed |= {"dataset": place.name} if embedded else {name: str(place), "dataset": place.stem}
+    return placed
 
 
 def config_options(
@@ -210,10 +178,10 @@ def config_options(
 
 def _config_option(setting: Setting, default: str) -> Callable[[Callable], Callable]:
     """An option that is None unless given, so that a configuration file can decide."""
-    help_text = f"{setting.info.description}{default}"
-    flag, kind = option_name(setting.name), setting.type
-    if kind is bool:
-        off = f"--no-{flag.removeprefix('--')}"
-        return click.option(f"{flag}/{off}", setting.name, default=None, help=help_text)
-    choice = click.Choice(CHOICES[setting.name]) if setting.name in CHOICES else kind
-    return click.option(flag, setting.name, type=choice, default=None, help=help_text)
+    flag, kind = option_name(setting.name), cast(Any, setting.type)
+    if setting.name in CHOICES:
+        kind = click.Choice(CHOICES[setting.name])
+    elif kind is bool:
+        flag = f"{flag}/--no-{flag.removeprefix('--')}"
+    text = f"{setting.info.description}{default}"
+    return click.option(flag, setting.name, type=kind, default=None, help=text)

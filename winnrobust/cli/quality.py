@@ -1,20 +1,20 @@
 """`winnrobust quality`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from winnrobust.cli.options import data_root_option, device_option
-from winnrobust.runtime.devices import resolve_device
+from winnrobust.cli.options import PATH, data_root_option, device_option, out_option
 from winnrobust.runtime.progress import log
 from winnrobust.workflows.quality import quality_text, score_quality
 
 
 @click.command()
-@click.argument("samples", type=click.Path(path_type=Path))
+@click.argument("samples", type=PATH)
 @click.option(
     "--classifier",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="Run folder or model file of a classifier that had no part in making them.",
 )
@@ -24,19 +24,10 @@ from winnrobust.workflows.quality import quality_text, score_quality
     help="Compute the Inception score and FID, too, by torch-fidelity (pip install"
     " 'winnrobust[quality]'; it downloads a network).",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for quality.json and neighbors.png."
-)
+@out_option("Folder for quality.json and neighbors.png.")
 @data_root_option
 @device_option
-def quality(
-    samples: Path,
-    classifier: Path,
-    inception: bool,
-    out: Path | None,
-    data_root: Path | None,
-    device: str,
-) -> None:
+def quality(samples: Path, classifier: Path, **options: Any) -> None:
     """Score SAMPLES, an .npz file of 'winnrobust synthesize'.
 
     A classifier of the same data scores them beside as many test images: how certain and varied its
@@ -47,12 +38,4 @@ def quality(
     winnrobust synthesize runs/winn --n 1000 --out samples.npz
     winnrobust quality samples.npz --classifier runs/baseline
     """
-    found, scores = score_quality(
-        samples,
-        classifier,
-        resolve_device(device),
-        out=out,
-        data_root=data_root,
-        inception=inception,
-    )
-    log(quality_text(found, scores))
+    log(quality_text(*score_quality(samples, classifier, **options)))

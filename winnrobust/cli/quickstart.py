@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import click
+import torch
 
-from winnrobust.cli.options import device_option
+from winnrobust.cli.options import device_option, out_option, seed_option
 from winnrobust.evaluation import EvaluationSettings
 from winnrobust.reporting import terminal_summary
-from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.progress import log
 from winnrobust.training.config import TrainConfig
 from winnrobust.workflows.comparing import compare
@@ -25,16 +25,10 @@ QUICK = TrainConfig(
 
 
 @click.command()
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("quickstart"),
-    show_default=True,
-    help="Folder for the runs and the report.",
-)
+@seed_option
+@out_option("Folder for the runs and the report.", default=Path("quickstart"), show_default=True)
 @device_option
-def quickstart(seed: int, out: Path, device: str) -> None:
+def quickstart(seed: int, out: Path, device: torch.device) -> None:
     """Train a baseline and a WINN on 5,000 embedded digits, attack both, write the report.
 
     Needs no download and about five minutes on two cores. Called again after an interruption it
@@ -47,7 +41,7 @@ def quickstart(seed: int, out: Path, device: str) -> None:
         EvaluationSettings(),
         with_diagnosis=False,
         data_root=None,
-        device=resolve_device(device),
+        device=device,
     )
     log(terminal_summary(out / "report" / "results"))
     log(f"open {page}")

@@ -5,30 +5,23 @@ from typing import Any
 
 import click
 
-from winnrobust.cli.options import data_root_option, device_option
+from winnrobust.cli.options import PATH, data_root_option, device_option, names, out_option
 from winnrobust.reporting.reproduction import BUDGETS, TARGETS
 from winnrobust.reporting.table import to_text
-from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.progress import log
 from winnrobust.runtime.settings import LARGEST
 from winnrobust.workflows.reproducing import reproduce as run_reproduce
 
 
-class Seeds(click.ParamType):
+def seed_list(text: str) -> list[int]:
     """`0` or `0,1,2`."""
-
-    name = "seed[,seed...]"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        parts = [part.strip() for part in str(value).split(",")]
-        if not all(part.isdecimal() for part in parts):
-            self.fail(f"'{value}' are no seeds; write --seeds 0 or --seeds 0,1,2")
-        # The length first: int() refuses thousands of digits in words of its own.
-        if any(len(part) > len(str(LARGEST)) or int(part) > LARGEST for part in parts):
-            self.fail(f"a seed must be at most {LARGEST}")
-        return tuple(int(part) for part in parts)
+    parts = names(text)
+    if not all(part.isdecimal() for part in parts):
+        raise click.BadParameter(f"'{text}' are no seeds; write --seeds 0 or --seeds 0,1,2")
+    # The length first: int() refuses thousands of digits in words of its own.
+    if any(len(part) > len(str(LARGEST)) or int(part) > LARGEST for part in parts):
+        raise click.BadParameter(f"a seed must be at most {LARGEST}")
+    return [int(part) for part in parts]
 
 
 @click.command()
@@ -42,33 +35,26 @@ class Seeds(click.ParamType):
 )
 @click.option(
     "--seeds",
-    type=Seeds(),
+    type=seed_list,
+    metavar="SEED[,SEED...]",
     help="Of every method, separated by commas.  [default: 0; paper: 0,1,2]",
 )
 @click.option(
     "--run",
     "given",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="A complete run, or zoo:NAME, in place of the one that would be trained: that of its data"
     " set, architecture, method and seed. Repeat it.",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Folder of runs, results and tables, for all tables of a budget."
-    "  [default: reproduction/BUDGET]",
+@out_option(
+    "Folder of runs, results and tables, for all tables of a budget."
+    "  [default: reproduction/BUDGET]"
 )
 @data_root_option
 @device_option
 def reproduce(
-    table: str,
-    budget: str,
-    seeds: tuple[int, ...] | None,
-    given: tuple[Path, ...],
-    out: Path | None,
-    data_root: Path | None,
-    device: str,
+    table: str, budget: str, seeds: list[int] | None, out: Path | None, **options: Any
 ) -> None:
     """Reproduce TABLE of the paper: train what it needs, attack, and write theirs beside ours.
 
@@ -80,14 +66,7 @@ def reproduce(
     winnrobust reproduce table2 --budget cpu --seeds 0,1,2
     winnrobust reproduce table3 --budget cpu --run zoo:mnist-vanilla-winn --run runs/my-icn
     """
-    tables, page = run_reproduce(
-        table,
-        budget,
-        seeds or (),
-        out or Path("reproduction") / budget,
-        given=given,
-        data_root=data_root,
-        device=resolve_device(device),
-    )
+    out = out or Path("reproduction") / budget
+    tables, page = run_reproduce(table, budget, seeds or (), out, **options)
     log(to_text(tables))
     log(f"open {page}; the figures as numbers are in {page.with_name('reproduction.csv')}")

@@ -1,32 +1,43 @@
 """`winnrobust synthesize`."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
-from winnrobust.cli.options import CHOICES, Range, device_option
+from winnrobust.cli.options import CHOICES, COUNT, PATH, device_option, out_option, seed_option
 from winnrobust.generation.sampling import NOISE, Noise
-from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
 from winnrobust.workflows.synthesizing import SampleSettings, summary
 from winnrobust.workflows.synthesizing import synthesize as run_synthesize
 
 
+def low_and_high(text: str) -> tuple[float, float]:
+    """Two numbers, the lower one first, such as `-3,1.5`; or a single one for both."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+        low, high = numbers if len(numbers) > 1 else numbers * 2
+    except ValueError:
+        raise click.BadParameter(
+            f"'{text}' is not a range; write --threshold -3,1.5 or --threshold 0"
+        ) from None
+    if not -math.inf < low <= high < math.inf:
+        raise click.BadParameter(f"'{text}' is not a range from a lower number to a higher one")
+    return low, high
+
+
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--n", "count", type=click.IntRange(1), default=100, show_default=True, help="Samples."
-)
+@click.argument("model", type=PATH)
+@click.option("--n", "count", type=COUNT, default=100, show_default=True, help="Samples.")
 @click.option("--class", "label", type=int, help="Their class.  [default: all in turn]")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
+@out_option(
+    "A .png picture, with a .csv of what is known of every sample beside it; or an .npz file of"
+    " arrays, which --data takes. Repeat it for both.",
     multiple=True,
     required=True,
-    help="A .png picture, with a .csv of what is known of every sample beside it; or an .npz file"
-    " of arrays, which --data takes. Repeat it for both.",
 )
 @click.option(
     "--noise",
@@ -52,20 +63,29 @@ from winnrobust.workflows.synthesizing import synthesize as run_synthesize
 @click.option(
     "--threshold",
     "thresholds",
-    type=Range("--threshold"),
+    type=low_and_high,
+    metavar="LOW,HIGH",
     help="Range of critic values that early stopping draws from.  [default: the stored one]",
 )
-@click.option(
-    "--max-steps", type=click.IntRange(1), help="Limit of an ascent.  [default: as in training]"
-)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--max-steps", type=COUNT, help="Limit of an ascent.  [default: as in training]")
+@seed_option
 @click.option(
     "--batch-size",
-    type=click.IntRange(1),
+    type=COUNT,
     help="Images at once.  [default: 512 of 32x32 pixels, fewer of larger ones]",
 )
 @device_option
-def synthesize(model: Path, **options: Any) -> None:
+def synthesize(
+    model: Path,
+    out: tuple[Path, ...],
+    count: int,
+    device: torch.device,
+    kind: str,
+    noise_size: float | None,
+    initial: str | None,
+    max_steps: int | None,
+    **options: Any,
+) -> None:
     """Draw samples from MODEL, a run folder, .safetensors file or zoo:NAME of a WINN.
 
     They come about as pseudo-negatives do in training: by gradient ascent on the critic, from
@@ -76,22 +96,14 @@ def synthesize(model: Path, **options: Any) -> None:
     winnrobust synthesize runs/my-winn --n 100 --out samples.png
     winnrobust synthesize runs/my-winn --n 1000 --class 3 --out threes.npz
     """
-    noise_size, kind = options["noise_size"], options["kind"]
     if noise_size is not None and kind == "none":
         raise InputError("--noise-size has no effect without --noise langevin or dropout")
     size = NOISE[kind] if noise_size is None else noise_size
     if not 0 <= size < 1:
         raise InputError(f"--noise-size must be from 0 to below 1, not {size:g}")
-    given = {"initial": options["initial"], "synthesis_max_steps": options["max_steps"]}
-    settings = SampleSettings(
-        label=options["label"],
-        given={name: value for name, value in given.items() if value is not None},
-        thresholds=options["thresholds"],
-        noise=Noise(kind, size),
-        seed=options["seed"],
-        batch_size=options["batch_size"],
-    )
-    out, device = options["out"], resolve_device(options["device"])
-    samples = run_synthesize(model, out, options["count"], device, settings)
+    wanted = {"initial": initial, "synthesis_max_steps": max_steps}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    settings = SampleSettings(given=given, noise=Noise(kind, size), **options)
+    samples = run_synthesize(model, out, count, device, settings)
     log(summary(samples))
     log(f"samples are in {' and '.join(map(str, out))}")

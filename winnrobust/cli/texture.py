@@ -4,17 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 from winnrobust.cli.options import (
-    Size,
+    PATH,
     config_file_option,
     config_options,
     device_option,
     given_settings,
+    out_option,
     runs_option,
+    size,
     with_place,
 )
-from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
 from winnrobust.training.config import make_config
@@ -25,17 +27,19 @@ from winnrobust.workflows.texturing import texture as run_texture
 
 
 @click.command()
-@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=PATH)
 @click.option(
-    "--source",
-    help="In place of RUN: a picture to train on first, or grass, gravel or brick.",
+    "--source", help="In place of RUN: a picture to train on first, or grass, gravel or brick."
 )
 @click.option(
-    "--size", type=Size(), default="320x320", show_default=True, help="WIDTHxHEIGHT in pixels."
+    "--size",
+    type=size,
+    metavar="WIDTHxHEIGHT",
+    default="320x320",
+    show_default=True,
+    help="In pixels.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="A .png that does not exist yet."
-)
+@out_option("A .png that does not exist yet.", required=True)
 @click.option(
     "--draw", type=click.IntRange(0), default=0, show_default=True, help="Seed of the drawing."
 )
@@ -51,7 +55,7 @@ def texture(
     draw: int,
     config_file: Path | None,
     runs: Path,
-    device: str,
+    device: torch.device,
     **settings: Any,
 ) -> None:
     """Draw a texture of any size from RUN, trained on crops of one picture.
@@ -66,7 +70,6 @@ def texture(
     winnrobust texture --source my.png --size 640x400 --out large.png
     """
     given = given_settings(config_file, settings)
-    where = resolve_device(device)
     if (run is None) == (source is None):
         raise InputError("name a RUN, or a picture with --source")
     check_texture_file(out)
@@ -79,9 +82,9 @@ def texture(
         given = with_place({"arch": "cnn64"} | given | {"unsupervised": True, "texture": source})
         config = make_config(given, str(config_file or "options"))
         check_given(given, config)
-        run = texture_run(runs, config, where)
+        run = texture_run(runs, config, device)
     elif given:
         raise InputError("RUN has its own settings; they are for training, with --source")
-    made = run_texture(run, size, out, where, seed=draw)
+    made = run_texture(run, size, out, device, seed=draw)
     how = "its threshold was reached" if made.reached else "the limit of steps came first"
     log(f"the texture is in {out} ({made.steps} steps; {how})")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 from winnrobust.cli.options import (
     config_file_option,
@@ -11,10 +12,10 @@ from winnrobust.cli.options import (
     data_root_option,
     device_option,
     given_settings,
+    out_option,
     runs_option,
     with_place,
 )
-from winnrobust.runtime.devices import resolve_device
 from winnrobust.training.config import make_config
 from winnrobust.training.methods.settings import check_given
 from winnrobust.training.recipes import UNSUPERVISED
@@ -25,11 +26,7 @@ from winnrobust.workflows.training import resume_run, train_run
 @click.command()
 @config_options(without_labels=UNSUPERVISED["winn"])
 @config_file_option
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Folder of the run.  [default: a new one under --runs]",
-)
+@out_option("Folder of the run.  [default: a new one under --runs]")
 @runs_option
 @click.option(
     "--resume",
@@ -45,7 +42,7 @@ def train(
     runs: Path,
     resume: bool,
     data_root: Path | None,
-    device: str,
+    device: torch.device,
     **settings: Any,
 ) -> None:
     """Train a WINN or what it is compared with; keep the model with the best validation error.
@@ -71,14 +68,10 @@ def train(
     winnrobust train --unsupervised --texture grass --arch cnn64
     winnrobust train --resume --out runs/my-run
     """
-    given = given_settings(config_file, settings)
-    given = with_place(given)
+    given = with_place(given_settings(config_file, settings))
     config = make_config(given, str(config_file or "options"))
-    if not resume:
-        check_given(given, config)
-    where = resolve_device(device)
     if resume:
-        run = out or newest_run_like(runs, given)
-        resume_run(run, given, data_root, where)
+        resume_run(out or newest_run_like(runs, given), given, data_root, device)
     else:
-        train_run(out or new_run_path(runs, config), config, data_root, where)
+        check_given(given, config)
+        train_run(out or new_run_path(runs, config), config, data_root, device)

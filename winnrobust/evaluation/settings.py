@@ -1,44 +1,48 @@
 """What is done to the models, checked before any long work."""
 
 import math
-from collections.abc import Iterable, Sequence
-from numbers import Integral, Real
-from typing import Annotated, Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+import numpy as np
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from winnrobust.attacks import ATTACKS, NORMS, PREFIX, Attack, NormName, find, with_settings
 from winnrobust.evaluation.outcomes import MOST_DRAWS
-from winnrobust.evaluation.targets import TARGETS
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.settings import LARGEST, complaint, shown
+from winnrobust.runtime.settings import (
+    LARGEST_FLOAT,
+    Count,
+    Positive,
+    Seed,
+    Settings,
+    complaint,
+    shown,
+)
 
+DEFAULT_EPSILONS: Mapping[NormName, Sequence[float]] = {"linf": (0.125,), "l2": (1.5,)}
 LARGEST_EPSILON = {"linf": 1.0, "l2": math.inf}
 
 
-def _counted(at_least: int = 1, at_most: int = LARGEST) -> BeforeValidator:
-    """Check a setting that counts something."""
+class CheckedSettings(Settings):
+    """Settings from Python, wrong ones of which are an `InputError` of one line."""
 
-    def check(value: object, info: ValidationInfo) -> int:
-        return checked_count(str(info.field_name), value, at_least, at_most)
+    def __init__(self, **values: Any) -> None:
+        plain = {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in values.items()
+        }
+        try:
+            super().__init__(**plain)
+        except ValidationError as error:
+            cause = error.errors(include_url=False)[0].get("ctx", {}).get("error")
+            if isinstance(cause, InputError):
+                raise cause from None
+            raise InputError(complaint(error, ".".join)) from None
 
-    return BeforeValidator(check)
 
-
-Counted = Annotated[int, _counted()]
-
-
-class EvaluationSettings(BaseModel):
-    """What is done to the models; wrong values are an `InputError` of one line.
+class EvaluationSettings(CheckedSettings):
+    """What is done to the models.
 
     Attributes:
         attacks: names that `winnrobust.attacks.find` knows; repeated ones are dropped.
@@ -66,34 +70,20 @@ class EvaluationSettings(BaseModel):
     winnrobust.runtime.errors.InputError: epsilons must be numbers from 0 to 1, ... not 8
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    attacks: tuple[str, ...] = ("fgsm",)
-    epsilons: dict[NormName, tuple[float, ...]] = {"linf": (0.125,), "l2": (1.5,)}
-    steps: Counted | None = None
-    restarts: Counted | None = None
-    queries: Counted | None = None
+    attacks: Sequence[str] = ("fgsm",)
+    epsilons: Mapping[NormName, Sequence[float]] = DEFAULT_EPSILONS
+    steps: Count | None = None
+    restarts: Count | None = None
+    queries: Count | None = None
     fgsm_screen: bool = False
-    eot: Counted = 1
-    targeted: str | None = None
-    seconds: Annotated[float, Field(gt=0, strict=True)] | None = None
-    seed: Annotated[int, _counted(0, 2**63 - 1)] = 0
-    batch_size: Counted | None = None
+    eot: Count = 1
+    targeted: Literal["random", "least-likely"] | None = None
+    seconds: Positive | None = None
+    seed: Seed = 0
+    batch_size: Count | None = None
     cross: bool = True
-    judge_draws: Annotated[int, _counted(2, MOST_DRAWS)] = 20
-    num_examples: Annotated[int, _counted(0)] = 8
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
-                raise cause from None
-            if first["type"] == "extra_forbidden":
-                unknown, known = first["loc"][0], ", ".join(type(self).model_fields)
-                raise InputError(f"there is no setting '{unknown}'; there are {known}") from None
-            raise InputError(complaint(error, ".".join)) from None
+    judge_draws: Annotated[int, Field(ge=2, le=MOST_DRAWS)] = 20
+    num_examples: Annotated[int, Field(ge=0)] = 8
 
     def chosen_attacks(self) -> list[Attack]:
         """Return the attacks, with these settings."""
@@ -107,6 +97,11 @@ class EvaluationSettings(BaseModel):
         """Return the settings that results depend on, as JSON takes them."""
         return self.model_dump(mode="json", exclude={"batch_size", "num_examples"})
 
+    @field_validator("seconds", mode="before")
+    @classmethod
+    def _endless(cls, value: object) -> object:
+        return None if value == math.inf else value
+
     @field_validator("attacks", mode="before")
     @classmethod
     def _attacks(cls, value: object) -> tuple[str, ...]:
@@ -118,18 +113,13 @@ class EvaluationSettings(BaseModel):
         if not isinstance(value, dict) or not set(value) <= set(NORMS):
             raise InputError(
                 f"epsilons must be lists of numbers by norm ({', '.join(NORMS)}), such as"
-                f" {{'linf': [0.125]}}, not {value!r}"
+                f" {{'linf': [0.125]}}, not {shown(value)}"
             )
         names = {"linf": "epsilons", "l2": "epsilons_l2"}
         return {
             norm: checked_epsilons(bounds, names[norm], LARGEST_EPSILON[norm])
             for norm, bounds in value.items()
         }
-
-    @field_validator("seconds")
-    @classmethod
-    def _seconds(cls, value: float | None) -> float | None:
-        return None if value == math.inf else value
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -151,12 +141,10 @@ def find_attacks(names: object, targeted: str | None = None) -> list[Attack]:
         InputError: an unknown name, or none; or an attack that cannot be targeted.
     """
     if isinstance(names, str) or not isinstance(names, Sequence):
-        raise InputError(f"attacks must be a list of names such as ['fgsm'], not {names!r}")
+        raise InputError(f"attacks must be a list of names such as ['fgsm'], not {shown(names)}")
     if not names:
         raise InputError(f"there are no attacks to run; known are {', '.join(ATTACKS)}")
     found = {attack.name: attack for attack in (find(str(name)) for name in names)}
-    if targeted is not None and targeted not in TARGETS:
-        raise InputError(f"targeted must be one of {', '.join(TARGETS)}, not {targeted!r}")
     unable = [attack.name for attack in found.values() if targeted and not attack.targeted]
     if unable:
         raise InputError(
@@ -180,9 +168,7 @@ def check_surrogates(attacks: Sequence[Attack], models: Sequence[str]) -> None:
             )
 
 
-def checked_epsilons(
-    epsilons: object, name: str = "epsilons", at_most: float = 1
-) -> tuple[float, ...]:
+def checked_epsilons(epsilons: object, name: str, at_most: float) -> tuple[float, ...]:
     """Return bounds of perturbations, each once, in the order given.
 
     Args:
@@ -192,38 +178,17 @@ def checked_epsilons(
     Raises:
         InputError: none, or one that is not a finite number from 0 to `at_most`.
     """
-    values = list(epsilons) if isinstance(epsilons, Iterable) else []
-    if not values or isinstance(epsilons, str):
-        raise InputError(f"{name} must be a list of numbers such as [0.125], not {epsilons!r}")
-    for value in values:
+    if isinstance(epsilons, str) or not isinstance(epsilons, Sequence | np.ndarray):
+        raise InputError(f"{name} must be a list of numbers such as [0.125], not {shown(epsilons)}")
+    if not len(epsilons):
+        raise InputError(f"{name} must be a list of numbers such as [0.125]; it has none")
+    for value in epsilons:
+        real = isinstance(value, int | float | np.number) and not isinstance(value, bool)
         # The comparison also refuses NaN.
-        if not 0 <= _number(value) <= at_most or _number(value) == math.inf:
+        if not real or not 0 <= value <= min(at_most, LARGEST_FLOAT):
             limits = "of at least 0" if at_most == math.inf else f"from 0 to {at_most:g}"
             raise InputError(
                 f"{name} must be numbers {limits}, in the units of [0, 1] images, not"
                 f" {shown(value)}"
             )
-    return tuple(dict.fromkeys(map(_number, values)))
-
-
-def checked_count(name: str, value: object, at_least: int = 1, at_most: int = LARGEST) -> int:
-    """Return an argument that counts something.
-
-    Raises:
-        InputError: it is not an integer, too small or too large.
-    """
-    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < at_least:
-        raise InputError(f"{name} must be an integer of at least {at_least}, not {shown(value)}")
-    if int(value) > at_most:
-        raise InputError(f"{name} must be at most {at_most}, not {shown(value)}")
-    return int(value)
-
-
-def _number(value: object) -> float:
-    """Return a real number, or NaN where it is something else."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        return math.nan
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
+    return tuple(dict.fromkeys(map(float, epsilons)))

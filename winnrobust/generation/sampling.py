@@ -128,16 +128,15 @@ def draw(
     count = len(batches) * len(sampler.networks)
     pace = Pace(count, sampler.config.synthesis.max_steps, progress)
     ascents = _Ascents(sampler, ranges, seed, noise, device)
-    made: list[Samples] = []
-    places: list[Tensor] = []
-    done = 0
+    parts: list[Samples] = []
+    places = torch.zeros(0, dtype=torch.int64)
     for numbers in batches:
         rows = torch.stack([groups[number] for number in numbers])
-        text = f"{done} samples done"
-        made.append(ascents.run(numbers, classes[rows], pace, text))
-        places.append(rows.flatten())
-        done += rows.numel()
-    return _in_order(made, torch.cat(places))
+        text = f"{len(places)} samples done"
+        parts.append(ascents.run(numbers, classes[rows], pace, text))
+        places = torch.cat([places, rows.flatten()])
+    columns = zip(*(vars(part).values() for part in parts), strict=True)
+    return Samples(*(torch.cat(column)[places.argsort()] for column in columns))
 
 
 @dataclass(frozen=True)
@@ -204,13 +203,6 @@ class _Ascents:
             return nullcontext()
         masks = stream(self.seed, "dropout", cascade, numbers[0])
         return dropout(network, self.noise.size, masks)
-
-
-def _in_order(parts: Sequence[Samples], places: Tensor) -> Samples:
-    """Samples of all parts; those that come first have the place `places[0]`, and so on."""
-    order = places.argsort()
-    columns = zip(*(vars(part).values() for part in parts), strict=True)
-    return Samples(*(torch.cat(column)[order] for column in columns))
 
 
 def ranges_of(sampler: Sampler) -> Sequence[tuple[float, float]]:

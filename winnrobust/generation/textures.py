@@ -80,12 +80,8 @@ def crops_of(source: str, size: int, seed: int, name: str) -> Dataset:
 
 def patches(canvas: Tensor, tops: Tensor, lefts: Tensor, size: int) -> Tensor:
     """Cut squares (N, C, size, size) out of (C, H, W), N given by their upper left corners."""
-    return torch.stack(
-        [
-            canvas[:, top : top + size, left : left + size]
-            for top, left in zip(tops.tolist(), lefts.tolist(), strict=True)
-        ]
-    )
+    corners = zip(tops.tolist(), lefts.tolist(), strict=True)
+    return torch.stack([canvas[:, y : y + size, x : x + size] for y, x in corners])
 
 
 class PatchCritic:
@@ -110,17 +106,13 @@ class PatchCritic:
             torch.randint(length - self.size + 1, (self.count,), generator=self.generator)
             for length in canvas.shape[1:]
         )
-        averaging = self._averaging(canvas, tops, lefts)
-        return self.network.forward_signed(patches(averaging, tops, lefts, self.size))
-
-    def _averaging(self, canvas: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
-        """The canvas, with gradients divided by the number of patches over each pixel."""
-        covered = torch.zeros(canvas.shape[1:])
+        covered = torch.zeros(canvas.shape[1:])  # by how many patches
         for top, left in zip(tops.tolist(), lefts.tolist(), strict=True):
             covered[top : top + self.size, left : left + self.size] += 1
         share = 1 / covered.clamp_min(1).to(canvas)
         fixed = canvas.detach()
-        return fixed + share * (canvas - fixed)
+        averaging = fixed + share * (canvas - fixed)  # the canvas, but for its gradients
+        return self.network.forward_signed(patches(averaging, tops, lefts, self.size))
 
 
 class Texture(NamedTuple):

@@ -26,7 +26,7 @@ PAPER_ORDER = (
 )
 """Better first."""
 
-Judged = tuple[str, Quality]
+Scored = tuple[str, Quality]
 """What we call a generator, and what the classifier found."""
 
 
@@ -56,7 +56,7 @@ def scores_frame(qualities: Mapping[tuple[str, str], Quality]) -> pd.DataFrame:
 
 
 def order_table(
-    dataset: str, named: Mapping[str, Judged], cascades: Sequence[tuple[Judged, Judged]] = ()
+    dataset: str, named: Mapping[str, Scored], cascades: Sequence[tuple[Scored, Scored]] = ()
 ) -> Table | None:
     """Do our generators stand as in the paper? None where there are no two of them.
 

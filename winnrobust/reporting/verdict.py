@@ -58,21 +58,21 @@ class Verdict:
     def line(self) -> str:
         """The headline."""
         results = self.results
-        judged = [name for name in results.groups if self.trust(name) != RANDOM]
-        refused = [name for name in results.groups if name not in judged]
+        compared = [name for name in results.groups if self.trust(name) != RANDOM]
+        refused = [name for name in results.groups if name not in compared]
         if not any(map(is_attack, results.cases)):
             return sentence("headline", "nothing")
         if results.counts_only:
             return sentence("headline", "counts only")
-        if refused and len(judged) < 2:
+        if refused and len(compared) < 2:
             return sentence("headline", "refused", first=names(refused))
         if not results.tried:
             return sentence("headline", "unfair")
-        if len(judged) == 1:
+        if len(compared) == 1:
             *_, level = results.tried
-            a, clean = (self.accuracy_text(case, *judged) for case in (worst_case(level), CLEAN))
-            return sentence("headline", "alone", first=judged[0], a=a, level=level, clean=clean)
-        return self._of_two(*judged) if len(judged) == 2 else self._of_many(judged)
+            a, clean = (self.accuracy_text(case, *compared) for case in (worst_case(level), CLEAN))
+            return sentence("headline", "alone", first=compared[0], a=a, level=level, clean=clean)
+        return self._of_two(*compared) if len(compared) == 2 else self._of_many(compared)
 
     def _of_two(self, reference: str, other: str) -> str:
         found = {level: self.at_level(level, other, reference) for level in self.results.tried}
@@ -85,13 +85,13 @@ class Verdict:
         key = ("even" if at[0] else "more") + (" everywhere" if len(found) > 1 else "")
         return self._filled(key, first, second, self.widest([first, second]))
 
-    def _of_many(self, judged: list[str]) -> str:
+    def _of_many(self, compared: list[str]) -> str:
         """Name the best of three or more, where they differ most."""
-        level = self.widest(judged)
-        first, *others = sorted(judged, key=lambda name: -self.robust(level, name))
+        level = self.widest(compared)
+        first, *others = sorted(compared, key=lambda name: -self.robust(level, name))
         close = [name for name in others if self.at_level(level, first, name).sign < 1]
         key, second = ("tied", close[0]) if close else ("leads", others[0])
-        return self._filled(key, first, second, level, len(judged))
+        return self._filled(key, first, second, level, len(compared))
 
     def _filled(self, key: str, first: str, second: str, level: Level, count: int = 2) -> str:
         a, b = (self.accuracy_text(worst_case(level), name) for name in (first, second))

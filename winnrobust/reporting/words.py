@@ -18,15 +18,6 @@ def read_toml(name: str) -> dict[str, Any]:
 
 WORDS = read_toml("words.toml")
 
-STYLES = {
-    "ok": "background:#dff0e3;color:#14532d",
-    "suspicious": "background:#fdeec2;color:#6b4700;font-weight:600",
-    "broken": "background:#f8d0cd;color:#7f1d1d;font-weight:700",
-    "not tested": "background:#eceff1;color:#4b5563",
-    "random, no --eot": "background:#f8d0cd;color:#7f1d1d;font-weight:700",
-}
-"""CSS of a verdict; the word itself is always there too."""
-
 
 def sentence(kind: str, key: str, **slots: Any) -> str:
     """A template with its slots filled in.
@@ -92,8 +83,8 @@ def _cell(text: str) -> str:
 def verdict_styles(rows: list[list[str]]) -> dict[tuple[int, int], str]:
     """CSS of the cells that are a verdict."""
     return {
-        (line, column): STYLES[cell]
+        (line, column): WORDS["style"][cell]
         for line, row in enumerate(rows)
         for column, cell in enumerate(row)
-        if column and cell in STYLES
+        if column and cell in WORDS["style"]
     }

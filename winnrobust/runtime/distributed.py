@@ -58,11 +58,8 @@ def job() -> Iterator[None]:
 
 
 def _is_job() -> bool:
-    """Tell whether torchrun, or what sets the same variables, started this process with others.
-
-    Raises:
-        InputError: some of the variables are there, as schedulers leave them behind.
-    """
+    """Tell whether torchrun, or what sets the same variables, started this process with others;
+    an InputError where only some of the variables are there, as schedulers leave them behind."""
     # Some schedulers set WORLD_SIZE, too; only launchers like torchrun set RANK.
     if "RANK" not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1":
         return False
@@ -79,11 +76,7 @@ def _is_job() -> bool:
 
 
 def _join() -> None:
-    """Meet the other processes.
-
-    Raises:
-        InputError: they do not come.
-    """
+    """Meet the other processes; an InputError if they do not come."""
     place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     count = int(os.environ["WORLD_SIZE"])
     if "TORCHELASTIC_RUN_ID" not in os.environ:  # torchrun's own sign that they are there
@@ -141,15 +134,9 @@ def all_reduce_gradients(parameters: Iterable[Tensor]) -> None:
     if world_size() == 1:
         return
     tensors = list(parameters)
-    flat = torch.cat(
-        [
-            (torch.zeros_like(tensor) if tensor.grad is None else tensor.grad).reshape(-1)
-            for tensor in tensors
-        ]
-    )
-    dist.all_reduce(flat)
-    sizes = [tensor.numel() for tensor in tensors]
-    for tensor, part in zip(tensors, flat.split(sizes), strict=True):
+    gradients = [torch.zeros_like(x) if x.grad is None else x.grad for x in tensors]
+    flat = all_reduce(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+    for tensor, part in zip(tensors, flat.split([x.numel() for x in tensors]), strict=True):
         tensor.grad = part.view_as(tensor)
 
 

@@ -175,14 +175,11 @@ def remove_litter(folder: Path) -> None:
 
 def is_alive(pid: int) -> bool:
     """Tell whether a process of this machine still runs; where there is no telling, it does."""
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(pid, 0)  # sends nothing
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
+    if os.name == "posix":
+        try:
+            os.kill(pid, 0)  # sends nothing
+        except OSError as error:
+            return not isinstance(error, ProcessLookupError)
     return True
 
 

@@ -3,19 +3,14 @@
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import wraps
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
 
 from filelock import lock_descriptor
 
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
-
-Rest = ParamSpec("Rest")
-Result = TypeVar("Result")
 
 HELD: set[Path] = set()
 """The locks of this process."""
@@ -49,19 +44,6 @@ def hold(path: Path) -> Iterator[None]:
         with suppress(OSError):
             lock.unlink()  # before it is given up, so that nobody can hold what is removed
         os.close(handle)
-
-
-def holding(
-    function: Callable[Concatenate[Path, Rest], Result],
-) -> Callable[Concatenate[Path, Rest], Result]:
-    """Decorate a function that works on the folder that is its first argument: as `hold`."""
-
-    @wraps(function)
-    def held(path: Path, *arguments: Rest.args, **keywords: Rest.kwargs) -> Result:
-        with hold(path):
-            return function(path, *arguments, **keywords)
-
-    return held
 
 
 def _acquire(lock: Path, path: Path) -> tuple[int | None, str | None]:

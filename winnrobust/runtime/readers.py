@@ -2,7 +2,7 @@
 
 A file may be missing, a pipe, cut off, damaged, of another kind, or made to harm. Nothing is ever
 unpickled, no claim of a header is believed before it is checked, and no number or text gets in that
-the rest of the package could not handle.
+the rest of the package could not handle: then every function here raises `InputError`.
 """
 
 import json
@@ -36,11 +36,7 @@ IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def check_file(path: Path) -> None:
-    """Check that `path` can be opened and read to an end: it is a file, not a pipe or a folder.
-
-    Raises:
-        InputError: it is not.
-    """
+    """Check that `path` can be opened and read to an end: it is a file, not a pipe or a folder."""
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -89,21 +85,13 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 
 def read_text(path: Path) -> str:
-    """Read a file of UTF-8 text.
-
-    Raises:
-        InputError: it cannot be read, or is something else.
-    """
+    """Read a file of UTF-8 text."""
     with reading(path, "UTF-8 text"):
         return path.read_text(encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file: no NaN, no infinity, no integer of more than 64 bits.
-
-    Raises:
-        InputError: it cannot be read, or is something else.
-    """
+    """Read a JSON file: no NaN, no infinity, no integer of more than 64 bits."""
     with reading(path, "valid JSON"):
         return _parse_json(path.read_text(encoding="utf-8"))
 
@@ -115,13 +103,10 @@ def read_json_lines(path: Path) -> list[Any]:
 
 
 def parse_json(text: str, place: str) -> Any:
-    """Parse JSON that was found elsewhere than in a file of its own.
+    """Parse JSON, as `read_json`, that was found elsewhere than in a file of its own.
 
     Args:
         place: where, for messages: "the header of model.safetensors".
-
-    Raises:
-        InputError: it is not JSON, or as for `read_json`.
     """
     try:
         return _parse_json(text)
@@ -130,11 +115,7 @@ def parse_json(text: str, place: str) -> Any:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises:
-        InputError: it cannot be read, or is something else.
-    """
+    """Read a TOML file."""
     with reading(path, "valid TOML"):
         return _checked(tomllib.loads(path.read_text(encoding="utf-8")))
 
@@ -142,9 +123,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 def read_npz(path: Path, names: Sequence[str]) -> "dict[str, np.ndarray]":
     """Read the arrays called `names` of an `.npz` file, as numpy writes it, and no others.
 
-    Raises:
-        InputError: it cannot be read, or is something else; or one of the arrays is not there,
-            holds pickled objects, or has not the size that its header claims.
+    None of them may hold pickled objects, or have another size than its header claims.
     """
     with reading(path, "a whole .npz file"), zipfile.ZipFile(path) as archive:
         members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
@@ -155,11 +134,7 @@ def read_npz(path: Path, names: Sequence[str]) -> "dict[str, np.ndarray]":
 
 
 def read_safetensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
-    """Read the tensors of a safetensors file and the texts in its header.
-
-    Raises:
-        InputError: it cannot be read, or is something else.
-    """
+    """Read the tensors of a safetensors file and the texts in its header."""
     from safetensors import safe_open
 
     with reading(path, "a whole safetensors file"), safe_open(path, framework="pt") as file:
@@ -171,8 +146,7 @@ def read_safetensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
 def opened_image(path: Path) -> "Iterator[Image]":
     """Open an image with Pillow for a `with` block, in which its pixels must be read.
 
-    Raises:
-        InputError: it is not an image of a usual format, is damaged, or claims to be gigantic.
+    It must have a usual format, not be damaged, and not claim to be gigantic.
     """
     from PIL import Image
 
@@ -206,11 +180,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _checked(value: Any) -> Any:
-    """Return a value that was parsed, if the rest of the package can handle all of it.
-
-    Raises:
-        ValueError: a number is too large, a text has half a character, or the nesting is too deep.
-    """
+    """Return a value that was parsed; a ValueError if the rest of the package cannot handle it."""
     waiting = [(value, 0)]  # a list, because recursion could itself be too deep
     while waiting:
         item, depth = waiting.pop()

@@ -29,9 +29,14 @@ _TYPES = {"int_type": "int", "float_type": "float", "bool_type": "bool", "string
 
 
 class Settings(BaseModel):
-    """A frozen group of settings; values of another type are refused, not converted."""
+    """A frozen group of settings; values of another type are refused, not converted.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    The text below a setting is its description.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 def complaint(error: ValidationError, option_of: Callable[[tuple[str, ...]], str]) -> str:
@@ -58,7 +63,7 @@ def complaint(error: ValidationError, option_of: Callable[[tuple[str, ...]], str
 
 
 def shown(value: Any) -> str:
-    """Show a value that was refused, shortened."""
+    """Return what a value looks like, shortened where it is long."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer of thousands of digits, lists in lists

@@ -25,166 +25,140 @@ from winnrobust.runtime.settings import (
 from winnrobust.training.recipes import RECIPES, UNSUPERVISED
 
 
-def _setting(default: Any, help: str) -> Any:
-    return Field(default, description=help)
-
-
 class ModelSettings(Settings):
     """The network."""
 
-    arch: Text = _setting("vanilla", "Architecture.")
-    width: Annotated[float, Field(gt=0, le=64)] = _setting(
-        1.0, "Scale of the channels of cnn64 and wgan-resnet."
-    )
+    arch: Text = "vanilla"
+    """Architecture."""
+    width: Annotated[float, Field(gt=0, le=64)] = 1.0
+    """Scale of the channels of cnn64 and wgan-resnet."""
 
 
 class DataSettings(Settings):
     """What it is trained on."""
 
-    dataset: Text = _setting("mnist", "Data set.")
-    folder: Text | None = _setting(
-        None,
-        "Without labels: a folder of pictures in place of a data set. They are cut to a square and"
-        " scaled; every tenth is kept for validation.",
-    )
-    texture: Text | None = _setting(
-        None,
-        "Without labels: a picture whose random crops are the data set: a file, or grass, gravel or"
-        " brick.",
-    )
-    image_size: Annotated[int, Field(ge=16, le=1024)] = _setting(
-        64, "Side of images that come from --data or --texture."
-    )
-    flip: bool = _setting(False, "Flip every training image with probability 1/2, left to right.")
-    limit_train: Count | None = _setting(
-        None, "Train on the first N images of the training split only."
-    )
+    dataset: Text = "mnist"
+    """Data set."""
+    folder: Text | None = None
+    """Without labels: a folder of pictures in place of a data set. They are cut to a square and
+    scaled; every tenth is kept for validation."""
+    texture: Text | None = None
+    """Without labels: a picture whose random crops are the data set: a file, or grass, gravel or
+    brick."""
+    image_size: Annotated[int, Field(ge=16, le=1024)] = 64
+    """Side of images that come from --data or --texture."""
+    flip: bool = False
+    """Flip every training image with probability 1/2, left to right."""
+    limit_train: Count | None = None
+    """Train on the first N images of the training split only."""
 
 
 class OptimizationSettings(Settings):
     """What is minimized, and how."""
 
-    batch_size: Count = _setting(100, "Real images per step, with as many pseudo-negatives.")
-    lr: Positive = _setting(1e-3, "Adam's learning rate, constant.")
-    adam_beta1: Decay = _setting(0.0, "Adam's first-moment decay.")
-    adam_beta2: Decay = _setting(0.9, "Adam's second-moment decay.")
-    adam_eps: Positive = _setting(1e-8, "Adam's epsilon.")
-    average_decay: Decay = _setting(
-        0.0, "Decay per step of the average of the weights that is validated and kept; 0: none."
-    )
-    alpha: NotNegative = _setting(0.01, "Weight of Wasserstein term plus gradient penalty.")
-    gp_weight: NotNegative = _setting(10.0, "Weight of the gradient penalty inside the alpha term.")
-    gp_share: PositiveShare = _setting(
-        1.0, "Share of a batch's pairs that the gradient penalty looks at."
-    )
+    batch_size: Count = 100
+    """Real images per step, with as many pseudo-negatives."""
+    lr: Positive = 1e-3
+    """Adam's learning rate, constant."""
+    adam_beta1: Decay = 0.0
+    """Adam's first-moment decay."""
+    adam_beta2: Decay = 0.9
+    """Adam's second-moment decay."""
+    adam_eps: Positive = 1e-8
+    """Adam's epsilon."""
+    average_decay: Decay = 0.0
+    """Decay per step of the average of the weights that is validated and kept; 0: none."""
+    alpha: NotNegative = 0.01
+    """Weight of Wasserstein term plus gradient penalty."""
+    gp_weight: NotNegative = 10.0
+    """Weight of the gradient penalty inside the alpha term."""
+    gp_share: PositiveShare = 1.0
+    """Share of a batch's pairs that the gradient penalty looks at."""
 
 
 class NegativesSettings(Settings):
     """The pseudo-negatives: how many there are, and what they start from."""
 
-    per_class: Count = _setting(
-        100, "Pseudo-negatives per class at the start and added by every synthesis."
-    )
-    share: PositiveShare = _setting(1.0, "Share of a batch's images that get a pseudo-negative.")
-    weight: Share = _setting(
-        0.1,
-        "Weight of the pseudo-negatives' loss in icn, gdl and dcgan-negatives; the cross-entropy's"
-        " is 1 minus it.",
-    )
-    pool_newest: PositiveShare = _setting(
-        1.0, "Share of all pseudo-negatives made so far, the newest, that are in play."
-    )
-    initial: Text = _setting(
-        "projected",
-        "What the first images are drawn from: a random network behind a random projection (the"
-        " supervised code's), the random network of the paper's Appendix D, or gaussian pixels.",
-    )
-    noise_dim: Count = _setting(128, "Inputs of the random initial generator.")
-    noise_weight_std: Positive = _setting(
-        0.1, "Standard deviation of the random generator's weights."
-    )
+    per_class: Count = 100
+    """Pseudo-negatives per class at the start and added by every synthesis."""
+    share: PositiveShare = 1.0
+    """Share of a batch's images that get a pseudo-negative."""
+    weight: Share = 0.1
+    """Weight of the pseudo-negatives' loss in icn, gdl and dcgan-negatives; the cross-entropy's is
+    1 minus it."""
+    pool_newest: PositiveShare = 1.0
+    """Share of all pseudo-negatives made so far, the newest, that are in play."""
+    initial: Text = "projected"
+    """What the first images are drawn from: a random network behind a random projection (the
+    supervised code's), the random network of the paper's Appendix D, or gaussian pixels."""
+    noise_dim: Count = 128
+    """Inputs of the random initial generator."""
+    noise_weight_std: Positive = 0.1
+    """Standard deviation of the random generator's weights."""
 
 
 class SynthesisSettings(Settings):
     """The ascents that make pseudo-negatives; on the command line all begin with --synthesis."""
 
-    every: Count | None = _setting(
-        None, "Synthesize after every N steps too, not only at the end of an epoch."
-    )
-    pool_share: Share = _setting(0.0, "Share of the ascents that start from the pool, not noise.")
-    per_image: bool = _setting(
-        False, "A threshold and a stop for every image instead of every class's mean."
-    )
-    lr: Positive = _setting(0.02, "Adam's step on the pixels (in [-1, 1]).")
-    beta1: Decay = _setting(0.9, "First-moment decay of Adam on the pixels.")
-    beta2: Decay = _setting(0.9, "Second-moment decay of Adam on the pixels.")
-    max_steps: Count = _setting(2000, "Ascent steps after which a batch is kept as it is.")
-    tolerance: NotNegative = _setting(
-        1e-3, "Stop when the mean critic is this close to the threshold."
-    )
-    class_weight: NotNegative = _setting(
-        0.5, "Weight of the cross-entropy to the wanted class in the ascent."
-    )
-    carry_adam: bool = _setting(
-        False, "Keep Adam's moments from one epoch's ascent to the next (as the TF1 code did)."
-    )
+    every: Count | None = None
+    """Synthesize after every N steps too, not only at the end of an epoch."""
+    pool_share: Share = 0.0
+    """Share of the ascents that start from the pool, not noise."""
+    per_image: bool = False
+    """A threshold and a stop for every image instead of every class's mean."""
+    lr: Positive = 0.02
+    """Adam's step on the pixels (in [-1, 1])."""
+    beta1: Decay = 0.9
+    """First-moment decay of Adam on the pixels."""
+    beta2: Decay = 0.9
+    """Second-moment decay of Adam on the pixels."""
+    max_steps: Count = 2000
+    """Ascent steps after which a batch is kept as it is."""
+    tolerance: NotNegative = 1e-3
+    """Stop when the mean critic is this close to the threshold."""
+    class_weight: NotNegative = 0.5
+    """Weight of the cross-entropy to the wanted class in the ascent."""
+    carry_adam: bool = False
+    """Keep Adam's moments from one epoch's ascent to the next (as the TF1 code did)."""
 
 
 class AdversarialSettings(Settings):
     """Adversarial training: pgd-at and trades."""
 
-    epsilon: Share = _setting(
-        0.125,
-        "L-infinity ball of pgd-at and trades, in [0, 1] pixel units: what this project attacks"
-        " MNIST with first, so that the yardstick is trained for the ball it is measured in (the"
-        " papers' own for MNIST is 0.3).",
-    )
-    steps: Count = _setting(
-        7,
-        "Steps of the inner maximization of pgd-at and trades: Madry et al.'s for CIFAR-10 (the"
-        " papers' for MNIST: 40).",
-    )
-    step_size: Positive | None = _setting(
-        None,
-        "Size of such a step, in [0, 1] pixel units; if not given, 2.5 * at-epsilon / at-steps (the"
-        " papers' for MNIST: 0.01).",
-    )
-    trades_beta: NotNegative = _setting(
-        1.0,
-        "Weight of the divergence term of trades, the authors' 1 / lambda (1 in their code for"
-        " MNIST).",
-    )
+    epsilon: Share = 0.125
+    """L-infinity ball of pgd-at and trades, in [0, 1] pixel units: what this project attacks MNIST
+    with first, so that the yardstick is trained for the ball it is measured in (the papers' own for
+    MNIST is 0.3)."""
+    steps: Count = 7
+    """Steps of the inner maximization of pgd-at and trades: Madry et al.'s for CIFAR-10 (the
+    papers' for MNIST: 40)."""
+    step_size: Positive | None = None
+    """Size of such a step, in [0, 1] pixel units; if not given, 2.5 * at-epsilon / at-steps (the
+    papers' for MNIST: 0.01)."""
+    trades_beta: NotNegative = 1.0
+    """Weight of the divergence term of trades, the authors' 1 / lambda (1 in their code for
+    MNIST)."""
 
 
 class GenerationSettings(Settings):
     """Training without labels, and generators that are trained beside a classifier or critic."""
 
-    cascades: Count = _setting(
-        1,
-        "Without labels: how many networks follow each other, each with --epochs of its own; it"
-        " starts from the weights and the samples of the one before it.",
-    )
-    start_images: Count = _setting(
-        10_000,
-        "Without labels: random images that there are at first, and samples that a cascade leaves"
-        " to the next.",
-    )
-    iteration_images: Count = _setting(
-        5_000,
-        "Without labels: real images in an epoch of a cascade; its first four have 1/5, 2/5, 3/5"
-        " and 4/5 of them.",
-    )
-    iteration_passes: Count = _setting(
-        3, "Without labels: passes over them, always in the same pairs."
-    )
-    dcgan_lr: Positive = _setting(
-        2e-4,
-        "Adam's learning rate of both networks of dcgan-negatives' DCGAN (wgan-gp's generator has"
-        " --lr).",
-    )
-    dcgan_latents: Count = _setting(
-        100, "Random inputs of the generator of dcgan-negatives and of wgan-gp."
-    )
+    cascades: Count = 1
+    """Without labels: how many networks follow each other, each with --epochs of its own; it starts
+    from the weights and the samples of the one before it."""
+    start_images: Count = 10_000
+    """Without labels: random images that there are at first, and samples that a cascade leaves to
+    the next."""
+    iteration_images: Count = 5_000
+    """Without labels: real images in an epoch of a cascade; its first four have 1/5, 2/5, 3/5 and
+    4/5 of them."""
+    iteration_passes: Count = 3
+    """Without labels: passes over them, always in the same pairs."""
+    dcgan_lr: Positive = 2e-4
+    """Adam's learning rate of both networks of dcgan-negatives' DCGAN (wgan-gp's generator has
+    --lr)."""
+    dcgan_latents: Count = 100
+    """Random inputs of the generator of dcgan-negatives and of wgan-gp."""
 
 
 class TrainConfig(Settings):
@@ -206,23 +180,20 @@ class TrainConfig(Settings):
     winnrobust.runtime.errors.InputError: --gp-weight must be at least 0, not -1
     """
 
-    method: Text = _setting("winn", "Training method.")
-    recipe: Text = _setting(
-        "paper",
-        "Defaults of all other settings, as far as the method uses them: the paper's, or those of a"
-        " fast training of a WINN, which for every other method, too, mean smaller batches and"
-        " averaged weights (see recipes.py).",
-    )
-    unsupervised: bool = _setting(
-        False, "Train without labels: a critic and generator alone, in place of a classifier."
-    )
-    epochs: Count = _setting(
-        200, "Passes over the training images; without labels, iterations (of a cascade)."
-    )
-    keep_every: Count | None = _setting(
-        None, "Keep the weights after every Nth epoch too, under epochs/."
-    )
-    seed: Seed = _setting(0, "Seed of all randomness.")
+    method: Text = "winn"
+    """Training method."""
+    recipe: Text = "paper"
+    """Defaults of all other settings, as far as the method uses them: the paper's, or those of a
+    fast training of a WINN, which for every other method, too, mean smaller batches and averaged
+    weights (see recipes.py)."""
+    unsupervised: bool = False
+    """Train without labels: a critic and generator alone, in place of a classifier."""
+    epochs: Count = 200
+    """Passes over the training images; without labels, iterations (of a cascade)."""
+    keep_every: Count | None = None
+    """Keep the weights after every Nth epoch too, under epochs/."""
+    seed: Seed = 0
+    """Seed of all randomness."""
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
     optimization: OptimizationSettings = OptimizationSettings()

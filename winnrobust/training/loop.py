@@ -27,10 +27,16 @@ from winnrobust.training.state import TrainingState, fresh_state, restore, save_
 from winnrobust.training.validation import diverged, validate
 
 EPOCH_LINE = {
-    "cross_entropy": "cross-entropy {:.4f}",
-    "wasserstein": "Wasserstein {:.3f}",
-    "gradient_norm": "gradient norm {:.3f}",
-    "negatives_loss": "pseudo-negatives' loss {:.4f}",
+    "epoch": "epoch {epoch:3d}/{epochs}",
+    "loss": "loss {loss:.4f}",
+    "cross_entropy": "cross-entropy {cross_entropy:.4f}",
+    "wasserstein": "Wasserstein {wasserstein:.3f}",
+    "gradient_norm": "gradient norm {gradient_norm:.3f}",
+    "negatives_loss": "pseudo-negatives' loss {negatives_loss:.4f}",
+    "synthesis_steps": "synthesis {synthesis_steps:.0f} steps"
+    " ({synthesis_reached:.0%} stopped early)",
+    "valid_error": "validation error {valid_error:.2%}",
+    "seconds": "{seconds:.1f} s",
 }
 """What a line about an epoch says of its metrics, where they are known."""
 
@@ -80,11 +86,7 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
 def _train_epoch(
     state: TrainingState, images: Tensor, labels: Tensor, config: TrainConfig, status: tqdm
 ) -> dict[str, float]:
-    """One pass over the training images; returns the means of what was logged.
-
-    Raises:
-        InputError: the loss is not finite.
-    """
+    """One pass over the training images; returns the means of what was logged."""
     network, method, optimizer = state.network, state.method, state.optimizer
     epoch = state.progress.epoch + 1
     network.train()
@@ -145,14 +147,5 @@ def _bar(state: TrainingState, config: TrainConfig, count: int) -> tqdm:
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
     """One line per epoch, for terminals and logs alike."""
-    parts = [f"epoch {row['epoch']:3d}/{epochs}", f"loss {row['loss']:.4f}"]
-    parts += [text.format(row[name]) for name, text in EPOCH_LINE.items() if name in row]
-    if "synthesis_steps" in row:
-        parts.append(
-            f"synthesis {row['synthesis_steps']:.0f} steps"
-            f" ({row['synthesis_reached']:.0%} stopped early)"
-        )
-    if "valid_error" in row:
-        parts.append(f"validation error {row['valid_error']:.2%}")
-    parts.append(f"{row['seconds']:.1f} s")
-    return "  ".join(parts)
+    parts = [text for name, text in EPOCH_LINE.items() if name in row]
+    return "  ".join(parts).format(**row, epochs=epochs)

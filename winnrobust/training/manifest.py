@@ -85,14 +85,10 @@ def check_same_data(run: RunFolder, dataset: Dataset, config: TrainConfig) -> No
 
 
 def _describe_data(dataset: Dataset, config: TrainConfig) -> dict[str, Any]:
-    parts = {
-        "train": dataset.train.first(config.data.limit_train),
-        "valid": dataset.valid,
-        "test": dataset.test,
-    }
-    return {"name": dataset.name} | {
-        name: {"n": len(split), "sha256": split.sha256()} for name, split in parts.items()
-    }
+    train = dataset.train.first(config.data.limit_train)
+    parts = {"train": train, "valid": dataset.valid, "test": dataset.test}
+    hashes = {name: {"n": len(part), "sha256": part.sha256()} for name, part in parts.items()}
+    return {"name": dataset.name, **hashes}
 
 
 def finish(run: RunFolder, dataset: Dataset, progress: Progress, device: torch.device) -> None:
@@ -117,14 +113,8 @@ def finish(run: RunFolder, dataset: Dataset, progress: Progress, device: torch.d
             f" test error {error.value:.2%} ({errors} of {total})"
         )
         manifest["best"] = {"epoch": info.epoch, "valid_error": info.valid_error}
-        manifest["test"] = {
-            "epoch": info.epoch,
-            "n": total,
-            "errors": errors,
-            "error": error.value,
-            "error_low": error.low,
-            "error_high": error.high,
-        }
+        tested = {"epoch": info.epoch, "n": total, "errors": errors, "error": error.value}
+        manifest["test"] = tested | {"error_low": error.low, "error_high": error.high}
     if distributed.is_main_process():
         write_json(run.manifest, manifest)
     log(line)

@@ -1,45 +1,29 @@
 """Where the files of a training run are: what training writes and others read."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The files of one run."""
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
         """The effective configuration, every field of `TrainConfig`."""
-        return self.path / "config.json"
-
-    @property
-    def manifest(self) -> Path:
+        self.manifest = path / "manifest.json"
         """Provenance, status ("training" or "complete"), best epoch, test error."""
-        return self.path / "manifest.json"
-
-    @property
-    def metrics(self) -> Path:
+        self.metrics = path / "metrics.jsonl"
         """One JSON object per finished epoch."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def model(self) -> Path:
+        self.model = path / "model.safetensors"
         """The weights with the best validation error so far."""
-        return self.path / "model.safetensors"
+        self.state = path / "state" / "last.safetensors"
+        """What resume needs: newest weights, Adam's moments, the history."""
 
     def epoch_model(self, epoch: int) -> Path:
         """The weights after an epoch, where `keep_every` asks for them."""
         return self.path / "epochs" / f"epoch-{epoch:04d}.safetensors"
-
-    @property
-    def state(self) -> Path:
-        """What resume needs: newest weights, Adam's moments, the history."""
-        return self.path / "state" / "last.safetensors"
 
     def negatives(self, epoch: int) -> Path:
         """The pseudo-negatives made after an epoch."""

@@ -35,14 +35,8 @@ SAMPLES_PER_CLASS = 10
 
 @dataclass
 class Progress:
-    """How far a run is.
-
-    Attributes:
-        history: one row of metrics per finished epoch.
-        best_epoch, best_valid_error: the best of them so far; without classes, for which there is
-            no such error, the last.
-        negative_epochs: the epochs that made pseudo-negatives.
-    """
+    """How far a run is: a row of metrics per finished epoch, the best of them so far (without
+    classes, for which there is no validation error, the last), and which made pseudo-negatives."""
 
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
@@ -62,15 +56,9 @@ class Progress:
 
 @dataclass
 class TrainingState:
-    """All that a training changes.
+    """All that a training changes; `earlier` are the networks of the cascades before this one.
 
-    Attributes:
-        network: what is trained.
-        average: of its weights over the steps; its network is validated and kept.
-        optimizer: of the network.
-        method: with what it makes besides, such as the pool.
-        earlier: the networks of the cascades before the current one.
-        progress: how far it is.
+    The network of the `average` of the weights over the steps is validated and kept.
     """
 
     network: IntrospectiveNetwork
@@ -83,7 +71,8 @@ class TrainingState:
 
 def fresh_state(config: TrainConfig, dataset: Dataset, device: torch.device) -> TrainingState:
     """What a run starts from; all of it follows from the configuration and its seed."""
-    shape, weights = _shape(dataset), stream(config.seed, "weights")
+    shape = dataset.channels, dataset.image_size, dataset.num_classes
+    weights = stream(config.seed, "weights")
     network = build(config.model.arch, *shape, weights, config.model.width).to(device)
     network.to(memory_format=torch.channels_last)  # twice as fast on a CPU, same results
     return TrainingState(
@@ -92,10 +81,6 @@ def fresh_state(config: TrainConfig, dataset: Dataset, device: torch.device) -> 
         adam_of(config, network.parameters()),
         method_of(config)(config, *shape, device),
     )
-
-
-def _shape(dataset: Dataset) -> tuple[int, int, int]:
-    return dataset.channels, dataset.image_size, dataset.num_classes
 
 
 def save_epoch(
@@ -107,8 +92,7 @@ def save_epoch(
 ) -> None:
     """Write all that an epoch leaves; the state last, because it makes the epoch count.
 
-    Args:
-        negatives: (num_classes, n, C, H, W) in [-1, 1], what the epoch made.
+    The `negatives` that it made are (num_classes, n, C, H, W) in [-1, 1].
     """
     progress, average = state.progress, state.average.module
     if negatives is not None:

@@ -1,11 +1,13 @@
 """What a network makes of validation and test images, in all processes together."""
 
 import math
+from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from winnrobust.data.datasets import Dataset, ImageSplit, to_unit
-from winnrobust.models import IntrospectiveNetwork
+from winnrobust.models import ClassifierOutput, IntrospectiveNetwork
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 
@@ -32,11 +34,9 @@ def mean_critic(network: IntrospectiveNetwork, split: ImageSplit, device: torch.
     Raises:
         InputError: it is NaN or infinite.
     """
-    network.eval()
     total = torch.zeros((), dtype=torch.float64)
-    with torch.no_grad():
-        for images in split.images[distributed.shard(len(split))].split(BATCH):
-            total += network(to_unit(images.to(device))).critic.sum().double().cpu()
+    for output, _ in _answers(network, split, device):
+        total += output.critic.sum().double().cpu()
     mean = float(distributed.all_reduce(total.to(device))) / len(split)
     if not math.isfinite(mean):
         raise diverged("the critic's values are no longer finite")
@@ -49,17 +49,25 @@ def count_errors(network: IntrospectiveNetwork, split: ImageSplit, device: torch
     Raises:
         InputError: the network's logits are NaN or infinite.
     """
-    network.eval()
     errors = torch.zeros((), dtype=torch.int64, device=device)
+    for output, labels in _answers(network, split, device):
+        if not output.logits.isfinite().all():
+            raise diverged("the network's logits are no longer finite")
+        errors += (output.logits.argmax(1) != labels).sum()
+    return int(distributed.all_reduce(errors))
+
+
+def _answers(
+    network: IntrospectiveNetwork, split: ImageSplit, device: torch.device
+) -> Iterator[tuple[ClassifierOutput, Tensor]]:
+    """The network's answers to this process's images, and their labels, in batches."""
+    network.eval()
     mine = distributed.shard(len(split))
     batches = zip(split.images[mine].split(BATCH), split.labels[mine].split(BATCH), strict=True)
-    with torch.no_grad():
-        for images, labels in batches:
-            logits = network(to_unit(images.to(device))).logits
-            if not logits.isfinite().all():
-                raise diverged("the network's logits are no longer finite")
-            errors += (logits.argmax(1) != labels.to(device)).sum()
-    return int(distributed.all_reduce(errors))
+    for images, labels in batches:
+        with torch.no_grad():
+            output = network(to_unit(images.to(device)))
+        yield output, labels.to(device)
 
 
 def diverged(what: str) -> InputError:

@@ -14,13 +14,7 @@ from winnrobust.data.folders import load_user_data
 from winnrobust.evaluation import EvaluationSettings, run
 from winnrobust.evaluation.diagnosis import diagnose
 from winnrobust.evaluation.settings import check_surrogates
-from winnrobust.reporting import (
-    Metadata,
-    Model,
-    read_diagnosis,
-    write_diagnosis,
-    write_results,
-)
+from winnrobust.reporting import Metadata, Model, read_diagnosis, write_diagnosis, write_results
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log, show_progress
@@ -31,10 +25,10 @@ from winnrobust.workflows.candidates import (
     log_differences,
 )
 from winnrobust.workflows.evaluation_folder import (
-    EvaluationFolder,
     check_place,
     check_unfinished,
     evaluation_folder,
+    images_done,
 )
 from winnrobust.workflows.preflight import check_fit
 from winnrobust.workflows.shared import load_data
@@ -48,14 +42,8 @@ DIAGNOSED_EPSILON = 0.125
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Where the attacked images come from.
-
-    Attributes:
-        dataset: name of a data set whose test images are attacked; None for that trained on.
-        path: a folder or file with images of the user's own instead.
-        data_root: folder of the data sets.
-        limit: how many of the first images; None for all.
-    """
+    """Where the attacked images come from: the test images of a data set, by default of that
+    trained on, or a folder or file of the user's own; `limit` is how many of the first ones."""
 
     dataset: str | None = None
     path: Path | None = None
@@ -65,19 +53,17 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class Images:
-    """What the models are attacked on.
-
-    Attributes:
-        name: what results call the data.
-        split: the images.
-        whole: whether these are all that there are.
-        origin: what the manifest says besides.
-    """
+    """What the models are attacked on; `origin` is what the manifest says of it besides."""
 
     name: str
     split: ImageSplit
     whole: bool
     origin: dict[str, Any]
+
+    def metadata(self) -> dict[str, Any]:
+        """What results and the manifest say of it."""
+        n, sha256 = len(self.split), self.split.sha256()
+        return {"name": self.name, "split": "test", "n": n, "sha256": sha256} | self.origin
 
 
 def attack_runs(
@@ -116,14 +102,14 @@ def attack_runs(
         check_unfinished(out, metadata)
     log_differences(candidates)
     check_fit(candidates, settings.chosen_attacks(), test.split, device)
-    with evaluation_folder(out, metadata, device, resume_with) as folder:
+    with evaluation_folder(out, metadata, device, resume_with) as sessions:
         models = ", ".join(f"{candidate.name} ({candidate.path})" for candidate in candidates)
         log(f"attacking {models} on {len(test.split)} test images of {test.name} ({device})")
-        done = distributed.broadcast(folder.images_done())
+        done = distributed.broadcast(images_done(out))
         if done:
             log(f"going on after {done} of them")
-        if with_diagnosis and distributed.broadcast(read_diagnosis(folder.path)) is None:
-            _diagnose(folder, modules, test, settings, device)
+        if with_diagnosis and distributed.broadcast(read_diagnosis(out)) is None:
+            _diagnose(out, modules, test.split.first(DIAGNOSED), settings, device)
         rounds = len(settings.attacks) * len(modules)
         with show_progress("attack", "image", done * rounds) as progress:
             run(
@@ -131,24 +117,31 @@ def attack_runs(
                 test.split.images,
                 test.split.labels,
                 settings,
-                folder=folder.path,
+                folder=out,
                 device=device,
                 progress=progress,
             )
         if distributed.is_main_process():
-            write_results(folder.path, _manifest(candidates, test, folder.sessions))
+            manifest = sessions[0] | {
+                "resumed": sessions[1:],
+                "data": test.metadata(),
+                "models": {candidate.name: candidate.provenance for candidate in candidates},
+            }
+            write_results(out, manifest)
         distributed.barrier()
 
 
 def _diagnose(
-    folder: EvaluationFolder,
+    out: Path,
     modules: dict[str, nn.Module],
-    test: Images,
+    few: ImageSplit,
     settings: EvaluationSettings,
     device: torch.device,
 ) -> None:
     """Look for false robustness, and keep what was found."""
-    few, epsilon = test.split.first(DIAGNOSED), _diagnosed_epsilon(settings.epsilons["linf"])
+    # The middle one: where an attack breaks nothing, or everything, it hides how weak it is.
+    above = sorted(epsilon for epsilon in settings.epsilons["linf"] if epsilon > 0)
+    epsilon = above[len(above) // 2] if above else DIAGNOSED_EPSILON
     log(
         f"looking for false robustness on {len(few)} of them around epsilon {epsilon:g}"
         " (--no-diagnose leaves that out)"
@@ -165,21 +158,11 @@ def _diagnose(
             progress=progress,
         )
     if distributed.is_main_process():
-        write_diagnosis(folder.path, diagnosis)
-
-
-def _diagnosed_epsilon(epsilons: Sequence[float]) -> float:
-    """The middle one: where an attack breaks nothing, or everything, it hides how weak it is."""
-    above = sorted(epsilon for epsilon in epsilons if epsilon > 0)
-    return above[len(above) // 2] if above else DIAGNOSED_EPSILON
+        write_diagnosis(out, diagnosis)
 
 
 def _test_images(candidates: Sequence[Candidate], source: ImageSource) -> Images:
-    """Load what the models are to be attacked on.
-
-    Raises:
-        InputError: it is not known what that is, or it cannot be used.
-    """
+    """Load what the models are to be attacked on."""
     if source.path is not None:
         return _user_images(source.path, source.limit)
     trained_on = list(dict.fromkeys(filter(None, (each.dataset for each in candidates))))
@@ -203,16 +186,13 @@ def _user_images(path: Path, limit: int | None) -> Images:
     given = load_user_data(path, limit)
     found = len(given.images.labels.unique())
     if given.classes:
-        log(f"note: classes are numbered by name: {_numbered(given.classes)}")
+        first = ", ".join(f"{number} {name}" for number, name in enumerate(given.classes[:12]))
+        more = ", ..." if len(given.classes) > 12 else ""
+        log(f"note: classes are numbered by name: {first}{more}")
     elif found == 1:
         log(f"note: these {len(given.images)} images of {path} are all of the same class")
     origin = {"path": str(path), "classes": given.classes}
     return Images(path.resolve().stem, given.images, len(given.images) == given.total, origin)
-
-
-def _numbered(classes: Sequence[str]) -> str:
-    shown = ", ".join(f"{number} {name}" for number, name in enumerate(classes[:12]))
-    return shown + (", ..." if len(classes) > 12 else "")
 
 
 def _metadata(
@@ -234,25 +214,5 @@ def _metadata(
         settings=decisive,
         models=[Model(**candidate.metadata) for candidate in candidates],
         # All that decides the outcomes: an interrupted evaluation goes on only with the same.
-        what={"models": weights, "data": _data(test), "settings": decisive},
+        what={"models": weights, "data": test.metadata(), "settings": decisive},
     )
-
-
-def _manifest(
-    candidates: Sequence[Candidate], test: Images, sessions: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    return sessions[0] | {
-        "resumed": list(sessions[1:]),
-        "data": _data(test),
-        "models": {candidate.name: candidate.provenance for candidate in candidates},
-    }
-
-
-def _data(test: Images) -> dict[str, Any]:
-    return {
-        "name": test.name,
-        "split": "test",
-        "n": len(test.split),
-        "sha256": test.split.sha256(),
-        **test.origin,
-    }

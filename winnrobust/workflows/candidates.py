@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,10 @@ NOT_OF_A_METHOD = ("seed", "recipe", "keep_every")
 
 @dataclass(frozen=True)
 class ExternalModel:
-    """A model from elsewhere, as a user names it.
+    """A model from elsewhere, as a user names it: `mine@0` is seed 0 of the method `mine`.
 
-    Attributes:
-        name: what tables call it; `mine@0` is seed 0 of the method `mine`.
-        spec: `package.module:factory`, or a file.
-        weights: a safetensors file for what the factory makes.
-        preprocessing: what is done to images in [0, 1] before it sees them.
+    Its `spec` is `package.module:factory`, or a file; `weights` are a safetensors file for what the
+    factory makes, and the preprocessing is done to images in [0, 1] before it sees them.
     """
 
     name: str
@@ -101,21 +98,17 @@ def _load_runs(paths: Sequence[Path]) -> list[Candidate]:
             )
         loaded.append((path, model, run, network, info))
     loaded.sort(key=lambda item: item[-1].method != REFERENCE_METHOD)
-    names = _distinct(_possible_names(path, run, info) for path, _, run, _, info in loaded)
-    trained = [_trained_alike(run, info) for _, _, run, _, info in loaded]
-    groups = _groups(names, [info for *_, info in loaded], trained)
+    names = _distinct([_possible_names(path, run, info) for path, _, run, _, info in loaded])
+    groups = _groups(names, [(info, _trained_alike(run, info)) for _, _, run, _, info in loaded])
     candidates = []
     for name, group, (path, model, run, network, info) in zip(names, groups, loaded, strict=True):
         metadata = {
             "name": name,
             "group": group,
-            "method": info.method,
-            "arch": info.arch,
             "path": str(path),
             "parameters": _parameters(network),
-            "epoch": info.epoch,
-            "seed": info.seed,
             "weights_sha256": file_sha256(model),
+            **{key: getattr(info, key) for key in ("method", "arch", "epoch", "seed")},
         }
         provenance: dict[str, Any] = {"header": asdict(info)}
         if run:
@@ -126,7 +119,7 @@ def _load_runs(paths: Sequence[Path]) -> list[Candidate]:
 
 def _possible_names(path: Path, run: RunRecord | None, info: ModelInfo) -> tuple[str, ...]:
     method, seed = info.method, f"seed{info.seed}"
-    recipe = _settings(run).get("recipe") or "file"
+    recipe = "file" if run is None else _settings(run.config)["recipe"]
     return (
         method,
         f"{method}-{seed}",
@@ -139,34 +132,30 @@ def _possible_names(path: Path, run: RunRecord | None, info: ModelInfo) -> tuple
 
 def _trained_alike(run: RunRecord | None, info: ModelInfo) -> str:
     """What seeds of one method have in common: every setting but the seed, as far as known."""
-    settings = {
+    settings = {} if run is None else _settings(run.config)
+    shared = {
         name: value
-        for name, value in _settings(run).items()
+        for name, value in settings.items()
         if value is not None and name not in NOT_OF_A_METHOD
     }
-    return json.dumps([info.dataset, info.arch, info.method, settings], sort_keys=True)
+    return json.dumps([info.dataset, info.arch, info.method, shared], sort_keys=True)
 
 
-def _settings(run: RunRecord | None) -> dict[str, Any]:
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a run: one of an older version had the defaults of those that came later."""
-    return {} if run is None else TrainConfig().flat() | flat(run.config)
+    return TrainConfig().flat() | flat(config)
 
 
-def _groups(
-    names: Sequence[str], infos: Sequence[ModelInfo], trained: Sequence[str]
-) -> Iterable[str]:
+def _groups(names: Sequence[str], models: Sequence[tuple[ModelInfo, str]]) -> Iterator[str]:
     """Name what each model is a seed of: itself, unless others differ from it in the seed alone."""
-    for name, info, alike in zip(names, infos, trained, strict=True):
-        members = [index for index, other in enumerate(trained) if other == alike]
-        seeds = {infos[index].seed for index in members}
-        of_method = {
-            other for own, other in zip(infos, trained, strict=True) if own.method == info.method
-        }
+    for name, (info, alike) in zip(names, models, strict=True):
+        members = [index for index, (_, other) in enumerate(models) if other == alike]
+        seeds = {models[index][0].seed for index in members}
+        of_method = {other for own, other in models if own.method == info.method}
         if len(seeds) == 1 or len(seeds) < len(members):
             yield name
         else:
-            first = names[members[0]]
-            yield info.method if len(of_method) == 1 else f"{first} and other seeds"
+            yield info.method if len(of_method) == 1 else f"{names[members[0]]} and other seeds"
 
 
 def _load_external(external: ExternalModel) -> Candidate:
@@ -180,13 +169,11 @@ def _load_external(external: ExternalModel) -> Candidate:
     metadata = {
         "name": external.name,
         "group": method,
-        "method": None,
-        "arch": None,
         "path": external.spec,
         "parameters": _parameters(module) or None,  # an ONNX file keeps its own to itself
-        "epoch": None,
         "seed": int(seed) if seed else None,
         "weights_sha256": hashes.get(str(external.weights or external.spec)),
+        **dict.fromkeys(("method", "arch", "epoch")),
     }
     provenance = {
         "loaded": {
@@ -203,12 +190,11 @@ def _load_external(external: ExternalModel) -> Candidate:
     )
 
 
-def _distinct(choices: Iterable[tuple[str, ...]]) -> list[str]:
+def _distinct(choices: Sequence[tuple[str, ...]]) -> list[str]:
     """Take from every tuple of names the first that no other tuple has."""
-    listed = list(choices)
     names = []
-    for own in listed:
-        free = [name for name in own if sum(name in other for other in listed) == 1]
+    for own in choices:
+        free = [name for name in own if sum(name in other for other in choices) == 1]
         if not free:
             raise InputError("the same run or model was named twice")
         names.append(free[0])
@@ -238,13 +224,11 @@ COMPARED = (
 
 def log_differences(candidates: Sequence[Candidate]) -> None:
     """Say in what else than their method the runs' training differs, where they do."""
-    runs = {each.name: each.provenance for each in candidates if "config" in each.provenance}
     settings = {
-        # A run of an older version lacks the settings that came later: it had their defaults.
-        name: TrainConfig().flat()
-        | flat(run["config"])
-        | {"complete": run["manifest"].get("status") == "complete"}
-        for name, run in runs.items()
+        each.name: _settings(each.provenance["config"])
+        | {"complete": each.provenance["manifest"].get("status") == "complete"}
+        for each in candidates
+        if "config" in each.provenance
     }
     for name in COMPARED:
         values = {model: of_model[name] for model, of_model in settings.items()}

@@ -39,8 +39,11 @@ def compare(
     check_surrogates(settings.chosen_attacks(), methods)
     load_data(config.data.dataset, data_root)
     results = out / "results"
-    if distributed.is_main_process() and not _is_begun(out):
-        check_free(out)
+    if distributed.is_main_process():
+        # An interrupted comparison leaves results, or their folder, but no page yet.
+        begun = results.is_dir() and not (out / "index.html").exists()
+        if not (begun and (results / "results.json").exists()):
+            check_free(results if begun else out)
     paths = []
     for method in methods:
         path = runs / f"{config.data.dataset}-{config.model.arch}-{method}-seed{config.seed}"
@@ -59,12 +62,3 @@ def compare(
     if distributed.is_main_process():
         write_report([results], out)
     return out / "index.html"
-
-
-def _is_begun(out: Path) -> bool:
-    """Tell whether there is what an interrupted comparison leaves: results, but no page yet."""
-    if (out / "results" / "results.json").exists():
-        return not (out / "index.html").exists()
-    # Killed at once it leaves an empty folder for them.
-    found = [*out.glob("*"), *out.glob("results/*")]
-    return [path for path in found if not path.name.startswith(".")] == [out / "results"]

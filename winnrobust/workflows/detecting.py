@@ -1,6 +1,6 @@
 """`winnrobust detect`: models, real and other images in, areas under ROC curves out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from winnrobust.attacks import Attack
-from winnrobust.data.datasets import DATASETS, Dataset, to_unit
+from winnrobust.data.datasets import DATASETS, Dataset, ImageSplit, to_unit
 from winnrobust.data.folders import load_user_data
 from winnrobust.evaluation.settings import find_attacks
 from winnrobust.generation.detection import (
@@ -22,7 +22,7 @@ from winnrobust.generation.detection import (
     largest_probability,
 )
 from winnrobust.models import IntrospectiveNetwork
-from winnrobust.reporting.table import MISSING, Table, to_csv, to_text
+from winnrobust.reporting.table import MISSING, Table, to_csv
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError
@@ -42,16 +42,7 @@ FEWEST = 20
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """What detectors are tried on.
-
-    Attributes:
-        attacks: names of attacks in the L-infinity norm.
-        epsilon: of the attacks.
-        others: out-of-distribution images: data sets by name, folders or .npz files.
-        steps: of the adaptive attack.
-        limit: how many of the first test images, of each data set.
-        seed: of the attacks.
-    """
+    """What detectors are tried on: attacks by name, and others' images by data set or path."""
 
     attacks: Sequence[str]
     epsilon: float
@@ -59,21 +50,6 @@ class DetectionSettings:
     steps: int = STEPS
     limit: int | None = None
     seed: int = 0
-
-    def chosen_attacks(self) -> list[Attack]:
-        """Return the attacks.
-
-        Raises:
-            InputError: one is unknown, or cannot be used here.
-        """
-        chosen = find_attacks(self.attacks) if self.attacks else []
-        for attack in chosen:
-            if attack.norm != "linf" or attack.access == "transfer":
-                raise InputError(
-                    f"attack {attack.name} cannot be used here; attacks must be in the L-infinity"
-                    " norm and need no other model"
-                )
-        return chosen
 
 
 def detect_others(
@@ -96,10 +72,13 @@ def detect_others(
     """
     if out is not None and distributed.is_main_process():
         check_free(out)
-    attacks = settings.chosen_attacks()
-    candidates = load_candidates(paths)
-    dataset, trial = _trial(candidates, attacks, settings, data_root)
-    log(f"detecting others than {len(trial.images)} test images of {dataset.name} ({device})")
+    attacks, candidates = _attacks(settings), load_candidates(paths)
+    dataset = _dataset(candidates, data_root)
+    test = dataset.test.first(settings.limit)
+    others = _others(dataset.name, test, settings, data_root)
+    how = settings.epsilon, settings.steps, settings.seed
+    trial = Trial(to_unit(test.images), test.labels, others, attacks, *how)
+    log(f"detecting others than {len(test)} test images of {dataset.name} ({device})")
     with show_progress("detect", "image") as progress:
         table = detect(
             {candidate.name: candidate.module for candidate in candidates},
@@ -111,94 +90,74 @@ def detect_others(
     if out is not None:
         with results_folder(out) as folder:
             if distributed.is_main_process():
-                _write(folder, table, candidates, dataset, settings, trial, device)
+                manifest = provenance.describe(device) | {
+                    "models": {each.name: each.provenance for each in candidates},
+                    "data": {"name": dataset.name, "n": len(test), "sha256": test.sha256()},
+                    "out_of_distribution": {name: len(images) for name, images in others.items()},
+                    "epsilon": settings.epsilon,
+                    "steps": settings.steps,
+                    "seed": settings.seed,
+                }
+                write_json(folder / "manifest.json", manifest)
+                write_text(folder / "detection.csv", to_csv(table))
     return table
 
 
-def _trial(
-    candidates: Sequence[Candidate],
-    attacks: Sequence[Attack],
-    settings: DetectionSettings,
-    data_root: Path | None,
-) -> tuple[Dataset, Trial]:
-    """Load the images.
+def _attacks(settings: DetectionSettings) -> list[Attack]:
+    chosen = find_attacks(settings.attacks) if settings.attacks else []
+    for attack in chosen:
+        if attack.norm != "linf" or attack.access == "transfer":
+            raise InputError(
+                f"attack {attack.name} cannot be used here; attacks must be in the L-infinity"
+                " norm and need no other model"
+            )
+    return chosen
 
-    Raises:
-        InputError: they cannot be used.
-    """
-    trained_on = list(dict.fromkeys(candidate.dataset for candidate in candidates))
-    if len(trained_on) > 1 or trained_on[0] is None:
+
+def _dataset(candidates: Sequence[Candidate], data_root: Path | None) -> Dataset:
+    """The data set that all models were trained on."""
+    (name, *more) = {candidate.dataset for candidate in candidates}
+    if more or name is None:
         raise InputError("the models must be trained on one data set")
-    dataset = load_data(trained_on[0], data_root)
-    test = dataset.test.first(settings.limit)
+    return load_data(name, data_root)
+
+
+def _others(
+    dataset: str, test: ImageSplit, settings: DetectionSettings, data_root: Path | None
+) -> dict[str, Tensor]:
+    """The images of other data, by what they are called."""
     if len(test) < FEWEST:
         raise InputError(f"--limit must be at least {FEWEST}; half of the images are attacked")
-    others = dict(_load_others(name, data_root, settings.limit) for name in settings.others)
-    for name, images in others.items():
+    others = {}
+    for name in settings.others:
+        if name in DATASETS:
+            images = load_data(name, data_root).test.first(settings.limit).images
+        else:
+            images = load_user_data(Path(name), settings.limit).images.images
+            name = Path(name).resolve().stem
         if images.shape[1:] != test.images.shape[1:]:
             raise InputError(
                 f"the images of {name} have the shape {tuple(images.shape[1:])}, those of"
-                f" {dataset.name} {tuple(test.images.shape[1:])}"
+                f" {dataset} {tuple(test.images.shape[1:])}"
             )
-    trial = Trial(
-        to_unit(test.images),
-        test.labels,
-        others,
-        attacks,
-        settings.epsilon,
-        settings.steps,
-        settings.seed,
-    )
-    return dataset, trial
+        others[name] = to_unit(images)
+    return others
 
 
-def _write(
-    folder: Path,
-    table: pd.DataFrame,
-    candidates: Sequence[Candidate],
-    dataset: Dataset,
-    settings: DetectionSettings,
-    trial: Trial,
-    device: torch.device,
-) -> None:
-    test = dataset.test.first(settings.limit)
-    manifest = provenance.describe(device) | {
-        "models": {each.name: each.provenance for each in candidates},
-        "data": {"name": dataset.name, "n": len(test), "sha256": test.sha256()},
-        "out_of_distribution": {name: len(images) for name, images in trial.others.items()},
-        "epsilon": settings.epsilon,
-        "steps": settings.steps,
-        "seed": settings.seed,
-    }
-    write_json(folder / "manifest.json", manifest)
-    write_text(folder / "detection.csv", to_csv(table))
-
-
-def _detectors(candidate: Candidate) -> Mapping[str, Detector]:
+def _detectors(candidate: Candidate) -> dict[str, Detector]:
     """What a model detects with: its critic, if it trained one, and what its logits give."""
     found: dict[str, Detector] = {PROBABILITY: largest_probability, ENERGY: energy}
     network = candidate.module
-    if candidate.metadata["method"] in TRAIN_THE_CRITIC and isinstance(
+    if candidate.metadata["method"] not in TRAIN_THE_CRITIC or not isinstance(
         network, IntrospectiveNetwork
     ):
-        found = {CRITIC: _critic_of(network), **found}
-    return found
+        return found
 
-
-def _critic_of(network: IntrospectiveNetwork) -> Detector:
     def critic(logits: Tensor) -> Tensor:
         values: Tensor = network.critic(logits.to(device_of(network.critic)))
         return values.squeeze(1).to(logits.device)
 
-    return critic
-
-
-def _load_others(name: str, data_root: Path | None, limit: int | None) -> tuple[str, Tensor]:
-    """The images of other data, and what they are called."""
-    if name in DATASETS:
-        return name, to_unit(load_data(name, data_root).test.first(limit).images)
-    path = Path(name)
-    return path.resolve().stem, to_unit(load_user_data(path, limit).images.images)
+    return {CRITIC: critic, **found}
 
 
 def detection_table(table: pd.DataFrame) -> Table:
@@ -229,8 +188,3 @@ def _cell(row: pd.Series) -> str:
         return MISSING
     low, value, high = (f"{100 * row[name]:.1f}" for name in ("auroc_low", "auroc", "auroc_high"))
     return f"{value} [{low}, {high}] ({row.n_other:.0f})"
-
-
-def detection_text(table: pd.DataFrame) -> str:
-    """What was found, for a terminal."""
-    return to_text([detection_table(table)])

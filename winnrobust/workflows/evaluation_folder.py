@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +19,15 @@ from winnrobust.runtime.locks import hold
 from winnrobust.runtime.progress import log
 
 
-@dataclass(frozen=True)
-class EvaluationFolder:
-    """A results folder that an evaluation writes to, batch by batch.
-
-    Attributes:
-        path: the folder.
-        sessions: provenance of the processes that worked on it, this one last.
-    """
-
-    path: Path
-    sessions: list[dict[str, Any]]
-
-    def images_done(self) -> int:
-        """Return how many images were attacked and judged."""
-        return sum(map(len, outcomes.finished(self.path)))
+def images_done(out: Path) -> int:
+    """How many images were attacked and judged."""
+    return sum(map(len, outcomes.finished(out)))
 
 
 @contextmanager
 def evaluation_folder(
     out: Path, metadata: Metadata, device: torch.device, resume_with: str | None = None
-) -> Iterator[EvaluationFolder]:
+) -> Iterator[list[dict[str, Any]]]:
     """Hold `out` while an evaluation writes to it; go on where an interrupted one stopped.
 
     Whatever ends the block, finished batches stay; a folder without any is removed again.
@@ -50,6 +37,9 @@ def evaluation_folder(
         metadata: of this evaluation; its `what` is all that decides the results.
         resume_with: the command that goes on with it; None for the same one with --out.
 
+    Yields:
+        The provenance of the processes that worked on it, this one last.
+
     Raises:
         InputError: `out` holds something else, or another process is at work on it.
     """
@@ -58,12 +48,11 @@ def evaluation_folder(
             check_unfinished(out, metadata)
             _begin(out, metadata, device)
         distributed.barrier()
-        folder = EvaluationFolder(out, read_metadata(out).sessions)
         try:
-            yield folder
+            yield read_metadata(out).sessions
         except BaseException as error:
             if distributed.is_main_process():
-                _stopped(folder, error, resume_with or f"the same command with --out {out}")
+                _stopped(out, error, resume_with or f"the same command with --out {out}")
             raise
 
 
@@ -109,16 +98,16 @@ def _begin(out: Path, metadata: Metadata, device: torch.device) -> None:
     write_metadata(out, running)
 
 
-def _stopped(folder: EvaluationFolder, error: BaseException, command: str) -> None:
+def _stopped(out: Path, error: BaseException, command: str) -> None:
     """Say how to go on with what is there; leave nothing where nothing was done."""
-    images = folder.images_done()
-    if images or read_diagnosis(folder.path) is not None:
+    images = images_done(out)
+    if images or read_diagnosis(out) is not None:
         done = f"{images} images are done" if images else "the diagnosis is done"
         log(f"{done}: {command} goes on from there")
         return
     if isinstance(error, KeyboardInterrupt):
-        log(f"stopped; nothing was written to {folder.path}")
-    shutil.rmtree(folder.path, ignore_errors=True)
+        log(f"stopped; nothing was written to {out}")
+    shutil.rmtree(out, ignore_errors=True)
 
 
 def is_complete(out: Path) -> bool:

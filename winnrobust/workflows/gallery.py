@@ -9,10 +9,9 @@ from typing import Any
 
 import pandas as pd
 import torch
-import torchvision
 
 from winnrobust import zoo
-from winnrobust.data.datasets import ImageSplit
+from winnrobust.data.datasets import Dataset, ImageSplit
 from winnrobust.generation.quality import Quality, check_samples, score_samples
 from winnrobust.generation.sampling import Sampler, Samples, draw
 from winnrobust.generation.textures import draw_texture
@@ -45,6 +44,7 @@ from winnrobust.workflows.shared import (
     model_file,
     results_folder,
     training_data,
+    write_rows,
 )
 from winnrobust.workflows.synthesizing import load_sampler, table_of, write_picture
 
@@ -64,12 +64,7 @@ PAPER_NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class Generator:
-    """A run that makes images.
-
-    Attributes:
-        name: what tables call it.
-        path, record, sampler: the run.
-    """
+    """A run that makes images, and what tables call it."""
 
     name: str
     path: Path
@@ -89,10 +84,8 @@ class Generator:
     @property
     def paper_name(self) -> str | None:
         """What the paper's Table 1 calls such a generator, if it has it."""
-        config = self.sampler.config
-        if not config.unsupervised:
-            return None
-        return PAPER_NAMES.get((config.method, self.sampler.info.cascades > 1))
+        config, several = self.sampler.config, self.sampler.info.cascades > 1
+        return PAPER_NAMES.get((config.method, several)) if config.unsupervised else None
 
     @property
     def slug(self) -> str:
@@ -102,13 +95,7 @@ class Generator:
 
 @dataclass(frozen=True)
 class _Drawing:
-    """How everything in a gallery is drawn, and where it is written.
-
-    Attributes:
-        folder: of the report.
-        count: samples of every generator.
-        seed: of all drawings.
-    """
+    """The folder of the report; how many samples of each generator are drawn, by what seed."""
 
     folder: Path
     count: int
@@ -117,32 +104,34 @@ class _Drawing:
 
 
 @dataclass(frozen=True)
-class Detection:
-    """What `winnrobust detect --out` wrote: its table and its manifest."""
+class _Scorer:
+    """A classifier that scores samples, and the data set that it knows."""
 
-    table: pd.DataFrame
-    manifest: dict[str, Any]
+    path: Path
+    info: ModelInfo
+    network: IntrospectiveNetwork
+    dataset: Dataset
 
 
 def make_gallery(
     paths: Sequence[Path],
-    classifiers: Sequence[Path],
     out: Path,
-    device: torch.device,
     *,
-    count: int = 1000,
-    sizes: Sequence[tuple[int, int]] = ((192, 192), (384, 256)),
-    detection: Path | None = None,
-    seed: int = 0,
-    data_root: Path | None = None,
+    classifiers: Sequence[Path],
+    device: torch.device,
+    count: int,
+    sizes: Sequence[tuple[int, int]],
+    detection: Path | None,
+    seed: int,
+    data_root: Path | None,
 ) -> None:
     """Draw from every run, score what it made, and write a report of it.
 
     Args:
         paths: runs of generators, with or without labels, and of textures.
+        out: a folder that does not exist yet.
         classifiers: runs or model files that score the samples, one of every data set; none for
             textures and a user's own pictures.
-        out: a folder that does not exist yet.
         count: samples that are scored of each run, and of each of its cascades.
         sizes: of textures, (width, height) in pixels.
         detection: what `winnrobust detect --out` wrote, to be shown, too.
@@ -155,16 +144,16 @@ def make_gallery(
         check_free(out)
     generators = _named(paths)
     drawn = [generator for generator in generators if generator.texture is None]
-    loaded = _load_classifiers(classifiers, drawn, data_root)
-    scorers = _scorers(drawn, loaded, count)
+    scorers = _scorers(classifiers, drawn, count, data_root)
     noticed = None if detection is None else _read_detection(detection)
     with results_folder(out) as folder:
         drawing = _Drawing(folder, count, seed, device)
-        parts = {
-            each: _image_section(each, scorers.get(each), drawing, data_root) for each in drawn
-        }
-        sections = [section for section, _ in parts.values()]
-        found = {each: qualities for each, (_, qualities) in parts.items() if qualities}
+        sections, found = [], {}
+        for each in drawn:
+            section, qualities = _image_section(each, scorers, drawing, data_root)
+            sections.append(section)
+            if qualities:
+                found[each] = qualities
         if found:
             sections.insert(0, _scores(found, folder))
         sections += _critics(drawn, folder)
@@ -174,39 +163,49 @@ def make_gallery(
             if each.texture is not None
         ]
         if noticed is not None:
-            sections.append(Section("Does it notice?", tables=[detection_table(noticed.table)]))
+            sections.append(Section("Does it notice?", tables=[detection_table(noticed[0])]))
         if distributed.is_main_process():
-            facts = {
-                "classifiers": [scorer.metadata() for scorer in loaded.values()],
-                "seed": seed,
-                "samples": count,
-                "quality": {k: asdict(v) for scores in found.values() for k, v in scores.items()},
+            details = {
+                each.name: {"config": each.record.config, "manifest": each.record.manifest}
+                for each in generators
             }
+            if noticed is not None:
+                details["detection"] = noticed[1]
+            qualities = {name: q for scores in found.values() for name, q in scores.items()}
             trained = [each.record for each in generators]
             trained += [load_run(path) for path in map(zoo.locate, classifiers) if is_run(path)]
-            _write(drawing, sections, _details(generators, noticed), facts, trained)
-
-
-def _details(generators: Sequence[Generator], detection: Detection | None) -> dict[str, Any]:
-    """What there is to know of every run, and of the detection."""
-    details: dict[str, Any] = {
-        each.name: {"config": each.record.config, "manifest": each.record.manifest}
-        for each in generators
-    }
-    return details if detection is None else details | {"detection": detection.manifest}
+            _write(drawing, sections, details, qualities, list(scorers.values()), trained)
 
 
 def _write(
     drawing: _Drawing,
     sections: Sequence[Section],
     details: dict[str, Any],
-    facts: dict[str, Any],
+    qualities: Mapping[str, Quality],
+    scorers: Sequence[_Scorer],
     trained: Sequence[RunRecord],
 ) -> None:
     """Write the manifest and the page."""
     about = provenance.describe(drawing.device)
-    write_json(drawing.folder / "manifest.json", about | {"runs": details} | facts)
-    commands = [command for record in trained for command in _commands(record)]
+    facts = {
+        "runs": details,
+        "classifiers": [
+            {
+                "path": str(scorer.path),
+                "header": asdict(scorer.info),
+                "sha256": file_sha256(model_file(scorer.path)),
+            }
+            for scorer in scorers
+        ],
+        "seed": drawing.seed,
+        "samples": drawing.count,
+        "quality": {name: asdict(quality) for name, quality in qualities.items()},
+    }
+    write_json(drawing.folder / "manifest.json", about | facts)
+    commands: list[str] = []  # typed to train each run: to start it, and to go on with it
+    for manifest in (record.manifest for record in trained):
+        typed = [part.get("command", "") for part in (manifest, *manifest.get("resumed", []))]
+        commands += dict.fromkeys(typed)
     if "detection" in details:
         commands.append(str(details["detection"].get("command", "")))
     page = Page(
@@ -218,13 +217,6 @@ def _write(
         {"This report": about} | details,
     )
     write_page(drawing.folder, page)
-
-
-def _commands(record: RunRecord) -> list[str]:
-    """What was typed to train a run: to start it, and to go on with it."""
-    manifest = record.manifest
-    typed = [part.get("command", "") for part in (manifest, *manifest.get("resumed", []))]
-    return list(dict.fromkeys(typed))
 
 
 def _named(paths: Sequence[Path]) -> list[Generator]:
@@ -272,41 +264,13 @@ def _name(sampler: Sampler) -> str:
     return f"{name}-single" if cascades == 1 else f"{name}, {cascades} cascades"
 
 
-@dataclass(frozen=True)
-class _Scorer:
-    """A classifier that scores samples, and the data set that it knows."""
-
-    path: Path
-    info: ModelInfo
-    network: IntrospectiveNetwork
-    train: ImageSplit
-    test: ImageSplit
-
-    def metadata(self) -> dict[str, Any]:
-        """What there is to know of the classifier."""
-        return {
-            "path": str(self.path),
-            "header": asdict(self.info),
-            "sha256": file_sha256(model_file(self.path)),
-        }
-
-    def score(self, samples: Samples, labeled: bool, device: torch.device) -> Quality:
-        with show_progress("score", "image") as progress:
-            return score_samples(
-                self.network,
-                ImageSplit(samples.images, samples.classes),
-                self.train,
-                self.test,
-                labeled=labeled,
-                device=device,
-                progress=progress,
-            )
-
-
-def _load_classifiers(
-    classifiers: Sequence[Path], drawn: Sequence[Generator], data_root: Path | None
+def _scorers(
+    classifiers: Sequence[Path], drawn: Sequence[Generator], count: int, data_root: Path | None
 ) -> dict[str, _Scorer]:
-    """Load the classifiers: data set -> what scores its samples."""
+    """Load the classifiers: data set -> what scores its samples.
+
+    Nothing scores those of a user's own pictures, which have no classes.
+    """
     scorers: dict[str, _Scorer] = {}
     for path in classifiers:
         network, info = load_classifier(path)
@@ -314,52 +278,49 @@ def _load_classifiers(
             raise InputError(f"name one classifier of {info.dataset} with --classifier, not two")
         if zoo.locate(path).resolve() in {each.path.resolve() for each in drawn}:
             raise InputError(f"{path} would score its own samples; name another --classifier")
-        dataset = load_data(info.dataset, data_root)
-        scorers[info.dataset] = _Scorer(path, info, network, dataset.train, dataset.test)
-    return scorers
-
-
-def _scorers(
-    drawn: Sequence[Generator], loaded: Mapping[str, _Scorer], count: int
-) -> dict[Generator, _Scorer]:
-    """What scores whose samples: the classifier of the same data set.
-
-    Nothing scores those of a user's own pictures, which have no classes.
-    """
-    chosen = {}
+        scorers[info.dataset] = _Scorer(path, info, network, load_data(info.dataset, data_root))
     for each in drawn:
         if each.sampler.config.data.folder is not None:
             continue
-        if each.dataset not in loaded:
+        if each.dataset not in scorers:
             raise InputError(
                 f"name a classifier of {each.dataset}, to score the samples of {each.path}, with"
                 " --classifier"
             )
-        info, scorer = each.sampler.info, loaded[each.dataset]
+        info, dataset = each.sampler.info, scorers[each.dataset].dataset
         shape = (info.in_channels, info.image_size, info.image_size)
-        check_samples(count, shape, scorer.train, scorer.test)
-        chosen[each] = scorer
-    return chosen
+        check_samples(count, shape, dataset.train, dataset.test)
+    return scorers
 
 
 def _image_section(
-    generator: Generator, scorer: _Scorer | None, drawing: _Drawing, data_root: Path | None
+    generator: Generator, scorers: Mapping[str, _Scorer], drawing: _Drawing, data_root: Path | None
 ) -> tuple[Section, dict[str, Quality]]:
     """Draw, score and show what a run makes, after each of its cascades."""
     info, config = generator.sampler.info, generator.sampler.config
+    scorer = None if config.data.folder is not None else scorers[generator.dataset]
     # What scores the samples has the same data set loaded already.
-    train = training_data(config, data_root).train if scorer is None else scorer.train
-    train = train.first(config.data.limit_train)
+    dataset = training_data(config, data_root) if scorer is None else scorer.dataset
+    train = dataset.train.first(config.data.limit_train)
     pictures: list[Picture] = []
     qualities: dict[str, Quality] = {}
     for cascades in range(1, info.cascades + 1):
-        last = cascades == info.cascades
-        name = generator.name if last else f"{generator.name}, after {cascades}"
-        slug = generator.slug if last else f"{generator.slug}-after-{cascades}"
-        samples = _draw(name, _first_cascades(generator.sampler, cascades), drawing)
+        after = "" if cascades == info.cascades else f", after {cascades}"
+        name = f"{generator.name}{after}"
+        samples = _draw(name, generator.sampler, cascades, drawing)
         if scorer is not None:
-            qualities[name] = scorer.score(samples, info.num_classes > 1, drawing.device)
+            with show_progress("score", "image") as progress:
+                qualities[name] = score_samples(
+                    scorer.network,
+                    ImageSplit(samples.images, samples.classes),
+                    dataset.train,
+                    dataset.test,
+                    labeled=info.num_classes > 1,
+                    device=drawing.device,
+                    progress=progress,
+                )
         if distributed.is_main_process():
+            slug = generator.slug + after.replace(", ", "-").replace(" ", "-")
             pictures += _show(name, slug, samples, train, drawing.folder)
     pictures += _made_in_training(generator, drawing.folder)
     width = config.model.width
@@ -371,20 +332,18 @@ def _image_section(
     return Section(generator.name, [trained], pictures=pictures), qualities
 
 
-def _first_cascades(sampler: Sampler, count: int) -> Sampler:
-    return replace(
-        sampler,
-        networks=sampler.networks[:count],
-        info=replace(sampler.info, cascades=count),
-        thresholds=sampler.thresholds[:count],
-    )
-
-
-def _draw(name: str, sampler: Sampler, drawing: _Drawing) -> Samples:
+def _draw(name: str, sampler: Sampler, cascades: int, drawing: _Drawing) -> Samples:
+    """Draw from the first cascades of a generator."""
     log(f"drawing {drawing.count} samples: {name}")
+    shorter = replace(
+        sampler,
+        networks=sampler.networks[:cascades],
+        info=replace(sampler.info, cascades=cascades),
+        thresholds=sampler.thresholds[:cascades],
+    )
     classes = torch.arange(drawing.count) % sampler.info.num_classes
     with show_progress(name, "step") as progress:
-        return draw(sampler, classes, seed=drawing.seed, device=drawing.device, progress=progress)
+        return draw(shorter, classes, seed=drawing.seed, device=drawing.device, progress=progress)
 
 
 def _show(name: str, slug: str, samples: Samples, train: ImageSplit, folder: Path) -> list[Picture]:
@@ -419,28 +378,19 @@ def _scores(found: Mapping[Generator, Mapping[str, Quality]], folder: Path) -> S
     for dataset in dict.fromkeys(each.dataset for each in found):
         judged = {each: parts for each, parts in found.items() if each.dataset == dataset}
         tables.append(
-            scores_table(
-                dataset, {name: part for parts in judged.values() for name, part in parts.items()}
-            )
+            scores_table(dataset, {k: v for parts in judged.values() for k, v in parts.items()})
         )
         named: dict[str, tuple[str, Quality]] = {}
         cascades = []
         for each, parts in judged.items():
             if each.paper_name is not None:  # of several, the first stands for its kind
                 named.setdefault(each.paper_name, (each.name, parts[each.name]))
-            in_order = list(parts.items())
-            cascades += [(more, less) for less, more in itertools.pairwise(in_order)]
+            cascades += [(more, less) for less, more in itertools.pairwise(parts.items())]
         order = order_table(dataset, named, cascades)
         tables += [] if order is None else [order]
     if distributed.is_main_process():
-        frame = scores_frame(
-            {
-                (each.dataset, name): part
-                for each, parts in found.items()
-                for name, part in parts.items()
-            }
-        )
-        write_text(folder / "scores.csv", to_csv(frame))
+        all_of = {(each.dataset, name): q for each, qs in found.items() for name, q in qs.items()}
+        write_text(folder / "scores.csv", to_csv(scores_frame(all_of)))
     return Section("Scores", tables=tables)
 
 
@@ -494,13 +444,10 @@ def _texture_section(
             )
         if distributed.is_main_process():
             path = drawing.folder / "textures" / f"{generator.slug}-{width}x{height}.png"
-            with replacing(path) as temporary:
-                torchvision.utils.save_image(made.image, temporary)
-            pictures.append(
-                Picture(path, f"{generator.name}, {width}x{height} pixels, {made.steps} steps")
-            )
-    config = generator.sampler.config
-    side = config.data.image_size
+            write_rows(path, [made.image[None]], 1)
+            text = f"{generator.name}, {width}x{height} pixels, {made.steps} steps"
+            pictures.append(Picture(path, text))
+    config, side = generator.sampler.config, generator.sampler.config.data.image_size
     text = (
         f"{config.model.arch} of width {config.model.width:g}, trained on {side}x{side} crops of"
         f" {config.data.texture} for {len(generator.record.metrics)} epochs of"
@@ -509,9 +456,9 @@ def _texture_section(
     return Section(generator.name, [text], pictures=pictures)
 
 
-def _read_detection(folder: Path) -> Detection:
-    """Read what `winnrobust detect` wrote."""
+def _read_detection(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read what `winnrobust detect` wrote: its table and its manifest."""
     file = folder / "detection.csv"
     with reading(file, "what 'winnrobust detect --out' writes"):
         table = pd.read_csv(file)
-    return Detection(table, read_json(folder / "manifest.json"))
+    return table, read_json(folder / "manifest.json")

@@ -15,6 +15,8 @@ from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
 from winnrobust.workflows.candidates import Candidate
 
+WHITE_BOX = "white-box"
+
 FEW = 256
 """Images that the clean error is judged by."""
 
@@ -39,34 +41,27 @@ def check_fit(
             check_shape_taken(name, module, few[:2])
         check_classes(modules, few[:2], test.labels)
         for name, module in modules.items():
-            needing = [attack.name for attack in attacks if _needs_gradient(attack, name)]
+            own = f"{PREFIX}{name}"  # made on this model, for the others
+            needing = [
+                each.name for each in attacks if own == each.name or each.access == WHITE_BOX
+            ]
             if needing:
                 _check_gradient(name, module, few[:2], test.labels[:2], needing)
-        for candidate in candidates:
-            if candidate.external is not None:
-                external, module = candidate.external
-                labels = test.labels[:FEW]
-                for doubt in doubts(external.name, module, external.preprocessing, few, labels):
-                    log(f"note: {doubt}")
-
-
-def _needs_gradient(attack: Attack, name: str) -> bool:
-    return attack.access == "white-box" or attack.name == f"{PREFIX}{name}"
+        for external, module in (each.external for each in candidates if each.external):
+            labels = test.labels[:FEW]
+            for doubt in doubts(external.name, module, external.preprocessing, few, labels):
+                log(f"note: {doubt}")
 
 
 def _check_gradient(
-    name: str,
-    module: nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    needing: Sequence[str],
+    name: str, module: nn.Module, images: torch.Tensor, labels: torch.Tensor, needing: Sequence[str]
 ) -> None:
     place = device_of(module)
     with errors_named(name, images):
         try:
             loss_gradient(module, images.to(place), labels.to(place))
         except InputError:
-            without = [each.name for each in ATTACKS.values() if each.access != "white-box"]
+            without = [each.name for each in ATTACKS.values() if each.access != WHITE_BOX]
             raise InputError(
                 f"it has no gradient, which {', '.join(needing)} would follow; attacks that need"
                 f" none: {', '.join([*without, PREFIX])}OTHER-MODEL"

@@ -69,11 +69,8 @@ def score_quality(
     if inception and len(made) < USUAL:
         log(f"note: Inception scores are mostly those of {USUAL} samples; here are {len(made)}")
     scores = inception_scores(made.images, dataset.train.images, device) if inception else {}
-    first = (
-        f" (the first of {len(made)}, as many as there are test images)"
-        if count < len(made)
-        else ""
-    )
+    rest = f" (the first of {len(made)}, as many as there are test images)"
+    first = rest if count < len(made) else ""
     log(f"scoring {count} samples{first} of {samples} by {classifier} ({device})")
     with show_progress("score", "image") as progress:
         quality = score_samples(
@@ -144,13 +141,8 @@ def quality_text(quality: Quality, scores: dict[str, float]) -> str:
          f"{quality.real_nearest:.2f} ({quality.real_nearest_low:.2f})"],
     ]  # fmt: skip
     if quality.agreement is not None:
-        rows.append(
-            [
-                "seen as what it was made as",
-                share_text(*quality.agreement, n),
-                share_text(*quality.real_agreement, n),
-            ]
-        )
+        shares = (share_text(*rate, n) for rate in (quality.agreement, quality.real_agreement))
+        rows.append(["seen as what it was made as", *shares])
     if scores:
         inception = f"{scores['inception_score']:.2f} ± {scores['inception_score_sd']:.2f}"
         rows += [["Inception score", inception, ""], ["FID", f"{scores['fid']:.2f}", ""]]

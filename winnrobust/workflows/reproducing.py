@@ -1,9 +1,9 @@
 """`winnrobust reproduce`: what a table of the paper needs is trained, attacked and written down."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -19,7 +19,6 @@ from winnrobust.reporting.reproduction import (
     TARGETS,
     Group,
     Reproduced,
-    Target,
     TrainingBudget,
     figures_of,
     reproduction_tables,
@@ -97,7 +96,13 @@ def reproduce(
             runs[network.method, network.seed] = trained.get(network) or _train(
                 network, budget, out / "runs", data_root, device
             )
-        evaluation = _attack(target, _dataset(group, budget), group, runs, out, data_root, device)
+        # Table 2 needs no attack; results do, so it gets one.
+        epsilons = group.epsilons if target.attacked else group.epsilons[:1]
+        settings = EvaluationSettings(epsilons={"linf": epsilons})
+        start = f"{_dataset(group, budget)}-{group.arch}"
+        evaluation = _attack(
+            list(runs.values()), settings, out / "results", start, data_root, device
+        )
         results.append(evaluation)
         records = {key: load_run(zoo.locate(path)) for key, path in runs.items()}
         given_here = {key for key, path in runs.items() if path in trained.values()}
@@ -152,8 +157,7 @@ def _placed(
                 f"{path} is {network}, which this table does not want with this budget and these"
                 f" seeds; it wants {', '.join(map(str, wanted))}"
             )
-        limit = budget.settings.get("limit_train")
-        trained_on = record.setting("limit_train")
+        limit, trained_on = (budget.settings.get("limit_train"), record.setting("limit_train"))
         if trained_on != limit:
             raise InputError(
                 f"{path} was trained on {trained_on or 'all'} images, this"
@@ -173,37 +177,27 @@ def _train(
     device: torch.device,
 ) -> Path:
     """Train a network, or what is missing of it; return its run."""
-    settings: dict[str, Any] = {
-        **budget.settings,
-        **network._asdict(),
-        "epochs": budget.epochs[network.arch],
-    }
-    path = runs / str(network)
-    complete_run(path, make_config(settings, "budget"), data_root, device)
-    return path
+    settings = {**budget.settings, **network._asdict(), "epochs": budget.epochs[network.arch]}
+    complete_run(runs / str(network), make_config(settings, "budget"), data_root, device)
+    return runs / str(network)
 
 
 def _attack(
-    target: Target,
-    dataset: str,
-    group: Group,
-    runs: Mapping[tuple[str, int], Path],
-    out: Path,
+    runs: list[Path],
+    settings: EvaluationSettings,
+    results: Path,
+    name: str,
     data_root: Path | None,
     device: torch.device,
 ) -> Path:
-    """Attack a group's networks, unless exactly these were; return the results."""
-    # Table 2 needs no attack; results do, so it gets one.
-    epsilons = group.epsilons if target.attacked else group.epsilons[:1]
-    settings = EvaluationSettings(epsilons={"linf": epsilons})
+    """Attack runs, unless exactly these were; return the results, whose names begin as given."""
     identity = repr(settings.decisive()).encode()
-    for run in runs.values():
+    for run in runs:
         identity += hashlib.sha256(RunFolder(zoo.locate(run)).model.read_bytes()).digest()
-    digest = hashlib.sha256(identity).hexdigest()[:12]
-    folder = out / "results" / f"{dataset}-{group.arch}-{digest}"
+    folder = results / f"{name}-{hashlib.sha256(identity).hexdigest()[:12]}"
     if not distributed.broadcast(is_complete(folder)):
         attack_runs(
-            list(runs.values()),
+            runs,
             folder,
             settings,
             device,

@@ -23,13 +23,7 @@ def new_run_path(runs: Path, config: TrainConfig) -> Path:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder that can be read.
-
-    Attributes:
-        path, config: where it is, and its configuration.
-        is_complete: whether its training came to its end.
-        has_model: whether an epoch was finished that left one.
-    """
+    """A run folder that can be read; it has a model once an epoch is finished."""
 
     path: Path
     config: TrainConfig
@@ -45,23 +39,16 @@ def find_runs(runs: Path) -> list[Run]:
     found = []
     for file in runs.glob("*/config.json"):
         try:
-            found.append((file.stat().st_mtime, _read(file.parent)))
+            folder, config = reopen_run(file.parent)
+            manifest = read_json(folder.manifest)
+            if not isinstance(manifest, dict):
+                raise InputError(f"{folder.manifest} does not describe a run")
+            complete = manifest.get("status") == "complete"
+            run = Run(folder.path, config, complete, folder.model.is_file())
+            found.append((file.stat().st_mtime, run))
         except (InputError, OSError) as error:
             log(f"note: {file.parent} is passed over, because it cannot be read: {brief(error)}")
     return [run for _, run in sorted(found, key=itemgetter(0), reverse=True)]
-
-
-def _read(path: Path) -> Run:
-    """Read a run folder.
-
-    Raises:
-        InputError: it is not a run, or damaged.
-    """
-    folder, config = reopen_run(path)
-    manifest = read_json(folder.manifest)
-    if not isinstance(manifest, dict):
-        raise InputError(f"{folder.manifest} does not describe a run")
-    return Run(path, config, manifest.get("status") == "complete", folder.model.is_file())
 
 
 def newest_run_like(runs: Path, given: dict[str, Any]) -> Path:

@@ -29,8 +29,6 @@ PICTURE, ARRAYS = ".png", ".npz"
 LARGEST_ROW = 100
 """Samples side by side in a picture; of a class with more, they go on below."""
 
-SAMPLE_COLUMNS = ("sample", "class", "seen", "critic", "threshold", "steps", "reached")
-
 
 def load_sampler(path: Path, given: Mapping[str, Any] | None = None) -> Sampler:
     """Read what samples are drawn from.
@@ -45,36 +43,25 @@ def load_sampler(path: Path, given: Mapping[str, Any] | None = None) -> Sampler:
     """
     file = model_file(path)
     networks, info = load_cascades(file)
-    folder = _run_around(file)
-    run = None if folder is None else load_run(folder)
-    of_file = {"method": info.method, "seed": info.seed, "unsupervised": info.num_classes == 1}
-    settings = of_file if folder is None else reopen_run(folder)[1].flat()
-    config = make_config({**settings, **(given or {})}, str(folder or file))
+    # The run that the file belongs to: its own folder, or that above `epochs`.
+    around = [RunFolder(folder) for folder in (file.parent, file.parent.parent)]
+    run = next((run for run in around if run.config.is_file() and run.manifest.is_file()), None)
+    settings = {"method": info.method, "seed": info.seed, "unsupervised": info.num_classes == 1}
     thresholds = info.thresholds
-    if not thresholds and run is not None:  # a file of an older version
-        rows = [row for row in run.metrics if row["epoch"] == info.epoch]
-        thresholds = thresholds_of(rows) if rows else ()
+    if run is not None:
+        rows = [row for row in load_run(run.path).metrics if row["epoch"] == info.epoch]
+        settings = reopen_run(run.path)[1].flat()
+        thresholds = thresholds or (thresholds_of(rows) if rows else ())  # of an older version
+    config = make_config({**settings, **(given or {})}, str(run.path if run else file))
     return Sampler(networks, info, config, thresholds)
-
-
-def _run_around(file: Path) -> Path | None:
-    """The folder of the run that a model file belongs to: its own, or that above `epochs`."""
-    for folder in (file.parent, file.parent.parent):
-        run = RunFolder(folder)
-        if run.config.is_file() and run.manifest.is_file():
-            return folder
-    return None
 
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """How samples are drawn.
+    """How samples are drawn; `label` is the class wanted, None for all in turn.
 
-    Attributes:
-        label: the class wanted; None for all classes in turn.
-        given: settings of the synthesis in place of the run's, by the names of their options.
-        thresholds: a range in place of the stored ones.
-        noise, seed, batch_size: as for `sampling.draw`.
+    Settings of the synthesis that are `given`, by the names of their options, and a range of
+    thresholds take the place of the run's.
     """
 
     label: int | None = None
@@ -104,7 +91,17 @@ def synthesize(
     """
     _check_files(out)
     sampler = _with_thresholds(load_sampler(path, settings.given), settings.thresholds)
-    classes = _classes(path, sampler, count, settings.label)
+    known = sampler.info.num_classes
+    if settings.label is not None and not 0 <= settings.label < known:
+        raise InputError(
+            f"there is no class {settings.label}: {path} knows the classes 0 to {known - 1}"
+            if known > 1
+            else f"{path} was trained without classes; leave out --class"
+        )
+    numbers = torch.arange(count)
+    classes = (
+        numbers % known if settings.label is None else torch.full_like(numbers, settings.label)
+    )
     log(f"drawing {count} samples from {path} ({device})")
     with show_progress("synthesize", "step") as progress:
         samples = draw(
@@ -130,7 +127,10 @@ def synthesize(
                 write_picture(file, samples)
                 write_text(file.with_suffix(".csv"), to_csv(table_of(samples)))
             else:
-                write_arrays(file, samples, metadata)
+                arrays = {name: value.numpy() for name, value in vars(samples).items()}
+                arrays["labels"] = arrays.pop("classes")
+                with replacing(file) as temporary:
+                    np.savez_compressed(temporary, provenance=json.dumps(metadata), **arrays)
     return samples
 
 
@@ -145,20 +145,6 @@ def _with_thresholds(sampler: Sampler, thresholds: tuple[float, float] | None) -
         sampler = replace(sampler, thresholds=[thresholds] * sampler.info.cascades)
     ranges_of(sampler)  # or it says why there is nothing to draw
     return sampler
-
-
-def _classes(path: Path, sampler: Sampler, count: int, label: int | None) -> torch.Tensor:
-    """The classes of the samples (count,) int64."""
-    known = sampler.info.num_classes
-    if label is None:
-        return torch.arange(count) % known
-    if not 0 <= label < known:
-        raise InputError(
-            f"there is no class {label}: {path} knows the classes 0 to {known - 1}"
-            if known > 1
-            else f"{path} was trained without classes; leave out --class"
-        )
-    return torch.full((count,), label)
 
 
 def _check_files(out: Sequence[Path]) -> None:
@@ -184,49 +170,28 @@ def write_picture(path: Path, samples: Samples) -> None:
     write_rows(path, samples.images[order].split(counts.tolist()), wide)
 
 
-def write_arrays(path: Path, samples: Samples, metadata: dict[str, Any]) -> None:
-    """Write all samples as arrays, `labels` being their classes, with provenance as JSON."""
-    arrays = {name: value.numpy() for name, value in vars(samples).items() if name != "classes"}
-    with replacing(path) as temporary:
-        np.savez_compressed(
-            temporary,
-            labels=samples.classes.numpy(),
-            provenance=np.array(json.dumps(metadata)),
-            **arrays,
-        )
-
-
 def table_of(samples: Samples) -> pd.DataFrame:
     """One row per sample, in the order of the picture."""
     order = samples.classes.argsort(stable=True)
-    columns = (
-        order,
-        samples.classes[order],
-        samples.seen[order],
-        samples.critic[order],
-        samples.thresholds[order],
-        samples.steps[order],
-        samples.reached[order],
-    )
-    named = zip(SAMPLE_COLUMNS, columns, strict=True)
-    return pd.DataFrame({name: column.numpy() for name, column in named})
+    names = {"classes": "class", "thresholds": "threshold"}
+    columns = {names.get(name, name): x[order].numpy() for name, x in vars(samples).items()}
+    del columns["images"]
+    return pd.DataFrame({"sample": order.numpy(), **columns})
 
 
 def summary(samples: Samples) -> str:
     """The samples of every class in a line, for a terminal."""
-    rows = []
-    for label, own in table_of(samples).groupby("class"):
-        threshold = own.threshold.mean()
-        rows.append(
-            [
-                str(label),
-                str(len(own)),
-                f"{own.critic.mean():.3f} ({own.critic.min():.3f} to {own.critic.max():.3f})",
-                DASH if math.isnan(threshold) else f"{threshold:.3f}",
-                f"{own.steps.mean():.0f}",
-                percent(own.reached.mean(), len(own)),
-                percent((own.seen == label).mean(), len(own)),
-            ]
-        )
+    rows = [
+        [
+            str(label),
+            str(len(own)),
+            f"{own.critic.mean():.3f} ({own.critic.min():.3f} to {own.critic.max():.3f})",
+            DASH if own.threshold.isna().any() else f"{own.threshold.mean():.3f}",
+            f"{own.steps.mean():.0f}",
+            percent(own.reached.mean(), len(own)),
+            percent((own.seen == label).mean(), len(own)),
+        ]
+        for label, own in table_of(samples).groupby("class")
+    ]
     header = ["class", "samples", "critic", "threshold", "steps", "stopped early %", "seen as it %"]
     return to_text([Table("Samples", header, rows)])

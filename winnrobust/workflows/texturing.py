@@ -4,14 +4,14 @@ import hashlib
 from pathlib import Path
 
 import torch
-import torchvision
 
 from winnrobust.generation.textures import EMBEDDED, Texture, draw_texture
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import check_free_file, replacing
+from winnrobust.runtime.files import check_free_file
 from winnrobust.runtime.progress import log, show_progress
 from winnrobust.training.config import TrainConfig
+from winnrobust.workflows.shared import write_rows
 from winnrobust.workflows.synthesizing import load_sampler
 from winnrobust.workflows.training import complete_run
 
@@ -50,13 +50,12 @@ def texture(
     Args:
         run: a run folder or model file trained without labels.
         size: width and height in pixels.
-        out: as for `check_texture_file`.
+        out: a file that `check_texture_file` lets pass.
         seed: of the drawing.
 
     Raises:
-        InputError: the run or the file cannot be used.
+        InputError: the run cannot be used.
     """
-    check_texture_file(out)
     sampler = load_sampler(run)
     if sampler.info.num_classes > 1:
         raise InputError(f"{run} is a classifier; textures come from runs without labels")
@@ -65,6 +64,5 @@ def texture(
     with show_progress("texture", "step") as progress:
         made = draw_texture(sampler, width, height, seed=seed, device=device, progress=progress)
     if distributed.is_main_process():
-        with replacing(out) as temporary:
-            torchvision.utils.save_image(made.image, temporary)
+        write_rows(out, [made.image[None]], 1)
     return made

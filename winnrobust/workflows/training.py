@@ -9,7 +9,7 @@ from winnrobust.data.datasets import Dataset
 from winnrobust.reporting import load_run, training_figure
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.locks import holding
+from winnrobust.runtime.locks import hold
 from winnrobust.runtime.progress import log
 from winnrobust.runtime.readers import read_json
 from winnrobust.training.config import TrainConfig, option_name
@@ -20,16 +20,16 @@ from winnrobust.training.run_folder import RunFolder
 from winnrobust.workflows.shared import training_data
 
 
-@holding
 def train_run(
     path: Path, config: TrainConfig, data_root: Path | None, device: torch.device
 ) -> None:
     """Train a new run in the folder `path`, which must not hold anything yet."""
     check_settings(config)
     dataset = training_data(config, data_root)
-    run = start_run(path, config, dataset, device)
-    log(f"training {config.method} {config.model.arch} on {dataset.name} ({device}) in {path}")
-    _train(run, config, dataset, device)
+    with hold(path):
+        run = start_run(path, config, dataset, device)
+        log(f"training {config.method} {config.model.arch} on {dataset.name} ({device}) in {path}")
+        _train(run, config, dataset, device)
 
 
 def complete_run(
@@ -48,7 +48,6 @@ def complete_run(
         train_run(path, config, data_root, device)
 
 
-@holding
 def resume_run(
     path: Path, given: dict[str, Any], data_root: Path | None, device: torch.device
 ) -> None:
@@ -57,20 +56,22 @@ def resume_run(
     Raises:
         InputError: no such run, or `given` contradicts its configuration (but for more epochs).
     """
-    run, config = reopen_run(path)
-    config = _with_epochs(path, config, given)
-    finished = len(load_run(path).metrics)
-    if finished >= config.total_epochs and read_json(run.manifest).get("status") == "complete":
-        log(f"{path} is complete: {finished} epochs; a larger --epochs trains it further")
-        return
-    if finished > config.total_epochs:
-        raise InputError(
-            f"{path} has {finished} epochs already; --epochs {config.epochs} cannot take any back"
-        )
-    dataset = training_data(config, data_root)
-    note_resumption(run, config, device)
-    log(f"resuming {config.method} {config.model.arch} on {dataset.name} ({device}) in {path}")
-    _train(run, config, dataset, device)
+    with hold(path):
+        run, config = reopen_run(path)
+        config = _with_epochs(path, config, given)
+        finished = len(load_run(path).metrics)
+        if finished >= config.total_epochs and read_json(run.manifest).get("status") == "complete":
+            log(f"{path} is complete: {finished} epochs; a larger --epochs trains it further")
+            return
+        if finished > config.total_epochs:
+            raise InputError(
+                f"{path} has {finished} epochs already; --epochs {config.epochs} cannot take any"
+                " back"
+            )
+        dataset = training_data(config, data_root)
+        note_resumption(run, config, device)
+        log(f"resuming {config.method} {config.model.arch} on {dataset.name} ({device}) in {path}")
+        _train(run, config, dataset, device)
 
 
 def _with_epochs(path: Path, config: TrainConfig, given: dict[str, Any]) -> TrainConfig:

@@ -25,21 +25,22 @@ def add(path: Path) -> zoo.ZooModel:
             together.
     """
     record, run = load_run(path), RunFolder(path)
-    _check_complete(path, record)
+    if record.manifest.get("status") != "complete":
+        raise InputError(f"{path} is not complete; train it to its end first")
+    missing = [file.name for file in zoo.files_of(path) if not file.is_file()]
+    if missing:
+        raise InputError(f"{path} lacks {', '.join(missing)}; train it anew")
     network, info = load_model(run.model)
-    _check_classifier(record, run, info)
+    _check(record, run, info)
     knows_digits = info.dataset in (zoo.DATASET, zoo.EMBEDDED)
     digits, cpu = load_dataset(zoo.EMBEDDED).test, torch.device("cpu")
+    seed = [f"seed{info.seed}"] if info.seed else []
     weights, test = run.model.read_bytes(), record.manifest["test"]
     model = zoo.ZooModel(
-        name=_name(info),
-        dataset=info.dataset,
-        arch=info.arch,
-        method=info.method,
-        seed=info.seed,
+        name="-".join([info.dataset, info.arch, info.method, *seed]),
+        **{key: getattr(info, key) for key in ("dataset", "arch", "method", "seed", "epoch")},
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         epochs=len(record.metrics),
-        epoch=info.epoch,
         test_errors=test["errors"],
         test_n=test["n"],
         embedded_errors=count_errors(network, digits, cpu) if knows_digits else None,
@@ -54,20 +55,8 @@ def add(path: Path) -> zoo.ZooModel:
     return model
 
 
-def _name(info: ModelInfo) -> str:
-    seed = [f"seed{info.seed}"] if info.seed else []
-    return "-".join([info.dataset, info.arch, info.method, *seed])
-
-
-def _check_complete(path: Path, record: RunRecord) -> None:
-    if record.manifest.get("status") != "complete":
-        raise InputError(f"{path} is not complete; train it to its end first")
-    missing = [file.name for file in zoo.files_of(path) if not file.is_file()]
-    if missing:
-        raise InputError(f"{path} lacks {', '.join(missing)}; train it anew")
-
-
-def _check_classifier(record: RunRecord, run: RunFolder, info: ModelInfo) -> None:
+def _check(record: RunRecord, run: RunFolder, info: ModelInfo) -> None:
+    """Check that a run is of a classifier, and that its files are of one run."""
     if info.num_classes == 1:
         raise InputError(f"{run.path} was trained without labels; only classifiers can be added")
     if "test" not in record.manifest:

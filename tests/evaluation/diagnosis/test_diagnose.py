@@ -312,8 +312,8 @@ def test_any_epsilon_goes(quick, some_digits):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epsilon": 0}, "epsilon above 0"),
-        ({"epsilon": 1.5}, "from 0 to 1"),
+        ({"epsilon": 0}, "epsilon must be above 0"),
+        ({"epsilon": 1.5}, "epsilon must be at most 1"),
         ({"batch_size": 0}, "batch_size must be"),
         ({"models": {}}, "no models"),
         ({"labels": torch.full((100,), 10)}, "labels go up to 10"),

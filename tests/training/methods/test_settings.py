@@ -19,7 +19,7 @@ from winnrobust.training.methods import (
     initial_of,
     method_of,
 )
-from winnrobust.training.methods.from_config import INITIAL_SETTINGS, OF_INITIAL
+from winnrobust.training.methods.from_config import INITIAL_SETTINGS
 from winnrobust.training.methods.settings import OF_A_METHOD, check_given
 from winnrobust.training.recipes import RECIPES
 
@@ -88,7 +88,7 @@ def test_a_method_reads_what_it_says_that_it_uses(
     tmp_path, digits, always_read, method, unsupervised
 ):
     config = small(method=method, unsupervised=unsupervised)
-    idle = INITIAL_SETTINGS - {"initial"} - OF_INITIAL[config.negatives.initial]
+    idle = INITIAL_SETTINGS - {"initial"} - INITIAL[config.negatives.initial]
     uses = (UNSUPERVISED if unsupervised else METHODS)[method].uses
     _, read = outcome(tmp_path / "run", digits, config)
     in_vain = READ_IN_VAIN.get(method, set())
@@ -113,7 +113,7 @@ def test_what_is_read_in_vain_changes_nothing(tmp_path, digits):
 def test_an_initial_distribution_reads_what_it_says(initial):
     read: set[str] = set()
     initial_of(Watched(small(initial=initial), read), 1, 28)
-    assert read - {"initial", "seed"} == OF_INITIAL[initial]
+    assert read - {"initial", "seed"} == INITIAL[initial]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -157,6 +157,7 @@ def test_leading_part_of_a_batch(images):
         assert (leading.size, len(leading.labels)) == (size, size)
         pieces = [part.leading(share) for part in parts]
         assert torch.equal(torch.cat([piece.labels for piece in pieces]), LABELS[:size])
+        assert torch.equal(torch.cat([piece.images for piece in pieces]), images[:size])
         again = [piece.leading(0.5) for piece in pieces]
         assert sum(len(piece.labels) for piece in again) == max(1, round(size / 2))
 

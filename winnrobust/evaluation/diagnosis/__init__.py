@@ -8,22 +8,31 @@ Roli: Indicators of Attack Failure, NeurIPS 2022, arXiv:2106.09947.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from winnrobust.evaluation.checks import checked_images, checked_labels, checked_models
 from winnrobust.evaluation.diagnosis.indicators import VERDICTS, Verdict, conclude
 from winnrobust.evaluation.diagnosis.measurements import Sample, measure
 from winnrobust.evaluation.prediction import OUT_OF_MEMORY
-from winnrobust.evaluation.settings import checked_count, checked_epsilons
+from winnrobust.evaluation.settings import CheckedSettings
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.settings import Count, Seed
 
 DIAGNOSIS_COLUMNS = ("model", "indicator", "verdict", "evidence")
 BATCH_SIZE = 64
+
+
+class _Settings(CheckedSettings):
+    epsilon: Annotated[float, Field(gt=0, le=1)]
+    seed: Seed
+    batch_size: Count | None
 
 
 def diagnose(
@@ -70,12 +79,10 @@ def diagnose(
     nets = checked_models(models)
     pixels = checked_images(images)
     truth = checked_labels(labels, len(pixels))
-    (bound,) = checked_epsilons([epsilon])
-    if not bound:
-        raise InputError("a diagnosis needs an epsilon above 0")
-    size = BATCH_SIZE if batch_size is None else checked_count("batch_size", batch_size)
+    checked = _Settings(epsilon=epsilon, seed=seed, batch_size=batch_size)
+    size = checked.batch_size or BATCH_SIZE
     place = None if device is None else resolve_device(str(device))
-    sample = Sample(pixels, truth, bound, checked_count("seed", seed, at_least=0), size)
+    sample = Sample(pixels, truth, checked.epsilon, checked.seed, size)
     try:
         measured = measure(nets, sample, place, progress)
     except OUT_OF_MEMORY:

@@ -1,7 +1,7 @@
 """Does a model notice images that are not of its data: adversarial, or out-of-distribution ones?"""
 
 from winnrobust.generation.detection.adaptive import STEPS, adaptive_attack
-from winnrobust.generation.detection.auroc import Auroc, auroc
+from winnrobust.generation.detection.auroc import auroc
 from winnrobust.generation.detection.detection import ADAPTIVE, DETECTION_COLUMNS, Trial, detect
 from winnrobust.generation.detection.detectors import Detector, energy, largest_probability
 
@@ -9,7 +9,6 @@ __all__ = [
     "ADAPTIVE",
     "DETECTION_COLUMNS",
     "STEPS",
-    "Auroc",
     "Detector",
     "Trial",
     "adaptive_attack",

@@ -1,5 +1,6 @@
 """Detectors of models, measured on out-of-distribution images and adversarial examples."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -112,10 +113,10 @@ def _rows(
         (kind, 0.0): _logits(name, model, images, trial.batch_size)
         for kind, images in trial.others.items()
     }
-    broken, adaptive = _attacked(name, model, detectors, trial, advance)
-    others |= {(kind, trial.epsilon): logits for kind, logits in broken.items()}
+    broken = _attacked(name, model, detectors, trial, advance)
+    others |= {(each.name, trial.epsilon): broken[each.name, ""] for each in trial.attacks}
     for detector, score in detectors.items():
-        kinds = others | {(ADAPTIVE, trial.epsilon): adaptive[detector]}
+        kinds = others | {(ADAPTIVE, trial.epsilon): broken[ADAPTIVE, detector]}
         for (kind, epsilon), logits in kinds.items():
             scores = _scores(score, real), _scores(score, logits)
             yield detector, kind, epsilon, *map(len, scores), *auroc(*scores)
@@ -127,13 +128,12 @@ def _attacked(
     detectors: Mapping[str, Detector],
     trial: Trial,
     advance: Callable[[int], None],
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the logits on what broke the model: by attack, and by detector for the adaptive one.
+) -> dict[tuple[str, str], Tensor]:
+    """Return the logits on what broke the model, by attack and, for the adaptive one, detector.
 
     Only images count that the model gets right to begin with.
     """
-    broken: dict[str, list[Tensor]] = {attack.name: [] for attack in trial.attacks}
-    adaptive: dict[str, list[Tensor]] = {detector: [] for detector in detectors}
+    broken: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
     place = next(model.parameters()).device
     attacked, truth = trial.images[trial.half :], trial.labels[trial.half :]
     for first in range(0, len(attacked), trial.batch_size):
@@ -145,16 +145,17 @@ def _attacked(
             for attack in trial.attacks:
                 (found,) = run_attack(attack, model, images, labels, [trial.epsilon], run=run)
                 seen = logits_from(name, model, found.images)
-                broken[attack.name].append(seen[right & (seen.argmax(1) != labels)].cpu())
+                broken[attack.name, ""].append(seen[right & (seen.argmax(1) != labels)].cpu())
                 advance(len(images))
             for detector, score in detectors.items():
                 made, wrong = adaptive_attack(
                     model, images, labels, score, epsilon=trial.epsilon, steps=trial.steps
                 )
-                adaptive[detector].append(logits_from(name, model, made)[right & wrong].cpu())
+                broken[ADAPTIVE, detector].append(
+                    logits_from(name, model, made)[right & wrong].cpu()
+                )
                 advance(len(images))
-    joined = [{key: torch.cat(parts) for key, parts in of.items()} for of in (broken, adaptive)]
-    return joined[0], joined[1]
+    return {key: torch.cat(parts) for key, parts in broken.items()}
 
 
 def _logits(name: str, model: nn.Module, images: Tensor, batch_size: int) -> Tensor:

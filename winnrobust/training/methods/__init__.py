@@ -8,7 +8,7 @@ from winnrobust.training.methods.from_config import INITIAL, adam_of, ascent_of,
 from winnrobust.training.methods.gdl import Gdl
 from winnrobust.training.methods.icn import Icn
 from winnrobust.training.methods.inn import Inn
-from winnrobust.training.methods.method import Batch, EpochEnd, Losses, Method
+from winnrobust.training.methods.method import Batch, Method
 from winnrobust.training.methods.pgd_at import PgdAdversarialTraining
 from winnrobust.training.methods.trades import Trades
 from winnrobust.training.methods.unsupervised_winn import UnsupervisedWinn
@@ -26,11 +26,7 @@ METHODS: dict[str, type[Method]] = {
 }
 """Name -> method."""
 
-UNSUPERVISED: dict[str, type[Method]] = {
-    "winn": UnsupervisedWinn,
-    "inn": Inn,
-    "wgan-gp": WganGp,
-}
+UNSUPERVISED: dict[str, type[Method]] = {"winn": UnsupervisedWinn, "inn": Inn, "wgan-gp": WganGp}
 """Name -> method without labels."""
 
 
@@ -58,8 +54,6 @@ __all__ = [
     "METHODS",
     "UNSUPERVISED",
     "Batch",
-    "EpochEnd",
-    "Losses",
     "Method",
     "adam_of",
     "ascent_of",

@@ -8,8 +8,6 @@ discriminator's logit D_y descend
     G:  E[ln(1 + exp(-D_y(G(z, y))))]
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,7 +17,7 @@ from winnrobust.models.dcgan import dcgan_generator
 from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis import NegativePool, class_score
 from winnrobust.training.methods.discrimination import discriminate
-from winnrobust.training.methods.method import Batch, EpochEnd, Losses
+from winnrobust.training.methods.method import Batch, EpochEnd, Losses, Say
 from winnrobust.training.methods.negatives import WithNegatives
 from winnrobust.training.methods.side_network import Network, SideNetwork
 
@@ -80,9 +78,7 @@ class DcganNegatives(WithNegatives):
         self.generator.descend(generator_loss)
         return {"discriminator_loss": discriminator_loss, "generator_loss": generator_loss}
 
-    def end_epoch(
-        self, network: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
-    ) -> EpochEnd:
+    def end_epoch(self, network: IntrospectiveNetwork, epoch: int, progress: Say) -> EpochEnd:
         """Fill the pool with new samples of every class."""
         count = self.config.negatives.per_class
         labels = torch.arange(self.num_classes).repeat_interleave(count)

@@ -1,6 +1,6 @@
 """The optimizer, the ascent and the initial images that the settings of a run ask for."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 
@@ -19,14 +19,14 @@ ASCENT_SETTINGS = frozenset(
 )
 """What `ascent_of` reads, by the options' names."""
 
-OF_INITIAL: dict[str, frozenset[str]] = {
+INITIAL: dict[str, frozenset[str]] = {
     "projected": frozenset({"noise_dim", "noise_weight_std"}),
     "appendix-d": frozenset({"noise_weight_std"}),
     "gaussian": frozenset(),
 }
-"""Initial distribution -> what it reads besides its name."""
+"""Initial distribution -> what it reads besides its name and the seed."""
 
-INITIAL_SETTINGS = frozenset({"initial"}).union(*OF_INITIAL.values())
+INITIAL_SETTINGS = frozenset({"initial"}).union(*INITIAL.values())
 """What `initial_of` reads."""
 
 
@@ -45,28 +45,11 @@ def ascent_of(config: TrainConfig) -> Ascent:
 
 def initial_of(config: TrainConfig, channels: int, image_size: int) -> InitialDistribution:
     """Where the first images come from; random weights belong to the run's seed."""
-    return INITIAL[config.negatives.initial](config, channels, image_size)
-
-
-def _projected(config: TrainConfig, channels: int, image_size: int) -> ProjectedNetwork:
-    weights, settings = stream(config.seed, "initial distribution"), config.negatives
+    settings, weights = config.negatives, stream(config.seed, "initial distribution")
+    if settings.initial == "gaussian":
+        return GaussianImages(channels, image_size)
+    if settings.initial == "appendix-d":
+        return RandomNetwork(channels, image_size, settings.noise_weight_std, weights)
     return ProjectedNetwork(
         channels, image_size, settings.noise_dim, settings.noise_weight_std, weights
     )
-
-
-def _appendix_d(config: TrainConfig, channels: int, image_size: int) -> RandomNetwork:
-    weights = stream(config.seed, "initial distribution")
-    return RandomNetwork(channels, image_size, config.negatives.noise_weight_std, weights)
-
-
-def _gaussian(config: TrainConfig, channels: int, image_size: int) -> GaussianImages:
-    return GaussianImages(channels, image_size)
-
-
-INITIAL: dict[str, Callable[[TrainConfig, int, int], InitialDistribution]] = {
-    "projected": _projected,
-    "appendix-d": _appendix_d,
-    "gaussian": _gaussian,
-}
-"""Name -> distribution of a run."""

@@ -7,8 +7,6 @@ model so far, starting with a reference distribution p_0:
     p_t(x | y) proportional to p_(t-1)(x | y) * q_t(real | x, y) / q_t(pseudo-negative | x, y).
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,7 +16,7 @@ from winnrobust.synthesis import Goal, class_score, near
 from winnrobust.training.methods.discrimination import discriminate
 from winnrobust.training.methods.from_config import adam_of
 from winnrobust.training.methods.introspective import Introspective
-from winnrobust.training.methods.method import Batch, EpochEnd, Losses
+from winnrobust.training.methods.method import Batch, EpochEnd, Losses, Method, Say
 from winnrobust.training.methods.side_network import SideNetwork
 
 
@@ -39,6 +37,7 @@ class Gdl(Introspective):
     """
 
     uses = Introspective.uses | {"negatives_weight"}
+    goal = staticmethod(Method.goal)  # the classifier that is kept draws no samples
 
     def prepare(self) -> None:
         super().prepare()
@@ -54,8 +53,11 @@ class Gdl(Introspective):
 
     def _train_stage(self, batch: Batch, paired: Batch, fake: Tensor) -> Tensor:
         """Descend ln(1 + exp(-l_y(x))) + ln(1 + exp(l_y(u))), both as batch means."""
-        if self.stage is None:
-            self.stage = self._fresh_stage(batch)
+        if self.stage is None:  # like the CNN, its weights drawn from the batch's generator
+            shape, model = (self.channels, self.image_size, self.num_classes), self.config.model
+            fresh = build(model.arch, *shape, batch.generator, model.width)
+            fresh.to(batch.images).to(memory_format=torch.channels_last)
+            self.stage = SideNetwork(fresh, adam_of(self.config, fresh.parameters()))
         output = self.stage.module.forward_signed(torch.cat([batch.signed, fake]))
         labels = torch.cat([batch.labels, paired.labels])
         real_scores, fake_scores = class_score(output, labels).split([len(batch.labels), len(fake)])
@@ -64,17 +66,7 @@ class Gdl(Introspective):
         self.score_means.append(batch.mean(real_scores.detach()))
         return loss
 
-    def _fresh_stage(self, batch: Batch) -> SideNetwork[IntrospectiveNetwork]:
-        """A classifier like the CNN, its weights drawn from the batch's generator."""
-        shape = self.channels, self.image_size, self.num_classes
-        model = self.config.model
-        fresh = build(model.arch, *shape, batch.generator, model.width)
-        fresh.to(batch.images).to(memory_format=torch.channels_last)
-        return SideNetwork(fresh, adam_of(self.config, fresh.parameters()))
-
-    def end_epoch(
-        self, network: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
-    ) -> EpochEnd:
+    def end_epoch(self, network: IntrospectiveNetwork, epoch: int, progress: Say) -> EpochEnd:
         """As ever, but the thresholds are no range of the CNN's scores, which draws no samples."""
         end = super().end_epoch(network, epoch, progress)
         named = {name.replace("threshold", "gdl_threshold"): x for name, x in end.metrics.items()}
@@ -95,9 +87,7 @@ class Gdl(Introspective):
         """The samples of t - 1."""
         return self.samples.clone()
 
-    def _synthesize(
-        self, critic: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
-    ) -> None:
+    def _synthesize(self, critic: IntrospectiveNetwork, epoch: int, progress: Say) -> None:
         """As ever, and remember what came of it: the pool may keep less."""
         super()._synthesize(critic, epoch, progress)
         self.samples = self.made[-1]

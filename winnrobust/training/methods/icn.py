@@ -8,11 +8,8 @@ for all classes. For real images (x, y) and pseudo-negatives (u, y) of the class
 WINN puts the Wasserstein term and the gradient penalty in place of the second term (paper 3.4).
 """
 
-from torch import Tensor
-
 from winnrobust.models import IntrospectiveNetwork
-from winnrobust.synthesis import Goal, class_score, near
-from winnrobust.training.config import TrainConfig
+from winnrobust.synthesis import class_score
 from winnrobust.training.methods.discrimination import discriminate
 from winnrobust.training.methods.introspective import Introspective
 from winnrobust.training.methods.method import Batch, Losses
@@ -33,12 +30,6 @@ class Icn(Introspective):
         "negatives_weight", "synthesis_pool_share", "synthesis_class_weight"
     }  # fmt: skip
     score = staticmethod(class_score)
-
-    @staticmethod
-    def goal(config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
-        """Images of their class, with a mean logit of the class close to a threshold."""
-        settings = config.synthesis
-        return near(classes, thresholds, settings.tolerance, settings.class_weight, class_score)
 
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
         """The equation above."""

@@ -1,17 +1,16 @@
 """What methods share whose pseudo-negatives are made by gradient ascent on a network's score."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.runtime import distributed
 from winnrobust.runtime.randomness import stream
-from winnrobust.synthesis import Goal, synthesize
+from winnrobust.synthesis import Goal, near, synthesize
 from winnrobust.synthesis.adam_state import moments_to_tensors, tensors_to_moments
+from winnrobust.training.config import TrainConfig
 from winnrobust.training.methods.from_config import ASCENT_SETTINGS, ascent_of
-from winnrobust.training.methods.method import EpochEnd
+from winnrobust.training.methods.method import EpochEnd, Say
 from winnrobust.training.methods.negatives import WithNegatives
 
 
@@ -37,16 +36,14 @@ class Introspective(WithNegatives):
         self.made: list[Tensor] = []  # what each synthesis of this epoch made
 
     def after_step(
-        self, network: IntrospectiveNetwork, epoch: int, step: int, progress: Callable[[str], None]
+        self, network: IntrospectiveNetwork, epoch: int, step: int, progress: Say
     ) -> None:
         """Synthesize after every `synthesis_every` steps."""
         every = self.config.synthesis.every
         if every and step % every == 0:
             self._synthesize(self._critic(network), epoch, progress)
 
-    def end_epoch(
-        self, network: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
-    ) -> EpochEnd:
+    def end_epoch(self, network: IntrospectiveNetwork, epoch: int, progress: Say) -> EpochEnd:
         """Synthesize, unless that was just done, and return all that the epoch made."""
         if self.score_means:
             self._synthesize(self._critic(network), epoch, progress)
@@ -56,6 +53,12 @@ class Introspective(WithNegatives):
         self.turns, self.made = [], []
         return EpochEnd(metrics | {"pool_size": len(self.pool)}, made)
 
+    @classmethod
+    def goal(cls, config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
+        """Images of their class, with a mean score close to a threshold."""
+        settings = config.synthesis
+        return near(classes, thresholds, settings.tolerance, settings.class_weight, cls.score)
+
     def _goal(self, classes: Tensor, thresholds: Tensor) -> Goal:
         """What the ascents of this run are after."""
         return self.goal(self.config, classes, thresholds)
@@ -64,15 +67,15 @@ class Introspective(WithNegatives):
         """The network whose score is raised: the one that is trained."""
         return network
 
-    def _synthesize(
-        self, critic: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
-    ) -> None:
+    def _synthesize(self, critic: IntrospectiveNetwork, epoch: int, progress: Say) -> None:
         """Make new pseudo-negatives of every class and add them to the pool.
 
         Thresholds are drawn uniformly between the smallest and the largest batch mean of the score
         on real images since the last synthesis: one for each class, or for each image.
         """
-        low, high = self._range()
+        means = distributed.all_reduce(torch.stack(self.score_means))
+        low, high = means.min().item(), means.max().item()
+        self.score_means = []
         turn = len(self.turns)
         start = self._starts(epoch, turn)
         per_class = start.shape[1]
@@ -94,20 +97,9 @@ class Introspective(WithNegatives):
         images = result.images.reshape(start.shape)
         self.pool.add(images)
         self.made.append(images)
-        self.turns.append(
-            {
-                "synthesis_steps": result.steps.float().mean().item(),
-                "synthesis_reached": result.reached.float().mean().item(),
-                "threshold_low": low,
-                "threshold_high": high,
-            }
-        )
-
-    def _range(self) -> tuple[float, float]:
-        """The smallest and the largest of the scores' batch means, which are then forgotten."""
-        low, high = torch.aminmax(distributed.all_reduce(torch.stack(self.score_means)))
-        self.score_means = []
-        return low.item(), high.item()
+        steps, reached = (each.float().mean().item() for each in (result.steps, result.reached))
+        measured = {"synthesis_steps": steps, "synthesis_reached": reached}
+        self.turns.append(measured | {"threshold_low": low, "threshold_high": high})
 
     def _starts(self, epoch: int, turn: int) -> Tensor:
         """Images that the ascents start from, (num_classes, n, C, H, W) in [-1, 1]."""

@@ -13,6 +13,9 @@ from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis import Goal, Score, critic_score
 from winnrobust.training.config import TrainConfig
 
+Say = Callable[[str], None]
+"""Shows a few words beside the progress bar."""
+
 
 class Batch(NamedTuple):
     """This process's part of one step's real images: all of them, unless there are several.
@@ -51,13 +54,10 @@ class Batch(NamedTuple):
 
     def noise(self) -> Tensor:
         """Draw a number in [-1, 1) for each pixel here: (N, C, H, W); as `uniform`."""
-        return self._signed_numbers(*self.images.shape[1:])
+        return self.latents(*self.images.shape[1:])
 
-    def latents(self, count: int) -> Tensor:
-        """Draw `count` numbers in [-1, 1) for each image here: (N, count); as `uniform`."""
-        return self._signed_numbers(count)
-
-    def _signed_numbers(self, *shape: int) -> Tensor:
+    def latents(self, *shape: int) -> Tensor:
+        """Draw numbers in [-1, 1) for each image here: (N, *shape); as `uniform`."""
         numbers = torch.rand((self.size, *shape), generator=self.generator)[self.part]
         return 2 * numbers.to(self.images) - 1
 
@@ -82,9 +82,7 @@ class Batch(NamedTuple):
         start, stop, step = self.part.indices(self.size)
         part = slice(start, min(stop, size), step)
         count = len(range(size)[part])
-        return self._replace(
-            images=self.images[:count], labels=self.labels[:count], size=size, part=part
-        )
+        return Batch(self.images[:count], self.labels[:count], size, part, self.generator)
 
 
 class Losses(NamedTuple):
@@ -132,10 +130,8 @@ class Method:
         num_classes: int,
         device: torch.device,
     ) -> None:
-        self.config = config
-        self.channels, self.image_size = channels, image_size
-        self.num_classes = num_classes
-        self.device = device
+        self.config, self.device = config, device
+        self.channels, self.image_size, self.num_classes = channels, image_size, num_classes
         self.prepare()
 
     def prepare(self) -> None:
@@ -170,20 +166,11 @@ class Method:
         raise NotImplementedError
 
     def after_step(
-        self, network: IntrospectiveNetwork, epoch: int, step: int, progress: Callable[[str], None]
+        self, network: IntrospectiveNetwork, epoch: int, step: int, progress: Say
     ) -> None:
-        """Do what belongs between the steps of an epoch.
+        """Do what belongs between steps; epochs, and the steps of one, are counted from 1."""
 
-        Args:
-            network: as the step left it.
-            epoch: counted from 1.
-            step: of this epoch, counted from 1.
-            progress: shows a few words.
-        """
-
-    def end_epoch(
-        self, network: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
-    ) -> EpochEnd:
+    def end_epoch(self, network: IntrospectiveNetwork, epoch: int, progress: Say) -> EpochEnd:
         """Do what belongs between epochs; arguments as `after_step`."""
         return EpochEnd({}, None)
 

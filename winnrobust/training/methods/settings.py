@@ -6,7 +6,7 @@ from winnrobust.models import ARCHITECTURES, SCALABLE
 from winnrobust.runtime.errors import InputError
 from winnrobust.training.config import SETTINGS, TrainConfig, option_name
 from winnrobust.training.methods import METHODS, UNSUPERVISED, method_of
-from winnrobust.training.methods.from_config import INITIAL, INITIAL_SETTINGS, OF_INITIAL
+from winnrobust.training.methods.from_config import INITIAL, INITIAL_SETTINGS
 
 OF_A_METHOD = frozenset().union(
     *(method.uses for method in (*METHODS.values(), *UNSUPERVISED.values()))
@@ -18,12 +18,8 @@ ONLY_WITHOUT_LABELS = ("cascades", "data", "texture")
 
 
 def check_settings(config: TrainConfig) -> None:
-    """Check what settings say together.
-
-    Raises:
-        InputError: unknown architecture, method or initial distribution, or settings that do not
-            go together.
-    """
+    """Raise an InputError for an unknown architecture, method or initial distribution, and for
+    settings that do not go together."""
     method, arch, data = method_of(config), config.model.arch, config.data
     _check_known("architecture", arch, ARCHITECTURES)
     _check_known("initial distribution", config.negatives.initial, INITIAL)
@@ -49,30 +45,21 @@ def _check_known(kind: str, name: str, known: Collection[str]) -> None:
 
 
 def unused_by(config: TrainConfig) -> frozenset[str]:
-    """The settings that have no effect on the run's method.
-
-    Raises:
-        InputError: there is no such method.
-    """
+    """The settings that have no effect on the run's method."""
     return OF_A_METHOD - method_of(config).uses
 
 
 def check_given(given: Collection[str], config: TrainConfig) -> None:
-    """Check that the training uses every setting that a user gave.
-
-    Raises:
-        InputError: it does not, or there is no such method.
-    """
-    idle = unused_by(config)
-    unused = [name for name in given if name in idle]
+    """Raise an InputError unless the training uses every setting that a user gave."""
+    unused = [name for name in given if name in unused_by(config)]
     if unused:
         kind = " without labels" if config.unsupervised else ""
         named = ", ".join(f"{option_name(name)} (of {_users(name, config)})" for name in unused)
         raise InputError(f"method {config.method}{kind} does not use {named}; leave that out")
     initial = config.negatives.initial
-    if initial in OF_INITIAL:  # else it is refused with what there is
+    if initial in INITIAL:  # else it is refused with what there is
         for name in given:
-            if name in INITIAL_SETTINGS - {"initial"} - OF_INITIAL[initial]:
+            if name in INITIAL_SETTINGS - {"initial"} - INITIAL[initial]:
                 raise InputError(
                     f"--initial {initial} does not use {option_name(name)}; leave that out"
                 )

@@ -1,7 +1,5 @@
 """Training without labels: what its methods have in common (paper 3.2 and 5.1, authors' code)."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -10,19 +8,23 @@ from winnrobust.runtime import distributed
 from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis import (
     LARGEST_GROUP,
+    Goal,
     NegativePool,
+    above,
     groups_of,
     images_at_once,
     synthesize,
     together,
 )
+from winnrobust.training.config import TrainConfig
 from winnrobust.training.methods.from_config import (
     ASCENT_SETTINGS,
     INITIAL_SETTINGS,
     ascent_of,
     initial_of,
 )
-from winnrobust.training.methods.method import Batch, EpochEnd, Method
+from winnrobust.training.methods.losses import critic_losses
+from winnrobust.training.methods.method import Batch, EpochEnd, Losses, Method, Say
 
 RAMP = 5
 """Epochs of a cascade until it looks at as many images as it is going to."""
@@ -44,7 +46,6 @@ class Unsupervised(Method):
         self.last_pass: list[Batch] = []  # of this epoch, its real batches
 
     def length(self, epoch: int, count: int) -> int:
-        """How many images the epoch's steps look at."""
         return self.config.generation.iteration_passes * self._images(epoch)
 
     def order(self, epoch: int, count: int) -> Tensor:
@@ -73,6 +74,16 @@ class Unsupervised(Method):
     def negatives(self, batch: Batch, place: slice) -> Tensor:
         """The pseudo-negatives of a batch, the whole of which has this place in a pass."""
         raise NotImplementedError
+
+    @staticmethod
+    def goal(config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
+        """Images with a mean critic value of at least a threshold."""
+        return above(thresholds)
+
+    def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
+        """The critic's, with slope 1 between real images and pseudo-negatives (paper Eq. 5)."""
+        fake = self.partners_of(batch)
+        return critic_losses(network, batch, fake, self.config.optimization.gp_weight)
 
     def thresholds(self, network: IntrospectiveNetwork) -> tuple[float, float]:
         """The lowest and the highest batch mean of the critic on the last pass's real images.
@@ -121,9 +132,7 @@ class UnsupervisedIntrospective(Unsupervised):
         numbers = self.partners[place][batch.part].to(self.device)
         return self.pool.take(torch.zeros_like(numbers), numbers)
 
-    def end_epoch(
-        self, network: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
-    ) -> EpochEnd:
+    def end_epoch(self, network: IntrospectiveNetwork, epoch: int, progress: Say) -> EpochEnd:
         """Make new pseudo-negatives; after the last epoch of a cascade those it leaves, too."""
         low, high = self.thresholds(network) if self.has_thresholds else (0.0, 0.0)
         made, metrics = self._synthesize(network, epoch, (low, high), progress)
@@ -151,7 +160,7 @@ class UnsupervisedIntrospective(Unsupervised):
         network: IntrospectiveNetwork,
         epoch: int,
         thresholds: tuple[float, float],
-        progress: Callable[[str], None],
+        progress: Say,
     ) -> tuple[Tensor, dict[str, float]]:
         """Make an epoch's images; returns them (N, C, H, W), and what there is to log.
 
@@ -162,18 +171,14 @@ class UnsupervisedIntrospective(Unsupervised):
         labels = torch.zeros(len(chosen), dtype=torch.int64)
         groups = groups_of(labels, 1 if self.config.synthesis.per_image else LARGEST_GROUP)
         draw = torch.rand(len(groups), generator=stream(self.config.seed, "thresholds", epoch))
-        low, high = thresholds
-        wanted = low + (high - low) * draw
+        wanted = thresholds[0] + (thresholds[1] - thresholds[0]) * draw
         steps = torch.zeros(len(groups), dtype=torch.int64)
         reached = torch.zeros(len(groups), dtype=torch.bool)
         for numbers in together(groups, images_at_once(self.image_size)):
             rows = torch.stack([groups[number] for number in numbers]).to(self.device)
-            goal = self.goal(
-                self.config, torch.zeros_like(rows[:, 0]), wanted[numbers].to(self.device)
-            )
-            result, _ = synthesize(
-                network, made[rows], goal, ascent_of(self.config), progress=progress
-            )
+            stops, classes = wanted[numbers].to(self.device), torch.zeros_like(rows[:, 0])
+            goal, ascent = self.goal(self.config, classes, stops), ascent_of(self.config)
+            result, _ = synthesize(network, made[rows], goal, ascent, progress=progress)
             made[rows] = result.images
             steps[numbers], reached[numbers] = result.steps, result.reached
         return made, {

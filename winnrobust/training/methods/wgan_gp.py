@@ -5,8 +5,6 @@ The paper runs WINN's ascent on such a critic to show that WINN's own training i
 generator (4.3, Figure 3).
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -14,11 +12,8 @@ from winnrobust.models import IntrospectiveNetwork
 from winnrobust.models.dcgan import dcgan_generator
 from winnrobust.runtime import distributed
 from winnrobust.runtime.randomness import stream
-from winnrobust.synthesis import Goal, above
-from winnrobust.training.config import TrainConfig
 from winnrobust.training.methods.from_config import adam_of
-from winnrobust.training.methods.losses import critic_losses
-from winnrobust.training.methods.method import Batch, EpochEnd, Losses
+from winnrobust.training.methods.method import Batch, EpochEnd, Say
 from winnrobust.training.methods.side_network import SideNetwork
 from winnrobust.training.methods.unsupervised import Unsupervised
 
@@ -37,32 +32,19 @@ class WganGp(Unsupervised):
 
     def prepare(self) -> None:
         super().prepare()
-        latents, weights = self._latents, stream(self.config.seed, "generator")
-        module = dcgan_generator(latents, self.channels, self.image_size, 1, weights)
+        self.latents = self.config.generation.dcgan_latents
+        weights = stream(self.config.seed, "generator")
+        module = dcgan_generator(self.latents, self.channels, self.image_size, 1, weights)
         module.to(self.device)
         self.generator = SideNetwork(module, adam_of(self.config, module.parameters()))
-
-    @property
-    def _latents(self) -> int:
-        return self.config.generation.dcgan_latents
-
-    @staticmethod
-    def goal(config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
-        """As WINN's, for ascents after the training: it has none itself."""
-        return above(thresholds)
-
-    def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
-        """The critic's, as WINN's."""
-        fake = self.partners_of(batch)
-        return critic_losses(network, batch, fake, self.config.optimization.gp_weight)
 
     def negatives(self, batch: Batch, place: slice) -> Tensor:
         """Fresh samples of the generator, in every pass others."""
         with torch.no_grad():
-            return self.generator.module(batch.latents(self._latents), batch.labels)
+            return self.generator.module(batch.latents(self.latents), batch.labels)
 
     def after_step(
-        self, network: IntrospectiveNetwork, epoch: int, step: int, progress: Callable[[str], None]
+        self, network: IntrospectiveNetwork, epoch: int, step: int, progress: Say
     ) -> None:
         """Train the generator after every fifth step of the critic, counted over all epochs."""
         count = self.config.optimization.batch_size
@@ -72,9 +54,7 @@ class WganGp(Unsupervised):
         samples = self._samples(count, distributed.shard(count), "generator step", epoch, step)
         self.generator.descend(-network.forward_signed(samples).critic.sum() / count)
 
-    def end_epoch(
-        self, network: IntrospectiveNetwork, epoch: int, progress: Callable[[str], None]
-    ) -> EpochEnd:
+    def end_epoch(self, network: IntrospectiveNetwork, epoch: int, progress: Say) -> EpochEnd:
         """Measure the thresholds for later ascents, and show samples of the generator."""
         low, high = self.thresholds(network)
         count = self.config.negatives.per_class
@@ -84,7 +64,7 @@ class WganGp(Unsupervised):
 
     def _samples(self, count: int, part: slice, *names: str | int) -> Tensor:
         """Some of `count` samples (N, C, H, W) in [-1, 1], whose draws go by these names."""
-        shape = count, self._latents
+        shape = count, self.latents
         latents = 2 * torch.rand(shape, generator=stream(self.config.seed, *names))[part] - 1
         labels = torch.zeros(len(latents), dtype=torch.int64, device=self.device)
         images: Tensor = self.generator.module(latents.to(self.device), labels)

@@ -9,11 +9,8 @@ and then moves new images u up f until its mean over them is near one that real 
 """
 
 import torch
-from torch import Tensor
 
 from winnrobust.models import IntrospectiveNetwork
-from winnrobust.synthesis import Goal, near
-from winnrobust.training.config import TrainConfig
 from winnrobust.training.methods.introspective import Introspective
 from winnrobust.training.methods.losses import gradient_penalty
 from winnrobust.training.methods.method import Batch, Losses
@@ -32,11 +29,6 @@ class Winn(Introspective):
     uses = Introspective.uses | {
         "alpha", "gp_weight", "gp_share", "synthesis_pool_share", "synthesis_class_weight"
     }  # fmt: skip
-
-    @staticmethod
-    def goal(config: TrainConfig, classes: Tensor, thresholds: Tensor) -> Goal:
-        """Images of their class, with a mean critic value close to a threshold."""
-        return near(classes, thresholds, config.synthesis.tolerance, config.synthesis.class_weight)
 
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
         """Cross-entropy of the real images plus alpha times the critic's loss (all batch means).
