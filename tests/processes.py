@@ -61,7 +61,9 @@ class Started:
             time.sleep(0.01)
 
     def send(self, number: signal.Signals) -> None:
-        os.kill(self.process.pid, number)
+        """Send a signal, if it still runs."""
+        if self.process.is_alive():
+            os.kill(self.process.pid, number)
 
     def wait(self) -> Done:
         self.process.join(PATIENCE)

@@ -101,6 +101,32 @@ def test_what_every_part_spent_is_counted():
     assert result.gradients + result.queries == len(model.points) - 1
 
 
+def test_restarts_are_those_of_apgd_and_square():
+    model = Recorder(lead=20.0)
+    result = autoattack(model, start(), LABEL, epsilon=0.01, steps=2, restarts=3, queries=5)
+    assert result.gradients.tolist() == [3 * 2 + 3 * 3 * 2 + 3 * 2]
+    first, second, third = model.points[-3 * 5 :: 5]  # the stripes
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+
+
+def test_fab_ends_once_it_is_within_epsilon(monkeypatch):
+    enough = []
+
+    def remember(*arguments, **settings):
+        enough.append(settings["enough"])
+        return fab(*arguments, **settings)
+
+    monkeypatch.setattr("winnrobust.attacks.autoattack.fab", remember)
+    autoattack(Recorder(lead=20.0), start(), LABEL, epsilon=0.01, steps=2, queries=2)
+    assert enough == [0.01]
+
+
+def test_by_default_it_is_the_standard_version():
+    settings = ATTACKS["autoattack"].parameters
+    assert (settings["steps"], settings["restarts"], settings["queries"]) == (100, 1, 5000)
+
+
 def test_an_example_of_fabs_outside_the_ball_is_none():
     # Nothing within 0.01 is wrong, but FAB finds something farther away.
     model, original = Recorder(lead=5.0), start()

@@ -77,6 +77,32 @@ def test_every_point_is_foolboxs(name, lead, original, targeted):
     torch.testing.assert_close(ours, theirs, rtol=0, atol=close)
 
 
+def test_ddns_radius_is_at_most_the_way_to_the_farthest_corner():
+    # An image that does not break: the radius grows for 60 steps, and foolbox's ends there too.
+    model = Recorder(lead=20.0)
+    ddn(model, start(), LABEL, steps=60)
+    ours = first_visits(model.points)
+    model.points.clear()
+    victim = foolbox.PyTorchModel(model.eval(), bounds=(0, 1), device="cpu")
+    foolbox.attacks.DDNAttack(steps=60).run(
+        victim, start(), foolbox.criteria.Misclassification(LABEL)
+    )
+    torch.testing.assert_close(ours, first_visits(model.points), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("deepfool", {"steps": 50}),
+        ("cw-l2", {"steps": 200, "searches": 9, "step_size": 0.05}),
+        ("ddn", {"steps": 100}),
+        ("fmn", {"steps": 100}),
+    ],
+)
+def test_defaults(name, expected):
+    assert ATTACKS[name].parameters == expected
+
+
 # Distances known on paper
 
 
@@ -175,8 +201,15 @@ def test_ddn_goes_on_where_the_gradient_is_zero():
         far = (images.flatten(1) - 0.5).abs().sum(1) - 0.6
         return torch.stack([torch.zeros_like(far), far.clamp_min(-0.1)], 1)
 
-    result = ddn(Answers(answer), image(0.5, 0.5, 0.5, 0.5), LABEL)
-    assert result.distance.item() < 0.5
+    found = [
+        ddn(Answers(answer), image(0.5, 0.5, 0.5, 0.5), LABEL, run=run)
+        for run in (Run(), Run(), Run(seed=1), Run(first=1))
+    ]
+    assert all(result.distance.item() < 0.5 for result in found)
+    # In a direction of the image's own.
+    assert torch.equal(found[0].images, found[1].images)
+    assert not torch.equal(found[0].images, found[2].images)
+    assert not torch.equal(found[0].images, found[3].images)
 
 
 # Confident models, and models in half precision

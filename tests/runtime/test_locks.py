@@ -2,37 +2,33 @@
 
 import os
 import signal
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.processes import Started
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.locks import hold
 
-HOLDS = """
-import sys
-from pathlib import Path
-from winnrobust.runtime.locks import hold
-sys.argv = ["winnrobust", "train", "--out", "my run"]
-with hold(Path(sys.stdin.readline().strip())):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
+
+def hold_until_told(path: Path) -> None:
+    sys.argv = ["winnrobust", "train", "--out", "my run"]
+    with hold(path):
+        print("held")
+        signal.pause()
 
 
 @pytest.fixture
-def other(tmp_path):
+def other(tmp_path, tmp_path_factory):
     """A process that holds the folder `run`."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        process.stdin.write(f"{tmp_path / 'run'}\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == "held\n"
-        yield process
-        process.kill()
+    output = tmp_path_factory.mktemp("other") / "output.txt"
+    process = Started(partial(hold_until_told, tmp_path / "run"), output)
+    process.wait_for("held")
+    yield process
+    process.send(signal.SIGKILL)
+    process.wait()
 
 
 def test_the_second_process_is_told_who_holds_a_folder(tmp_path, other):
@@ -40,7 +36,7 @@ def test_the_second_process_is_told_who_holds_a_folder(tmp_path, other):
         pass
     message = str(caught.value)
     assert f"{tmp_path / 'run'} is in use by 'winnrobust train --out 'my run''" in message
-    assert f"(process {other.pid} on {os.uname().nodename}, since 2" in message
+    assert f"(process {other.process.pid} on {os.uname().nodename}, since 2" in message
     with hold(tmp_path / "another"):
         pass
 
@@ -57,12 +53,9 @@ def test_a_folder_has_one_lock_by_whatever_name(tmp_path, other, monkeypatch):
         pass
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, None])
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_the_lock_of_a_process_that_is_no_more_is_no_obstacle(tmp_path, other, end):
-    if end is None:
-        other.stdin.close()
-    else:
-        other.send_signal(end)
+    other.send(end)
     other.wait()
     with hold(tmp_path / "run"):
         assert [path.name for path in tmp_path.iterdir()] == [".run.lock"]
