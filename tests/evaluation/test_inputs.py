@@ -145,9 +145,12 @@ MISTAKES = {
         {"models": {"net": Answer(lambda x: x.flatten(1)[:1])}},
         r"logits of shape \(1, 4\) for 2 images",
     ),
-    "one logit": ({"models": {"net": linear(1)}}, "K >= 2 classes"),
+    "one logit": ({"models": {"net": linear(1)}}, "labels go up to 2, .* only the classes 0 to 1"),
     "no logits": ({"models": {"net": Answer(lambda x: None)}}, "'net': .* returns NoneType"),
-    "tuple of logits": ({"models": {"net": Answer(lambda x: (x, x))}}, "'net': .* returns tuple"),
+    "tuple of logits": (
+        {"models": {"net": Answer(lambda x: (x, x))}},
+        "'net': .* returns a tuple of 0, 1",
+    ),
     "lazy layers": ({"models": {"net": nn.LazyLinear(3)}}, "'net' has lazy layers"),
     "no weights": ({"models": {"net": nn.Linear(4, 3, device="meta")}}, "meta device"),
     "failing backward": (

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from winnrobust.cli.external import external_models, external_options
+from winnrobust.cli.external import architectures, external_models, external_options
 from winnrobust.cli.options import (
     CHOICES,
     COUNT,
@@ -101,8 +101,11 @@ from winnrobust.workflows.shared import stamp
 )
 @click.option(
     "--arch",
-    type=click.Choice(CHOICES["arch"]),
-    help="Without any model: architecture to look for.  [default: that of the newest run]",
+    metavar="NAME|[MODEL=]FACTORY",
+    multiple=True,
+    help="What a state dict that --model names belongs to: package.module:factory, or timm:NAME and"
+    f" the like. Without any model, the architecture to look for: {', '.join(CHOICES['arch'])}."
+    "  [default: that of the newest run]",
 )
 @click.option("--batch-size", type=COUNT, help="Images at once.  [default: the fastest, measured]")
 @out_option("Folder of the results.  [default: a new one under results/]")
@@ -128,12 +131,13 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
     """
     if options["dataset"] is not None and options["data"] is not None:
         raise click.UsageError("--dataset and --data exclude each other.")
+    arch, options["factories"] = architectures(options["arch"], CHOICES["arch"])
     settings, external = _settings(options), external_models(options)
     paths: Sequence[Path] = models
     if not paths and not external:
         asked = context.get_parameter_source("runs") is not click.core.ParameterSource.DEFAULT
         choose = newest_of_each_method if asked else newest_or_shipped
-        paths = choose(options["runs"], options["dataset"], options["arch"])
+        paths = choose(options["runs"], options["dataset"], arch)
     out = options["out"] or Path("results") / stamp()
     attack_runs(
         paths,

@@ -44,6 +44,10 @@ class ImageSplit:
         """Return the first `count` images, all of them for None."""
         return ImageSplit(self.images[:count], self.labels[:count])
 
+    def batch(self, start: int, stop: int) -> "ImageSplit":
+        """Return the images numbered start, ..., stop - 1, as far as there are some."""
+        return ImageSplit(self.images[start:stop], self.labels[start:stop])
+
     def sha256(self) -> str:
         """Hash shape, pixels and labels: the identity of the data in every manifest."""
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
