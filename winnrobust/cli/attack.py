@@ -20,15 +20,18 @@ from winnrobust.cli.options import (
     eps_option,
     epsilons,
     out_option,
+    picture_size,
     runs_option,
     seed_option,
 )
+from winnrobust.data.geometry import INTERPOLATIONS
 from winnrobust.evaluation import EvaluationSettings
 from winnrobust.evaluation.targets import TARGETS
 from winnrobust.reporting import terminal_summary
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
-from winnrobust.workflows.attacking import ImageSource, attack_runs
+from winnrobust.workflows.attacking import attack_runs
+from winnrobust.workflows.images import ImageSource
 from winnrobust.workflows.runs import newest_of_each_method, newest_or_shipped
 from winnrobust.workflows.shared import stamp
 
@@ -100,6 +103,36 @@ from winnrobust.workflows.shared import stamp
     " 'images' and 'labels'.",
 )
 @click.option(
+    "--classes",
+    metavar="FILE|by-name",
+    help="Which class each folder of --data is: a file with the names of the model's classes, one a"
+    " line in the order of its logits, or JSON; or by-name, numbered in the order of their names."
+    "  [default: folders called by numbers, or by the names that the model brings along]",
+)
+@click.option(
+    "--resize",
+    type=picture_size,
+    metavar="SIDE|WIDTHxHEIGHT",
+    help="Scale the pictures of --data, so that the shorter side has so many pixels, or to a size."
+    "  [default: as the model says itself]",
+)
+@click.option(
+    "--crop",
+    type=picture_size,
+    metavar="SIDE|WIDTHxHEIGHT",
+    help="Then cut out their middle.  [default: as the model says itself]",
+)
+@click.option(
+    "--interpolation",
+    type=click.Choice(INTERPOLATIONS),
+    help="How pictures are scaled.  [default: as the model says itself, else bilinear]",
+)
+@click.option(
+    "--skip-damaged",
+    is_flag=True,
+    help="Read all pictures of --data beforehand, and leave out those that are damaged.",
+)
+@click.option(
     "--arch",
     metavar="NAME|[MODEL=]FACTORY",
     multiple=True,
@@ -145,11 +178,36 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
         settings,
         options["device"],
         external=external,
-        source=ImageSource(*(options[name] for name in ("dataset", "data", "data_root", "limit"))),
+        source=_source(options),
         with_diagnosis=options["with_diagnosis"],
     )
     log(terminal_summary(out))
     log(f"results are in {out}; for a page to read and send: winnrobust report {out}")
+
+
+def _source(options: dict[str, Any]) -> ImageSource:
+    """What the options say of the images."""
+    crop = options["crop"]
+    geometry = {
+        "resize": options["resize"],
+        "crop": (crop, crop) if isinstance(crop, int) else crop,
+        "interpolation": options["interpolation"],
+    }
+    of_folders = {name: options[name] for name in ("classes", "skip_damaged")}
+    given = {name: value for name, value in geometry.items() if value is not None}
+    if options["data"] is None and (given or any(of_folders.values())):
+        raise InputError(
+            "--classes, --resize, --crop, --interpolation and --skip-damaged are for the pictures"
+            " of --data"
+        )
+    return ImageSource(
+        options["dataset"],
+        options["data"],
+        options["data_root"],
+        options["limit"],
+        geometry=given,
+        **of_folders,
+    )
 
 
 def _settings(options: dict[str, Any]) -> EvaluationSettings:

@@ -64,6 +64,12 @@ def size(text: str) -> tuple[int, int]:
     return width, height
 
 
+def picture_size(text: str) -> int | tuple[int, int]:
+    """A side in pixels, such as `256`; or width and height, `320x200`, as (height, width)."""
+    wide, high = size(text if "x" in text else f"{text}x{text}")
+    return (high, wide) if "x" in text else wide
+
+
 def bounds(
     linf: tuple[list[float], ...], l2: tuple[list[float], ...] = ()
 ) -> dict[Any, list[float]]:

@@ -32,6 +32,16 @@ class Geometry:
     crop: Size | None = None
     interpolation: str = "bilinear"
 
+    def __str__(self) -> str:
+        """Say it in words.
+
+        >>> str(Geometry(256, (224, 224), "bicubic"))
+        'scaled to 256 (bicubic) and cut to 224x224'
+        """
+        scaled = self.resize if isinstance(self.resize, int) else _text(self.resize)
+        steps = [f"scaled to {scaled} ({self.interpolation})"] if self.resize else []
+        return " and ".join([*steps, *([f"cut to {_text(self.crop)}"] if self.crop else [])])
+
     def apply(self, picture: Image.Image) -> Image.Image:
         """Return the picture in its new size; itself where nothing is to be done.
 
@@ -64,3 +74,7 @@ class Geometry:
         short, long = min(size), max(size)
         longer = int(self.resize * long / short)
         return (longer, self.resize) if size[0] > size[1] else (self.resize, longer)
+
+
+def _text(size: Size | None) -> str:
+    return f"{size[1]}x{size[0]}" if size else "?"

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from winnrobust.data.checks import checked_images, checked_labels
 from winnrobust.evaluation import outcomes
 from winnrobust.evaluation.batch import Job, attack_batch
-from winnrobust.evaluation.checks import as_floats, checked_images, checked_labels, checked_models
+from winnrobust.evaluation.checks import as_floats, checked_models
 from winnrobust.evaluation.examples import Examples, read_examples
 from winnrobust.evaluation.prediction import OUT_OF_MEMORY, answers_at_random, check_classes
 from winnrobust.evaluation.settings import EvaluationSettings, check_surrogates

@@ -104,8 +104,10 @@ def load_huggingface(name: str, weights: Path | None) -> External:
     """Load `hf:ID` or `hf:FOLDER`: a classifier of transformers, from safetensors, and no code."""
     with _installed("transformers", "transformers"):
         from transformers import AutoImageProcessor, AutoModelForImageClassification
+        from transformers.utils.logging import disable_progress_bar
     if weights is not None:
         raise InputError(f"hf:{name} has its weights inside; leave out --weights")
+    disable_progress_bar()
     with _fetching(f"hf:{name}", weights):
         module = AutoModelForImageClassification.from_pretrained(
             name, use_safetensors=True, trust_remote_code=False

@@ -7,6 +7,7 @@ from torch import nn
 
 from winnrobust.attacks import ATTACKS, PREFIX, Attack, loss_gradient
 from winnrobust.data.datasets import ImageSplit, to_unit
+from winnrobust.data.folders import Pictures
 from winnrobust.evaluation.prediction import check_classes, errors_named
 from winnrobust.evaluation.state import frozen
 from winnrobust.external.conventions import check_shape_taken, doubts
@@ -21,7 +22,7 @@ WHITE_BOX = "white-box"
 def check_fit(
     candidates: Sequence[Candidate],
     attacks: Sequence[Attack],
-    test: ImageSplit,
+    test: ImageSplit | Pictures,
     device: torch.device,
 ) -> None:
     """Check that the models take the images, know their classes, and can be attacked as asked.
