@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from benchmarks.command import Command
 from winnrobust.data.datasets import ImageSplit, load_dataset, to_unit
-from winnrobust.models.initialization import CRITIC_STD
+from winnrobust.models.initialization import CRITIC_STD, initialize_layer
 from winnrobust.models.layers import layer_norm
 from winnrobust.models.network import IntrospectiveNetwork
 from winnrobust.reporting.figures import COLORS, save_figure, tidy
@@ -131,7 +131,7 @@ def build(variant: Variant, generator: torch.Generator) -> IntrospectiveNetwork:
         inputs, size = channels, (size + 1) // 2
     network = IntrospectiveNetwork(nn.Sequential(*layers, nn.Flatten()), inputs * size**2, 10)
     for layer, kind in zip(weighted(network), variant.weights, strict=True):
-        initialize(layer, kind, generator)
+        initialize_layer(layer, generator, kind)
         if isinstance(layer, nn.Conv2d):
             layer.weight.data *= variant.scale
     nn.init.normal_(network.critic.weight, 0.0, CRITIC_STD, generator=generator)
@@ -143,23 +143,6 @@ def weighted(network: IntrospectiveNetwork) -> list[nn.Conv2d | nn.Linear]:
     """The convolutions and the linear layer to the logits, in order."""
     convolutions = [layer for layer in network.features.modules() if isinstance(layer, nn.Conv2d)]
     return [*convolutions, network.classifier]
-
-
-def initialize(layer: nn.Conv2d | nn.Linear, kind: str, generator: torch.Generator) -> None:
-    """Draw the weights of a layer anew, in place."""
-    fan_in = layer.weight[0].numel()
-    with torch.no_grad():
-        if kind == "torch":
-            bound = 1 / math.sqrt(fan_in)
-            layer.weight.uniform_(-bound, bound, generator=generator)
-            layer.bias.uniform_(-bound, bound, generator=generator)  # type: ignore[union-attr]
-            return
-        std = math.sqrt(1.3 * 2 / fan_in) if kind == "tf" else 0.02
-        if kind == "dcgan" and isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, 0.0, std, generator=generator)
-        else:
-            nn.init.trunc_normal_(layer.weight, 0.0, std, -2 * std, 2 * std, generator=generator)
-        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 def stable_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
