@@ -3,10 +3,11 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from winnrobust.cli.choices import TARGETS
 from winnrobust.cli.external import architectures, external_models, external_options
 from winnrobust.cli.options import (
     CHOICES,
@@ -25,15 +26,12 @@ from winnrobust.cli.options import (
     seed_option,
 )
 from winnrobust.data.geometry import INTERPOLATIONS
-from winnrobust.evaluation import EvaluationSettings
-from winnrobust.evaluation.targets import TARGETS
-from winnrobust.reporting import terminal_summary
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
-from winnrobust.workflows.attacking import attack_runs
-from winnrobust.workflows.images import ImageSource
-from winnrobust.workflows.runs import newest_of_each_method, newest_or_shipped
-from winnrobust.workflows.shared import stamp
+
+if TYPE_CHECKING:
+    from winnrobust.evaluation import EvaluationSettings
+    from winnrobust.workflows.images import ImageSource
 
 
 @click.command()
@@ -70,11 +68,11 @@ from winnrobust.workflows.shared import stamp
 )
 @click.option(
     "--targeted",
-    type=click.Choice(list(TARGETS)),
+    type=click.Choice(TARGETS),
     help="Make the attacks targeted, each image at a wrong class that is chosen like this."
     "  [default: untargeted]",
 )
-@click.option("--aim", type=click.Choice(list(TARGETS)), hidden=True)
+@click.option("--aim", type=click.Choice(TARGETS), hidden=True)
 @click.option(
     "--time-budget",
     "seconds",
@@ -162,6 +160,11 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
     winnrobust attack runs/my-winn zoo:mnist-vanilla-winn
     winnrobust attack --model mine=my_models:cnn --weights mine=cnn.safetensors --data my-images
     """
+    from winnrobust.reporting import terminal_summary
+    from winnrobust.workflows.attacking import attack_runs
+    from winnrobust.workflows.runs import newest_of_each_method, newest_or_shipped
+    from winnrobust.workflows.shared import stamp
+
     if options["dataset"] is not None and options["data"] is not None:
         raise click.UsageError("--dataset and --data exclude each other.")
     arch, options["factories"] = architectures(options["arch"], CHOICES["arch"])
@@ -185,8 +188,10 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
     log(f"results are in {out}; for a page to read and send: winnrobust report {out}")
 
 
-def _source(options: dict[str, Any]) -> ImageSource:
+def _source(options: dict[str, Any]) -> "ImageSource":
     """What the options say of the images."""
+    from winnrobust.workflows.images import ImageSource
+
     crop = options["crop"]
     geometry = {
         "resize": options["resize"],
@@ -210,8 +215,10 @@ def _source(options: dict[str, Any]) -> ImageSource:
     )
 
 
-def _settings(options: dict[str, Any]) -> EvaluationSettings:
+def _settings(options: dict[str, Any]) -> "EvaluationSettings":
     """What the options say of the evaluation; those of the same name are its settings."""
+    from winnrobust.evaluation import EvaluationSettings
+
     if options["targeted"] and options["aim"]:
         raise InputError("--aim is the old name of --targeted; give one of them")
     given = {name: options[name] for name in EvaluationSettings.model_fields if name in options}

@@ -5,13 +5,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnrobust.external.weights import STATE_DICTS
 from winnrobust.runtime.errors import InputError
-from winnrobust.workflows.candidates import ExternalModel
+
+if TYPE_CHECKING:
+    from winnrobust.workflows.candidates import ExternalModel
 
 NAME = re.compile(r"[\w.+-]+(@(0|[1-9]\d*))?")
 """What a model may be called: it must stand in a list of attacks, as transfer:NAME."""
@@ -108,7 +109,7 @@ def architectures(given: Sequence[str], known: Sequence[str]) -> tuple[str | Non
     return next(iter(ours), None), [match.groups() for match in matches if match]
 
 
-def external_models(options: Mapping[str, Any]) -> list[ExternalModel]:
+def external_models(options: Mapping[str, Any]) -> "list[ExternalModel]":
     """Put together what the options say of each model.
 
     Args:
@@ -117,6 +118,9 @@ def external_models(options: Mapping[str, Any]) -> list[ExternalModel]:
     Raises:
         InputError: a name is given twice or unknown, or numbers make no sense.
     """
+    from winnrobust.external.weights import STATE_DICTS
+    from winnrobust.workflows.candidates import ExternalModel
+
     given = {flag: options[flag.strip("-").replace("-", "_")] for flag, *_ in OPTIONS}
     given["--arch"] = options["factories"]
     known = [name for name, _ in given["--model"]]

@@ -9,19 +9,15 @@ from typing import Any, cast
 
 import click
 
-from winnrobust.data.datasets import DATASETS
-from winnrobust.generation.textures import EMBEDDED
-from winnrobust.models import ARCHITECTURES
-from winnrobust.runtime.devices import resolve_device
+from winnrobust.cli.choices import ARCHITECTURES, DATASETS, INITIAL, METHODS, TEXTURES
 from winnrobust.runtime.errors import InputError
 from winnrobust.training.config import SETTINGS, Setting, option_name, read_toml
-from winnrobust.training.methods import INITIAL, METHODS, UNSUPERVISED
 from winnrobust.training.recipes import RECIPES
 
 CHOICES = {
     "dataset": list(DATASETS),
     "arch": list(ARCHITECTURES),
-    "method": list(dict.fromkeys([*METHODS, *UNSUPERVISED])),
+    "method": list(METHODS),
     "recipe": list(RECIPES),
     "initial": list(INITIAL),
 }
@@ -77,6 +73,12 @@ def bounds(
     return {"linf": [*chain(*linf)] or [0.125], "l2": [*chain(*l2)] or [1.5]}
 
 
+def _device(context: click.Context, parameter: click.Parameter, name: str) -> Any:
+    from winnrobust.runtime.devices import resolve_device
+
+    return resolve_device(name)
+
+
 def out_option(help: str, **more: Any) -> Callable[[Callable], Callable]:
     """Where a command writes: a path."""
     return click.option("--out", type=PATH, help=help, **more)
@@ -87,7 +89,7 @@ device_option = click.option(
     "--device",
     default="auto",
     show_default=True,
-    callback=lambda context, parameter, name: resolve_device(name),
+    callback=_device,
     help="cpu, cuda, cuda:1, ... or auto.",
 )
 data_root_option = click.option(
@@ -154,7 +156,7 @@ def with_place(settings: dict[str, Any]) -> dict[str, Any]:
         if "dataset" in settings:
             raise InputError(f"--dataset and --{name} exclude each other")
         place = Path(settings[name]).resolve()
-        embedded = settings[name] in EMBEDDED
+        embedded = settings[name] in TEXTURES
         placed |= {"dataset": place.name} if embedded else {name: str(place), "dataset": place.stem}
     return placed
 
