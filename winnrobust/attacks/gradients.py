@@ -62,15 +62,18 @@ LOSSES: Mapping[str, Loss] = {"ce-stable": log_odds, "ce": cross_entropy, "margi
 
 
 def find_loss(loss: str | Loss) -> Loss:
-    """Return a loss by its name; one that is no name is returned as it is.
+    """Return a loss by its name; a function of the caller's own is watched.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name, or it is neither a name nor a function.
     """
-    if not isinstance(loss, str):
-        return loss
-    if loss not in LOSSES:
-        raise InputError(f"unknown loss '{loss}'; known are {', '.join(LOSSES)}")
+    if callable(loss):
+        return lambda logits, labels: _one_each(loss(logits, labels), logits)
+    if not isinstance(loss, str) or loss not in LOSSES:
+        raise InputError(
+            f"unknown loss '{loss}'; known are {', '.join(LOSSES)}, or a function of (logits,"
+            " labels)"
+        )
     return LOSSES[loss]
 
 
@@ -85,6 +88,17 @@ def objective_of(loss: str | Loss, labels: Tensor, targets: Tensor | None) -> Ob
     if targets is None:
         return lambda logits: function(logits, labels.clone())
     return lambda logits: -function(logits, targets.clone())
+
+
+def _one_each(losses: object, logits: Tensor) -> Tensor:
+    """Return what a caller's loss gave, if that is one number for each image."""
+    if not isinstance(losses, Tensor) or losses.shape != logits.shape[:1]:
+        given = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+        raise InputError(
+            f"the loss must return one number for each image, ({len(logits)},), not {given};"
+            " leave out its mean or sum (reduction='none')"
+        )
+    return losses
 
 
 class GradientStatistics(NamedTuple):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from winnrobust.data.streams import ImageStream
 from winnrobust.evaluation.checks import as_floats
 from winnrobust.evaluation.prediction import OUT_OF_MEMORY, logits_from
 from winnrobust.runtime.devices import device_of
@@ -22,24 +23,26 @@ MOST_BYTES = 2**22
 keeps of them for a gradient is up to a thousand times as much."""
 
 
-def fastest_batch_size(models: Mapping[str, nn.Module], images: Tensor) -> int:
+def fastest_batch_size(models: Mapping[str, nn.Module], data: ImageStream) -> int:
     """Return the candidate at which the models together classify the most images per second.
 
     Tries larger ones as long as the memory holds them. Few images take the smallest.
 
     Args:
         models: name -> module, ready to be called.
-        images: (N, C, H, W), those to be evaluated, uint8 or floating point.
+        data: the images to be evaluated.
     """
     on_cpu = any(device_of(model).type == "cpu" for model in models.values())
     best, best_rate, spent = CANDIDATES[0], 0.0, 0
+    pixels = data.batch(0, 1).images.numel()
     for size in CANDIDATES:
         spent += size
-        large = on_cpu and size > best and 4 * images[:size].numel() > MOST_BYTES
-        if large or spent > SHARE * len(images):
+        large = on_cpu and size > best and 4 * size * pixels > MOST_BYTES
+        if large or spent > SHARE * len(data):
             break
+        images = data.batch(0, size).images
         try:
-            rate = size / sum(_seconds(model, images[:size]) for model in models.values())
+            rate = size / sum(_seconds(model, images) for model in models.values())
         except OUT_OF_MEMORY:
             break
         if rate > NOISE * best_rate:

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from winnrobust.data.datasets import ImageSplit
+from winnrobust.data.streams import ImageStream
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.readers import check_tensor
 
@@ -72,6 +75,55 @@ def checked_images(images: Tensor | np.ndarray) -> Tensor:
             " do any normalization inside the model"
         )
     return tensor
+
+
+class Checked:
+    """A stream whose images and labels are checked when they are read."""
+
+    def __init__(self, stream: ImageStream) -> None:
+        self.stream = stream
+
+    @property
+    def labels(self) -> Tensor | None:
+        """All labels, where they are known without reading the images."""
+        return self.stream.labels
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def batch(self, start: int, stop: int) -> ImageSplit:
+        """Read some images; raises InputError as `checked_images` and `checked_labels`."""
+        read = self.stream.batch(start, stop)
+        images = checked_images(read.images)
+        return ImageSplit(images, checked_labels(read.labels, len(images)))
+
+    def identity(self) -> Any:
+        """Return the stream's."""
+        return self.stream.identity()
+
+
+def checked_data(
+    images: Tensor | np.ndarray | ImageStream, labels: Tensor | np.ndarray | None
+) -> ImageStream:
+    """Return images with their labels as a stream that yields only what is usable.
+
+    Args:
+        images: all of them, or a stream that has its labels.
+        labels: (N,), if it has not.
+
+    Raises:
+        InputError: as `checked_images` and `checked_labels`; or labels are missing, or given twice.
+    """
+    if labels is not None or isinstance(images, Tensor | np.ndarray):
+        if labels is None:
+            raise InputError("labels are missing; give the true class of every image")
+        pixels = checked_images(images)  # type: ignore[arg-type]
+        return ImageSplit(pixels, checked_labels(labels, len(pixels)))
+    if isinstance(images, ImageSplit):
+        return checked_data(images.images, images.labels)
+    if not len(images):
+        raise InputError("there are no images to evaluate")
+    return Checked(images)
 
 
 def as_floats(images: Tensor) -> Tensor:

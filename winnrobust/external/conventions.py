@@ -66,7 +66,7 @@ def doubts(
         given: the preprocessing that the user asked for.
         images, labels: a few hundred, (N, C, H, W) in [0, 1] and (N,).
     """
-    scores = logits_from(name, given.around(module), images[:BATCH]).cpu()
+    scores = logits_from(name, given.around(module), images[:BATCH]).float().cpu()
     if (scores >= 0).all() and torch.allclose(scores.sum(1), torch.ones(1), atol=1e-3):
         yield (
             f"model '{name}' seems to return probabilities (they add up to 1), not logits; that"
