@@ -39,6 +39,7 @@ from winnrobust.attacks.gradients import (
     gradient_of,
 )
 from winnrobust.attacks.norms import NORMS, NormName, per_image
+from winnrobust.runtime import devices
 
 LOOK_EVERY = 5
 """In steps: how often a device is asked how many images are still active."""
@@ -47,11 +48,6 @@ WORTHWHILE = 0.75
 
 BatchObjective = Callable[[Tensor, Tensor], Tensor]
 """From logits (n, K) of the images numbered (n,) to what an attack raises, (n,)."""
-
-
-def waits(device: torch.device) -> bool:
-    """Tell whether to look at a tensor on the device is to wait for it."""
-    return device.type != "cpu"
 
 
 class Progress:
@@ -114,7 +110,7 @@ class Progress:
     def compact(self, rows: Tensor, *remembered: Tensor) -> tuple[Tensor, ...]:
         """Return rows (n,) and what is remembered of them (n, ...), without what has left."""
         stay = self.active[rows]
-        if not waits(rows.device):
+        if not devices.waits(rows.device):
             worthwhile = not bool(stay.all())
         else:
             self._looks += 1

@@ -38,7 +38,7 @@ def evaluate(
         attacks: names that `winnrobust.attacks.find` knows.
         epsilons, epsilons_l2: bounds of the attacks in L-infinity and in L2, in the units of images
             in [0, 1].
-        batch_size: images at once; None measures which is fastest.
+        batch_size: images at once; None: the more, the less time a batch takes.
         settings: others of `EvaluationSettings`.
 
     Returns:

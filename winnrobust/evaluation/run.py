@@ -1,5 +1,6 @@
 """The evaluation: every model is attacked, every example judged, every outcome written down."""
 
+import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from winnrobust.attacks import Step
 from winnrobust.data.streams import ImageStream
 from winnrobust.evaluation import outcomes
 from winnrobust.evaluation.batch import Job, attack_batch
-from winnrobust.evaluation.batch_size import fastest_batch_size
 from winnrobust.evaluation.checks import as_floats, checked_data, checked_models
 from winnrobust.evaluation.examples import Examples, read_examples
 from winnrobust.evaluation.prediction import OUT_OF_MEMORY, answers_at_random, check_classes
@@ -21,11 +21,21 @@ from winnrobust.evaluation.settings import EvaluationSettings, check_surrogates
 from winnrobust.evaluation.state import channels_last, devices_of, frozen, own_randomness
 from winnrobust.evaluation.statistics import Summary, summarize
 from winnrobust.runtime import distributed
-from winnrobust.runtime.devices import resolve_device
+from winnrobust.runtime.devices import device_of, resolve_device
 from winnrobust.runtime.errors import InputError
 
 LOOKED_AT = 16
 """Images on which it is found out whether a model answers at random."""
+
+FIRST_BATCH = 128
+"""Images in the first batch, where their number is not given."""
+QUICK = 5.0
+"""Seconds: after a batch that took less the next one is twice as large. A slow one shows progress
+sooner, and less is lost with it."""
+LARGEST_BATCH = {"cpu": 1024, "cuda": 2048}
+MOST_BYTES = 2**22
+"""Of a batch's images as float32 on a CPU, where too much memory ends the process. What a network
+keeps of them for a gradient is up to a thousand times as much."""
 
 DEFAULT_SETTINGS = EvaluationSettings()
 
@@ -39,7 +49,7 @@ class RunResult:
     Attributes:
         summary: all tables.
         examples: the first images, kept whole; None if none were asked for.
-        batch_size: images at once, as given, or measured; halved where memory was short.
+        batch_size: images at once in the end; halved where memory was short.
     """
 
     summary: Summary
@@ -144,37 +154,46 @@ def _attack_my_share(job: Job, progress: Progress | None) -> int:
     Raises:
         InputError: batches that are there are of another evaluation.
     """
-    n = len(job.data)
+    n, given = len(job.data), job.settings.batch_size
     parts = outcomes.parts(job.folder) if distributed.is_main_process() else []
     for part in parts:
         if part.facts().get("evaluation") != job.identity:
             raise part.unusable("is of other models, images or settings")
     finished = distributed.broadcast([range(part.start, part.stop) for part in parts])
-    batches = outcomes.missing(n, job.settings.batch_size or n, finished)
-    if not batches:
-        return job.settings.batch_size or max(map(len, finished))
-    size = job.settings.batch_size or distributed.broadcast(
-        fastest_batch_size(job.models, job.data)
-    )
-    batches = outcomes.missing(n, size, finished)
+    most = given or distributed.broadcast(_most_at_once(job))
+    size = given or min(FIRST_BATCH, most)
+    # One process goes through all images; several have many small shares, as some images take long.
+    processes = distributed.world_size()
+    part_size = given or (n if processes == 1 else min(max(n // (8 * processes), size), most))
+    shares = outcomes.missing(n, part_size, finished)
     before, rounds, done = sum(map(len, finished)), len(job.attacks) * len(job.models), 0
 
     def tell(images: int, attacks: int) -> None:
         if progress is not None:
-            here = (done * rounds + images * attacks) * distributed.world_size()
+            here = (done * rounds + images * attacks) * processes
             progress(min(before * rounds + here, n * rounds), n * rounds)
 
-    for share in batches[distributed.strided_shard(len(batches))]:
+    for share in shares[distributed.strided_shard(len(shares))]:
         start = share.start
         while start < share.stop:
-            batch = range(start, min(start + size, share.stop))
+            batch, began = range(start, min(start + size, share.stop)), time.monotonic()
             try:
                 attack_batch(job, batch, tell, strict=not (finished or done))
             except OUT_OF_MEMORY:
                 if size == 1:
                     raise
-                size //= 2
+                most = size = size // 2
                 continue
             done += len(batch)
             start = batch.stop
+            if time.monotonic() - began < QUICK:
+                size = min(2 * size, most)
     return size
+
+
+def _most_at_once(job: Job) -> int:
+    """Return how many images to attack at once where there is time."""
+    if all(device_of(model).type == "cuda" for model in job.models.values()):
+        return LARGEST_BATCH["cuda"]
+    pixels = job.data.batch(0, 1).images.numel()
+    return max(min(LARGEST_BATCH["cpu"], MOST_BYTES // (4 * pixels)), 1)

@@ -79,8 +79,8 @@ class EvaluationSettings(CheckedSettings):
         seconds: time for each attack on each model, over all images. Every image has the same share
             of it, and every epsilon the same share of that, whatever others leave.
         seed: of all random numbers.
-        batch_size: images at once; None measures which is fastest. Changes no result (up to the
-            rounding of floats).
+        batch_size: images at once; None: the more, the less time a batch takes. Changes no
+            result (up to the rounding of floats).
         cross: whether every model looks at the examples made against the others, too.
         judge_draws: how often a model that answers at random is asked about every image; others
             are asked once.

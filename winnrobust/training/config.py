@@ -32,6 +32,10 @@ class ModelSettings(Settings):
     """Architecture."""
     width: Annotated[float, Field(gt=0, le=64)] = 1.0
     """Scale of the channels of cnn64 and wgan-resnet."""
+    padding: Text = "symmetric"
+    """Padding of the vanilla CNN: symmetric, or one-sided as TensorFlow's."""
+    initialization: Text = "tf"
+    """Initial weights: tf, as in the authors' ResNet; dcgan, normal of 0.02; torch, PyTorch's."""
 
 
 class DataSettings(Settings):

@@ -26,6 +26,9 @@ from winnrobust.training.run_folder import RunFolder
 from winnrobust.training.state import TrainingState, fresh_state, restore, save_epoch
 from winnrobust.training.validation import diverged, validate
 
+LOOK_EVERY = 25
+"""In steps: how often a GPU is asked for the losses, which is to wait for it."""
+
 EPOCH_LINE = {
     "epoch": "epoch {epoch:3d}/{epochs}",
     "loss": "loss {loss:.4f}",
@@ -93,7 +96,9 @@ def _train_epoch(
     order = method.order(epoch, len(labels)).to(labels.device)
     batch_of = _batches(images, labels, config, epoch)
     logged: dict[str, list[Tensor]] = {}
-    for step, chosen in enumerate(order.split(config.optimization.batch_size), start=1):
+    batches = order.split(config.optimization.batch_size)
+    every = 1 if labels.device.type == "cpu" else LOOK_EVERY
+    for step, chosen in enumerate(batches, start=1):
         batch = batch_of(chosen)
         losses = method.loss(network, batch)
         optimizer.zero_grad(set_to_none=True)
@@ -102,13 +107,15 @@ def _train_epoch(
         optimizer.step()
         state.average.update_parameters(network)
 
-        loss = losses.total.item() * len(chosen) / max(len(batch.labels), 1)
-        if not math.isfinite(loss):
-            raise diverged(f"the loss became {loss} in epoch {epoch}")
         for name, value in {"loss": losses.total, **losses.parts}.items():
             logged.setdefault(name, []).append(value.detach())
-        text = f"epoch {epoch}/{config.total_epochs}, loss {loss:.4f}"
-        status.set_postfix_str(text, refresh=False)
+        if step % every == 0 or step == len(batches):
+            scale = len(chosen) / max(len(batch.labels), 1)
+            for loss in (scale * torch.stack(logged["loss"][-every:])).tolist():
+                if not math.isfinite(loss):
+                    raise diverged(f"the loss became {loss} in epoch {epoch}")
+            text = f"epoch {epoch}/{config.total_epochs}, loss {loss:.4f}"
+            status.set_postfix_str(text, refresh=False)
         status.update()
         method.after_step(network, epoch, step, status.set_postfix_str)
     return {

@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor
 
 from winnrobust.data.datasets import Dataset
-from winnrobust.models import IntrospectiveNetwork, build
+from winnrobust.models import IntrospectiveNetwork
 from winnrobust.models.checkpoint import (
     ModelInfo,
     read_tensors,
@@ -26,7 +26,7 @@ from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis.adam_state import load_moments, moments_to_tensors
 from winnrobust.training.averaging import WeightAverage
 from winnrobust.training.config import TrainConfig
-from winnrobust.training.methods import Method, adam_of, method_of
+from winnrobust.training.methods import Method, adam_of, method_of, network_of
 from winnrobust.training.run_folder import RunFolder, thresholds_of
 
 SAMPLES_PER_CLASS = 10
@@ -72,9 +72,9 @@ class TrainingState:
 def fresh_state(config: TrainConfig, dataset: Dataset, device: torch.device) -> TrainingState:
     """What a run starts from; all of it follows from the configuration and its seed."""
     shape = dataset.channels, dataset.image_size, dataset.num_classes
-    weights = stream(config.seed, "weights")
-    network = build(config.model.arch, *shape, weights, config.model.width).to(device)
-    network.to(memory_format=torch.channels_last)  # twice as fast on a CPU, same results
+    network = network_of(config, shape, stream(config.seed, "weights")).to(device)
+    if device.type == "cpu":
+        network.to(memory_format=torch.channels_last)  # twice as fast there, same results
     return TrainingState(
         network,
         WeightAverage(network, config.optimization.average_decay),
@@ -127,6 +127,7 @@ def _model_info(state: TrainingState, config: TrainConfig, dataset: Dataset) -> 
         cascades=earlier + 1,
         thresholds=thresholds_of([*ends, history[-1]]),
         width=config.model.width,
+        padding=config.model.padding,
     )
 
 

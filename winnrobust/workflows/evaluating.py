@@ -361,7 +361,7 @@ def evaluate(
             of those by the name that tables shall call them.
         epsilons, epsilons_l2: bounds of the attacks in L-infinity and in L2, in the units of the
             images.
-        batch_size: images at once; None measures which is fastest.
+        batch_size: images at once; None: the more, the less time a batch takes.
         device: where to compute; None leaves every model where it is.
         limit: attack the first so many images only.
         folder: where to keep the results, as `winnrobust attack --out`: called again with it, an

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from winnrobust.models import IntrospectiveNetwork, build
+from winnrobust.models import IntrospectiveNetwork
 from winnrobust.synthesis import Goal, class_score, near
 from winnrobust.training.methods.discrimination import discriminate
-from winnrobust.training.methods.from_config import adam_of
+from winnrobust.training.methods.from_config import adam_of, network_of
 from winnrobust.training.methods.introspective import Introspective
 from winnrobust.training.methods.method import Batch, EpochEnd, Losses, Method, Say
 from winnrobust.training.methods.side_network import SideNetwork
@@ -54,8 +54,8 @@ class Gdl(Introspective):
     def _train_stage(self, batch: Batch, paired: Batch, fake: Tensor) -> Tensor:
         """Descend ln(1 + exp(-l_y(x))) + ln(1 + exp(l_y(u))), both as batch means."""
         if self.stage is None:  # like the CNN, its weights drawn from the batch's generator
-            shape, model = (self.channels, self.image_size, self.num_classes), self.config.model
-            fresh = build(model.arch, *shape, batch.generator, model.width)
+            shape = self.channels, self.image_size, self.num_classes
+            fresh = network_of(self.config, shape, batch.generator)
             fresh.to(batch.images).to(memory_format=torch.channels_last)
             self.stage = SideNetwork(fresh, adam_of(self.config, fresh.parameters()))
         output = self.stage.module.forward_signed(torch.cat([batch.signed, fake]))

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from winnrobust.models import IntrospectiveNetwork
+from winnrobust.runtime.devices import moved
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis import Goal, Score, critic_score
@@ -45,12 +46,12 @@ class Batch(NamedTuple):
         It is drawn for the whole batch, so that several processes draw what one would.
         """
         numbers = torch.rand(self.size, generator=self.generator)[self.part]
-        return numbers.to(self.images.device)
+        return moved(numbers, self.images.device)
 
     def integers(self, below: int) -> Tensor:
         """Draw a number from 0 to below - 1 for each image here: (N,) int64; as `uniform`."""
         numbers = torch.randint(below, (self.size,), generator=self.generator)[self.part]
-        return numbers.to(self.images.device)
+        return moved(numbers, self.images.device)
 
     def noise(self) -> Tensor:
         """Draw a number in [-1, 1) for each pixel here: (N, C, H, W); as `uniform`."""
@@ -59,7 +60,7 @@ class Batch(NamedTuple):
     def latents(self, *shape: int) -> Tensor:
         """Draw numbers in [-1, 1) for each image here: (N, *shape); as `uniform`."""
         numbers = torch.rand((self.size, *shape), generator=self.generator)[self.part]
-        return 2 * numbers.to(self.images) - 1
+        return 2 * moved(numbers, self.images.device).to(self.images.dtype) - 1
 
     def mean(self, values: Tensor) -> Tensor:
         """This process's share of the whole batch's mean of `values` (N,); shares add up to it."""
