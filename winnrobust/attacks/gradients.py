@@ -62,15 +62,18 @@ LOSSES: Mapping[str, Loss] = {"ce-stable": log_odds, "ce": cross_entropy, "margi
 
 
 def find_loss(loss: str | Loss) -> Loss:
-    """Return a loss by its name; one that is no name is returned as it is.
+    """Return a loss by its name; a function of the caller's own is watched.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name, or it is neither a name nor a function.
     """
-    if not isinstance(loss, str):
-        return loss
-    if loss not in LOSSES:
-        raise InputError(f"unknown loss '{loss}'; known are {', '.join(LOSSES)}")
+    if callable(loss):
+        return lambda logits, labels: _one_each(loss(logits, labels), logits)
+    if not isinstance(loss, str) or loss not in LOSSES:
+        raise InputError(
+            f"unknown loss '{loss}'; known are {', '.join(LOSSES)}, or a function of (logits,"
+            " labels)"
+        )
     return LOSSES[loss]
 
 
@@ -85,6 +88,17 @@ def objective_of(loss: str | Loss, labels: Tensor, targets: Tensor | None) -> Ob
     if targets is None:
         return lambda logits: function(logits, labels.clone())
     return lambda logits: -function(logits, targets.clone())
+
+
+def _one_each(losses: object, logits: Tensor) -> Tensor:
+    """Return what a caller's loss gave, if that is one number for each image."""
+    if not isinstance(losses, Tensor) or losses.shape != logits.shape[:1]:
+        given = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+        raise InputError(
+            f"the loss must return one number for each image, ({len(logits)},), not {given};"
+            " leave out its mean or sum (reduction='none')"
+        )
+    return losses
 
 
 class GradientStatistics(NamedTuple):
@@ -334,13 +348,27 @@ def padded(images: Tensor) -> Tensor:
     return torch.cat([images, filling])
 
 
-def _forward(model: nn.Module, images: Tensor) -> Tensor:
+def _raw(model: nn.Module, images: Tensor) -> Tensor:
     """Ask the model about a copy, because some modules work in place, in its own dtype."""
     own = next((each.dtype for each in model.parameters() if each.is_floating_point()), None)
     given = images.to(own or images.dtype, copy=True)
     compiled = len(images) > 0 and is_compiled(model)
     found = at_least_float32(logits_of(model(padded(given) if compiled else given)))
-    return two_logits(found[: len(images)] if compiled else found, len(images))
+    return found[: len(images)] if compiled else found
+
+
+def _forward(model: nn.Module, images: Tensor) -> Tensor:
+    return two_logits(_raw(model, images), len(images))
+
+
+def answers_by_one_number(model: nn.Module, images: Tensor) -> bool:
+    """Tell whether a model gives each of n images (n, C, H, W) a single logit.
+
+    >>> answers_by_one_number(nn.Sequential(nn.Flatten(), nn.Linear(4, 1)), torch.ones(2, 1, 2, 2))
+    True
+    """
+    with torch.no_grad():
+        return _raw(model, images).shape in ((len(images),), (len(images), 1))
 
 
 class CleanPass:

@@ -1,6 +1,7 @@
 """Options and parameter types that several commands share."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from itertools import chain
@@ -27,8 +28,12 @@ COUNT = click.IntRange(1)
 
 
 def names(text: str) -> list[str]:
-    """The names in a list with commas."""
-    return [name.strip() for name in text.split(",")]
+    """The names in a list with commas; those between brackets part nothing.
+
+    >>> names("fgsm,pgd(steps=100, restarts=5)")
+    ['fgsm', 'pgd(steps=100, restarts=5)']
+    """
+    return [name.strip() for name in re.split(r",(?![^()]*\))", text)]
 
 
 def epsilons(text: str, at_most: float = 1) -> list[float]:

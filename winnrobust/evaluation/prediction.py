@@ -112,8 +112,11 @@ def answers_at_random(name: str, model: nn.Module, images: Tensor, passes: int =
     )
 
 
-def check_classes(models: Mapping[str, nn.Module], images: Tensor, labels: Tensor) -> None:
+def check_classes(models: Mapping[str, nn.Module], images: Tensor, labels: Tensor) -> int:
     """Check on a few images that the models know the same classes, and those of all labels.
+
+    Returns:
+        How many classes that is.
 
     Raises:
         InputError: they differ, a label is beyond them, or as `logits_from`.
@@ -123,6 +126,16 @@ def check_classes(models: Mapping[str, nn.Module], images: Tensor, labels: Tenso
         listed = ", ".join(f"'{name}' {count}" for name, count in counts.items())
         raise InputError(f"models must have the same number of classes, but have: {listed}")
     known = next(iter(counts.values()))
+    check_labels(labels, known)
+    return known
+
+
+def check_labels(labels: Tensor, known: int) -> None:
+    """Check that labels (N,) are of the `known` classes.
+
+    Raises:
+        InputError: one is beyond them.
+    """
     if labels.max() >= known:
         raise InputError(
             f"labels go up to {int(labels.max())}, but the models know only the classes 0 to"

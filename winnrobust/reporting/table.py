@@ -1,5 +1,6 @@
 """Text and tables: built once as cells, rendered as Markdown, LaTeX, CSV, or for a terminal."""
 
+import html
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -165,6 +166,12 @@ def to_text(tables: Sequence[Table]) -> str:
         + (f"{one_line(table.note)}\n" if table.note else "")
         for table in tables
     )
+
+
+def to_html(table: Table) -> str:
+    """Render one table as HTML, as a notebook shows it."""
+    note = f"\n<p>{html.escape(one_line(table.note))}</p>" if table.note else ""
+    return _grid(table, one_line, "html") + note  # tabulate escapes the cells itself
 
 
 def _grid(table: Table, escape: Callable[[Any], str], kind: str) -> str:

@@ -83,12 +83,11 @@ def attack_runs(
         if with_diagnosis and distributed.broadcast(read_diagnosis(out)) is None:
             _diagnose(out, modules, test.split.batch(0, DIAGNOSED), settings, device)
         rounds = len(settings.attacks) * len(modules)
-        whole = test.split.batch(0, len(test.split))
         with show_progress("attack", "image", done * rounds) as progress:
             run(
                 modules,
-                whole.images,
-                whole.labels,
+                test.split,
+                None,
                 settings,
                 folder=out,
                 device=device,
