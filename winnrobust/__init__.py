@@ -8,14 +8,10 @@ if TYPE_CHECKING:
     from winnrobust.attacks import Attack, Step, as_attack
     from winnrobust.evaluation import read_outcomes
     from winnrobust.evaluation.one_attack import Attacked
+    from winnrobust.reporting.evaluation import Evaluation, read_evaluation
     from winnrobust.runtime.errors import EvaluationWarning, InputError
-    from winnrobust.workflows.evaluating import (
-        Evaluation,
-        attack,
-        compare,
-        evaluate,
-        read_evaluation,
-    )
+    from winnrobust.workflows.diagnosing import Diagnosis, diagnose
+    from winnrobust.workflows.evaluating import attack, compare, evaluate
     from winnrobust.workflows.loading import load
 
 __version__ = metadata.version("winnrobust")
@@ -25,7 +21,9 @@ _HOMES = {
     "winnrobust.evaluation": "read_outcomes",
     "winnrobust.evaluation.one_attack": "Attacked",
     "winnrobust.runtime.errors": "EvaluationWarning InputError",
-    "winnrobust.workflows.evaluating": "Evaluation attack compare evaluate read_evaluation",
+    "winnrobust.reporting.evaluation": "Evaluation read_evaluation",
+    "winnrobust.workflows.diagnosing": "Diagnosis diagnose",
+    "winnrobust.workflows.evaluating": "attack compare evaluate",
     "winnrobust.workflows.loading": "load",
 }
 """Module -> the public names that it has."""
@@ -35,6 +33,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split
 __all__ = [
     "Attack",
     "Attacked",
+    "Diagnosis",
     "Evaluation",
     "EvaluationWarning",
     "InputError",
@@ -43,6 +42,7 @@ __all__ = [
     "as_attack",
     "attack",
     "compare",
+    "diagnose",
     "evaluate",
     "load",
     "read_evaluation",

@@ -34,9 +34,11 @@ from winnrobust.attacks.gradients import (
     Loss,
     LossGradient,
     answer,
+    is_compiled,
     logits,
     logits_of,
     loss_gradient,
+    two_logits,
 )
 from winnrobust.attacks.hopskipjump import HOPSKIPJUMP
 from winnrobust.attacks.mifgsm import MIFGSM
@@ -186,9 +188,11 @@ __all__ = [
     "as_attack",
     "check_examples",
     "find",
+    "is_compiled",
     "logits",
     "logits_of",
     "loss_gradient",
     "run_attack",
+    "two_logits",
     "with_settings",
 ]

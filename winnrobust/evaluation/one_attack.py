@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from winnrobust.attacks import ATTACKS, NORMS, Attack, NormName, Run, Step, answer, find, run_attack
 from winnrobust.attacks.norms import per_image
-from winnrobust.data.streams import ImageStream
-from winnrobust.evaluation.checks import as_floats, checked_data, checked_models
+from winnrobust.data.streams import ImageStream, checked_data
+from winnrobust.evaluation.checks import as_floats, checked_models
 from winnrobust.evaluation.prediction import (
     OUT_OF_MEMORY,
     check_classes,

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust.attacks import Step
-from winnrobust.data.streams import ImageStream
+from winnrobust.data.streams import ImageStream, checked_data
 from winnrobust.evaluation import outcomes
 from winnrobust.evaluation.batch import Job, attack_batch
-from winnrobust.evaluation.checks import as_floats, checked_data, checked_models
+from winnrobust.evaluation.checks import as_floats, checked_models
 from winnrobust.evaluation.examples import Examples, read_examples
 from winnrobust.evaluation.prediction import OUT_OF_MEMORY, answers_at_random, check_classes
 from winnrobust.evaluation.settings import EvaluationSettings, check_surrogates

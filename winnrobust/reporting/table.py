@@ -5,10 +5,12 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pandas as pd
 from tabulate import tabulate
+
+if TYPE_CHECKING:  # it takes half a second
+    import pandas as pd
 
 T = TypeVar("T")
 
@@ -65,9 +67,10 @@ def one_line(text: Any) -> str:
     return " ".join(plain(text).split())
 
 
-def to_csv(frame: pd.DataFrame) -> str:
+def to_csv(frame: "pd.DataFrame") -> str:
     """Render as CSV in which no name is a formula for a spreadsheet: an apostrophe comes before it.
 
+    >>> import pandas as pd
     >>> to_csv(pd.DataFrame({"model": ["=1+1", "winn"], "error": [-0.5, 0.5]})).split()
     ['model,error', "'=1+1,-0.5", 'winn,0.5']
     """
