@@ -101,7 +101,7 @@ def test_results_are_those_of_the_python_call(results, runs, digits):
     }
     table = package.evaluate(
         models, to_unit(test.images), test.labels, epsilons=[0.0625, 0.125], batch_size=50
-    )
+    ).transfer
     stored = pd.read_csv(results / "results.csv")
     pd.testing.assert_frame_equal(stored, table, check_dtype=False)
 
@@ -298,6 +298,6 @@ def test_python_evaluate_takes_anybodys_module(digits):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
     images = to_unit(digits.test.images[:20])
-    table = package.evaluate({"theirs": model}, images, digits.test.labels[:20])
+    table = package.evaluate({"theirs": model}, images, digits.test.labels[:20]).transfer
     assert ",".join(table.columns) == COLUMNS
     assert table.loc[0, "attack"] == "fgsm"

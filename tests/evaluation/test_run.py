@@ -76,8 +76,8 @@ def test_counts_by_hand():
     assert (found.costs.seconds > 0).all()
 
 
-def test_evaluate_returns_the_transfer_table():
-    table = winnrobust.evaluate(MODELS, IMAGES, LABELS, epsilons=[0.2], batch_size=2)
+def test_evaluate_has_the_transfer_table():
+    table = winnrobust.evaluate(MODELS, IMAGES, LABELS, epsilons=[0.2], batch_size=2).transfer
     expected = evaluation(MODELS, IMAGES, LABELS, linf=[0.2]).summary.transfer
     pd.testing.assert_frame_equal(table, expected)
 

@@ -20,13 +20,14 @@ is done every few steps, and the batch is made smaller when a quarter has left. 
 has left still does there counts for nothing.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks.base import AttackResult, Run
+from winnrobust.attacks.base import AttackResult, Run, Step
 from winnrobust.attacks.gradients import (
     Answer,
     GradientStatistics,
@@ -77,7 +78,7 @@ class Progress:
         self._queries = torch.zeros_like(self.numbers)
         self._counts = self.numbers.new_zeros(len(GradientStatistics._fields))
         self._unseen: tuple[Tensor, Tensor] | None = None
-        self._looks, self._late = 0, run.out_of_time()
+        self._looks, self._steps, self._late = 0, 0, run.out_of_time()
         if run.early_stop and not self._late:
             everyone = torch.arange(len(images), device=images.device)
             self._see(everyone, self.images, self.clean.answer)
@@ -142,6 +143,11 @@ class Progress:
         active = self.active[rows]
         self._gradients[rows] += self.run.eot * active
         self._counts += (seen.counts * active).sum(1)
+        if self.run.callback is not None:
+            self._steps += 1
+            losses = seen.losses[active]
+            loss, left = float(losses.mean()), len(losses)
+            self.run.callback(Step("", math.inf, "", self.run.first, self._steps, loss, left))
         self._see(rows, points, seen)
         return seen
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from winnrobust.evaluation.examples import Examples
 from winnrobust.evaluation.outcomes import read_outcomes
-from winnrobust.evaluation.run import Evaluation, run
+from winnrobust.evaluation.run import RunResult, run
 from winnrobust.evaluation.settings import EvaluationSettings
 from winnrobust.evaluation.statistics import Summary, summarize
 
@@ -60,9 +60,9 @@ def evaluate(
 
 
 __all__ = [
-    "Evaluation",
     "EvaluationSettings",
     "Examples",
+    "RunResult",
     "Summary",
     "evaluate",
     "read_outcomes",

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from winnrobust.attacks import (
     CleanPass,
     GradientStatistics,
     Run,
+    Step,
     answer,
     run_attack,
 )
+from winnrobust.data.streams import ImageStream
 from winnrobust.evaluation import outcomes
 from winnrobust.evaluation.checks import as_floats
 from winnrobust.evaluation.examples import Examples, write_examples
@@ -31,6 +34,7 @@ from winnrobust.evaluation.outcomes import Case
 from winnrobust.evaluation.prediction import (
     OUT_OF_MEMORY,
     check_finite,
+    check_labels,
     check_shape,
     errors_named,
 )
@@ -55,8 +59,9 @@ class Job:
         models: name -> module, held ready.
         attacks: with their settings.
         draws: model -> how often it is asked about an image.
-        images: (N, C, H, W), uint8, or floating point in [0, 1].
-        labels: (N,) int64.
+        data: the images, with their labels.
+        classes: how many the models know.
+        callback: told of every gradient step.
         folder: results folder.
         identity: what outcomes depend on; those of another one are not gone on with.
     """
@@ -65,10 +70,11 @@ class Job:
     attacks: list[Attack]
     settings: EvaluationSettings
     draws: dict[str, int]
-    images: Tensor
-    labels: Tensor
+    data: ImageStream
+    classes: int
     folder: Path
     identity: dict[str, Any]
+    callback: Callable[[Step], None] | None = None
 
     def epsilons(self, attack: Attack) -> list[float]:
         """Return the epsilons of an attack; the infinite one is for the nearest example at all."""
@@ -122,10 +128,12 @@ def attack_batch(job: Job, numbers: range, tell: Callable[[int, int], None], str
     Raises:
         InputError: a model or an attack cannot be used.
     """
+    read = job.data.batch(numbers.start, numbers.stop)
+    check_labels(read.labels, job.classes)
     batch = _Batch(
         numbers,
-        as_floats(job.images[numbers.start : numbers.stop]),
-        job.labels[numbers.start : numbers.stop],
+        as_floats(read.images),
+        read.labels,
         room=min(max(job.settings.num_examples - numbers.start, 0), len(numbers)),
     )
     with own_randomness(devices_of(job.models), job.settings.seed, "batch", numbers.start):
@@ -156,6 +164,7 @@ def _attack_model(
         clean=clean,
         surrogates=job.models,
         cache=batch.cache,
+        callback=job.callback and partial(_named, job.callback, source),
     )
     # First those whose gradient at the images makes another pass over them unnecessary.
     for attack in sorted(job.attacks, key=lambda attack: not attack.single_step):
@@ -172,12 +181,16 @@ def _attack_model(
     batch.verdicts[None, source] = _judge(job, source, images, labels, known=clean)
 
 
+def _named(callback: Callable[[Step], None], model: str, step: Step) -> None:
+    callback(step._replace(model=model))
+
+
 def _attack(
     job: Job, batch: _Batch, attack: Attack, source: str, clean: CleanPass, run: Run, strict: bool
 ) -> list[AttackResult]:
     """Attack one model at all epsilons, in this batch's share of the time."""
     epsilons, key, images = job.epsilons(attack), (attack.name, source), clean.images
-    share = (job.settings.seconds or math.inf) * len(images) / len(job.images)
+    share = (job.settings.seconds or math.inf) * len(images) / len(job.data)
     began = time.monotonic()
     try:
         results = run_attack(

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from winnrobust.attacks import Step
+from winnrobust.data.streams import ImageStream, checked_data
 from winnrobust.evaluation import outcomes
 from winnrobust.evaluation.batch import Job, attack_batch
-from winnrobust.evaluation.checks import as_floats, checked_images, checked_labels, checked_models
+from winnrobust.evaluation.checks import as_floats, checked_models
 from winnrobust.evaluation.examples import Examples, read_examples
 from winnrobust.evaluation.prediction import OUT_OF_MEMORY, answers_at_random, check_classes
 from winnrobust.evaluation.settings import EvaluationSettings, check_surrogates
@@ -41,7 +43,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class RunResult:
     """What an evaluation found.
 
     Attributes:
@@ -57,14 +59,15 @@ class Evaluation:
 
 def run(
     models: Mapping[str, nn.Module],
-    images: Tensor | np.ndarray,
-    labels: Tensor | np.ndarray,
+    images: Tensor | np.ndarray | ImageStream,
+    labels: Tensor | np.ndarray | None = None,
     settings: EvaluationSettings = DEFAULT_SETTINGS,
     *,
     folder: Path,
     device: torch.device | str | None = None,
     progress: Progress | None = None,
-) -> Evaluation:
+    callback: Callable[[Step], None] | None = None,
+) -> RunResult:
     """Attack every model, let models judge the examples, and write down every outcome.
 
     Models are held in eval mode without parameter gradients and given back exactly as they were;
@@ -80,7 +83,8 @@ def run(
     Args:
         models: name -> any module that takes (N, C, H, W) float32 in [0, 1] and returns logits
             (N, K), or an object with `.logits`.
-        images: (N, C, H, W), uint8, or floating point in [0, 1].
+        images: (N, C, H, W), uint8, or floating point in [0, 1]; or a stream of them with their
+            labels (`winnrobust.data.streams`), which is read batch after batch.
         labels: (N,) integers, the true classes 0 .. K - 1.
         settings: what is done to the models.
         folder: results folder; every batch is written to it when it is done. Batches that are there
@@ -88,32 +92,35 @@ def run(
         device: where to compute; None leaves every model where it is.
         progress: called after each attack on each model on each batch with (done, total), where an
             image counts once for every attack on every model.
+        callback: told of every gradient step of every attack; on a GPU that is slower.
 
     Raises:
         InputError: an argument or a model cannot be used, an attack left the ball, or the folder
             holds outcomes of something else; the message says which and why.
     """
     nets = checked_models(models)
-    pixels = checked_images(images)
-    truth = checked_labels(labels, len(pixels))
+    data = checked_data(images, labels)
     attacks = settings.chosen_attacks()
     check_surrogates(attacks, list(nets))
     place = None if device is None else resolve_device(str(device))
     identity = {
         "models": {name: _checksum(net.state_dict().values()) for name, net in nets.items()},
-        "images": [*pixels.shape, _checksum(pixels.split(1024))],
-        "labels": _checksum([truth]),
+        "data": data.identity(),
         "settings": settings.decisive(),
     }
     try:
         with frozen(nets.values(), place), own_randomness(devices_of(nets), settings.seed, "probe"):
-            check_classes(nets, as_floats(pixels[:2]), truth)
-            with channels_last(nets.values(), as_floats(pixels[:2]), truth[:2]):
-                few = as_floats(pixels[:LOOKED_AT])
+            head = data.batch(0, LOOKED_AT)
+            few, truth = as_floats(head.images), head.labels
+            known = truth if data.labels is None else data.labels
+            classes = check_classes(nets, few[:2], known)
+            with channels_last(nets.values(), few[:2], truth[:2]):
                 random = {name: answers_at_random(name, net, few) for name, net in nets.items()}
                 often = {name: settings.judge_draws if random[name] else 1 for name in nets}
                 draws = distributed.broadcast(often)  # the same in all processes
-                job = Job(nets, attacks, settings, draws, pixels, truth, Path(folder), identity)
+                job = Job(
+                    nets, attacks, settings, draws, data, classes, Path(folder), identity, callback
+                )
                 size = _attack_my_share(job, progress)
     except OUT_OF_MEMORY:
         raise InputError(
@@ -124,7 +131,7 @@ def run(
     if distributed.is_main_process():
         found = summarize(folder, list(nets)), read_examples(Path(folder))
     summary, examples = distributed.broadcast(found)  # type: ignore[misc]
-    return Evaluation(summary, examples, size)
+    return RunResult(summary, examples, size)
 
 
 def _checksum(tensors: Iterable[object]) -> int:
@@ -147,7 +154,7 @@ def _attack_my_share(job: Job, progress: Progress | None) -> int:
     Raises:
         InputError: batches that are there are of another evaluation.
     """
-    n, given = len(job.images), job.settings.batch_size
+    n, given = len(job.data), job.settings.batch_size
     parts = outcomes.parts(job.folder) if distributed.is_main_process() else []
     for part in parts:
         if part.facts().get("evaluation") != job.identity:
@@ -188,5 +195,6 @@ def _sizes(job: Job) -> tuple[int, int]:
     """Return how many images to attack at once at first, and where batches are quick."""
     if all(device_of(model).type == "cuda" for model in job.models.values()):
         return FIRST_BATCH["cuda"], LARGEST_BATCH["cuda"]
-    most = max(min(LARGEST_BATCH["cpu"], MOST_BYTES // (4 * job.images[0].numel())), 1)
+    pixels = job.data.batch(0, 1).images.numel()
+    most = max(min(LARGEST_BATCH["cpu"], MOST_BYTES // (4 * pixels)), 1)
     return min(FIRST_BATCH["cpu"], most), most

@@ -1,12 +1,11 @@
 """Shares of counted things, with their uncertainty."""
 
 import math
+from statistics import NormalDist
 from typing import NamedTuple
 
-from scipy.stats import norm
-
 CONFIDENCE = 0.95
-QUANTILE = float(norm.ppf((1 + CONFIDENCE) / 2))
+QUANTILE = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 """Standard deviations from the middle of a normal distribution to the end of the interval."""
 
 

@@ -25,6 +25,11 @@ if TYPE_CHECKING:  # JSON and TOML need none of them, and they take seconds
     from PIL.Image import Image
     from torch import Tensor
 
+
+class DamagedError(InputError):
+    """A file is not what it should be, or not whole."""
+
+
 DEEPEST = 100
 """How deep lists and tables may be nested."""
 
@@ -77,9 +82,9 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     except (InputError, MemoryError):
         raise
     except OSError as error:
-        raise InputError(f"{path} is not {kind} ({error.strerror or brief(error)})") from None
+        raise DamagedError(f"{path} is not {kind} ({error.strerror or brief(error)})") from None
     except Exception as error:  # of a damaged file nearly any may come out of a library
-        raise InputError(
+        raise DamagedError(
             f"{path} is not {kind} ({brief(error)}); it may be truncated or corrupt"
         ) from None
 

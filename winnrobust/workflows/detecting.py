@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from winnrobust.attacks import Attack
+from winnrobust.data.classes import BY_NAME
 from winnrobust.data.datasets import DATASETS, Dataset, ImageSplit, to_unit
 from winnrobust.data.folders import load_user_data
 from winnrobust.evaluation.settings import find_attacks
@@ -133,7 +134,8 @@ def _others(
         if name in DATASETS:
             images = load_data(name, data_root).test.first(settings.limit).images
         else:
-            images = load_user_data(Path(name), settings.limit).images.images
+            given = load_user_data(Path(name), settings.limit, classes=BY_NAME).images
+            images = given.batch(0, len(given)).images
             name = Path(name).resolve().stem
         if images.shape[1:] != test.images.shape[1:]:
             raise InputError(
