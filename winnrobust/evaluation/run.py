@@ -27,7 +27,7 @@ from winnrobust.runtime.errors import InputError
 LOOKED_AT = 16
 """Images on which it is found out whether a model answers at random."""
 
-FIRST_BATCH = 128
+FIRST_BATCH = {"cpu": 128, "cuda": 1024}
 """Images in the first batch, where their number is not given."""
 QUICK = 5.0
 """Seconds: after a batch that took less the next one is twice as large. A slow one shows progress
@@ -160,11 +160,11 @@ def _attack_my_share(job: Job, progress: Progress | None) -> int:
         if part.facts().get("evaluation") != job.identity:
             raise part.unusable("is of other models, images or settings")
     finished = distributed.broadcast([range(part.start, part.stop) for part in parts])
-    most = given or distributed.broadcast(_most_at_once(job))
-    size = given or min(FIRST_BATCH, most)
-    # One process goes through all images; several have many small shares, as some images take long.
+    size, most = (given, given) if given else distributed.broadcast(_sizes(job))
+    # One process goes through all images; several have many shares, as some images take long.
     processes = distributed.world_size()
-    part_size = given or (n if processes == 1 else min(max(n // (8 * processes), size), most))
+    many = n if processes == 1 else max(n // (8 * processes), min(size, -(-n // processes)))
+    part_size = given or many
     shares = outcomes.missing(n, part_size, finished)
     before, rounds, done = sum(map(len, finished)), len(job.attacks) * len(job.models), 0
 
@@ -191,9 +191,10 @@ def _attack_my_share(job: Job, progress: Progress | None) -> int:
     return size
 
 
-def _most_at_once(job: Job) -> int:
-    """Return how many images to attack at once where there is time."""
+def _sizes(job: Job) -> tuple[int, int]:
+    """Return how many images to attack at once at first, and where batches are quick."""
     if all(device_of(model).type == "cuda" for model in job.models.values()):
-        return LARGEST_BATCH["cuda"]
+        return FIRST_BATCH["cuda"], LARGEST_BATCH["cuda"]
     pixels = job.data.batch(0, 1).images.numel()
-    return max(min(LARGEST_BATCH["cpu"], MOST_BYTES // (4 * pixels)), 1)
+    most = max(min(LARGEST_BATCH["cpu"], MOST_BYTES // (4 * pixels)), 1)
+    return min(FIRST_BATCH["cpu"], most), most
