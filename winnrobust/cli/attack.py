@@ -138,7 +138,9 @@ if TYPE_CHECKING:
     f" the like. Without any model, the architecture to look for: {', '.join(CHOICES['arch'])}."
     "  [default: that of the newest run]",
 )
-@click.option("--batch-size", type=COUNT, help="Images at once.  [default: the fastest, measured]")
+@click.option(
+    "--batch-size", type=COUNT, help="Images at once.  [default: the more, the less time they take]"
+)
 @out_option("Folder of the results.  [default: a new one under results/]")
 @runs_option
 @data_root_option

@@ -17,7 +17,7 @@ from winnrobust.evaluation.checks import as_floats, checked_models
 from winnrobust.evaluation.one_attack import MODEL, find_in_norm
 from winnrobust.evaluation.prediction import check_classes
 from winnrobust.evaluation.state import devices_of, frozen, own_randomness
-from winnrobust.external.attacks import foreign_attack
+from winnrobust.external.attacks import library_attack
 from winnrobust.external.conventions import check_shape_taken, doubts
 from winnrobust.external.preprocessing import Preprocessing
 from winnrobust.runtime.errors import EvaluationWarning, InputError
@@ -53,7 +53,7 @@ def one_attack(given: AnyAttack, norm: NormName | None = None) -> Attack:
     """Return one attack, in that norm where its name stands for several."""
     if isinstance(given, str):
         return find_in_norm(given, norm)
-    made = given if isinstance(given, Attack) else foreign_attack(given)
+    made = given if isinstance(given, Attack) else library_attack(given)
     made = made or as_attack(given, norm=norm or "linf")  # type: ignore[arg-type]
     if norm not in (None, made.norm):
         raise InputError(f"attack '{made.name}' bounds the norm {made.norm}, not {norm}")
