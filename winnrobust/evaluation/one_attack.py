@@ -117,14 +117,15 @@ def attack_images(
     place = None if device is None else resolve_device(str(device))
     parts: list[tuple[Tensor, ...]] = []
     try:
-        with frozen(held, place), own_randomness(devices_of(nets), seed, "attack"):
+        with frozen(held, place), own_randomness(devices_of(nets), seed, "probe"):
             head = data.batch(0, 2)
             known = head.labels if data.labels is None else data.labels
             classes = check_classes(nets, as_floats(head.images), known)
             for start in range(0, len(data), size):
                 read = data.batch(start, start + size)
                 check_labels(read.labels, classes)
-                parts.append(_attack_batch(model, attack, read, bound, start, run, targets))
+                with own_randomness(devices_of(nets), seed, "batch", start):  # as `run` does
+                    parts.append(_attack_batch(model, attack, read, bound, start, run, targets))
                 if progress is not None:
                     progress(min(start + size, len(data)), len(data))
     except OUT_OF_MEMORY:
