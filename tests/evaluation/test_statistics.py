@@ -374,6 +374,16 @@ def test_of_a_random_model_the_probability_of_an_error_is_counted():
     assert 0 < clean.error_low < clean.error < clean.error_high < 1
 
 
+def test_what_time_ran_out_for_counts_as_right_where_most_draws_are():
+    frame = outcome_frame(
+        {"a": [4, 4, 4]},
+        {("pgd", 0.1, "a"): {"a": [1, 2, 3]}},
+        draws={"a": 4},
+        status={("pgd", 0.1, "a"): ["out of time"] * 3},
+    )
+    assert summarize(frame).errors.not_attacked.tolist() == [1]
+
+
 # --- what holds for every table -----------------------------------------------------------------
 
 EPSILONS = (0.05, 0.1)

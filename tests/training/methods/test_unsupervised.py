@@ -144,6 +144,13 @@ def test_the_next_cascade_starts_from_the_last_ones_samples(network, images):
     assert known.any(0).sum() == 6, "each from another"
 
 
+def test_ascents_start_from_every_image_where_there_are_just_enough(network, images):
+    method = make(start_images=6, synthesis_max_steps=1, synthesis_lr=1e-12)
+    made = train(method, network, images, 1).negatives[0]
+    known = (made[:, None] - method.starts).abs().flatten(2).amax(2) < 1e-5
+    assert known.any(0).all()
+
+
 def test_the_last_cascade_leaves_nothing(network, images):
     assert len(train(make(cascades=2), network, images, 6).negatives[0]) == 6
 
