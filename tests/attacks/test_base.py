@@ -1,5 +1,6 @@
 """Running an attack: epsilons, budgets, time, and what it may not return."""
 
+import math
 import re
 import time
 from dataclasses import replace
@@ -89,12 +90,18 @@ def test_a_budget_sets_what_an_attack_has():
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, each in ATTACKS.items() if re.fullmatch(r"\d+ gradients?", each.cost)]
+    "name",
+    [
+        name
+        for name, attack in ATTACKS.items()
+        if re.fullmatch(r"(\d+ x )?\d+ gradients?", attack.cost)
+    ],
 )
 def test_an_attack_that_breaks_nothing_costs_what_it_says(name):
-    stubborn = Linear([[0.0] * 4, [1.0, 0.0, 0.0, 0.0]], [100.0, 0.0])
+    stubborn = Linear([[0.0] * 4, *[[1.0, 0.0, 0.0, 0.0]] * 9], [100.0] + [0.0] * 9)
     result = attacked(name, stubborn, IMAGES, LABEL, 0.1)
-    assert result.gradients.tolist() == [int(ATTACKS[name].cost.split()[0])]
+    said = math.prod(map(int, re.findall(r"\d+", ATTACKS[name].cost)))
+    assert result.gradients.tolist() == [said]
 
 
 def test_settings_tell_what_is_not_part_of_the_attack():
