@@ -296,8 +296,8 @@ def test_models_can_be_chosen_and_put_in_order():
     alone = summarize(PAIR, ["b"])
     assert alone.transfer[["source", "target"]].values.tolist() == [["b", "b"]] * 2
     assert not len(alone.paired)
-    with pytest.raises(InputError, match="no outcomes of c; there are some of a, b"):
-        summarize(PAIR, ["a", "c"])
+    with pytest.raises(InputError, match="no outcomes of c, d; there are some of a, b"):
+        summarize(PAIR, ["a", "c", "d"])
 
 
 def test_costs_and_gradients_of_all_parts_together(tmp_path):
