@@ -296,8 +296,8 @@ def test_models_can_be_chosen_and_put_in_order():
     alone = summarize(PAIR, ["b"])
     assert alone.transfer[["source", "target"]].values.tolist() == [["b", "b"]] * 2
     assert not len(alone.paired)
-    with pytest.raises(InputError, match="no outcomes of c; there are some of a, b"):
-        summarize(PAIR, ["a", "c"])
+    with pytest.raises(InputError, match="no outcomes of c, d; there are some of a, b"):
+        summarize(PAIR, ["a", "c", "d"])
 
 
 def test_costs_and_gradients_of_all_parts_together(tmp_path):
@@ -373,6 +373,16 @@ def test_of_a_random_model_the_probability_of_an_error_is_counted():
     assert paired.loc["pgd", ["first_only", "second_only"]].tolist() == [1.0, 0.5]
     clean = found.clean.iloc[0]
     assert 0 < clean.error_low < clean.error < clean.error_high < 1
+
+
+def test_what_time_ran_out_for_counts_as_right_where_most_draws_are():
+    frame = outcome_frame(
+        {"a": [4, 4, 4]},
+        {("pgd", 0.1, "a"): {"a": [1, 2, 3]}},
+        draws={"a": 4},
+        status={("pgd", 0.1, "a"): ["out of time"] * 3},
+    )
+    assert summarize(frame).errors.not_attacked.tolist() == [1]
 
 
 # --- what holds for every table -----------------------------------------------------------------
