@@ -58,7 +58,7 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 LOSSES: Mapping[str, Loss] = {"ce-stable": log_odds, "ce": cross_entropy, "margin": margin}
-"""What an attack can be told to raise, by name."""
+"""What an attack can raise, by name."""
 
 
 def find_loss(loss: str | Loss) -> Loss:
@@ -348,10 +348,15 @@ def padded(images: Tensor) -> Tensor:
     return torch.cat([images, filling])
 
 
+def dtype_of(model: nn.Module, images: Tensor) -> torch.dtype:
+    """Return what a model computes in: the dtype of its parameters, else that of the images."""
+    own = (each.dtype for each in model.parameters() if each.is_floating_point())
+    return next(own, images.dtype)
+
+
 def _forward(model: nn.Module, images: Tensor) -> Tensor:
     """Ask the model about a copy, because some modules work in place, in its own dtype."""
-    own = next((each.dtype for each in model.parameters() if each.is_floating_point()), None)
-    given = images.to(own or images.dtype, copy=True)
+    given = images.to(dtype_of(model, images), copy=True)
     compiled = len(images) > 0 and is_compiled(model)
     found = at_least_float32(logits_of(model(padded(given) if compiled else given)))
     return two_logits(found[: len(images)] if compiled else found, len(images))

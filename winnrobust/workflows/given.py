@@ -17,7 +17,7 @@ from winnrobust.evaluation.checks import as_floats, checked_models
 from winnrobust.evaluation.one_attack import MODEL, find_in_norm
 from winnrobust.evaluation.prediction import check_classes
 from winnrobust.evaluation.state import devices_of, frozen, own_randomness
-from winnrobust.external.attacks import foreign_attack
+from winnrobust.external.attacks import library_attack
 from winnrobust.external.conventions import check_shape_taken, doubts
 from winnrobust.external.factory import import_object
 from winnrobust.external.preprocessing import Preprocessing
@@ -64,7 +64,7 @@ def one_attack(given: AnyAttack, norm: NormName | None = None, name: str | None 
     elif isinstance(given, Attack):
         made = given
     else:
-        made = foreign_attack(given) or as_attack(given, name, norm or "linf")
+        made = library_attack(given) or as_attack(given, name, norm or "linf")
     if norm not in (None, made.norm):
         raise InputError(f"attack '{made.name}' bounds the norm {made.norm}, not {norm}")
     return made if name is None else replace(made, name=name)
