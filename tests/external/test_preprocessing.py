@@ -44,7 +44,7 @@ class Trained(nn.Module):
 
 @pytest.fixture
 def squares():
-    """200 grey squares, dark ones of class 0 and bright ones of class 1; the border is 0.5."""
+    """200 gray squares, dark ones of class 0 and bright ones of class 1; the border is 0.5."""
     values = torch.cat([torch.linspace(0, 0.45, 100), torch.linspace(0.55, 1, 100)])
     return ImageSplit(values.view(-1, 1, 1, 1).expand(-1, 1, 4, 4), (values > 0.5).long())
 

@@ -294,7 +294,10 @@ def test_compare_tests_both_on_the_same_images():
     torch.manual_seed(0)
     images = torch.rand(200, 1, 1, 2)
     labels = (images.flatten(1)[:, 0] > 0.5).long()
-    found = winnrobust.compare({"near": Threshold(0, 0.45)}, LEFT, images, labels, epsilons=[0.1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", winnrobust.EvaluationWarning)  # a logit is always 0
+        near = {"near": Threshold(0, 0.45)}
+        found = winnrobust.compare(near, LEFT, images, labels, epsilons=[0.1])
     assert found.models == ["near", "second"]
     assert "second" in found.verdict
     row = found.paired.query("attack == 'none'").iloc[0]
@@ -310,6 +313,14 @@ def test_compare_tests_both_on_the_same_images():
 # --- warnings -----------------------------------------------------------------------------------
 
 
+class Sides(nn.Module):
+    """The log-odds of a steep threshold at 0.5 of the first pixel, spread over both logits."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        odds = 10 * (images.flatten(1)[:, 0] - 0.5)
+        return torch.stack([-odds, odds], 1)
+
+
 def many() -> tuple[torch.Tensor, torch.Tensor]:
     images = torch.rand(100, 1, 1, 2, generator=torch.Generator().manual_seed(1))
     return images, (images.flatten(1)[:, 0] > 0.5).long()
@@ -317,16 +328,16 @@ def many() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_probabilities_are_warned_of():
     with pytest.warns(winnrobust.EvaluationWarning, match="return probabilities"):
-        winnrobust.evaluate(nn.Sequential(LEFT, nn.Softmax(1)), *many())
+        winnrobust.evaluate(nn.Sequential(Sides(), nn.Softmax(1)), *many())
 
 
 def test_guessing_is_warned_of():
     images, labels = many()
     with pytest.warns(winnrobust.EvaluationWarning, match="no better than guessing"):
-        winnrobust.evaluate({"net": LEFT}, images, 1 - labels)
+        winnrobust.evaluate({"net": Sides()}, images, 1 - labels)
 
 
 def test_a_model_that_is_used_well_is_not_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        winnrobust.evaluate(LEFT, *many())
+        winnrobust.evaluate(Sides(), *many())

@@ -4,7 +4,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,26 @@ class Dataset:
             for split in (self.train, self.valid, self.test.first(0))
         )
         return Dataset(self.name, 1, train, valid, test)
+
+    def holding_out(self, count: int) -> "Dataset":
+        """The same with the last `count` images that are not for testing as validation images.
+
+        Raises:
+            InputError: none would be left to train on.
+        """
+        images = torch.cat([self.train.images, self.valid.images])
+        labels = torch.cat([self.train.labels, self.valid.labels])
+        if count >= len(labels):
+            raise InputError(
+                f"--hold-out must be less than {len(labels)}, the images of {self.name} that are"
+                f" not for testing, not {count}"
+            )
+        cut = len(labels) - count
+        return replace(
+            self,
+            train=ImageSplit(images[:cut], labels[:cut]),
+            valid=ImageSplit(images[cut:], labels[cut:]),
+        )
 
     @property
     def channels(self) -> int:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust.attacks import Step
-from winnrobust.data.streams import ImageStream
+from winnrobust.data.streams import ImageStream, checked_data
 from winnrobust.evaluation import outcomes
 from winnrobust.evaluation.batch import Job, attack_batch
-from winnrobust.evaluation.checks import as_floats, checked_data, checked_models
+from winnrobust.evaluation.checks import as_floats, checked_models
 from winnrobust.evaluation.examples import Examples, read_examples
 from winnrobust.evaluation.prediction import OUT_OF_MEMORY, answers_at_random, check_classes
 from winnrobust.evaluation.settings import EvaluationSettings, check_surrogates
@@ -27,7 +27,7 @@ from winnrobust.runtime.errors import InputError
 LOOKED_AT = 16
 """Images on which it is found out whether a model answers at random."""
 
-FIRST_BATCH = 128
+FIRST_BATCH = {"cpu": 128, "cuda": 1024}
 """Images in the first batch, where their number is not given."""
 QUICK = 5.0
 """Seconds: after a batch that took less the next one is twice as large. A slow one shows progress
@@ -92,7 +92,7 @@ def run(
         device: where to compute; None leaves every model where it is.
         progress: called after each attack on each model on each batch with (done, total), where an
             image counts once for every attack on every model.
-        callback: told of every gradient step of every attack; on a GPU that is slower.
+        callback: called after every gradient step of every attack; on a GPU that is slower.
 
     Raises:
         InputError: an argument or a model cannot be used, an attack left the ball, or the folder
@@ -160,15 +160,15 @@ def _attack_my_share(job: Job, progress: Progress | None) -> int:
         if part.facts().get("evaluation") != job.identity:
             raise part.unusable("is of other models, images or settings")
     finished = distributed.broadcast([range(part.start, part.stop) for part in parts])
-    most = given or distributed.broadcast(_most_at_once(job))
-    size = given or min(FIRST_BATCH, most)
-    # One process goes through all images; several have many small shares, as some images take long.
+    size, most = (given, given) if given else distributed.broadcast(_sizes(job))
+    # One process goes through all images; several have many shares, as some images take long.
     processes = distributed.world_size()
-    part_size = given or (n if processes == 1 else min(max(n // (8 * processes), size), most))
+    many = n if processes == 1 else max(n // (8 * processes), min(size, -(-n // processes)))
+    part_size = given or many
     shares = outcomes.missing(n, part_size, finished)
     before, rounds, done = sum(map(len, finished)), len(job.attacks) * len(job.models), 0
 
-    def tell(images: int, attacks: int) -> None:
+    def report(images: int, attacks: int) -> None:
         if progress is not None:
             here = (done * rounds + images * attacks) * processes
             progress(min(before * rounds + here, n * rounds), n * rounds)
@@ -178,7 +178,7 @@ def _attack_my_share(job: Job, progress: Progress | None) -> int:
         while start < share.stop:
             batch, began = range(start, min(start + size, share.stop)), time.monotonic()
             try:
-                attack_batch(job, batch, tell, strict=not (finished or done))
+                attack_batch(job, batch, report, strict=not (finished or done))
             except OUT_OF_MEMORY:
                 if size == 1:
                     raise
@@ -191,9 +191,14 @@ def _attack_my_share(job: Job, progress: Progress | None) -> int:
     return size
 
 
-def _most_at_once(job: Job) -> int:
-    """Return how many images to attack at once where there is time."""
+def _sizes(job: Job) -> tuple[int, int]:
+    """Return how many images to attack at once at first, and where batches are quick."""
     if all(device_of(model).type == "cuda" for model in job.models.values()):
-        return LARGEST_BATCH["cuda"]
-    pixels = job.data.batch(0, 1).images.numel()
-    return max(min(LARGEST_BATCH["cpu"], MOST_BYTES // (4 * pixels)), 1)
+        first, most = FIRST_BATCH["cuda"], LARGEST_BATCH["cuda"]
+    else:
+        pixels = job.data.batch(0, 1).images.numel()
+        most = max(min(LARGEST_BATCH["cpu"], MOST_BYTES // (4 * pixels)), 1)
+        first = min(FIRST_BATCH["cpu"], most)
+    # What a random model draws belongs to a batch: batches that depend on the time taken would
+    # make its outcomes depend on it, and on where an evaluation was interrupted.
+    return first, first if max(job.draws.values()) > 1 else most

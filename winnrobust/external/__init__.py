@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from winnrobust.external.exported import load_exported
-from winnrobust.external.factory import call_factory, parse_call
+from winnrobust.external.factory import call_factory, parse_call, registered
 from winnrobust.external.hubs import HUBS, External
 from winnrobust.external.onnx import load_onnx
 from winnrobust.external.output import Output
@@ -32,8 +32,8 @@ LOADERS: dict[str, Callable[[Path], nn.Module]] = {
 
 KINDS = (
     "package.module:factory, timm:NAME, torchvision:NAME, hf:NAME, robustbench:NAME, a TorchScript"
-    " archive (.pt), a torch.export program (.pt2), an ONNX file (.onnx), or a state dict with"
-    " --arch"
+    " archive (.pt), a torch.export program (.pt2), an ONNX file (.onnx), a state dict with"
+    " --arch, or a name that an installed package registered"
 )
 
 
@@ -91,7 +91,8 @@ def _load(spec: str, weights: Path | None) -> External:
             f" loaded); name what they belong to as well: --model NAME={spec} --arch"
             " NAME=package.module:factory"
         )
-    if not colon:
+    spec = registered(spec)
+    if ":" not in spec:
         raise InputError(f"{spec} is no model from elsewhere; it must be {KINDS}")
     module = call_factory(spec)
     if weights is not None:
@@ -117,7 +118,7 @@ def files_of(spec: str, weights: Path | None = None, arch: str | None = None) ->
         return [path, beside] if beside.is_file() else [path]
     if suffix in LOADERS:
         return [path]
-    code = getattr(sys.modules[parse_call(spec).module], "__file__", None)
+    code = getattr(sys.modules[parse_call(registered(spec)).module], "__file__", None)
     return [*given, *([Path(code)] if code else [])]
 
 

@@ -4,6 +4,7 @@ import ast
 import importlib
 import os
 import sys
+from importlib import metadata
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -18,6 +19,18 @@ class Call(NamedTuple):
     factory: str
     positional: list[Any]
     named: dict[str, Any]
+
+
+ENTRY_POINTS = "winnrobust.models"
+"""The group of entry points by which other packages add models: functions that return one."""
+
+
+def registered(spec: str) -> str:
+    """Return `package.module:factory` for the name of an entry point; all else as it is."""
+    name, bracket, arguments = spec.partition("(")
+    for point in metadata.entry_points(group=ENTRY_POINTS, name=name.strip()):
+        return f"{point.value}{bracket}{arguments}"
+    return spec
 
 
 def parse_call(spec: str) -> Call:
@@ -67,6 +80,18 @@ def call_factory(spec: str) -> nn.Module:
     if not isinstance(made, nn.Module):
         raise InputError(f"{spec}{how} must return a torch.nn.Module, not {type(made).__name__}")
     return made
+
+
+def import_object(spec: str) -> object:
+    """Import what `package.module:name` says, which may lie in the current folder.
+
+    Raises:
+        InputError: it is written in another way, or there is no such thing.
+    """
+    module, _, name = spec.partition(":")
+    if not module or not name.isidentifier():
+        raise InputError(f"'{spec}' must be written package.module:name")
+    return _find(module, name)
 
 
 def _find(module_name: str, factory_name: str) -> object:

@@ -55,6 +55,9 @@ class DataSettings(Settings):
     """Flip every training image with probability 1/2, left to right."""
     limit_train: Count | None = None
     """Train on the first N images of the training split only."""
+    hold_out: Count | None = None
+    """Validate on the last N images that are not for testing, train on the others; None: as many as
+    is usual for the data set."""
 
 
 class OptimizationSettings(Settings):

@@ -1,329 +1,38 @@
-"""From Python: anyone's models and images in, an `Evaluation` to ask out."""
+"""From Python: anyone's models and images in, an `Evaluation` or adversarial examples out."""
 
-import html
 import shutil
-import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from winnrobust.attacks import Attack, NormName, Step, as_attack
-from winnrobust.data.streams import First, ImageStream, open_stream
-from winnrobust.evaluation import EvaluationSettings, read_outcomes, run
-from winnrobust.evaluation.checks import as_floats, checked_data, checked_models
-from winnrobust.evaluation.one_attack import MODEL, Attacked, attack_images, find_in_norm
-from winnrobust.evaluation.outcomes import CLEAN, Case, per_image
-from winnrobust.evaluation.prediction import check_classes
+from winnrobust.attacks import NormName, Step
+from winnrobust.data.streams import ImageStream
+from winnrobust.evaluation import EvaluationSettings, run
+from winnrobust.evaluation.one_attack import Attacked, attack_images
 from winnrobust.evaluation.settings import DEFAULT_EPSILONS
-from winnrobust.evaluation.state import devices_of, frozen, own_randomness
-from winnrobust.evaluation.statistics import WORST_CASE, worst_case
-from winnrobust.external.attacks import foreign_attack
-from winnrobust.external.conventions import check_shape_taken, doubts
-from winnrobust.external.preprocessing import Preprocessing
-from winnrobust.reporting import (
-    FORMATS,
-    Metadata,
-    Model,
-    Results,
-    load_results,
-    write_metadata,
-    write_report,
-    write_results,
-)
-from winnrobust.reporting.figures import figures_of
-from winnrobust.reporting.table import plain, to_html
-from winnrobust.reporting.tables import headline_table
-from winnrobust.reporting.verdict import Verdict
+from winnrobust.reporting import Metadata, Model, load_results, write_metadata, write_results
+from winnrobust.reporting.evaluation import Evaluation
 from winnrobust.runtime import distributed
 from winnrobust.runtime.devices import device_of, resolve_device
-from winnrobust.runtime.errors import EvaluationWarning, InputError
-from winnrobust.runtime.files import new_folder, replacing, write_json
-from winnrobust.runtime.progress import show_progress
-from winnrobust.runtime.settings import shown
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import write_json
 from winnrobust.workflows.evaluation_folder import evaluation_folder
-from winnrobust.workflows.loading import load
-
-FEW = 256
-"""Images by which it is judged whether a model is used as it should be."""
-
-FEWEST = 30
-"""With fewer images nothing is judged."""
-
-AnyAttack = str | Attack | Callable[..., Any]
-"""A name, an attack, a function (model, images, labels, epsilon) -> images, or an attack of
-foolbox's, torchattacks' or ART's."""
-
-
-# --- what was found ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What attacks on models found; every number is a query on the outcome of every image.
-
-    Where one model was given by itself, what is told of each model is told of it alone.
-
-    Attributes:
-        folder: the results folder, which the command line reads, too. Unless a folder was asked for
-            it goes when this object goes; `save` keeps it.
-        results: the folder in memory, as reports see it.
-        alone: whether one model was given by itself.
-
-    >>> import torch, winnrobust
-    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2, bias=False))
-    >>> _ = torch.nn.init.eye_(model[1].weight)
-    >>> images = torch.tensor([[0.9, 0.1], [0.6, 0.5]]).view(2, 1, 1, 2)
-    >>> found = winnrobust.evaluate(model, images, torch.tensor([0, 0]), ["fgsm"], [0.1])
-    >>> found.table[["attack", "epsilon", "accuracy"]]
-           attack  epsilon  accuracy
-    0        none      0.0       1.0
-    1        fgsm      0.1       0.5
-    2  worst case      0.1       0.5
-    >>> found.outcomes.query("attack == 'fgsm'")[["image", "correct", "gradients"]]
-       image  correct  gradients
-    2      0     True          1
-    3      1    False          1
-    """
-
-    folder: Path
-    results: Results
-    alone: bool = False
-
-    @cached_property
-    def models(self) -> list[str]:
-        """The names of the models."""
-        return [model["name"] for model in self.results.models]
-
-    @cached_property
-    def outcomes(self) -> pd.DataFrame:
-        """What every model said of every image, clean and attacked; `read_outcomes` has more."""
-        return read_outcomes(self.folder)
-
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """A row per model and attack: the share of images that it gets right, with its interval.
-
-        `attack` is "none" for the images themselves, "worst case" for all attacks of a norm that
-        had the same access to all models: accuracy is the robust accuracy there. `not_attacked`
-        counts images that the attack did not get done with and that count as right.
-        """
-        rows = [
-            (name, *case, self.results.n, 1 - e.value, 1 - e.high, 1 - e.low, e.not_attacked)
-            for (case, name), e in self.results.errors.items()
-        ]
-        columns = ["model", *Case._fields, "n", "accuracy", "low", "high", "not_attacked"]
-        return pd.DataFrame(rows, columns=columns)
-
-    @property
-    def clean_accuracy(self) -> Any:
-        """The share of images that a model gets right: a float, or a Series by model."""
-        found = self.results.summary.clean.set_index("model").error.rsub(1)
-        return float(found.iloc[0]) if self.alone else found.rename("clean accuracy")
-
-    @property
-    def robust_accuracy(self) -> Any:
-        """The share of images that a model gets right and that nothing breaks, in the worst case.
-
-        A row for each model, a column for each norm and epsilon; of one model alone, or at one
-        epsilon, a Series; a float where it is one number.
-        """
-        found = self.worst_case.pivot(index="model", columns=["norm", "epsilon"])["robust_accuracy"]
-        found = found.reindex(self.models) if len(found) else found
-        if found.shape[1] == 1:
-            column = found.iloc[:, 0].rename("robust accuracy")
-            return float(column.iloc[0]) if self.alone else column
-        return found.iloc[0].rename("robust accuracy") if self.alone else found
-
-    @property
-    def worst_case(self) -> pd.DataFrame:
-        """A row per norm, epsilon and model: robust accuracy, with its interval, and the attacks.
-
-        An image counts that is right without attack and that no attack of the norm breaks at this
-        epsilon or a smaller one.
-        """
-        return self.results.summary.robust
-
-    @property
-    def transfer(self) -> pd.DataFrame:
-        """A row per attack, epsilon, source and target: who errs on whose adversarial examples."""
-        return self.results.summary.transfer
-
-    @property
-    def paired(self) -> pd.DataFrame:
-        """A row per attack, epsilon and two models: who errs alone, and McNemar's test of it."""
-        return self.results.summary.paired
-
-    @property
-    def verdict(self) -> str:
-        """The headline, in a sentence."""
-        return Verdict(self.results).line
-
-    def broken(self, attack: str = WORST_CASE, epsilon: float | None = None) -> Any:
-        """Tell for every image whether a model is wrong about it under an attack on the model.
-
-        Args:
-            attack: its name; "none" for the images themselves, "worst case" for all attacks.
-            epsilon: which, where there are several.
-
-        Returns:
-            (n,) bool, or a dict of them by model. Images that are wrong without attack are broken.
-
-        Raises:
-            InputError: there was no such attack.
-        """
-        case = self._case(attack, epsilon)
-        found = per_image(self.folder)
-        masks = {}
-        for name in self.models:
-            if case.attack == WORST_CASE:
-                wrong = worst_case(found, self.results.tried[case.level], name)
-            else:
-                wrong = found.wrong[case, name, name]
-            masks[name] = 2 * wrong.astype(np.int64) >= found.draws[name]
-        return masks[self.models[0]] if self.alone else masks
-
-    def _case(self, attack: str, epsilon: float | None) -> Case:
-        if attack == CLEAN.attack:
-            return CLEAN
-        levels = [Case(WORST_CASE, *level) for level in self.results.tried]
-        known = [*levels, *self.results.cases]
-        fitting = [
-            case
-            for case in known
-            if case.attack == attack and (epsilon is None or np.isclose(case.epsilon, epsilon))
-        ]
-        if len(fitting) == 1:
-            return fitting[0]
-        listed = ", ".join(f"{case.attack} {case.epsilon:g}" for case in known)
-        at = "" if epsilon is None else f" at {epsilon:g}"
-        if fitting:
-            raise InputError(f"'{attack}'{at} was done at several epsilons or norms: {listed}")
-        raise InputError(f"there is no attack '{attack}'{at}; there are {listed}")
-
-    def plot(self, kind: str | None = None) -> Figure:
-        """Draw a figure.
-
-        Args:
-            kind: "accuracy", "curves" (over several epsilons), "distances" (of minimum-norm
-                attacks) or "examples"; None: curves where there are some, else accuracy.
-
-        Raises:
-            InputError: there is nothing to draw.
-        """
-        drawn = figures_of(self.results)
-        chosen = kind or ("curves" if "curves" in drawn else "accuracy")
-        if chosen not in drawn:
-            raise InputError(
-                f"there is no figure '{chosen}'; there are {', '.join(drawn) or 'none'}"
-            )
-        return drawn[chosen]
-
-    def save(self, folder: Path | str) -> Path:
-        """Write the results folder, tables and all, as `winnrobust attack` does.
-
-        Raises:
-            InputError: there is something else already.
-        """
-        place = Path(folder)
-        with new_folder(place) as temporary:
-            shutil.copytree(self.folder, temporary, dirs_exist_ok=True)
-            write_results(temporary, self.results.manifest)
-        return place
-
-    def report(self, file: Path | str) -> Path:
-        """Write the report: a page, or tables and numbers for other programs, by the suffix.
-
-        Args:
-            file: .html, .tex, .csv or .json; a name without suffix is a folder for all of them.
-
-        Raises:
-            InputError: another suffix.
-        """
-        place = Path(file)
-        names = {".html": "index.html", ".tex": "table.tex", ".csv": "table.csv"}
-        names[".json"] = "report.json"
-        if not place.suffix:
-            place.mkdir(parents=True, exist_ok=True)
-            write_report([self.folder], place, FORMATS)
-            return place
-        if place.suffix not in names:
-            raise InputError(f"a report is a file {', '.join(names)}, or a folder, not {place}")
-        with TemporaryDirectory() as folder:
-            write_report([self.folder], Path(folder), [place.suffix[1:]])
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(place) as temporary:
-                shutil.copyfile(Path(folder) / names[place.suffix], temporary)
-        return place
-
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(plain(self.verdict))}</p>\n{to_html(headline_table(self.results))}"
-
-    def __repr__(self) -> str:
-        """Say the verdict, and what was done."""
-        return f"<Evaluation of {', '.join(self.models)}, {self.results.n} images: {self.verdict}>"
-
-    # Until version 0.1 `evaluate` returned the table that is `transfer` now.
-
-    def __getattr__(self, name: str) -> Any:
-        """Ask the transfer table, as programs written for version 0.1 do."""
-        known = not name.startswith("_") and "results" in vars(self)
-        if not known or not hasattr(self.transfer, name):
-            raise AttributeError(f"an Evaluation has no '{name}'")
-        return getattr(self._as_table(), name)
-
-    def __getitem__(self, key: Any) -> Any:
-        """Ask the transfer table, as programs written for version 0.1 do."""
-        return self._as_table()[key]
-
-    def __len__(self) -> int:
-        """Return the rows of the transfer table, as programs written for version 0.1 expect."""
-        return len(self.transfer)
-
-    def __bool__(self) -> bool:
-        """There is one."""
-        return True
-
-    def _as_table(self) -> pd.DataFrame:
-        warnings.warn(
-            "winnrobust.evaluate returns an Evaluation; the table that it returned is .transfer",
-            FutureWarning,
-            stacklevel=3,
-        )
-        return self.transfer
-
-
-def read_evaluation(folder: Path | str) -> Evaluation:
-    """Read the results folder of an evaluation, from Python or the command line, older ones too.
-
-    Raises:
-        InputError: it holds no finished evaluation.
-
-    >>> from pathlib import Path
-    >>> from tempfile import TemporaryDirectory, mkdtemp
-    >>> import torch, winnrobust
-    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2))
-    >>> images, labels = torch.rand(4, 1, 1, 2), torch.tensor([0, 1, 0, 1])
-    >>> with TemporaryDirectory() as folder:
-    ...     _ = winnrobust.evaluate({"mine": model}, images, labels).save(Path(folder) / "results")
-    ...     winnrobust.read_evaluation(Path(folder) / "results").models
-    ['mine']
-    """
-    results = load_results(Path(folder))
-    return Evaluation(Path(folder), results, alone=False)
-
-
-# --- finding out ------------------------------------------------------------------------------
+from winnrobust.workflows.given import (
+    AnyAttack,
+    as_attacks,
+    labelled,
+    module_of,
+    modules_of,
+    one_attack,
+    shown_progress,
+    warn_of_doubts,
+)
 
 
 def evaluate(
@@ -386,8 +95,8 @@ def evaluate(
     >>> found.broken("pgd", 0.1)
     array([False,  True, False])
     """
-    nets = _modules(models)
-    data = _data(images, labels, limit)
+    nets = modules_of(models)
+    data = labelled(images, labels, limit)
     chosen = EvaluationSettings(
         attacks=as_attacks(attacks),
         epsilons={"linf": epsilons, "l2": epsilons_l2},
@@ -400,7 +109,7 @@ def evaluate(
     out = Path(distributed.broadcast(folder or mkdtemp(prefix="winnrobust-")))
     where = place or device_of(next(iter(nets.values())))
     with evaluation_folder(out, metadata, where, "the same call") as sessions:
-        with _shown(progress) as tell:
+        with shown_progress(progress) as tell:
             run(
                 nets, data, None, chosen, folder=out, device=place, progress=tell, callback=callback
             )
@@ -495,98 +204,15 @@ def attack(
     >>> winnrobust.attack(model, images, torch.tensor([0, 0]), "pgd", epsilon=0.1, steps=5)
     <pgd(steps=5) at Linf 0.1: 1 of 2 adversarial>
     """
-    chosen = _attack(attack, norm)
-    net = _module(model)
-    data = checked_data(images, labels) if labels is not None else _data(images, None, None)
-    with _shown(progress) as tell:
+    chosen = one_attack(attack, norm)
+    net = module_of(model)
+    data = labelled(images, labels)
+    with shown_progress(progress) as tell:
         return attack_images(
             net, data, None, chosen(**settings) if settings else chosen, epsilon, targets=targets,
             eot=eot, seed=seed, surrogates=surrogates, batch_size=batch_size, device=device,
             progress=tell, callback=callback,
         )  # fmt: skip
-
-
-# --- what both need ---------------------------------------------------------------------------
-
-
-def as_attacks(given: Any) -> list[str | Attack]:
-    """Turn what a user calls attacks into attacks; names that stand for themselves stay names.
-
-    Args:
-        given: a sequence, or a dict by name.
-
-    Raises:
-        InputError: one is none.
-    """
-    if isinstance(given, str) or not isinstance(given, Mapping | Sequence):
-        raise InputError(f"attacks must be a list of names such as ['fgsm'], not {shown(given)}")
-    if not isinstance(given, Mapping):
-        return [each if isinstance(each, str) else _attack(each) for each in given]
-    return [replace(_attack(each), name=str(name)) for name, each in given.items()]
-
-
-def _attack(given: AnyAttack, norm: NormName | None = None) -> Attack:
-    """Return one attack, in that norm where its name stands for several."""
-    if isinstance(given, str):
-        return find_in_norm(given, norm)
-    made = given if isinstance(given, Attack) else foreign_attack(given)
-    made = made or as_attack(given, norm=norm or "linf")  # type: ignore[arg-type]
-    if norm not in (None, made.norm):
-        raise InputError(f"attack '{made.name}' bounds the norm {made.norm}, not {norm}")
-    return made
-
-
-def _module(model: Any) -> nn.Module:
-    return load(model) if isinstance(model, str | Path) else model
-
-
-def _modules(models: Any) -> dict[str, nn.Module]:
-    """Return the modules by name; one that was given without a name is `MODEL`."""
-    if isinstance(models, str | Path | nn.Module):
-        models = {MODEL: models}
-    if isinstance(models, Mapping):
-        models = {name: _module(model) for name, model in models.items()}
-    return checked_models(models)
-
-
-def _data(images: Any, labels: Any, limit: int | None) -> ImageStream:
-    """Return images with their labels, checked as they are read."""
-    if labels is None and not isinstance(images, Tensor | np.ndarray):
-        images = open_stream(images)
-    data = checked_data(images, labels)
-    return data if limit is None else First(data, limit)
-
-
-@contextmanager
-def _shown(progress: bool | Callable[[int, int], None]) -> Iterator[Any]:
-    """Yield what is to be called with (done, total): a bar's function, the caller's, or None."""
-    if progress is True:
-        with show_progress("attack", "image") as bar:
-            yield bar
-    else:
-        yield progress or None
-
-
-def warn_of_doubts(
-    models: Mapping[str, nn.Module], data: ImageStream, device: torch.device | None
-) -> None:
-    """Warn of what speaks against the way in which models are used.
-
-    Raises:
-        InputError: a model does not take the images.
-    """
-    head = data.batch(0, FEW)
-    images = as_floats(head.images)
-    said: list[str] = []
-    with frozen(models.values(), device), own_randomness(devices_of(models), 0, "doubts"):
-        for name, model in models.items():
-            check_shape_taken(name, model, images[:2])
-        check_classes(models, images[:2], head.labels if data.labels is None else data.labels)
-        for name, model in models.items():
-            said += doubts(name, model, Preprocessing(), data)
-    # A few images tell nothing.
-    for doubt in said if len(images) >= FEWEST else ():
-        warnings.warn(doubt, EvaluationWarning, stacklevel=3)
 
 
 def _metadata(
