@@ -1,5 +1,7 @@
 """`winnrobust attack --save-examples`: arrays and pictures that other programs read."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,8 +12,18 @@ from tests.cli.nets import FIRST, SECOND, write_images
 from winnrobust import read_outcomes
 from winnrobust.evaluation.examples import read_examples
 
-ROWS = [(0.9, 0.4, 1), (0.8, 0.9, 1), (0.5999, 0.9, 1), (0.1, 0.1, 0), (0.56, 0.6, 1)]
-"""At 0.1 the first net loses the third by so little that 8 bits give it back, and the last one."""
+ROWS = [(0.9, 0.4, 1), (0.8, 0.9, 1), (0.6004, 0.9, 1), (0.1, 0.1, 0), (0.56, 0.6, 1)]
+"""At 0.1 a net with a border at 0.5005 loses the third, and in 8 bits gets it back: 0.5004 is
+128 / 255 there. It loses the last one for good."""
+BORDER = """
+import torch
+
+
+class Border(torch.nn.Module):
+    def forward(self, images):
+        score = images.flatten(1)[:, 0] - 0.5005
+        return torch.stack([-score, score], 1)
+"""
 TYPED = ["--data", "images.npz", "--eps", "0.1", "--no-diagnose", "--device", "cpu"]
 TYPED += ["--batch-size", "2", "--out", "out"]
 
@@ -19,12 +31,16 @@ TYPED += ["--batch-size", "2", "--out", "out"]
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "border", raising=False)
+    (tmp_path / "border.py").write_text(BORDER)
     write_images(tmp_path / "images.npz", ROWS)
     return tmp_path
 
 
 def test_all_examples_are_written_and_judged_again_in_8_bits(folder):
-    result = winnrobust("attack", *FIRST, *TYPED, "--save-examples", "all")
+    model = ("--model", "net=border:Border")
+    result = winnrobust("attack", *model, *TYPED, "--save-examples", "all")
     assert result.exit_code == 0, result.output
     assert "Saved adversarial examples" in result.stdout
     saved = folder / "out" / "saved"
