@@ -166,7 +166,7 @@ class Evaluation:
         ]
         if len(fitting) == 1:
             return fitting[0]
-        listed = ", ".join(f"{case.attack} {case.epsilon:g}" for case in known)
+        listed = ", ".join(f"{case.attack} at {case.level}" for case in known)
         at = "" if epsilon is None else f" at {epsilon:g}"
         if fitting:
             raise InputError(f"'{attack}'{at} was done at several epsilons or norms: {listed}")
