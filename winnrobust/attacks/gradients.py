@@ -182,12 +182,13 @@ def logits_of(output: object) -> Tensor:
     if isinstance(output, Mapping):
         parts = output
     elif isinstance(output, tuple | list):
-        parts = dict(enumerate(output)) if len(output) != 1 else {"logits": output[0]}
-    for found in (output, getattr(output, "logits", None), parts.get("logits")):
+        parts = dict(enumerate(output))
+    alone = parts.get(0) if len(parts) == 1 else None
+    for found in (output, getattr(output, "logits", None), parts.get("logits"), alone):
         if isinstance(found, Tensor):
             return found
     kind = type(output).__name__
-    if parts:
+    if any(isinstance(part, Tensor) for part in parts.values()):
         listed = ", ".join(map(str, parts))
         raise InputError(
             f"the model returns a {kind} of {listed}; say which are the logits with --output"
