@@ -1,6 +1,7 @@
 """Which vanilla CNN did the paper mean? Baselines of many variants, on validation images.
 
     python -m benchmarks.vanilla_variants follow runs/vanilla     # the protocol, all of it
+    python -m benchmarks.vanilla_variants follow runs/vanilla --device cuda --jobs 16
     python -m benchmarks.vanilla_variants train runs/vanilla --seed 1 --variant dcgan
     python -m benchmarks.vanilla_variants report runs/vanilla reports/paper/vanilla-variants
 
@@ -11,8 +12,11 @@ where it was interrupted. No test image is used.
 
 import json
 import math
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -27,22 +31,26 @@ from torch import Tensor, nn
 
 from benchmarks.command import Command
 from winnrobust.data.datasets import ImageSplit, load_dataset, to_unit
-from winnrobust.models.initialization import CRITIC_STD
+from winnrobust.models.initialization import CRITIC_STD, initialize_layer
 from winnrobust.models.layers import layer_norm
 from winnrobust.models.network import IntrospectiveNetwork
 from winnrobust.reporting.figures import COLORS, save_figure, tidy
 from winnrobust.runtime import provenance
 from winnrobust.runtime.allocator import keep_freed_memory
+from winnrobust.runtime.devices import resolve_device, waits
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import replacing, write_json, write_text
 from winnrobust.runtime.intervals import rate
 from winnrobust.runtime.randomness import stream
 from winnrobust.runtime.readers import read_json
 
+CPU = torch.device("cpu")
 EPSILON = 0.125
 BATCH = 100
 VALIDATION_BATCH = 500
 SAVE_EVERY = 50
+"""In steps: how often the losses are looked at, and on a CPU, where an epoch takes minutes, the
+state is saved."""
 DIVERGED = "diverged.txt"
 """In the folder of a run whose loss was no longer finite: when that was."""
 PAPER = {"clean": 0.89, "fgsm": 32.41}
@@ -123,35 +131,18 @@ def build(variant: Variant, generator: torch.Generator) -> IntrospectiveNetwork:
         inputs, size = channels, (size + 1) // 2
     network = IntrospectiveNetwork(nn.Sequential(*layers, nn.Flatten()), inputs * size**2, 10)
     for layer, kind in zip(weighted(network), variant.weights, strict=True):
-        initialize(layer, kind, generator)
+        initialize_layer(layer, generator, kind)
         if isinstance(layer, nn.Conv2d):
             layer.weight.data *= variant.scale
     nn.init.normal_(network.critic.weight, 0.0, CRITIC_STD, generator=generator)
     nn.init.zeros_(network.critic.bias)
-    return network.to(memory_format=torch.channels_last)
+    return network
 
 
 def weighted(network: IntrospectiveNetwork) -> list[nn.Conv2d | nn.Linear]:
     """The convolutions and the linear layer to the logits, in order."""
     convolutions = [layer for layer in network.features.modules() if isinstance(layer, nn.Conv2d)]
     return [*convolutions, network.classifier]
-
-
-def initialize(layer: nn.Conv2d | nn.Linear, kind: str, generator: torch.Generator) -> None:
-    """Draw the weights of a layer anew, in place."""
-    fan_in = layer.weight[0].numel()
-    with torch.no_grad():
-        if kind == "torch":
-            bound = 1 / math.sqrt(fan_in)
-            layer.weight.uniform_(-bound, bound, generator=generator)
-            layer.bias.uniform_(-bound, bound, generator=generator)  # type: ignore[union-attr]
-            return
-        std = math.sqrt(1.3 * 2 / fan_in) if kind == "tf" else 0.02
-        if kind == "dcgan" and isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, 0.0, std, generator=generator)
-        else:
-            nn.init.trunc_normal_(layer.weight, 0.0, std, -2 * std, 2 * std, generator=generator)
-        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 def stable_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -189,11 +180,11 @@ def measure(network: nn.Module, images: ImageSplit) -> dict[str, int]:
     }
 
 
-def splits(train_images: int) -> tuple[ImageSplit, ImageSplit]:
+def splits(train_images: int, device: torch.device = CPU) -> tuple[ImageSplit, ImageSplit]:
     """Training and validation images: MNIST's 60,000 in file order, cut once."""
     data = load_dataset("mnist")
-    images = torch.cat([data.train.images, data.valid.images])
-    labels = torch.cat([data.train.labels, data.valid.labels])
+    images = torch.cat([data.train.images, data.valid.images]).to(device)
+    labels = torch.cat([data.train.labels, data.valid.labels]).to(device)
     return (
         ImageSplit(images[:train_images], labels[:train_images]),
         ImageSplit(images[train_images:], labels[train_images:]),
@@ -203,40 +194,42 @@ def splits(train_images: int) -> tuple[ImageSplit, ImageSplit]:
 class Run:
     """A variant in training, and its folder: what it was made with, its state, an epoch per line.
 
-    The state is saved every `SAVE_EVERY` batches, so that a kill costs little on a machine where
-    an epoch has to wait for hours.
+    Weights and the order of the images are drawn on the CPU, the same for every device.
     """
 
-    def __init__(self, folder: Path, variant: Variant, seed: int) -> None:
+    def __init__(self, folder: Path, variant: Variant, seed: int, device: torch.device) -> None:
         settings = json.loads(json.dumps(asdict(variant))) | {"seed": seed}
         if not (folder / "run.json").exists():
-            write_json(folder / "run.json", {"settings": settings, "began": provenance.describe()})
+            began = provenance.describe(device)
+            write_json(folder / "run.json", {"settings": settings, "began": began})
         elif read_json(folder / "run.json")["settings"] != settings:
             raise InputError(f"{folder} is of other settings; choose another folder")
         self.folder, self.seed = folder, seed
-        self.network = build(variant, stream(seed, "weights"))
+        self.network = build(variant, stream(seed, "weights")).to(device)
+        if device == CPU:
+            self.network.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=variant.lr, betas=(0.0, 0.9), eps=1e-8
         )
         self.rows: list[dict[str, Any]] = []
         self.losses: list[float] = []  # of the batches of the epoch under way
-        self.cpu_seconds = 0.0  # spent on the epoch under way before the last start
+        self.seconds = 0.0  # spent on the epoch under way before the last start
         if (folder / "state.pt").exists():
-            state = torch.load(folder / "state.pt", weights_only=True)
+            state = torch.load(folder / "state.pt", weights_only=True, map_location=device)
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.rows, self.losses = state["rows"], state["losses"]
-            self.cpu_seconds = state["cpu_seconds"]
+            self.seconds = state["seconds"]
         self.resume_clock()
 
     def resume_clock(self) -> None:
-        self.began = time.process_time() - self.cpu_seconds
+        self.began = time.monotonic() - self.seconds
 
     def save(self) -> None:
         state = {
             "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
             "rows": self.rows, "losses": self.losses,
-            "cpu_seconds": time.process_time() - self.began,
+            "seconds": time.monotonic() - self.began,
         }  # fmt: skip
         with replacing(self.folder / "state.pt") as temporary:
             torch.save(state, temporary)
@@ -246,30 +239,35 @@ class Run:
         self.network.train()
         epoch = len(self.rows) + 1
         order = torch.randperm(len(images), generator=stream(self.seed, "batches", epoch))
-        for chosen in order.split(BATCH)[len(self.losses) :]:
+        batches = order.to(images.labels.device).split(BATCH)
+        unseen: list[Tensor] = []
+        for step, chosen in enumerate(batches[len(self.losses) :], start=len(self.losses) + 1):
             logits = self.network(to_unit(images.images[chosen])).logits
             loss = F.cross_entropy(logits, images.labels[chosen])
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
-            self.losses.append(loss.item())
-            if not math.isfinite(self.losses[-1]):
-                return False
-            if len(self.losses) % SAVE_EVERY == 0:
-                self.save()
+            unseen.append(loss.detach())
+            if step % SAVE_EVERY == 0 or step == len(batches):
+                self.losses += torch.stack(unseen).tolist()
+                unseen.clear()
+                if not all(map(math.isfinite, self.losses)):
+                    return False
+                if not waits(loss.device):
+                    self.save()
         return True
 
     def end_epoch(self, validation: ImageSplit) -> dict[str, Any]:
         """Measure the epoch and keep its weights; returns what is known of it."""
-        trained = time.process_time() - self.began
+        trained = time.monotonic() - self.began
         row = {"epoch": len(self.rows) + 1, "cross_entropy": fmean(self.losses)}
         row |= {"n": len(validation)} | measure(self.network, validation)
         layers = weighted(self.network)
         row["rms"] = [layer.weight.detach().square().mean().sqrt().item() for layer in layers]
-        row["train_cpu_seconds"] = round(trained, 1)
-        row["cpu_seconds"] = round(time.process_time() - self.began, 1)
+        row["train_seconds"] = round(trained, 1)
+        row["seconds"] = round(time.monotonic() - self.began, 1)
         self.rows.append(row)
-        self.losses, self.cpu_seconds = [], 0.0
+        self.losses, self.seconds = [], 0.0
         self.resume_clock()
         with replacing(self.folder / f"weights-{row['epoch']:03d}.pt") as temporary:
             torch.save(self.network.state_dict(), temporary)
@@ -279,15 +277,42 @@ class Run:
         return row
 
 
-def train(folder: Path, variant: Variant, seed: int, epochs: int) -> None:
+def train(folder: Path, variant: Variant, seed: int, epochs: int, device: torch.device) -> None:
     """Train a variant up to `epochs`, from where it stopped; a diverged one is left as it is."""
-    run = Run(folder, variant, seed)
-    images, validation = splits(variant.train_images)
+    run = Run(folder, variant, seed, device)
+    images, validation = splits(variant.train_images, device)
     while len(run.rows) < epochs and not (folder / DIVERGED).exists():
         if run.train_epoch(images):
             click.echo(f"{folder.name} {json.dumps(run.end_epoch(validation))}")
         else:
             write_text(folder / DIVERGED, f"in epoch {len(run.rows) + 1}\n")
+
+
+def train_all(
+    work: Path,
+    names: Sequence[str],
+    seeds: Sequence[int],
+    epochs: int,
+    device: torch.device,
+    jobs: int,
+) -> None:
+    """Train variants of all these seeds: one after the other, or so many processes at a time."""
+    runs = [(name, seed) for seed in seeds for name in names]
+    if jobs == 1:
+        for name, seed in runs:
+            train(work / folder_of(name, seed), VARIANTS[name], seed, epochs, device)
+        return
+
+    def in_a_process(run: tuple[str, int]) -> int:
+        name, seed = run
+        options = ["--variant", name, "--seed", seed, "--epochs", epochs, "--device", device]
+        command = ["-m", "benchmarks.vanilla_variants", "train", work, *options]
+        return subprocess.run([sys.executable, *map(str, command)], check=False).returncode
+
+    with ThreadPoolExecutor(jobs) as pool:
+        codes = list(pool.map(in_a_process, runs))
+    if failed := [run for run, code in zip(runs, codes, strict=True) if code]:
+        raise InputError(f"these did not train to their end: {failed}")
 
 
 def folder_of(name: str, seed: int) -> str:
@@ -448,7 +473,8 @@ error of at most 0.8 points (95 %); epochs and seeds differ by more.
 ![errors per epoch](errors.png)
 
 The dashed lines are the paper's figures. Every epoch is a row of [epochs.csv](epochs.csv).
-An epoch took {minutes} minutes of one core in the median ({training} of them training).
+An epoch took {seconds} seconds in the median ({training} of them training) on
+{machine}; several variants trained at once there.
 """
 
 
@@ -475,10 +501,18 @@ def rms_table(epochs: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns=dict(zip(columns, names, strict=True)))
 
 
+def machine_of(run: dict[str, Any]) -> str:
+    machine = run["began"]["machine"]
+    return machine["gpu"] or machine["processor"]
+
+
 def write_report(work: Path, out: Path) -> None:
     """Write tables, figure and manifest."""
     epochs = table_of_epochs(work)
     now = provenance.describe()
+    runs = {
+        folder.name: read_json(folder / "run.json") for folder in sorted(work.glob("*-seed[0-9]*"))
+    }
     longer = chosen_epochs(epochs, SCREENING_EPOCHS)
     write_text(
         out / "report.md",
@@ -488,16 +522,14 @@ def write_report(work: Path, out: Path) -> None:
             screening=markdown(screening(work, epochs, SCREENING_EPOCHS)),
             longer=markdown(longer) if len(longer) else "Not run yet.",
             rms=markdown(rms_table(epochs)),
-            minutes=f"{epochs.cpu_seconds.median() / 60:.1f}",
-            training=f"{epochs.train_cpu_seconds.median() / 60:.1f}",
+            seconds=f"{epochs.seconds.median():.1f}",
+            training=f"{epochs.train_seconds.median():.1f}",
+            machine=", ".join(sorted({machine_of(run) for run in runs.values()})),
         ),
     )  # fmt: skip
     write_text(out / "epochs.csv", epochs.to_csv(index=False, float_format="%.6g"))
     save_figure(figure_of(epochs), out / "errors.png")
     images, validation = splits(45_000)
-    runs = {
-        folder.name: read_json(folder / "run.json") for folder in sorted(work.glob("*-seed[0-9]*"))
-    }
     data = {"train": images.sha256(), "validation": validation.sha256()}
     write_json(out / "manifest.json", now | {"data sha256": data, "runs": runs})
 
@@ -509,27 +541,42 @@ def main() -> None:
     torch.set_num_threads(1)
 
 
+device_option = click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    callback=lambda ctx, it, name: resolve_device(name),
+)
+jobs_option = click.option(
+    "--jobs", default=1, type=click.IntRange(1), show_default=True, help="Processes at a time."
+)
+
+
 @main.command("train", cls=Command)
 @click.argument("work", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--variant", "names", multiple=True, type=click.Choice(list(VARIANTS)))
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0,), show_default=True)
 @click.option("--epochs", default=SCREENING_EPOCHS, type=click.IntRange(1), show_default=True)
-def train_command(work: Path, names: Sequence[str], seeds: Sequence[int], epochs: int) -> None:
+@device_option
+@jobs_option
+def train_command(
+    work: Path,
+    names: Sequence[str],
+    seeds: Sequence[int],
+    epochs: int,
+    device: torch.device,
+    jobs: int,
+) -> None:
     """Train variants (default: all, in the protocol's order) into folders in WORK."""
-    for seed in seeds:
-        for name in names or VARIANTS:
-            train(work / folder_of(name, seed), VARIANTS[name], seed, epochs)
+    train_all(work, names or list(VARIANTS), seeds, epochs, device, jobs)
 
 
 @main.command("follow", cls=Command)
 @click.argument("work", type=click.Path(file_okay=False, path_type=Path))
-def follow_command(work: Path) -> None:
+@device_option
+@jobs_option
+def follow_command(work: Path, device: torch.device, jobs: int) -> None:
     """Do all three steps of the protocol, from wherever the runs in WORK are."""
-
-    def train_all(names: Sequence[str], seeds: Sequence[int], epochs: int) -> None:
-        for seed in seeds:
-            for name in names:
-                train(work / folder_of(name, seed), VARIANTS[name], seed, epochs)
 
     def best(names: Sequence[str], seeds: Sequence[int], count: int) -> list[str]:
         epochs = table_of_epochs(work)
@@ -538,10 +585,13 @@ def follow_command(work: Path) -> None:
         nearest = kept.distance.abs().sort_values(kind="stable").index
         return list(kept.loc[nearest].variant[:count])
 
-    train_all(list(VARIANTS), [0], SCREENING_EPOCHS)
+    def run_all(names: Sequence[str], seeds: Sequence[int], epochs: int) -> None:
+        train_all(work, list(dict.fromkeys(names)), seeds, epochs, device, jobs)
+
+    run_all(list(VARIANTS), [0], SCREENING_EPOCHS)
     two = best(list(VARIANTS), [0], 2)
-    train_all([*two, *({"today"} - set(two))], [1, 2], SCREENING_EPOCHS)
-    train_all([*best(two, [0, 1, 2], 1), "today"], [0], LONG_EPOCHS)
+    run_all([*two, "today"], [1, 2], SCREENING_EPOCHS)
+    run_all([*best(two, [0, 1, 2], 1), "today"], [0], LONG_EPOCHS)
 
 
 @main.command("report", cls=Command)

@@ -8,6 +8,7 @@ import torch
 from tests.attacks.models import LABEL, Answers, Linear, attacked, image, wavy_problem
 from tests.attacks.waiting import Waits
 from winnrobust.attacks import ATTACKS, Run, logits, progress
+from winnrobust.runtime import devices
 from winnrobust.runtime.errors import InputError
 
 WHITE_BOX = [name for name, attack in ATTACKS.items() if attack.access == "white-box"]
@@ -204,7 +205,7 @@ def test_a_device_finds_what_a_cpu_finds(name, monkeypatch):
         settings["queries"] = 20
     epsilon = 0.05 if ATTACKS[name].norm == "linf" else 0.15
     here = attacked(name, model, images, labels, epsilon, **settings)
-    monkeypatch.setattr(progress, "waits", lambda device: True)
+    monkeypatch.setattr(devices, "waits", lambda device: True)
     there = attacked(name, model, images, labels, epsilon, **settings)
     broken = logits(model, here.images).argmax(1) != labels
     assert 1 < broken.sum() < 24
@@ -226,5 +227,5 @@ def test_a_model_without_gradient_is_an_error_that_names_black_boxes(name):
 
 @pytest.mark.parametrize("name", list(ATTACKS))
 def test_a_model_without_logits_is_an_error(name):
-    with pytest.raises(InputError, match=r"returns tuple.*logits"):
+    with pytest.raises(InputError, match="returns a tuple of 0, 1; say which are the logits"):
         attacked(name, Answers(lambda images: (images, images)), image(*[0.5] * 4), LABEL, 0.1)

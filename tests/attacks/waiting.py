@@ -3,7 +3,7 @@
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from winnrobust.attacks import progress
+from winnrobust.runtime import devices
 
 LOOKS = {
     torch.ops.aten._local_scalar_dense.default,  # item, bool, int
@@ -23,7 +23,7 @@ class Waits(TorchDispatchMode):
     def __init__(self, monkeypatch) -> None:
         super().__init__()
         self.count = 0
-        monkeypatch.setattr(progress, "waits", lambda device: True)
+        monkeypatch.setattr(devices, "waits", lambda device: True)
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         indexes = function.overloadpacket in (torch.ops.aten.index, torch.ops.aten.index_put_)

@@ -209,7 +209,7 @@ def test_an_image_folder_is_attacked_like_the_data_set(folder, digits):
     typed = ["attack", *MINE, "--no-diagnose"]
     result = winnrobust(*typed, "--data", "pictures", "--limit", 20, "--out", "out")
     assert result.exit_code == 0, result.output
-    assert "classes are numbered by name: 0 0, 1 1," in result.output
+    assert "folders are these classes: 0 0, 1 1," in result.output
     same = winnrobust(*typed, "--dataset", "mnist5k", "--limit", 20, "--out", "same")
     assert same.exit_code == 0, same.output
     assert (folder / "out" / "results.csv").read_text() == (
@@ -217,8 +217,8 @@ def test_an_image_folder_is_attacked_like_the_data_set(folder, digits):
     ).read_text()
     results, manifest = stored(folder)
     assert (results["dataset"], results["limit"]) == ("pictures", 20)
-    assert manifest["data"]["classes"] == [str(digit) for digit in range(10)]
-    assert manifest["data"]["sha256"] == digits.test.first(20).sha256()
+    assert manifest["data"]["classes"] == {str(digit): str(digit) for digit in range(10)}
+    assert manifest["data"]["pictures"]["n"] == 20
     Image.new("L", (28, 29)).save(folder / "pictures" / "9" / "999.png")
     mixed = winnrobust(*typed, "--data", "pictures", "--out", "mixed")
     assert_one_line(mixed, "9/999.png has 28x29 pixels", "all images must have the same size")
@@ -298,7 +298,7 @@ def test_models_are_diagnosed_unless_one_asks_not_to(folder):
         (["--input-range", "-1,1", *DIGITS], "--input-range is for models from elsewhere"),
         (["--model", "mine=nobodys:net", *DIGITS], "model 'mine': there is no module 'nobodys'"),
         (["--model", "mine=weights.safetensors", *DIGITS], "holds weights alone"),
-        (["--model", "mine=somebodys:colour", *DIGITS], "takes images of 3x32x32, these are 1x28x"),
+        (["--model", "mine=somebodys:colour", *DIGITS], "but for example of 3x32x32"),
         (
             ["--model", "mine=somebodys:five", *DIGITS],
             "labels go up to 9, but the models know only",

@@ -28,7 +28,7 @@ def failing(tmp_path, monkeypatch):
         def work(*_, **__):
             raise error
 
-        monkeypatch.setattr("winnrobust.cli.report.write_report", work)
+        monkeypatch.setattr("winnrobust.reporting.report.write_report", work)
         return winnrobust(*options, "report", "results", "--out", tmp_path / "out")
 
     return fail
@@ -144,12 +144,12 @@ def test_a_configuration_that_nothing_could_use_ends_in_one_line(tmp_path, name)
 
 
 def test_images_that_nothing_could_use_end_in_one_line(tmp_path):
-    (tmp_path / "a").mkdir()
+    (tmp_path / "0").mkdir()
     for name in ("1", "2"):
-        Image.new("L", (28, 28)).save(tmp_path / "a" / f"{name}.png")
-    content = bytearray((tmp_path / "a" / "1.png").read_bytes())
+        Image.new("L", (28, 28)).save(tmp_path / "0" / f"{name}.png")
+    content = bytearray((tmp_path / "0" / "1.png").read_bytes())
     content[16:24] = (60_000).to_bytes(4, "big") * 2
-    (tmp_path / "a" / "2.png").write_bytes(bytes(content))
+    (tmp_path / "0" / "2.png").write_bytes(bytes(content))
     result = winnrobust("attack", "zoo:mnist-vanilla-winn", "--data", tmp_path)
     assert_one_line(result, "2.png is not an image")
     np.savez(tmp_path / "data.npz", images=np.zeros((2, 28, 28)), labels=np.array([0, {}]))

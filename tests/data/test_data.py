@@ -35,6 +35,17 @@ def test_embedded_splits_share_no_image(digits):
     assert len(set.union(*keys)) == sum(len(part) for part in parts) == 5000
 
 
+def test_more_or_fewer_images_can_be_held_out(digits):
+    held = digits.holding_out(100)
+    assert (len(held.train), len(held.valid)) == (3_900, 100)
+    for both in (held, digits.holding_out(3_999)):
+        images = torch.cat([both.train.images, both.valid.images])
+        assert torch.equal(images, torch.cat([digits.train.images, digits.valid.images]))
+        assert torch.equal(both.test.images, digits.test.images)
+    with pytest.raises(InputError, match=r"--hold-out must be less than 4000, .*, not 4000"):
+        digits.holding_out(4_000)
+
+
 def test_embedded_split_is_this_very_one(digits):
     """The identity of the data behind every published figure on mnist5k."""
     assert digits.test.sha256() == EMBEDDED_TEST_SHA256

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from winnrobust.data.checks import checked_images
 from winnrobust.evaluation import EvaluationSettings, evaluate
-from winnrobust.evaluation.checks import checked_images
 from winnrobust.runtime.errors import InputError
 
 IMAGES = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
@@ -69,23 +69,20 @@ MISTAKES = {
     "number as name": ({"models": {7: linear()}}, "name must be a non-empty string"),
     "no images": ({"images": IMAGES[:0], "labels": LABELS[:0]}, "no images"),
     "no pixels": ({"images": IMAGES[..., :0]}, "no images"),
-    "three dimensions": ({"images": IMAGES[:, 0]}, r"\(N, C, H, W\), not \(3, 2, 2\)"),
-    "int64": ({"images": IMAGES.long()}, "uint8, or floating point in .* not int64"),
-    "bool": ({"images": IMAGES > 0.5}, "uint8, or floating point in .* not bool"),
+    "two dimensions": ({"images": IMAGES[0, 0]}, r"\(N, C, H, W\), .* not \(2, 2\)"),
+    "int64": ({"images": IMAGES.long() - 1}, "of integers must lie in 0 .. 255, .* from -1"),
     "complex": ({"images": IMAGES + 0j}, "uint8, or floating point"),
     "sparse": ({"images": IMAGES.to_sparse()}, "images must be a dense tensor, not a sparse one"),
     "on meta": ({"images": IMAGES.to("meta")}, "images is on the meta device"),
     "objects": ({"images": np.full((3, 1, 2, 2), None)}, "plain numbers, not object"),
-    "images as lists": ({"images": IMAGES.tolist()}, "tensor or a numpy array, not list"),
+    "images as text": ({"images": "folder"}, "tensor or a numpy array, not str"),
     "above 1": ({"images": with_pixel(1.5)}, r"in \[0, 1\], these reach from .* to 1.5"),
     "below 0": ({"images": with_pixel(-1)}, r"in \[0, 1\], these reach from -1 to"),
     "infinite pixel": ({"images": with_pixel(float("inf"))}, "to inf"),
     "NaN pixel": ({"images": with_pixel(float("nan"))}, "images contain NaN"),
-    "too few labels": ({"labels": LABELS[:2]}, r"shape \(3,\), one per image, not \(2,\)"),
-    "labels in columns": ({"labels": LABELS[:, None]}, r"not \(3, 1\)"),
-    "float labels": ({"labels": LABELS.float()}, "labels must be integers.*float32"),
-    "bool labels": ({"labels": LABELS.bool()}, "labels must be integers.*bool"),
-    "labels as list": ({"labels": [0, 1, 2]}, "tensor or a numpy array, not list"),
+    "too few labels": ({"labels": LABELS[:2]}, r"must be 3 integers .* of shape \(2,\)"),
+    "scores as labels": ({"labels": torch.rand(3, 3)}, r"labels\.argmax\(1\)"),
+    "half labels": ({"labels": LABELS + 0.5}, "must be 3 integers .* such as 0.5"),
     "sparse labels": ({"labels": LABELS.to_sparse()}, "labels must be a dense tensor"),
     "negative label": ({"labels": LABELS - 1}, "labels must be 0 or more; the lowest is -1"),
     "label too high": ({"labels": LABELS + 1}, "labels go up to 3, .* only the classes 0 to 2"),
@@ -145,9 +142,12 @@ MISTAKES = {
         {"models": {"net": Answer(lambda x: x.flatten(1)[:1])}},
         r"logits of shape \(1, 4\) for 2 images",
     ),
-    "one logit": ({"models": {"net": linear(1)}}, "K >= 2 classes"),
+    "one logit": ({"models": {"net": linear(1)}}, "labels go up to 2, .* only the classes 0 to 1"),
     "no logits": ({"models": {"net": Answer(lambda x: None)}}, "'net': .* returns NoneType"),
-    "tuple of logits": ({"models": {"net": Answer(lambda x: (x, x))}}, "'net': .* returns tuple"),
+    "tuple of logits": (
+        {"models": {"net": Answer(lambda x: (x, x))}},
+        "'net': .* returns a tuple of 0, 1",
+    ),
     "lazy layers": ({"models": {"net": nn.LazyLinear(3)}}, "'net' has lazy layers"),
     "no weights": ({"models": {"net": nn.Linear(4, 3, device="meta")}}, "meta device"),
     "failing backward": (
@@ -159,6 +159,17 @@ MISTAKES = {
         "attack 'fgsm' on model 'net': .* no gradient to follow",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [LABELS.tolist(), LABELS[:, None], LABELS.float(), torch.eye(3)[LABELS]],
+    ids=["list", "(N, 1)", "floats", "one-hot"],
+)
+def test_labels_may_come_in_every_form_that_is_clear(labels):
+    usual = evaluate({"net": linear()}, IMAGES, LABELS)
+    same = evaluate({"net": linear()}, IMAGES[:, 0], labels)
+    assert list(same.columns) == list(usual.columns)
 
 
 def test_numpy_integers_are_integers():

@@ -1,6 +1,8 @@
 """The evaluation on models so small that the right table is known beforehand."""
 
+import importlib
 import math
+import time
 
 import numpy as np
 import pandas as pd
@@ -24,7 +26,6 @@ from tests.evaluation.tiny import (
 )
 from winnrobust.attacks import ATTACKS, AttackResult
 from winnrobust.evaluation import Examples, read_outcomes
-from winnrobust.evaluation.batch_size import fastest_batch_size
 from winnrobust.runtime.errors import InputError
 
 TABLES = ("clean", "errors", "transfer", "corrections", "robust", "paired", "targeted", "gradients")
@@ -69,14 +70,14 @@ def test_counts_by_hand():
         ["fgsm", "right", 10, 5, 5, 0, 0, 0],
     ]
     assert found.costs.drop(columns="seconds").values.tolist() == [
-        ["fgsm", "left", 5, 0, 0, 0],
-        ["fgsm", "right", 5, 0, 0, 0],
+        ["fgsm", "left", 5, 0, 0, 0, ""],
+        ["fgsm", "right", 5, 0, 0, 0, ""],
     ]
     assert (found.costs.seconds > 0).all()
 
 
-def test_evaluate_returns_the_transfer_table():
-    table = winnrobust.evaluate(MODELS, IMAGES, LABELS, epsilons=[0.2], batch_size=2)
+def test_evaluate_has_the_transfer_table():
+    table = winnrobust.evaluate(MODELS, IMAGES, LABELS, epsilons=[0.2], batch_size=2).transfer
     expected = evaluation(MODELS, IMAGES, LABELS, linf=[0.2]).summary.transfer
     pd.testing.assert_frame_equal(table, expected)
 
@@ -167,7 +168,7 @@ def test_epsilon_zero_is_the_clean_error_and_undefined_rates_are_nan():
     rows = table.set_index(["epsilon", "source", "target"])
     left = rows.loc[0, "left", "right"]
     assert left.source_errors == left.clean_errors_source == 0
-    assert left["correction_rate":].isna().all()
+    assert left["correction_rate":"correction_rate_high"].isna().all()
     assert rows.source_errors[0, "right", "left"] == 2
     assert rows.source_errors[0.2, "left", "right"] == 3
 
@@ -318,49 +319,47 @@ def test_an_attack_that_fails_later_costs_its_images(monkeypatch, tmp_path):
 # --- batch size, examples, progress -------------------------------------------------------------
 
 
-class Clock(nn.Module):
-    """A model whose passes take as long as `seconds` says for their size, by a false clock."""
+class Watched(nn.Module):
+    """A linear model that notes how many images it sees at once, as long as it has a gradient."""
 
-    def __init__(self, seconds, monkeypatch) -> None:
+    def __init__(self, room: int = 10_000, wait: float = 0.0) -> None:
         super().__init__()
-        self.now = 0.0
-        self.seconds = seconds
-        monkeypatch.setattr("time.perf_counter", lambda: self.now)
+        self.sizes: list[int] = []
+        self.room, self.wait = room, wait
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if len(images) > 512:
+        if len(images) > self.room:
             raise torch.cuda.OutOfMemoryError
-        self.now += self.seconds(len(images))
-        return images.flatten(1)
+        if images.requires_grad and len(images) > 2:
+            time.sleep(self.wait)
+            self.sizes.append(len(images))
+        return images.flatten(1)[:, :2]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "fastest"),
-    [
-        (lambda size: 100 + size, 512),  # a fixed cost per pass: the larger the better
-        (lambda size: size**2, 64),  # a cache that overflows: the smaller the better
-        (lambda size: 100 + size + max(0, size - 128) * 9, 128),
-    ],
-)
-def test_batch_size_is_the_fastest_measured(seconds, fastest, monkeypatch):
-    images = torch.zeros(20_000, 1, 1, 2)
-    assert fastest_batch_size({"net": Clock(seconds, monkeypatch)}, images) == fastest
+def sizes_of_batches(n: int = 2000, shape: tuple[int, ...] = (1, 1, 2), **model: float) -> list:
+    watched = Watched(**model)
+    images = torch.zeros(1, *shape).expand(n, *shape)
+    evaluation({"net": watched}, images, np.zeros(n, int), ["fgsm"], [0.1])
+    return watched.sizes
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_large_images_on_a_cpu_come_in_small_batches(monkeypatch, dtype):
-    model = Clock(lambda size: 100 + size, monkeypatch)
-    for side, most in ((64, 256), (224, 64)):
-        images = torch.zeros(1, 1, side, side, dtype=dtype).expand(20_000, 1, side, side)
-        assert fastest_batch_size({"net": model}, images) == most
+def test_quick_batches_grow():
+    assert sizes_of_batches(n=4000) == [128, 256, 512, 1024, 1024, 1024, 32]
 
 
-def test_measuring_spends_a_tenth_of_the_images_at_most(monkeypatch):
-    model = Clock(lambda size: 1, monkeypatch)
-    for count in (1, 500, 639, 640, 2000):
-        model.now = 0.0
-        assert fastest_batch_size({"net": model}, torch.zeros(count, 1, 1, 2)) in (64, 128)
-        assert model.now == (0 if count < 640 else 2 if count >= 1920 else 1)
+def test_slow_batches_do_not_grow(monkeypatch):
+    module = importlib.import_module("winnrobust.evaluation.run")
+    monkeypatch.setattr(module, "QUICK", 0.01)
+    assert sizes_of_batches(n=300, wait=0.02) == [128, 128, 44]
+
+
+def test_a_batch_that_found_no_memory_is_the_largest():
+    assert sizes_of_batches(n=500, room=150) == [128, 128, 128, 116]
+
+
+def test_large_images_on_a_cpu_come_in_small_batches():
+    assert sizes_of_batches(n=600, shape=(1, 64, 64)) == [128, 256, 216]
+    assert sizes_of_batches(n=11, shape=(1, 512, 512)) == [4, 4, 3]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])

@@ -110,10 +110,10 @@ def test_a_transfer_from_a_model_that_is_not_compared_is_an_attack_as_any_other(
     assert summarize(frame, ["a", "b"]).paired.values.tolist()[-1] == [*worst, "a", "b", 3, 2, 1, 1]
     assert list(robust_errors(frame, ["b", "a"]).values()) == [1 / 3, 2 / 3]
     assert list(robust_errors(frame).values()) == [1 / 3, 0, 0]
-    # With c the pairs are compared as before: it is not among a and b.
+    # With c it is left out for all pairs, as it is of the robust accuracies.
     paired = summarize(frame).paired
     assert paired[paired.attack == WORST_CASE].values.tolist() == [
-        [*worst, "a", "b", 3, 2, 1, 1.0],
+        [*worst, "a", "b", 3, 1, 0, 1.0],
         [*worst, "a", "c", 3, 1, 0, 1.0],
         [*worst, "b", "c", 3, 0, 0, 1.0],
     ]
@@ -202,7 +202,7 @@ def test_a_rate_of_nothing_is_nan():
     frame = outcome_frame({"a": [1], "b": [1]}, {("fgsm", 0.0, "a"): {"a": [1], "b": [1]}})
     row = summarize(frame).transfer.iloc[1]
     assert row.adversarial_error == 0
-    assert all(map(math.isnan, row["correction_rate":]))
+    assert all(map(math.isnan, row["correction_rate":"correction_rate_high"]))
 
 
 def test_the_two_directions_of_a_correction_by_hand():
@@ -305,10 +305,11 @@ def test_costs_and_gradients_of_all_parts_together(tmp_path):
     for first in (0, 5):
         frame = PAIR.assign(image=PAIR.image + first)
         facts = {"seconds": [["up", "a", 1.5]], "gradients": [["up", "a", counts]]}
+        facts["failures"] = [["up", "a", "RuntimeError: no"]] if first else []
         write_part(tmp_path, table_of(frame), facts)
     found = summarize(tmp_path)
     assert list(found.costs) == COLUMNS["costs"].split()
-    assert found.costs.iloc[0].tolist() == ["up", "a", 3.0, 10, 0, 0, 0]
+    assert found.costs.iloc[0].tolist() == ["up", "a", 3.0, 10, 0, 0, 0, "RuntimeError: no"]
     assert math.isnan(found.costs.seconds[1])
     assert list(found.gradients) == COLUMNS["gradients"].split()
     assert found.gradients.values.tolist() == [["up", "a", 160, 24, 40, 6, 0, 0]]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust.attacks import Attack, AttackResult, NormName, Run
-from winnrobust.evaluation import Evaluation, EvaluationSettings, run
+from winnrobust.evaluation import EvaluationSettings, RunResult, run
 
 
 class Threshold(nn.Module):
@@ -46,7 +46,7 @@ def evaluation(
     folder: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     **settings,
-) -> Evaluation:
+) -> RunResult:
     """Run an evaluation, in a folder that is thrown away unless one is given."""
     chosen = EvaluationSettings(
         attacks=attacks or ["fgsm"],

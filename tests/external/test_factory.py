@@ -1,5 +1,7 @@
 """`package.module:factory` and its weights."""
 
+import os
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -38,7 +40,7 @@ def test_weights_replace_those_that_the_factory_drew(folder, images):
         ("somebodys:answer", "is no function, but int"),
         (
             "somebodys:number",
-            "must return a torch.nn.Module when called without arg",
+            "called without arguments, must return a torch.nn.Module, not int",
         ),
         ("somebodys:half_ready", "called without arguments, fails: RuntimeError: no weights yet"),
         ("somebodys:leaves", "fails: SystemExit: 3"),
@@ -46,8 +48,15 @@ def test_weights_replace_those_that_the_factory_drew(folder, images):
         (":cnn", "must be written package.module:factory"),
         ("somebodys", "is no model from elsewhere; it must be package.module:factory"),
         ("model.h5", "is no model from elsewhere"),
-        ("model.safetensors", "holds weights alone; name what they belong to"),
-        ("model.pkl", "is a pickle"),
+        ("model.safetensors", "holds weights alone, if it is a state dict"),
+        ("model.pkl", "--model NAME=model.pkl --arch NAME=package.module:factory"),
+        ("somebodys:dense(inputs=print())", "its arguments numbers, texts, lists"),
+        ("somebodys:dense(**{'inputs': 7})", "must be written package.module:factory or"),
+        ("somebodys:dense(inputs=7", "must be written package.module:factory or"),
+        (
+            "somebodys:dense(width=7)",
+            "fails: TypeError: dense() got an unexpected",
+        ),
         ("model.pt2", "does not exist"),
     ],
 )
@@ -72,36 +81,88 @@ def test_a_module_that_cannot_be_imported_ends_in_one_line(folder, monkeypatch, 
         load_module("broken:cnn")
 
 
+def test_a_factory_gets_the_arguments_that_are_written(folder):
+    for spec in ("somebodys:dense(9)", "somebodys:dense(inputs=9)"):
+        assert load_module(spec)(torch.zeros(2, 1, 3, 3)).shape == (2, 10)
+    assert files_of("somebodys:dense(9)") == [folder / "somebodys.py"]
+
+
 def test_weights_that_do_not_fit_are_named(folder, network):
-    tensors = {f"module.{name}": value for name, value in network.state_dict().items()}
+    tensors = {f"net.{name}": value for name, value in network.state_dict().items()}
     save_file(tensors, "prefixed.safetensors")
     save_file({"1.weight": torch.zeros(10, 100), "1.bias": torch.zeros(10)}, "narrow.safetensors")
     with pytest.raises(InputError) as caught:
         load_module("somebodys:cnn", folder / "prefixed.safetensors")
     assert str(caught.value).endswith(
         "does not fit the model: 4 tensors missing (0.bias, 0.weight, 3.bias, ...); 4 tensors"
-        " unexpected (module.0.bias, module.0.weight, module.3.bias, ...)"
+        " unexpected (net.0.bias, net.0.weight, net.3.bias, ...)"
     )
     with pytest.raises(InputError, match=r"1 tensors in another shape \(1.weight is 10x100, not 1"):
         load_module("somebodys:dense", folder / "narrow.safetensors")
 
 
-def test_weights_that_are_no_safetensors_are_refused(folder, network):
-    torch.save(network.state_dict(), "weights.pth")
-    (folder / "cut.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{")
-    with pytest.raises(InputError, match=r"weights.pth is a pickle, .*weights.safetensors"):
-        load_module("somebodys:cnn", folder / "weights.pth")
-    with pytest.raises(InputError, match="is not a whole safetensors file"):
-        load_module("somebodys:cnn", folder / "cut.safetensors")
-    with pytest.raises(InputError, match=r"none.safetensors does not exist"):
-        load_module("somebodys:cnn", folder / "none.safetensors")
-
-
-def test_the_conversion_that_is_proposed_works(folder, network, images):
-    torch.save(network.state_dict(), "weights.pth")
-    with pytest.raises(InputError) as caught:
-        load_module("somebodys:cnn", folder / "weights.pth")
-    _, _, rest = str(caught.value).partition('python -c "')
-    exec(rest.partition('"')[0], {})
-    module = load_module("somebodys:cnn", folder / "weights.safetensors")
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda state: state,
+        lambda state: {"epoch": 3, "state_dict": state},
+        lambda state: {"model": {f"module.{name}": value for name, value in state.items()}},
+        lambda state: {f"_orig_mod.{name}": value for name, value in state.items()},
+    ],
+    ids=["plain", "in a checkpoint", "of DataParallel", "of torch.compile"],
+)
+def test_a_state_dict_that_torch_saved_needs_the_name_of_its_factory(
+    folder, network, images, wrapped
+):
+    torch.save(wrapped(network.state_dict()), "weights.pth")
+    module = load_module("weights.pth", arch="somebodys:cnn")
     assert torch.equal(module(images), network(images))
+    same = load_module("somebodys:cnn", folder / "weights.pth")
+    assert torch.equal(same(images), network(images))
+    assert [str(file) for file in files_of("weights.pth", arch="somebodys:cnn")] == [
+        "weights.pth", str(folder / "somebodys.py"),
+    ]  # fmt: skip
+
+
+def test_without_it_one_line_says_so(folder, network):
+    torch.save(network.state_dict(), "weights.pth")
+    with pytest.raises(InputError, match="if it is a state dict, name what it belongs to as well"):
+        load_module("weights.pth")
+    with pytest.raises(InputError, match="--arch is for a state dict that --model names, not for"):
+        load_module("somebodys:cnn", arch="somebodys:cnn")
+
+
+class Bomb:
+    """Unpickled, it leaves a file behind."""
+
+    def __reduce__(self):
+        return os.mkdir, ("exploded",)
+
+
+def test_weights_that_are_none_are_refused_and_never_unpickled(folder, network):
+    (folder / "cut.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{")
+    torch.save({"state_dict": {"0.weight": Bomb()}}, "bomb.pth")
+    torch.save(network, "whole.pth")
+    torch.save({"lr": 0.1, "0.weight": torch.zeros(2)}, "mixed.pth")
+    torch.save([1, 2], "list.pth")
+    for name, message in (
+        ("cut.safetensors", "is not a whole safetensors file"),
+        ("none.safetensors", "none.safetensors does not exist"),
+        ("none.pth", "none.pth does not exist"),
+        ("bomb.pth", "a pickle of more than tensors, which can run any code"),
+        ("whole.pth", r"save the weights alone, torch.save\(model.state_dict\(\)"),
+        ("mixed.pth", "is no state dict: lr are no tensors"),
+        ("list.pth", "holds no state dict, but list"),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            load_module("somebodys:cnn", folder / name)
+        assert "\n" not in str(caught.value)
+    assert not (folder / "exploded").exists()
+
+
+def test_models_that_are_spread_over_gpus_are_taken_off_them(folder, images):
+    (folder / "spread.py").write_text(
+        "from torch import nn\nfrom somebodys import cnn\n"
+        "def net():\n    return nn.DataParallel(cnn())\n"
+    )
+    assert torch.equal(load_module("spread:net")(images), load_module("somebodys:cnn")(images))

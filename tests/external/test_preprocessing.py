@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.external import Preprocessing
 from winnrobust.external.conventions import check_shape_taken, doubts
 from winnrobust.runtime.errors import InputError
@@ -43,9 +44,9 @@ class Trained(nn.Module):
 
 @pytest.fixture
 def squares():
-    """200 grey squares, dark ones of class 0 and bright ones of class 1; the border is 0.5."""
+    """200 gray squares, dark ones of class 0 and bright ones of class 1; the border is 0.5."""
     values = torch.cat([torch.linspace(0, 0.45, 100), torch.linspace(0.55, 1, 100)])
-    return values.view(-1, 1, 1, 1).expand(-1, 1, 4, 4), (values > 0.5).long()
+    return ImageSplit(values.view(-1, 1, 1, 1).expand(-1, 1, 4, 4), (values > 0.5).long())
 
 
 @pytest.mark.parametrize(
@@ -61,33 +62,80 @@ def squares():
 def test_a_wrong_convention_is_noticed_and_the_right_one_named(
     squares, border, given, errors, flags
 ):
-    (doubt,) = doubts("net", Trained(border), given, *squares)
+    (doubt,) = doubts("net", Trained(border), given, squares)
     assert f"errs on {errors} of the first 200 images, but on 0.0% {flags};" in doubt
 
 
 def test_the_right_convention_raises_no_doubt(squares):
     for border, given in ((0.5, Preprocessing()), (0, Preprocessing(-1, 1))):
-        assert list(doubts("net", Trained(border), given, *squares)) == []
+        assert list(doubts("net", Trained(border), given, squares)) == []
 
 
 def test_guessing_is_noticed_where_no_convention_helps(squares):
-    images, labels = squares
-    (doubt,) = doubts("net", Trained(0.5), Preprocessing(), images, 1 - labels)
+    turned = ImageSplit(squares.images, 1 - squares.labels)
+    (doubt,) = doubts("net", Trained(0.5), Preprocessing(), turned)
     assert "errs on 100.0% of the first 200 images, which is no better than guessing" in doubt
 
 
 def test_probabilities_are_told_from_logits(squares):
-    (doubt,) = doubts("net", Trained(0.5, softmax=True), Preprocessing(), *squares)
+    (doubt,) = doubts("net", Trained(0.5, softmax=True), Preprocessing(), squares)
     assert "seems to return probabilities" in doubt
 
 
 def test_a_really_trained_network_is_given_back_its_range(trained):
     network, images, labels = trained
     module = nn.Sequential(Undone(), network)
-    few = images[:256], labels[:256]
-    (doubt,) = doubts("net", module, Preprocessing(high=255), *few)
+    few = ImageSplit(images[:256], labels[:256])
+    (doubt,) = doubts("net", module, Preprocessing(high=255), few)
     assert "with --input-range net=-1,1;" in doubt
-    assert list(doubts("net", module, Preprocessing(-1, 1), *few)) == []
+    assert list(doubts("net", module, Preprocessing(-1, 1), few)) == []
+
+
+def trained_digits(digits, count, steps, shift=0.0, scale=1.0):
+    """A small network after some steps on the first `count` digits, less `shift`, over `scale`."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
+    images = (to_unit(digits.train.images[:count]) - shift) / scale
+    labels = digits.train.labels[:count]
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+    for _ in range(steps):
+        chosen = torch.randint(count, (64,))
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(images[chosen]), labels[chosen]).backward()
+        optimizer.step()
+    return net.eval()
+
+
+def test_a_missing_mean_is_noticed_where_a_few_hundred_images_do_not_tell(digits):
+    net = trained_digits(digits, 3500, 1500, 0.1307, 0.3081)
+    (doubt,) = doubts("net", net, Preprocessing(), digits.test, seconds=60)
+    assert "of the first 1000 images, but on" in doubt
+    assert "with --mean net=0.1307 --std net=0.3081;" in doubt
+    given = Preprocessing(mean=(0.1307,), std=(0.3081,))
+    assert list(doubts("net", net, given, digits.test)) == []
+
+
+@pytest.mark.parametrize("count", [40, 100])
+def test_an_overfitted_network_gets_no_wrong_advice(digits, count):
+    net = trained_digits(digits, count, 200)
+    assert (net(to_unit(digits.test.images)).argmax(1) != digits.test.labels).sum() > 250
+    assert list(doubts("net", net, Preprocessing(), digits.test, seconds=60)) == []
+
+
+class OneNumber(Trained):
+    """Says how bright squares are by a single number."""
+
+    def forward(self, images):
+        return super().forward(images)[:, 1:]
+
+
+def test_a_model_of_one_logit_is_taken_as_binary_and_it_is_said(squares):
+    (said,) = doubts("net", OneNumber(0.5), Preprocessing(), squares)
+    assert "returns one number for each image: it is taken for the logit of class 1" in said
+    sigmoid = nn.Sequential(OneNumber(0.5), nn.Sigmoid())
+    said = list(doubts("net", sigmoid, Preprocessing(), squares))
+    assert "seems to return a probability" in said[1]
+    assert "without its last sigmoid" in said[1]
 
 
 class Undone(nn.Module):
@@ -99,10 +147,14 @@ class Undone(nn.Module):
 
 def test_another_shape_is_explained():
     colour = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
-    with pytest.raises(InputError, match="takes images of 3x32x32, these are 1x28x28"):
+    with pytest.raises(
+        InputError, match=r"cannot take images of 1x28x28 .*, but for example of 3x32x32"
+    ):
         check_shape_taken("net", colour, torch.zeros(2, 1, 28, 28))
     pooled = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(InputError, match="takes images of 3x40x50, these are 1x40x50"):
+    with pytest.raises(
+        InputError, match=r"cannot take images of 1x40x50 .*, but for example of 3x40x50"
+    ):
         check_shape_taken("net", pooled, torch.zeros(2, 1, 40, 50))
     odd = nn.Sequential(nn.Flatten(), nn.Linear(7, 10))
     with pytest.raises(InputError, match="model 'net' cannot classify images of shape"):

@@ -51,7 +51,7 @@ def test_same_adversarial_error(trained, foolbox_examples):
     # One batch, as foolbox was given: float32 sums may differ between batch sizes.
     table = winnrobust.evaluate(
         {"net": model}, images, labels, epsilons=[EPSILON], batch_size=len(labels)
-    )
+    ).transfer
     row = table.iloc[0]
     assert row.clean_errors_source == clean_errors
     assert row.source_errors == foolbox_errors

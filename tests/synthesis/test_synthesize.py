@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from winnrobust.models import build
+from winnrobust.runtime import devices
 from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis import Ascent, above, dropout, langevin, near, synthesize
 
@@ -71,6 +72,22 @@ def test_all_classes_at_once_equal_one_after_the_other(network, start):
     assert len(set(steps)) > 2, "the classes should stop at different steps"
     assert (images - start).abs().max() > 0.1, "and the images should move"
     torch.testing.assert_close(result.images, images, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("limit", [7, 25])
+def test_a_device_that_is_not_asked_at_every_step_gives_the_same(
+    network, start, limit, monkeypatch
+):
+    """As on a GPU: groups that were done some steps ago go back, and so do their moments."""
+    goal = towards(means_of(network, start) + torch.linspace(-0.1, 0.2, 10))
+    ascent = Ascent(0.02, 0.9, 0.9, max_steps=limit)
+    expected, adam = synthesize(network, start, goal, ascent)
+    monkeypatch.setattr(devices, "waits", lambda device: True)
+    found, moments = synthesize(network, start, goal, ascent)
+    assert torch.equal(found.steps, expected.steps)
+    assert torch.equal(found.reached, expected.reached)
+    torch.testing.assert_close(found.images, expected.images, rtol=0, atol=1e-9)
+    torch.testing.assert_close(moments["state"], adam["state"], rtol=1e-6, atol=1e-12)
 
 
 def test_stops_when_the_mean_critic_is_within_tolerance(network, start):

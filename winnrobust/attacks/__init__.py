@@ -1,5 +1,11 @@
 """Attacks by name. A new one is one file with an `Attack`, named here."""
 
+import ast
+import re
+from dataclasses import replace
+from importlib import metadata
+from typing import Any
+
 from winnrobust.attacks.apgd import APGD_CE, APGD_T
 from winnrobust.attacks.autoattack import AUTOATTACK
 from winnrobust.attacks.base import (
@@ -8,10 +14,12 @@ from winnrobust.attacks.base import (
     AttackFunction,
     AttackResult,
     Run,
+    Step,
     run_attack,
     with_settings,
 )
 from winnrobust.attacks.checks import check_examples
+from winnrobust.attacks.custom import CustomFunction, as_attack
 from winnrobust.attacks.cw import CW_L2
 from winnrobust.attacks.ddn import DDN
 from winnrobust.attacks.deepfool import DEEPFOOL
@@ -26,9 +34,11 @@ from winnrobust.attacks.gradients import (
     Loss,
     LossGradient,
     answer,
+    is_compiled,
     logits,
     logits_of,
     loss_gradient,
+    two_logits,
 )
 from winnrobust.attacks.hopskipjump import HOPSKIPJUMP
 from winnrobust.attacks.mifgsm import MIFGSM
@@ -39,7 +49,7 @@ from winnrobust.attacks.progress import Nearest, Progress
 from winnrobust.attacks.rfgsm import RFGSM
 from winnrobust.attacks.square import SQUARE
 from winnrobust.attacks.transfer import PREFIX, transfer_from
-from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.errors import InputError, brief
 
 ATTACKS: dict[str, Attack] = {
     attack.name: attack
@@ -67,33 +77,101 @@ ATTACKS: dict[str, Attack] = {
 """Name -> attack; `transfer:NAME` is made by `find`."""
 
 
+WITH_SETTINGS = re.compile(r"([^()]*)\((.*)\)", re.DOTALL)
+
+ENTRY_POINTS = "winnrobust.attacks"
+"""The group of entry points by which other packages add attacks: an `Attack`, or a function that
+`as_attack` takes."""
+
+
 def find(name: str) -> Attack:
-    """Return the attack called `name`: a name in `ATTACKS`, or `transfer:` and a model's name.
+    """Return the attack called `name`, with the settings that the name gives.
+
+    Args:
+        name: one in `ATTACKS`, `transfer:` and a model's name, or an entry point of another
+            package; settings stand behind it in brackets.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it has no such settings.
+
+    >>> find("pgd(steps=100, restarts=5)").settings
+    {'steps': 100, 'restarts': 5}
     """
     if name in ATTACKS:
         return ATTACKS[name]
     source = name.removeprefix(PREFIX)
-    if source and source != name:
+    if source and source != name:  # a model, whose name may have brackets
         return transfer_from(source)
+    if found := WITH_SETTINGS.fullmatch(name):
+        return find(found[1].strip())(**_settings(name, found[2]))
+    for point in metadata.entry_points(group=ENTRY_POINTS, name=name):
+        return _load(point)
+    others = sorted(metadata.entry_points(group=ENTRY_POINTS).names)
     raise InputError(
-        f"unknown attack '{name}'; known are {', '.join(ATTACKS)}, {PREFIX}NAME of a model"
+        f"unknown attack '{name}'; known are {', '.join([*ATTACKS, *others])}, {PREFIX}NAME of a"
+        " model"
     )
 
 
+def _settings(name: str, listed: str) -> dict[str, Any]:
+    """Read settings as in "steps=100, restarts=5"; nothing is run."""
+    try:
+        call = ast.parse(f"f({listed})", mode="eval").body
+        assert isinstance(call, ast.Call)
+        if call.args or not all(keyword.arg for keyword in call.keywords):
+            raise ValueError
+        return {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+    except (SyntaxError, ValueError, AssertionError, MemoryError, RecursionError):
+        raise InputError(
+            f"attack '{name}' must be written like pgd(steps=100, restarts=5)"
+        ) from None
+
+
+def _load(point: metadata.EntryPoint) -> Attack:
+    """Return another package's attack under the name that it registered."""
+    try:
+        found = point.load()
+    except Exception as error:  # anyone's code may raise anything
+        raise InputError(
+            f"attack '{point.name}' of {point.value} cannot be imported:"
+            f" {type(error).__name__}: {brief(error)}"
+        ) from error
+    if isinstance(found, Attack):
+        return replace(found, name=point.name)
+    return as_attack(found, point.name, source=point.value)
+
+
 __all__ = [
+    "APGD_CE",
+    "APGD_T",
     "ATTACKS",
+    "AUTOATTACK",
+    "BIM",
+    "CW_L2",
+    "DDN",
+    "DEEPFOOL",
+    "ENTRY_POINTS",
+    "FAB",
+    "FGSM",
+    "FMN",
+    "HOPSKIPJUMP",
     "LOSSES",
+    "MIFGSM",
+    "NOISE_GAUSSIAN",
+    "NOISE_UNIFORM",
     "NORMS",
+    "PGD",
+    "PGD_L2",
     "PREFIX",
+    "RFGSM",
+    "SQUARE",
     "Access",
     "Answer",
     "Attack",
     "AttackFunction",
     "AttackResult",
     "CleanPass",
+    "CustomFunction",
     "GradientStatistics",
     "Loss",
     "LossGradient",
@@ -102,12 +180,16 @@ __all__ = [
     "NormName",
     "Progress",
     "Run",
+    "Step",
     "answer",
+    "as_attack",
     "check_examples",
     "find",
+    "is_compiled",
     "logits",
     "logits_of",
     "loss_gradient",
     "run_attack",
+    "two_logits",
     "with_settings",
 ]

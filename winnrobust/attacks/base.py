@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,66 @@ from winnrobust.attacks.gradients import (
     CleanPass,
     GradientStatistics,
     at_least_float32,
+    find_loss,
 )
 from winnrobust.attacks.norms import NormName, per_image
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.settings import shown
 
-Access = Literal["none", "white-box", "black-box", "transfer"]
+Access = Literal["none", "white-box", "black-box", "transfer", "unknown"]
+
+
+class Step(NamedTuple):
+    """What a callback gets after each gradient step of an attack on a batch.
+
+    Attributes:
+        attack, epsilon: which attack; epsilon is infinite for one that looks for the nearest
+            example.
+        model: the name of the model under attack.
+        image: number of the batch's first image among all.
+        step: how many gradients were followed so far on this batch, at this epsilon; from 1.
+        loss: what the attack raises, in the mean over the images that are still active.
+        active: how many images that is.
+
+    A callback for TensorBoard is
+
+        from torch.utils.tensorboard import SummaryWriter
+        writer, calls = SummaryWriter("runs/attacks"), itertools.count()
+
+        def callback(step):
+            writer.add_scalar(f"{step.model}/{step.attack}/loss", step.loss, next(calls))
+
+        winnrobust.evaluate(model, images, labels, ["pgd"], callback=callback)
+
+    and one for Weights & Biases
+
+        import wandb
+        tracked = wandb.init(project="attacks")
+
+        def callback(step):
+            name = f"{step.model}/{step.attack} at {step.epsilon:g}"
+            tracked.log({f"{name}/loss": step.loss, f"{name}/active": step.active})
+
+        winnrobust.evaluate(model, images, labels, ["pgd"], callback=callback)
+
+    >>> import torch, winnrobust
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2, bias=False))
+    >>> _ = torch.nn.init.eye_(model[1].weight)
+    >>> images, steps = torch.tensor([[[[0.75, 0.25]]]]), []
+    >>> made = winnrobust.attack(
+    ...     model, images, torch.tensor([0]), "bim", epsilon=0.125, steps=2, callback=steps.append
+    ... )
+    >>> [(step.step, step.loss, step.active) for step in steps]
+    [(1, -0.5, 1), (2, -0.25, 1)]
+    """
+
+    attack: str
+    epsilon: float
+    model: str
+    image: int
+    step: int
+    loss: float
+    active: int
 
 
 @dataclass(frozen=True)
@@ -73,6 +129,7 @@ class Run:
         clean: what the model says of the images as they are, shared by the attacks on it.
         surrogates: models by name, for attacks that transfer.
         cache: of the batch, shared by the attacks on all models.
+        callback: called after every gradient step, which on a GPU means waiting for it.
     """
 
     seed: int = 0
@@ -85,6 +142,7 @@ class Run:
     clean: CleanPass | None = None
     surrogates: Mapping[str, nn.Module] = field(default_factory=dict)
     cache: dict[Any, Any] = field(default_factory=dict)
+    callback: Callable[[Step], None] | None = None
 
     def out_of_time(self) -> bool:
         """Tell whether an attack must stop now."""
@@ -99,6 +157,10 @@ class Run:
         if self.numbers is not None:
             return self.numbers
         return torch.arange(self.first, self.first + len(images), device=images.device)
+
+    def at(self, first: int, targets: Tensor | None) -> "Run":
+        """Return what a batch is attacked with whose first image has this number."""
+        return replace(self, first=first, targets=targets, clean=None, cache={})
 
     def of(self, rows: Tensor, images: Tensor) -> "Run":
         """Return what the images numbered `rows` (n,) in the batch are attacked with."""
@@ -140,6 +202,11 @@ class Attack:
         targeted: whether it heeds `Run.targets`.
         single_step: whether one gradient at the images serves every epsilon.
         settings: keywords for the function where they differ from its defaults.
+        changed: those of them that a caller chose, which the name tells.
+
+    >>> from winnrobust.attacks import PGD
+    >>> PGD.norm, PGD.access, PGD.cost
+    ('linf', 'white-box', '20 gradients')
     """
 
     name: str
@@ -153,6 +220,37 @@ class Attack:
     targeted: bool = False
     single_step: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
+    changed: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, **settings: Any) -> "Attack":
+        """Return the attack with other settings, which its new name tells.
+
+        Args:
+            settings: of the function's own, such as `steps` or `loss`.
+
+        Raises:
+            InputError: it has no such setting, or cannot take that value.
+
+        >>> from winnrobust.attacks import PGD
+        >>> PGD(steps=100, restarts=5).name
+        'pgd(steps=100, restarts=5)'
+        """
+        if (
+            self.access == "transfer" and settings
+        ):  # what it is called tells the models it is fair to
+            raise InputError(f"'{self.name}' takes no settings of its own")
+        known = {name: each for name, each in self.parameters.items() if name not in FIXED}
+        if unknown := [name for name in settings if name not in known]:
+            raise InputError(
+                f"attack '{self.name}' has no setting '{unknown[0]}'; it has"
+                f" {', '.join(known) or 'none'}"
+            )
+        for name, value in settings.items():
+            _check_setting(self.name, name, known[name], value)
+        changed = {**self.changed, **settings}
+        listed = ", ".join(f"{name}={_setting_text(value)}" for name, value in changed.items())
+        name = f"{self.name.partition('(')[0]}({listed})" if changed else self.name
+        return replace(self, name=name, settings={**self.settings, **settings}, changed=changed)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -163,13 +261,50 @@ class Attack:
         return {**defaults, **self.settings}
 
 
+FIXED = ("norm", "surrogate")
+"""Parameters that make an attack what it is: with another value it has another name."""
+
+
 def with_settings(attack: Attack, **settings: Any) -> Attack:
-    """Return the attack with those of the settings that it has; None leaves one as it is."""
-    known = attack.parameters
+    """Return the attack with those of the settings that it has; None leaves one as it is.
+
+    So does a setting that was chosen for this attack alone (`Attack.changed`).
+    """
+    known = set(attack.parameters) - set(attack.changed)
     chosen = {
         name: value for name, value in settings.items() if value is not None and name in known
     }
     return replace(attack, settings={**attack.settings, **chosen})
+
+
+def _check_setting(attack: str, name: str, default: Any, value: Any) -> None:
+    """Refuse what the setting cannot be, by its default."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if value is None and default is None:
+        return
+    if name == "loss":
+        find_loss(value)
+    elif isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise InputError(f"{name} of attack '{attack}' is True or False, not {shown(value)}")
+    elif name in COUNTS:
+        if not number or value < 1 or value != int(value):
+            raise InputError(
+                f"{name} of attack '{attack}' must be a whole number of at least 1, not"
+                f" {shown(value)}"
+            )
+    elif (name == "step_size" or isinstance(default, float)) and not (number and value >= 0):
+        raise InputError(
+            f"{name} of attack '{attack}' must be a number of at least 0, not {shown(value)}"
+        )
+
+
+COUNTS = ("steps", "restarts", "queries", "searches")
+"""Settings that are counted in whole numbers."""
+
+
+def _setting_text(value: Any) -> str:
+    return str(getattr(value, "__name__", type(value).__name__)) if callable(value) else repr(value)
 
 
 def run_attack(
@@ -200,7 +335,11 @@ def run_attack(
     run = replace(run, clean=run.clean_pass(model, images, labels))
 
     def attacked(share: float, **bound: float) -> AttackResult:
-        timed = replace(run, deadline=min(run.deadline, time.monotonic() + share))
+        timed = replace(
+            run,
+            deadline=min(run.deadline, time.monotonic() + share),
+            callback=_naming(run.callback, attack.name, bound.get("epsilon", math.inf)),
+        )
         return attack.function(model, images, labels, run=timed, **bound, **attack.settings)
 
     with torch.inference_mode(False), torch.no_grad():
@@ -219,6 +358,13 @@ def run_attack(
         counted = counted or epsilon > 0 or attack.minimum_norm
         check_examples(attack.name, attack.norm, images.detach(), results[place].images, epsilon)
     return results
+
+
+def _naming(
+    callback: Callable[[Step], None] | None, attack: str, epsilon: float
+) -> Callable[[Step], None] | None:
+    """Return a callback that gets to know which attack a step is of."""
+    return callback and (lambda step: callback(step._replace(attack=attack, epsilon=epsilon)))
 
 
 def _within(nearest: AttackResult, images: Tensor, epsilons: Sequence[float]) -> list[AttackResult]:

@@ -8,7 +8,7 @@ precision: it gets images of its own dtype, all else is done in float32 or more.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -58,19 +58,22 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 LOSSES: Mapping[str, Loss] = {"ce-stable": log_odds, "ce": cross_entropy, "margin": margin}
-"""What an attack can be told to raise, by name."""
+"""What an attack can raise, by name."""
 
 
 def find_loss(loss: str | Loss) -> Loss:
-    """Return a loss by its name; one that is no name is returned as it is.
+    """Return a loss by its name; a function of the caller's own is watched.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name, or it is neither a name nor a function.
     """
-    if not isinstance(loss, str):
-        return loss
-    if loss not in LOSSES:
-        raise InputError(f"unknown loss '{loss}'; known are {', '.join(LOSSES)}")
+    if callable(loss):
+        return lambda logits, labels: _one_each(loss(logits, labels), logits)
+    if not isinstance(loss, str) or loss not in LOSSES:
+        raise InputError(
+            f"unknown loss '{loss}'; known are {', '.join(LOSSES)}, or a function of (logits,"
+            " labels)"
+        )
     return LOSSES[loss]
 
 
@@ -85,6 +88,17 @@ def objective_of(loss: str | Loss, labels: Tensor, targets: Tensor | None) -> Ob
     if targets is None:
         return lambda logits: function(logits, labels.clone())
     return lambda logits: -function(logits, targets.clone())
+
+
+def _one_each(losses: object, logits: Tensor) -> Tensor:
+    """Return what a caller's loss gave, if that is one number for each image."""
+    if not isinstance(losses, Tensor) or losses.shape != logits.shape[:1]:
+        given = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+        raise InputError(
+            f"the loss must return one number for each image, ({len(logits)},), not {given};"
+            " leave out its mean or sum (reduction='none')"
+        )
+    return losses
 
 
 class GradientStatistics(NamedTuple):
@@ -157,18 +171,49 @@ class LossGradient(Answer):
 
 
 def logits_of(output: object) -> Tensor:
-    """Return the logits in a model's answer: a tensor itself, or an object with `.logits`.
+    """Return the logits in a model's answer.
+
+    They are a tensor itself, `.logits` of an object, "logits" of a dict, or all of a tuple of one.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is something else; the message says which parts there are.
     """
-    found = output if isinstance(output, Tensor) else getattr(output, "logits", None)
-    if not isinstance(found, Tensor):
+    parts: Mapping[Any, object] = {}
+    if isinstance(output, Mapping):
+        parts = output
+    elif isinstance(output, tuple | list):
+        parts = dict(enumerate(output))
+    alone = parts.get(0) if len(parts) == 1 else None
+    for found in (output, getattr(output, "logits", None), parts.get("logits"), alone):
+        if isinstance(found, Tensor):
+            return found
+    kind = type(output).__name__
+    if any(isinstance(part, Tensor) for part in parts.values()):
+        listed = ", ".join(map(str, parts))
         raise InputError(
-            f"the model returns {type(output).__name__}; it must return a tensor of logits or an"
-            " object whose .logits is one"
+            f"the model returns a {kind} of {listed}; say which are the logits with --output"
+            f" {next(iter(parts))}, or in Python with a module that returns them alone"
         )
-    return found
+    raise InputError(
+        f"the model returns {kind}; it must return a tensor of logits or an object whose .logits"
+        " is one"
+    )
+
+
+def two_logits(found: Tensor, count: int) -> Tensor:
+    """Return logits (n, 2) in place of a single one: 0 and that, whose sigmoid is the softmax.
+
+    Args:
+        found: what a model says of `count` images; all but (n,) and (n, 1) are returned unchanged.
+
+    >>> two_logits(torch.tensor([3.0, -1.0]), 2)
+    tensor([[ 0.,  3.],
+            [ 0., -1.]])
+    """
+    if found.shape not in ((count,), (count, 1)):
+        return found
+    single = found.reshape(count, 1)
+    return torch.cat([torch.zeros_like(single), single], 1)
 
 
 def logits(model: nn.Module, images: Tensor) -> Tensor:
@@ -280,10 +325,42 @@ def at_least_float32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
+COMPILED_BATCH = 16
+"""The smallest batch that a compiled model is given."""
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Tell whether torch.compile made the model or a part of it."""
+    return any(
+        type(module).__name__ == "OptimizedModule"
+        or getattr(module, "_compiled_call_impl", None) is not None
+        for module in model.modules()
+    )
+
+
+def padded(images: Tensor) -> Tensor:
+    """Return images (n, C, H, W) with copies of the last up to the next power of two, at least 16.
+
+    A compiled model compiles anew for sizes that it has not seen, and the active images become
+    fewer with nearly every step.
+    """
+    size = max(COMPILED_BATCH, 1 << (len(images) - 1).bit_length())
+    filling = images[-1:].detach().expand(size - len(images), *images.shape[1:])
+    return torch.cat([images, filling])
+
+
+def dtype_of(model: nn.Module, images: Tensor) -> torch.dtype:
+    """Return what a model computes in: the dtype of its parameters, else that of the images."""
+    own = (each.dtype for each in model.parameters() if each.is_floating_point())
+    return next(own, images.dtype)
+
+
 def _forward(model: nn.Module, images: Tensor) -> Tensor:
     """Ask the model about a copy, because some modules work in place, in its own dtype."""
-    own = next((each.dtype for each in model.parameters() if each.is_floating_point()), None)
-    return at_least_float32(logits_of(model(images.to(own or images.dtype, copy=True))))
+    given = images.to(dtype_of(model, images), copy=True)
+    compiled = len(images) > 0 and is_compiled(model)
+    found = at_least_float32(logits_of(model(padded(given) if compiled else given)))
+    return two_logits(found[: len(images)] if compiled else found, len(images))
 
 
 class CleanPass:

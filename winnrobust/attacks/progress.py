@@ -20,13 +20,14 @@ is done every few steps, and the batch is made smaller when a quarter has left. 
 has left still does there counts for nothing.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks.base import AttackResult, Run
+from winnrobust.attacks.base import AttackResult, Run, Step
 from winnrobust.attacks.gradients import (
     Answer,
     GradientStatistics,
@@ -38,6 +39,7 @@ from winnrobust.attacks.gradients import (
     gradient_of,
 )
 from winnrobust.attacks.norms import NORMS, NormName, per_image
+from winnrobust.runtime import devices
 
 LOOK_EVERY = 5
 """In steps: how often a device is asked how many images are still active."""
@@ -46,11 +48,6 @@ WORTHWHILE = 0.75
 
 BatchObjective = Callable[[Tensor, Tensor], Tensor]
 """From logits (n, K) of the images numbered (n,) to what an attack raises, (n,)."""
-
-
-def waits(device: torch.device) -> bool:
-    """Tell whether to look at a tensor on the device is to wait for it."""
-    return device.type != "cpu"
 
 
 class Progress:
@@ -79,9 +76,10 @@ class Progress:
         self._most = torch.full_like(self.numbers, -1)  # draws in which `found` is as wanted
         self._gradients = torch.zeros_like(self.numbers)
         self._queries = torch.zeros_like(self.numbers)
+        self._unfinished = torch.zeros_like(self.active)
         self._counts = self.numbers.new_zeros(len(GradientStatistics._fields))
         self._unseen: tuple[Tensor, Tensor] | None = None
-        self._looks, self._late = 0, run.out_of_time()
+        self._looks, self._steps, self._late = 0, 0, run.out_of_time()
         if run.early_stop and not self._late:
             everyone = torch.arange(len(images), device=images.device)
             self._see(everyone, self.images, self.clean.answer)
@@ -113,7 +111,7 @@ class Progress:
     def compact(self, rows: Tensor, *remembered: Tensor) -> tuple[Tensor, ...]:
         """Return rows (n,) and what is remembered of them (n, ...), without what has left."""
         stay = self.active[rows]
-        if not waits(rows.device):
+        if not devices.waits(rows.device):
             worthwhile = not bool(stay.all())
         else:
             self._looks += 1
@@ -146,6 +144,11 @@ class Progress:
         active = self.active[rows]
         self._gradients[rows] += self.run.eot * active
         self._counts += (seen.counts * active).sum(1)
+        if self.run.callback is not None:
+            self._steps += 1
+            losses = seen.losses[active]
+            loss, left = float(losses.mean()), len(losses)
+            self.run.callback(Step("", math.inf, "", self.run.first, self._steps, loss, left))
         self._see(rows, points, seen)
         return seen
 
@@ -167,9 +170,10 @@ class Progress:
         return predictions == self.run.targets[rows]
 
     def count(self, rows: Tensor, result: AttackResult) -> None:
-        """Add what another attack spent on the images numbered `rows`."""
+        """Add what another attack spent on the images numbered `rows`, and where time ran out."""
         self._gradients[rows] += result.gradients
         self._queries[rows] += result.queries
+        self._unfinished[rows] = result.unfinished
         self._counts += torch.stack([torch.as_tensor(each) for each in result.statistics]).to(
             self._counts
         )
@@ -210,7 +214,7 @@ class Progress:
             images=self.found,
             gradients=self._gradients,
             queries=self._queries,
-            unfinished=self.active & self._late,
+            unfinished=self.active & (self._unfinished | self._late),
             statistics=GradientStatistics(*self._counts.unbind()),
         )
 

@@ -2,12 +2,19 @@
 
 import math
 from collections.abc import Sequence
+from itertools import starmap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnrobust.cli.external import external_models, external_options
+from winnrobust.cli.choices import TARGETS
+from winnrobust.cli.external import (
+    architectures,
+    external_models,
+    external_options,
+    own_attacks_option,
+)
 from winnrobust.cli.options import (
     CHOICES,
     COUNT,
@@ -20,23 +27,24 @@ from winnrobust.cli.options import (
     eps_option,
     epsilons,
     out_option,
+    picture_size,
     runs_option,
     seed_option,
 )
-from winnrobust.evaluation import EvaluationSettings
-from winnrobust.evaluation.targets import TARGETS
-from winnrobust.reporting import terminal_summary
+from winnrobust.data.geometry import INTERPOLATIONS
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
-from winnrobust.workflows.attacking import ImageSource, attack_runs
-from winnrobust.workflows.runs import newest_of_each_method, newest_or_shipped
-from winnrobust.workflows.shared import stamp
+
+if TYPE_CHECKING:
+    from winnrobust.evaluation import EvaluationSettings
+    from winnrobust.workflows.images import ImageSource
 
 
 @click.command()
 @click.argument("models", nargs=-1, type=PATH)
 @external_options
 @attacks_option
+@own_attacks_option
 @eps_option
 @click.option(
     "--eps-l2",
@@ -67,11 +75,11 @@ from winnrobust.workflows.shared import stamp
 )
 @click.option(
     "--targeted",
-    type=click.Choice(list(TARGETS)),
+    type=click.Choice(TARGETS),
     help="Make the attacks targeted, each image at a wrong class that is chosen like this."
     "  [default: untargeted]",
 )
-@click.option("--aim", type=click.Choice(list(TARGETS)), hidden=True)
+@click.option("--aim", type=click.Choice(TARGETS), hidden=True)
 @click.option(
     "--time-budget",
     "seconds",
@@ -100,11 +108,46 @@ from winnrobust.workflows.shared import stamp
     " 'images' and 'labels'.",
 )
 @click.option(
-    "--arch",
-    type=click.Choice(CHOICES["arch"]),
-    help="Without any model: architecture to look for.  [default: that of the newest run]",
+    "--classes",
+    metavar="FILE|by-name",
+    help="Which class each folder of --data is: a file with the names of the model's classes, one a"
+    " line in the order of its logits, or JSON; or by-name, numbered in the order of their names."
+    "  [default: folders called by numbers, or by the names that the model brings along]",
 )
-@click.option("--batch-size", type=COUNT, help="Images at once.  [default: the fastest, measured]")
+@click.option(
+    "--resize",
+    type=picture_size,
+    metavar="SIDE|WIDTHxHEIGHT",
+    help="Scale the pictures of --data, so that the shorter side has so many pixels, or to a size."
+    "  [default: as the model says itself]",
+)
+@click.option(
+    "--crop",
+    type=picture_size,
+    metavar="SIDE|WIDTHxHEIGHT",
+    help="Then cut out their middle.  [default: as the model says itself]",
+)
+@click.option(
+    "--interpolation",
+    type=click.Choice(INTERPOLATIONS),
+    help="How pictures are scaled.  [default: as the model says itself, else bilinear]",
+)
+@click.option(
+    "--skip-damaged",
+    is_flag=True,
+    help="Read all pictures of --data beforehand, and leave out those that are damaged.",
+)
+@click.option(
+    "--arch",
+    metavar="NAME|[MODEL=]FACTORY",
+    multiple=True,
+    help="What a state dict that --model names belongs to: package.module:factory, or timm:NAME and"
+    f" the like. Without any model, the architecture to look for: {', '.join(CHOICES['arch'])}."
+    "  [default: that of the newest run]",
+)
+@click.option(
+    "--batch-size", type=COUNT, help="Images at once.  [default: the more, the less time they take]"
+)
 @out_option("Folder of the results.  [default: a new one under results/]")
 @runs_option
 @data_root_option
@@ -125,15 +168,22 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
     winnrobust attack runs/my-baseline runs/my-winn --attacks fgsm,pgd,autoattack --limit 1000
     winnrobust attack runs/my-winn zoo:mnist-vanilla-winn
     winnrobust attack --model mine=my_models:cnn --weights mine=cnn.safetensors --data my-images
+    winnrobust attack runs/my-winn --attacks 'pgd(steps=100, restarts=5)' --attack mine=my_nets:best
     """
+    from winnrobust.reporting import terminal_summary
+    from winnrobust.workflows.attacking import attack_runs
+    from winnrobust.workflows.runs import newest_of_each_method, newest_or_shipped
+    from winnrobust.workflows.shared import stamp
+
     if options["dataset"] is not None and options["data"] is not None:
         raise click.UsageError("--dataset and --data exclude each other.")
+    arch, options["factories"] = architectures(options["arch"], CHOICES["arch"])
     settings, external = _settings(options), external_models(options)
     paths: Sequence[Path] = models
     if not paths and not external:
         asked = context.get_parameter_source("runs") is not click.core.ParameterSource.DEFAULT
         choose = newest_of_each_method if asked else newest_or_shipped
-        paths = choose(options["runs"], options["dataset"], options["arch"])
+        paths = choose(options["runs"], options["dataset"], arch)
     out = options["out"] or Path("results") / stamp()
     attack_runs(
         paths,
@@ -141,18 +191,49 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
         settings,
         options["device"],
         external=external,
-        source=ImageSource(*(options[name] for name in ("dataset", "data", "data_root", "limit"))),
+        source=_source(options),
         with_diagnosis=options["with_diagnosis"],
     )
     log(terminal_summary(out))
     log(f"results are in {out}; for a page to read and send: winnrobust report {out}")
 
 
-def _settings(options: dict[str, Any]) -> EvaluationSettings:
+def _source(options: dict[str, Any]) -> "ImageSource":
+    """What the options say of the images."""
+    from winnrobust.workflows.images import ImageSource
+
+    crop = options["crop"]
+    geometry = {
+        "resize": options["resize"],
+        "crop": (crop, crop) if isinstance(crop, int) else crop,
+        "interpolation": options["interpolation"],
+    }
+    of_folders = {name: options[name] for name in ("classes", "skip_damaged")}
+    given = {name: value for name, value in geometry.items() if value is not None}
+    if options["data"] is None and (given or any(of_folders.values())):
+        raise InputError(
+            "--classes, --resize, --crop, --interpolation and --skip-damaged are for the pictures"
+            " of --data"
+        )
+    return ImageSource(
+        options["dataset"],
+        options["data"],
+        options["data_root"],
+        options["limit"],
+        geometry=given,
+        **of_folders,
+    )
+
+
+def _settings(options: dict[str, Any]) -> "EvaluationSettings":
     """What the options say of the evaluation; those of the same name are its settings."""
+    from winnrobust.evaluation import EvaluationSettings
+    from winnrobust.workflows.given import imported_attack
+
     if options["targeted"] and options["aim"]:
         raise InputError("--aim is the old name of --targeted; give one of them")
     given = {name: options[name] for name in EvaluationSettings.model_fields if name in options}
+    given["attacks"] = [*options["attacks"], *starmap(imported_attack, options["own_attacks"])]
     given["epsilons"] = bounds(options["epsilons"], options["epsilons_l2"])
     given["targeted"] = options["targeted"] or options["aim"]
     return EvaluationSettings(**given)

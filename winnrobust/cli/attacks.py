@@ -1,9 +1,11 @@
 """`winnrobust attacks`."""
 
+from importlib import metadata
+
 import click
 from tabulate import tabulate
 
-from winnrobust.attacks import ATTACKS, PREFIX, Attack, find
+from winnrobust.cli.choices import ATTACKS
 
 COLUMNS = ("attack", "norm", "attacker sees", "cost per image", "also", "source")
 
@@ -12,16 +14,10 @@ COLUMNS = ("attack", "norm", "attacker sees", "cost per image", "also", "source"
 def attacks() -> None:
     """List the attacks with their norm, what the attacker sees, what they cost, their source.
 
-    The norm is the one that --eps (Linf) or --eps-l2 (L2) bounds. Those that can aim take --aim;
-    those that give distances look for the smallest change that breaks an image.
+    The norm is the one that --eps (Linf) or --eps-l2 (L2) bounds. Those that can be targeted take
+    --targeted; those that give distances look for the smallest change that breaks an image.
     """
-    known = [*ATTACKS.values(), find(f"{PREFIX}NAME")]
-    rows = [
-        (each.name, each.norm, each.access, each.cost, _also(each), each.source) for each in known
-    ]
-    click.echo(tabulate(rows, headers=COLUMNS, tablefmt="simple"))
-
-
-def _also(attack: Attack) -> str:
-    can = {"targeted": attack.targeted, "distances": attack.minimum_norm}
-    return ", ".join(text for text, does in can.items() if does)
+    click.echo(tabulate(ATTACKS, headers=COLUMNS, tablefmt="simple"))
+    others = metadata.entry_points(group="winnrobust.attacks")
+    if others:
+        click.echo(f"Of other packages: {', '.join(sorted(others.names))}.")

@@ -1,10 +1,9 @@
 """`winnrobust compare`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import torch
 
 from winnrobust.cli.options import (
     attacks_option,
@@ -19,13 +18,11 @@ from winnrobust.cli.options import (
     report_option,
     runs_option,
 )
-from winnrobust.evaluation import EvaluationSettings
-from winnrobust.reporting import terminal_summary
 from winnrobust.runtime.progress import log
 from winnrobust.training.config import make_config
-from winnrobust.training.methods.settings import check_given
-from winnrobust.workflows.comparing import compare as run_compare
-from winnrobust.workflows.shared import stamp
+
+if TYPE_CHECKING:
+    import torch
 
 
 @click.command()
@@ -46,7 +43,7 @@ def compare(
     out: Path | None,
     runs: Path,
     data_root: Path | None,
-    device: torch.device,
+    device: "torch.device",
     **settings: Any,
 ) -> None:
     """Train the baseline and --method with the same settings, attack both, and write a report.
@@ -59,11 +56,17 @@ def compare(
     \b
     winnrobust compare --dataset mnist --arch vanilla --epochs 34 --eps 0.0625,0.125
     """
+    from winnrobust.evaluation import EvaluationSettings
+    from winnrobust.reporting import terminal_summary
+    from winnrobust.training.methods.settings import check_given
+    from winnrobust.workflows import comparing
+    from winnrobust.workflows.shared import stamp
+
     given = given_settings(config_file, settings)
     config = make_config(given, str(config_file or "options"))
     check_given(given, config)  # the baseline has no settings of its own
     out = out or Path("reports") / f"{stamp()}-{config.data.dataset}-{config.model.arch}"
-    page = run_compare(
+    page = comparing.compare(
         config,
         runs,
         out,

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from winnrobust.cli.choices import DETECTION_STEPS
 from winnrobust.cli.options import (
     COUNT,
     PATH,
@@ -15,11 +16,8 @@ from winnrobust.cli.options import (
     out_option,
     seed_option,
 )
-from winnrobust.generation.detection import STEPS
-from winnrobust.reporting.table import to_text
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
-from winnrobust.workflows.detecting import DetectionSettings, detect_others, detection_table
 
 
 @click.command()
@@ -59,7 +57,7 @@ from winnrobust.workflows.detecting import DetectionSettings, detect_others, det
 @click.option(
     "--steps",
     type=COUNT,
-    default=STEPS,
+    default=DETECTION_STEPS,
     show_default=True,
     help="Steps of the adaptive attack, on each of its five paths.",
 )
@@ -87,6 +85,9 @@ def detect(
     \b
     winnrobust detect runs/winn runs/baseline --ood fashion-mnist --eps 0.125
     """
+    from winnrobust.reporting.table import to_text
+    from winnrobust.workflows.detecting import DetectionSettings, detect_others, detection_table
+
     if len(epsilons) != 1 or not epsilons[0]:
         raise InputError("--eps must be a single bound above 0 here")
     chosen = [name for name in attacks if name]

@@ -15,8 +15,6 @@ from winnrobust.cli.options import (
     size,
 )
 from winnrobust.runtime.progress import log
-from winnrobust.workflows.gallery import make_gallery
-from winnrobust.workflows.shared import stamp
 
 
 @click.command()
@@ -63,6 +61,9 @@ def gallery(runs: tuple[Path, ...], out: Path | None, **options: Any) -> None:
     \b
     winnrobust gallery runs/winn runs/inn runs/cascade --classifier runs/baseline --n 500
     """
+    from winnrobust.workflows.gallery import make_gallery
+    from winnrobust.workflows.shared import stamp
+
     out = out or Path("reports") / stamp()
     make_gallery(runs, out, **options)
     log(f"open {out / 'index.html'}")

@@ -1,6 +1,7 @@
 """Options and parameter types that several commands share."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from itertools import chain
@@ -9,19 +10,15 @@ from typing import Any, cast
 
 import click
 
-from winnrobust.data.datasets import DATASETS
-from winnrobust.generation.textures import EMBEDDED
-from winnrobust.models import ARCHITECTURES
-from winnrobust.runtime.devices import resolve_device
+from winnrobust.cli.choices import ARCHITECTURES, DATASETS, INITIAL, METHODS, TEXTURES
 from winnrobust.runtime.errors import InputError
 from winnrobust.training.config import SETTINGS, Setting, option_name, read_toml
-from winnrobust.training.methods import INITIAL, METHODS, UNSUPERVISED
 from winnrobust.training.recipes import RECIPES
 
 CHOICES = {
     "dataset": list(DATASETS),
     "arch": list(ARCHITECTURES),
-    "method": list(dict.fromkeys([*METHODS, *UNSUPERVISED])),
+    "method": list(METHODS),
     "recipe": list(RECIPES),
     "initial": list(INITIAL),
 }
@@ -31,8 +28,12 @@ COUNT = click.IntRange(1)
 
 
 def names(text: str) -> list[str]:
-    """The names in a list with commas."""
-    return [name.strip() for name in text.split(",")]
+    """The names in a list with commas; those between brackets part nothing.
+
+    >>> names("fgsm,pgd(steps=100, restarts=5)")
+    ['fgsm', 'pgd(steps=100, restarts=5)']
+    """
+    return [name.strip() for name in re.split(r",(?![^()]*\))", text)]
 
 
 def epsilons(text: str, at_most: float = 1) -> list[float]:
@@ -64,11 +65,23 @@ def size(text: str) -> tuple[int, int]:
     return width, height
 
 
+def picture_size(text: str) -> int | tuple[int, int]:
+    """A side in pixels, such as `256`; or width and height, `320x200`, as (height, width)."""
+    wide, high = size(text if "x" in text else f"{text}x{text}")
+    return (high, wide) if "x" in text else wide
+
+
 def bounds(
     linf: tuple[list[float], ...], l2: tuple[list[float], ...] = ()
 ) -> dict[Any, list[float]]:
     """All epsilons given for each norm; the defaults (the first is the paper's) if none."""
     return {"linf": [*chain(*linf)] or [0.125], "l2": [*chain(*l2)] or [1.5]}
+
+
+def _device(context: click.Context, parameter: click.Parameter, name: str) -> Any:
+    from winnrobust.runtime.devices import resolve_device
+
+    return resolve_device(name)
 
 
 def out_option(help: str, **more: Any) -> Callable[[Callable], Callable]:
@@ -81,7 +94,7 @@ device_option = click.option(
     "--device",
     default="auto",
     show_default=True,
-    callback=lambda context, parameter, name: resolve_device(name),
+    callback=_device,
     help="cpu, cuda, cuda:1, ... or auto.",
 )
 data_root_option = click.option(
@@ -148,7 +161,7 @@ def with_place(settings: dict[str, Any]) -> dict[str, Any]:
         if "dataset" in settings:
             raise InputError(f"--dataset and --{name} exclude each other")
         place = Path(settings[name]).resolve()
-        embedded = settings[name] in EMBEDDED
+        embedded = settings[name] in TEXTURES
         placed |= {"dataset": place.name} if embedded else {name: str(place), "dataset": place.stem}
     return placed
 

@@ -7,7 +7,6 @@ import click
 
 from winnrobust.cli.options import PATH, data_root_option, device_option, out_option
 from winnrobust.runtime.progress import log
-from winnrobust.workflows.quality import quality_text, score_quality
 
 
 @click.command()
@@ -38,4 +37,6 @@ def quality(samples: Path, classifier: Path, **options: Any) -> None:
     winnrobust synthesize runs/winn --n 1000 --out samples.npz
     winnrobust quality samples.npz --classifier runs/baseline
     """
+    from winnrobust.workflows.quality import quality_text, score_quality
+
     log(quality_text(*score_quality(samples, classifier, **options)))

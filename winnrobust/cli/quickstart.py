@@ -1,16 +1,16 @@
 """`winnrobust quickstart`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import torch
 
 from winnrobust.cli.options import device_option, out_option, seed_option
-from winnrobust.evaluation import EvaluationSettings
-from winnrobust.reporting import terminal_summary
 from winnrobust.runtime.progress import log
 from winnrobust.training.config import TrainConfig
-from winnrobust.workflows.comparing import compare
+
+if TYPE_CHECKING:
+    import torch
 
 QUICK = TrainConfig(
     dataset="mnist5k",
@@ -28,12 +28,16 @@ QUICK = TrainConfig(
 @seed_option
 @out_option("Folder for the runs and the report.", default=Path("quickstart"), show_default=True)
 @device_option
-def quickstart(seed: int, out: Path, device: torch.device) -> None:
+def quickstart(seed: int, out: Path, device: "torch.device") -> None:
     """Train a baseline and a WINN on 5,000 embedded digits, attack both, write the report.
 
     Needs no download and about five minutes on two cores. Called again after an interruption it
     goes on where it was.
     """
+    from winnrobust.evaluation import EvaluationSettings
+    from winnrobust.reporting import terminal_summary
+    from winnrobust.workflows.comparing import compare
+
     page = compare(
         QUICK.replace(seed=seed),
         out / "runs",

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import click
 
+from winnrobust.cli.choices import FORMATS
 from winnrobust.cli.options import PATH, names, report_option
-from winnrobust.reporting import FORMATS, write_report
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import new_folder
 from winnrobust.runtime.progress import log
-from winnrobust.workflows.shared import stamp
 
 
 @click.command()
@@ -35,6 +34,9 @@ def report(inputs: tuple[Path, ...], out: Path | None, formats: list[str]) -> No
     winnrobust report results/20260101-120000 --format tex,csv
     winnrobust report runs/my-winn runs/my-baseline --out reports/training
     """
+    from winnrobust.reporting import write_report
+    from winnrobust.workflows.shared import stamp
+
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise InputError(f"unknown format '{unknown[0]}'; known are {', '.join(FORMATS)}")

@@ -5,12 +5,10 @@ from typing import Any
 
 import click
 
+from winnrobust.cli.choices import BUDGETS, TABLES
 from winnrobust.cli.options import PATH, data_root_option, device_option, names, out_option
-from winnrobust.reporting.reproduction import BUDGETS, TARGETS
-from winnrobust.reporting.table import to_text
 from winnrobust.runtime.progress import log
 from winnrobust.runtime.settings import LARGEST
-from winnrobust.workflows.reproducing import reproduce as run_reproduce
 
 
 def seed_list(text: str) -> list[int]:
@@ -25,13 +23,13 @@ def seed_list(text: str) -> list[int]:
 
 
 @click.command()
-@click.argument("table", type=click.Choice(list(TARGETS)))
+@click.argument("table", type=click.Choice(TABLES))
 @click.option(
     "--budget",
     type=click.Choice(list(BUDGETS)),
     default="quick",
     show_default=True,
-    help="; ".join(f"{name}: {budget.summary}" for name, budget in BUDGETS.items()) + ".",
+    help="; ".join(f"{name}: {summary}" for name, summary in BUDGETS.items()) + ".",
 )
 @click.option(
     "--seeds",
@@ -66,7 +64,10 @@ def reproduce(
     winnrobust reproduce table2 --budget cpu --seeds 0,1,2
     winnrobust reproduce table3 --budget cpu --run zoo:mnist-vanilla-winn --run runs/my-icn
     """
+    from winnrobust.reporting.table import to_text
+    from winnrobust.workflows import reproducing
+
     out = out or Path("reproduction") / budget
-    tables, page = run_reproduce(table, budget, seeds or (), out, **options)
+    tables, page = reproducing.reproduce(table, budget, seeds or (), out, **options)
     log(to_text(tables))
     log(f"open {page}; the figures as numbers are in {page.with_name('reproduction.csv')}")

@@ -2,17 +2,17 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import torch
 
+from winnrobust.cli.choices import NOISE
 from winnrobust.cli.options import CHOICES, COUNT, PATH, device_option, out_option, seed_option
-from winnrobust.generation.sampling import NOISE, Noise
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
-from winnrobust.workflows.synthesizing import SampleSettings, summary
-from winnrobust.workflows.synthesizing import synthesize as run_synthesize
+
+if TYPE_CHECKING:
+    import torch
 
 
 def low_and_high(text: str) -> tuple[float, float]:
@@ -79,7 +79,7 @@ def synthesize(
     model: Path,
     out: tuple[Path, ...],
     count: int,
-    device: torch.device,
+    device: "torch.device",
     kind: str,
     noise_size: float | None,
     initial: str | None,
@@ -96,6 +96,9 @@ def synthesize(
     winnrobust synthesize runs/my-winn --n 100 --out samples.png
     winnrobust synthesize runs/my-winn --n 1000 --class 3 --out threes.npz
     """
+    from winnrobust.generation.sampling import Noise
+    from winnrobust.workflows import synthesizing
+
     if noise_size is not None and kind == "none":
         raise InputError("--noise-size has no effect without --noise langevin or dropout")
     size = NOISE[kind] if noise_size is None else noise_size
@@ -103,7 +106,7 @@ def synthesize(
         raise InputError(f"--noise-size must be from 0 to below 1, not {size:g}")
     wanted = {"initial": initial, "synthesis_max_steps": max_steps}
     given = {name: value for name, value in wanted.items() if value is not None}
-    settings = SampleSettings(given=given, noise=Noise(kind, size), **options)
-    samples = run_synthesize(model, out, count, device, settings)
-    log(summary(samples))
+    settings = synthesizing.SampleSettings(given=given, noise=Noise(kind, size), **options)
+    samples = synthesizing.synthesize(model, out, count, device, settings)
+    log(synthesizing.summary(samples))
     log(f"samples are in {' and '.join(map(str, out))}")

@@ -1,10 +1,9 @@
 """`winnrobust texture`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import torch
 
 from winnrobust.cli.options import (
     PATH,
@@ -20,10 +19,10 @@ from winnrobust.cli.options import (
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
 from winnrobust.training.config import make_config
-from winnrobust.training.methods.settings import check_given
 from winnrobust.training.recipes import UNSUPERVISED
-from winnrobust.workflows.texturing import check_texture_file, texture_run
-from winnrobust.workflows.texturing import texture as run_texture
+
+if TYPE_CHECKING:
+    import torch
 
 
 @click.command()
@@ -55,7 +54,7 @@ def texture(
     draw: int,
     config_file: Path | None,
     runs: Path,
-    device: torch.device,
+    device: "torch.device",
     **settings: Any,
 ) -> None:
     """Draw a texture of any size from RUN, trained on crops of one picture.
@@ -69,10 +68,13 @@ def texture(
     winnrobust texture runs/grass --size 320x320 --out grass.png
     winnrobust texture --source my.png --size 640x400 --out large.png
     """
+    from winnrobust.training.methods.settings import check_given
+    from winnrobust.workflows import texturing
+
     given = given_settings(config_file, settings)
     if (run is None) == (source is None):
         raise InputError("name a RUN, or a picture with --source")
-    check_texture_file(out)
+    texturing.check_texture_file(out)
     if run is None:
         for name in ("texture", "data", "dataset"):
             if name in given:
@@ -82,9 +84,9 @@ def texture(
         given = with_place({"arch": "cnn64"} | given | {"unsupervised": True, "texture": source})
         config = make_config(given, str(config_file or "options"))
         check_given(given, config)
-        run = texture_run(runs, config, device)
+        run = texturing.texture_run(runs, config, device)
     elif given:
         raise InputError("RUN has its own settings; they are for training, with --source")
-    made = run_texture(run, size, out, device, seed=draw)
+    made = texturing.texture(run, size, out, device, seed=draw)
     how = "its threshold was reached" if made.reached else "the limit of steps came first"
     log(f"the texture is in {out} ({made.steps} steps; {how})")

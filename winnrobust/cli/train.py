@@ -1,10 +1,9 @@
 """`winnrobust train`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import torch
 
 from winnrobust.cli.options import (
     config_file_option,
@@ -17,10 +16,10 @@ from winnrobust.cli.options import (
     with_place,
 )
 from winnrobust.training.config import make_config
-from winnrobust.training.methods.settings import check_given
 from winnrobust.training.recipes import UNSUPERVISED
-from winnrobust.workflows.runs import new_run_path, newest_run_like
-from winnrobust.workflows.training import resume_run, train_run
+
+if TYPE_CHECKING:
+    import torch
 
 
 @click.command()
@@ -42,7 +41,7 @@ def train(
     runs: Path,
     resume: bool,
     data_root: Path | None,
-    device: torch.device,
+    device: "torch.device",
     **settings: Any,
 ) -> None:
     """Train a WINN or what it is compared with; keep the model with the best validation error.
@@ -68,6 +67,10 @@ def train(
     winnrobust train --unsupervised --texture grass --arch cnn64
     winnrobust train --resume --out runs/my-run
     """
+    from winnrobust.training.methods.settings import check_given
+    from winnrobust.workflows.runs import new_run_path, newest_run_like
+    from winnrobust.workflows.training import resume_run, train_run
+
     given = with_place(given_settings(config_file, settings))
     config = make_config(given, str(config_file or "options"))
     if resume:

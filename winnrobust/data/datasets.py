@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,30 @@ class ImageSplit:
         """Return the first `count` images, all of them for None."""
         return ImageSplit(self.images[:count], self.labels[:count])
 
+    def batch(self, start: int, stop: int) -> "ImageSplit":
+        """Return the images numbered start, ..., stop - 1, as far as there are some."""
+        return ImageSplit(self.images[start:stop], self.labels[start:stop])
+
+    def identity(self) -> Any:
+        """Return shape and CRC-32 of the pixels, and that of the labels."""
+        pixels = labels = 0
+        for start in range(0, len(self), 1024):
+            part = self.batch(start, start + 1024)
+            pixels = zlib.crc32(_bytes(part.images), pixels)
+            labels = zlib.crc32(_bytes(part.labels), labels)
+        return [*self.images.shape, pixels, labels]
+
     def sha256(self) -> str:
         """Hash shape, pixels and labels: the identity of the data in every manifest."""
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
         digest.update(self.images.contiguous().numpy().tobytes())
         digest.update(self.labels.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> Any:
+    plain = tensor.detach().cpu().contiguous().reshape(-1)
+    return plain.view(torch.uint8).numpy().data
 
 
 @dataclass(frozen=True)
@@ -69,6 +88,26 @@ class Dataset:
             for split in (self.train, self.valid, self.test.first(0))
         )
         return Dataset(self.name, 1, train, valid, test)
+
+    def holding_out(self, count: int) -> "Dataset":
+        """The same with the last `count` images that are not for testing as validation images.
+
+        Raises:
+            InputError: none would be left to train on.
+        """
+        images = torch.cat([self.train.images, self.valid.images])
+        labels = torch.cat([self.train.labels, self.valid.labels])
+        if count >= len(labels):
+            raise InputError(
+                f"--hold-out must be less than {len(labels)}, the images of {self.name} that are"
+                f" not for testing, not {count}"
+            )
+        cut = len(labels) - count
+        return replace(
+            self,
+            train=ImageSplit(images[:cut], labels[:cut]),
+            valid=ImageSplit(images[cut:], labels[cut:]),
+        )
 
     @property
     def channels(self) -> int:

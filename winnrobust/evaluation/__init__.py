@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from winnrobust.evaluation.examples import Examples
 from winnrobust.evaluation.outcomes import read_outcomes
-from winnrobust.evaluation.run import Evaluation, run
+from winnrobust.evaluation.run import RunResult, run
 from winnrobust.evaluation.settings import EvaluationSettings
 from winnrobust.evaluation.statistics import Summary, summarize
 
@@ -38,7 +38,7 @@ def evaluate(
         attacks: names that `winnrobust.attacks.find` knows.
         epsilons, epsilons_l2: bounds of the attacks in L-infinity and in L2, in the units of images
             in [0, 1].
-        batch_size: images at once; None measures which is fastest.
+        batch_size: images at once; None: the more, the less time a batch takes.
         settings: others of `EvaluationSettings`.
 
     Returns:
@@ -60,9 +60,9 @@ def evaluate(
 
 
 __all__ = [
-    "Evaluation",
     "EvaluationSettings",
     "Examples",
+    "RunResult",
     "Summary",
     "evaluate",
     "read_outcomes",

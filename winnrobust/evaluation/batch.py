@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from winnrobust.attacks import (
     CleanPass,
     GradientStatistics,
     Run,
+    Step,
     answer,
     run_attack,
 )
+from winnrobust.data.streams import ImageStream
 from winnrobust.evaluation import outcomes
 from winnrobust.evaluation.checks import as_floats
 from winnrobust.evaluation.examples import Examples, write_examples
@@ -31,6 +34,7 @@ from winnrobust.evaluation.outcomes import Case
 from winnrobust.evaluation.prediction import (
     OUT_OF_MEMORY,
     check_finite,
+    check_labels,
     check_shape,
     errors_named,
 )
@@ -41,9 +45,9 @@ from winnrobust.runtime import distributed
 from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError, brief
 
-_Attempt = tuple[Case, str]
+_Example = tuple[Case, str]
 """An attack at an epsilon, and the model that it is made on."""
-_Verdicts = dict[tuple[_Attempt | None, str], np.ndarray]
+_Verdicts = dict[tuple[_Example | None, str], np.ndarray]
 """As `_Batch.verdicts`, on the host."""
 
 
@@ -55,8 +59,9 @@ class Job:
         models: name -> module, held ready.
         attacks: with their settings.
         draws: model -> how often it is asked about an image.
-        images: (N, C, H, W), uint8, or floating point in [0, 1].
-        labels: (N,) int64.
+        data: the images, with their labels.
+        classes: how many the models know.
+        callback: called after every gradient step.
         folder: results folder.
         identity: what outcomes depend on; those of another one are not gone on with.
     """
@@ -65,10 +70,11 @@ class Job:
     attacks: list[Attack]
     settings: EvaluationSettings
     draws: dict[str, int]
-    images: Tensor
-    labels: Tensor
+    data: ImageStream
+    classes: int
     folder: Path
     identity: dict[str, Any]
+    callback: Callable[[Step], None] | None = None
 
     def epsilons(self, attack: Attack) -> list[float]:
         """Return the epsilons of an attack; the infinite one is for the nearest example at all."""
@@ -99,43 +105,47 @@ class _Batch:
     images: Tensor
     labels: Tensor
     room: int
-    verdicts: dict[tuple[_Attempt | None, str], Tensor] = field(default_factory=dict)
+    verdicts: dict[tuple[_Example | None, str], Tensor] = field(default_factory=dict)
     targets: dict[str, Tensor] = field(default_factory=dict)
-    distances: dict[_Attempt, Tensor] = field(default_factory=dict)
-    passes: dict[_Attempt, Tensor] = field(default_factory=dict)
-    kept: dict[_Attempt, np.ndarray] = field(default_factory=dict)
+    distances: dict[_Example, Tensor] = field(default_factory=dict)
+    passes: dict[_Example, Tensor] = field(default_factory=dict)
+    kept: dict[_Example, np.ndarray] = field(default_factory=dict)
     seconds: dict[tuple[str, str], float] = field(default_factory=dict)
     gradients: dict[tuple[str, str], GradientStatistics] = field(default_factory=dict)
     failures: dict[tuple[str, str], str] = field(default_factory=dict)
     cache: dict[Any, Any] = field(default_factory=dict)
 
 
-def attack_batch(job: Job, numbers: range, tell: Callable[[int, int], None], strict: bool) -> None:
+def attack_batch(
+    job: Job, numbers: range, report: Callable[[int, int], None], strict: bool
+) -> None:
     """Attack all models with some of the images, judge the examples, and write the outcomes.
 
     Args:
         numbers: of the images.
-        tell: called after each attack with (images of the batch, attacks on it so far).
+        report: called after each attack with (images of the batch, attacks on it so far).
         strict: raise where an attack fails. Else its images get that status: what went well on
             others need not be lost.
 
     Raises:
         InputError: a model or an attack cannot be used.
     """
+    read = job.data.batch(numbers.start, numbers.stop)
+    check_labels(read.labels, job.classes)
     batch = _Batch(
         numbers,
-        as_floats(job.images[numbers.start : numbers.stop]),
-        job.labels[numbers.start : numbers.stop],
+        as_floats(read.images),
+        read.labels,
         room=min(max(job.settings.num_examples - numbers.start, 0), len(numbers)),
     )
     with own_randomness(devices_of(job.models), job.settings.seed, "batch", numbers.start):
         for source in job.models:
-            _attack_model(job, batch, source, tell, strict)
+            _attack_model(job, batch, source, report, strict)
     _write(job, batch)
 
 
 def _attack_model(
-    job: Job, batch: _Batch, source: str, tell: Callable[[int, int], None], strict: bool
+    job: Job, batch: _Batch, source: str, report: Callable[[int, int], None], strict: bool
 ) -> None:
     model, settings = job.models[source], job.settings
     device = device_of(model)
@@ -156,6 +166,7 @@ def _attack_model(
         clean=clean,
         surrogates=job.models,
         cache=batch.cache,
+        callback=job.callback and partial(_named, job.callback, source),
     )
     # First those whose gradient at the images makes another pass over them unnecessary.
     for attack in sorted(job.attacks, key=lambda attack: not attack.single_step):
@@ -168,8 +179,12 @@ def _attack_model(
             batch.kept[made] = result.images[: batch.room].float().cpu().numpy()
             for judge in job.models if settings.cross and epsilon < math.inf else [source]:
                 batch.verdicts[made, judge] = _judge(job, judge, result.images, labels)
-        tell(len(images), len(batch.seconds))
+        report(len(images), len(batch.seconds))
     batch.verdicts[None, source] = _judge(job, source, images, labels, known=clean)
+
+
+def _named(callback: Callable[[Step], None], model: str, step: Step) -> None:
+    callback(step._replace(model=model))
 
 
 def _attack(
@@ -177,7 +192,7 @@ def _attack(
 ) -> list[AttackResult]:
     """Attack one model at all epsilons, in this batch's share of the time."""
     epsilons, key, images = job.epsilons(attack), (attack.name, source), clean.images
-    share = (job.settings.seconds or math.inf) * len(images) / len(job.images)
+    share = (job.settings.seconds or math.inf) * len(images) / len(job.data)
     began = time.monotonic()
     try:
         results = run_attack(
@@ -236,7 +251,7 @@ def _write(job: Job, batch: _Batch) -> None:
     for (_, name), (_, _, finite) in verdicts.items():
         check_finite(name, bool(finite.all()))
 
-    def said(attempt: _Attempt | None) -> Iterator[dict[str, Any]]:
+    def said(attempt: _Example | None) -> Iterator[dict[str, Any]]:
         made = _columns(job, batch, *attempt, verdicts) if attempt else {}
         for name, draws in job.draws.items():
             if (attempt, name) in verdicts:
@@ -290,12 +305,12 @@ def _columns(
     }  # fmt: skip
 
 
-def _kept(job: Job, batch: _Batch, verdicts: _Verdicts, attempts: list[_Attempt]) -> Examples:
+def _kept(job: Job, batch: _Batch, verdicts: _Verdicts, attempts: list[_Example]) -> Examples:
     """Return the first images of a batch with all that became of them, whole."""
     shown = [(case, source) for case, source in attempts if case.epsilon < math.inf]
     unseen = np.full((1, batch.room), -1)
 
-    def predictions(attempt: _Attempt | None) -> np.ndarray:
+    def predictions(attempt: _Example | None) -> np.ndarray:
         seen = [verdicts.get((attempt, name), unseen)[0, : batch.room] for name in job.models]
         return np.stack(seen).astype(np.int64)
 

@@ -1,15 +1,12 @@
 """Checks at the edge: what a caller gives is usable, or one line says why not."""
 
-import math
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.readers import check_tensor
 
 
 def checked_models(models: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
@@ -43,76 +40,6 @@ def checked_models(models: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
     return dict(models)
 
 
-def checked_images(images: Tensor | np.ndarray) -> Tensor:
-    """Return images (N, C, H, W), uint8 or floating point in [0, 1], not copied where possible.
-
-    Raises:
-        InputError: another type, dtype or shape, none at all, or values outside [0, 1].
-    """
-    tensor = _as_tensor("images", images)
-    if not tensor.is_floating_point() and tensor.dtype != torch.uint8:
-        raise InputError(
-            f"images must be uint8, or floating point in [0, 1], not {_dtype_name(tensor)}"
-        )
-    if tensor.ndim != 4:
-        raise InputError(
-            f"images must have the shape (N, C, H, W), not {tuple(tensor.shape)}; a grey image"
-            " has C = 1"
-        )
-    if tensor.numel() == 0:
-        raise InputError(f"there are no images to evaluate (shape {tuple(tensor.shape)})")
-    if tensor.dtype == torch.uint8:
-        return tensor
-    low, high = (bound.item() for bound in torch.aminmax(tensor))
-    if math.isnan(low):
-        raise InputError("images contain NaN; every pixel must be a number in [0, 1]")
-    if low < 0 or high > 1:
-        raise InputError(
-            f"images must lie in [0, 1], these reach from {low:g} to {high:g}; rescale them and"
-            " do any normalization inside the model"
-        )
-    return tensor
-
-
 def as_floats(images: Tensor) -> Tensor:
     """Return checked images as float32 in [0, 1]; those that are so already are not copied."""
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()
-
-
-def checked_labels(labels: Tensor | np.ndarray, count: int) -> Tensor:
-    """Return labels (N,) as int64 on the CPU.
-
-    Raises:
-        InputError: another type or dtype, not `count` of them, or a negative one.
-    """
-    tensor = _as_tensor("labels", labels)
-    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-        raise InputError(f"labels must be integers (class numbers), not {_dtype_name(tensor)}")
-    if tensor.shape != (count,):
-        raise InputError(
-            f"labels must have the shape ({count},), one per image, not {tuple(tensor.shape)}"
-        )
-    tensor = tensor.cpu().long()
-    if tensor.min() < 0:
-        raise InputError(f"labels must be 0 or more; the lowest is {int(tensor.min())}")
-    return tensor
-
-
-def _as_tensor(name: str, value: Tensor | np.ndarray) -> Tensor:
-    if isinstance(value, Tensor):
-        check_tensor(name, value)
-        return value.detach()
-    if not isinstance(value, np.ndarray):
-        raise InputError(
-            f"{name} must be a torch tensor or a numpy array, not {type(value).__name__}"
-        )
-    if not value.flags.writeable or any(stride < 0 for stride in value.strides):
-        value = value.copy(order="C")  # torch cannot take such an array
-    try:
-        return torch.from_numpy(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} must hold plain numbers, not {value.dtype}") from None
-
-
-def _dtype_name(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")

@@ -35,7 +35,6 @@ STATUSES = ("attacked", "wrong already", "out of time", "error")
 """What became of an image under an attack: it ran its course; the model was wrong without it and
 the image was left as it is; time ran out; the attack failed."""
 ATTACKED, WRONG_ALREADY, OUT_OF_TIME, FAILED = range(len(STATUSES))
-CODES = {name: code for code, name in enumerate(STATUSES)}
 
 MOST_DRAWS = 255
 """Draws of a random model; their numbers are kept in a byte."""
@@ -256,6 +255,16 @@ def read_outcomes(folder: Path | str) -> pd.DataFrame:
 
     Raises:
         InputError: there are no outcomes, or a part of them is damaged.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import torch, winnrobust
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2))
+    >>> images, labels = torch.rand(4, 1, 1, 2), torch.tensor([0, 1, 0, 1])
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = winnrobust.evaluate(model, images, labels, folder=f"{folder}/results")
+    ...     outcomes = winnrobust.read_outcomes(f"{folder}/results")
+    >>> len(outcomes), outcomes.evaluated.unique().tolist()
+    (8, ['model'])
     """
     found = _some_parts(Path(folder))
     tables = [part.read()[0] for part in found]
@@ -321,6 +330,7 @@ class PerImage:
         passes: (attack, source) -> [gradient passes, forward-only passes].
         seconds: (attack, source) -> how long the attack ran, where that is known.
         gradients: (attack, source) -> sums of the gradients' statistics, by name.
+        failures: (attack, source) -> what went wrong in the first batch on which it failed.
     """
 
     n: int
@@ -334,6 +344,7 @@ class PerImage:
     gradients: dict[tuple[str, str], Counter[str]] = field(
         default_factory=lambda: defaultdict(Counter)
     )
+    failures: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def cases(self) -> list[Case]:
@@ -357,29 +368,23 @@ class PerImage:
         Raises:
             ValueError: a model did not answer to every image once.
         """
-        frame = table.to_pandas()
-        wrong, asked = (frame.draws - frame.correct_draws).to_numpy(), frame.draws.to_numpy()
-        status = frame.status.cat.rename_categories(CODES).astype(float).fillna(ATTACKED).to_numpy()
-        distance, seen_class = frame.distance.to_numpy(), frame.prediction.to_numpy()
-        spent, target = frame[["gradients", "queries"]].to_numpy(), frame.target.to_numpy()
-        images = np.arange(positions.min(), positions.max() + 1)
+        draws, target = table["draws"].to_numpy(), table["target"].to_numpy()
+        wrong = draws - table["correct_draws"].to_numpy()
+        hit = table["prediction"].to_numpy() == target
+        codes, names = _encoded(table["status"])
+        status = np.array([STATUSES.index(name or STATUSES[ATTACKED]) for name in names])[codes]
+        distance = table["distance"].to_numpy()
+        spent = np.stack([table["gradients"].to_numpy(), table["queries"].to_numpy()], axis=1)
         seen: set[Any] = set()
 
         def place(store: dict, key: Any, values: np.ndarray, kind: Any = np.uint8) -> None:
             store.setdefault(key, np.zeros(self.n, kind))[positions[rows]] = values[rows]
             seen.add(key)
 
-        keys = [*CASE, "source", "evaluated"]
-        answer = frame.groupby(keys, sort=False, dropna=False, observed=True).ngroup().to_numpy()
-        order = np.argsort(answer, kind="stable")
-        groups = np.split(order, np.flatnonzero(np.diff(answer[order])) + 1)
-        heads = frame[keys].iloc[[rows[0] for rows in groups]].itertuples(index=False, name=None)
-        for (attack, norm, epsilon, source, model), rows in zip(heads, groups, strict=True):
-            if not np.array_equal(np.sort(positions[rows]), images):
-                raise ValueError("rows of some images are missing, or there are too many")
-            if {self.draws.setdefault(model, int(asked[rows[0]]))} != {*asked[rows]}:
+        for attack, norm, epsilon, source, model, rows in _answers(table, positions):
+            if (draws[rows] != self.draws.setdefault(model, int(draws[rows[0]]))).any():
                 raise ValueError(f"{model} was not asked equally often about all images")
-            if pd.isna(attack):
+            if attack is None:
                 place(self.wrong, (CLEAN, model, model), wrong)
             elif epsilon < np.inf:
                 key = Case(attack, norm, epsilon), source
@@ -388,7 +393,7 @@ class PerImage:
                     place(self.status, key, status)
                     self.passes[attack, source] += spent[rows].sum(0)
                     if not np.isnan(target[rows]).all():
-                        self.hits[key] += int((seen_class[rows] == target[rows]).sum())
+                        self.hits[key] += int(hit[rows].sum())
             elif source == model:
                 place(self.distances, (attack, source), distance, np.float32)
         return seen
@@ -399,6 +404,34 @@ class PerImage:
             self.seconds[attack, source] += seconds
         for attack, source, counts in facts.get("gradients", ()):
             self.gradients[attack, source].update(counts)
+        for attack, source, failure in facts.get("failures", ()):
+            self.failures.setdefault((attack, source), failure)
+
+
+def _answers(table: pa.Table, positions: np.ndarray) -> Iterator[tuple[Any, ...]]:
+    """Yield (attack, norm, epsilon, source, evaluated) and the rows (B,) that answer to it.
+
+    Raises:
+        ValueError: there are not as many as images, or several to one.
+    """
+    keys = [_encoded(table[key]) for key in (*CASE, "source", "evaluated")]
+    number = np.ravel_multi_index([codes for codes, _ in keys], [len(names) for _, names in keys])
+    _, first, answer = np.unique(number, return_index=True, return_inverse=True)
+    images = np.arange(positions.min(), positions.max() + 1)
+    rows = np.lexsort((positions, answer))
+    if not np.array_equal(positions[rows], np.tile(images, len(first))):
+        raise ValueError("rows of some images are missing, or there are too many")
+    groups = rows.reshape(len(first), len(images))
+    for group in np.argsort(first):
+        row = first[group]
+        yield *(names[codes[row]] for codes, names in keys), groups[group]
+
+
+def _encoded(column: pa.ChunkedArray) -> tuple[np.ndarray, list[Any]]:
+    """Return for every row the number of its value, and the values; null is the last of them."""
+    encoded = column.combine_chunks().dictionary_encode()
+    values = encoded.dictionary.to_pylist()
+    return encoded.indices.fill_null(len(values)).to_numpy(), [*values, None]
 
 
 def expected(wrong: np.ndarray, draws: int) -> float:

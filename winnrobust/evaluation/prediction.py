@@ -13,6 +13,15 @@ from winnrobust.runtime.errors import InputError
 OUT_OF_MEMORY = (torch.cuda.OutOfMemoryError, MemoryError)
 """What says that a smaller batch may do; the first is `torch.OutOfMemoryError`."""
 
+REMEDIES = {
+    "on the same device": "; a tensor in it is no parameter or buffer, so it stays where it was"
+    " made: register_buffer it, or use the device cpu",
+    "module must have its parameters and buffers on device": "; it is wrapped in DataParallel:"
+    " give its .module",
+    "from the 'QuantizedCPU' backend": "; quantized models are for the device cpu",
+}
+"""Part of what a module says -> what to do about it."""
+
 
 @contextmanager
 def errors_named(name: str, images: Tensor) -> Iterator[None]:
@@ -25,9 +34,10 @@ def errors_named(name: str, images: Tensor) -> Iterator[None]:
         raise InputError(f"model '{name}': {error}") from None
     except Exception as error:  # anyone's module may raise anything
         reason = " ".join(str(error).split())[:200]
+        remedy = next((more for part, more in REMEDIES.items() if part in reason), "")
         raise InputError(
             f"model '{name}' cannot classify images of shape {tuple(images.shape[1:])}:"
-            f" {type(error).__name__}: {reason}"
+            f" {type(error).__name__}: {reason}{remedy}"
         ) from error
 
 
@@ -102,8 +112,11 @@ def answers_at_random(name: str, model: nn.Module, images: Tensor, passes: int =
     )
 
 
-def check_classes(models: Mapping[str, nn.Module], images: Tensor, labels: Tensor) -> None:
+def check_classes(models: Mapping[str, nn.Module], images: Tensor, labels: Tensor) -> int:
     """Check on a few images that the models know the same classes, and those of all labels.
+
+    Returns:
+        How many classes that is.
 
     Raises:
         InputError: they differ, a label is beyond them, or as `logits_from`.
@@ -113,6 +126,16 @@ def check_classes(models: Mapping[str, nn.Module], images: Tensor, labels: Tenso
         listed = ", ".join(f"'{name}' {count}" for name, count in counts.items())
         raise InputError(f"models must have the same number of classes, but have: {listed}")
     known = next(iter(counts.values()))
+    check_labels(labels, known)
+    return known
+
+
+def check_labels(labels: Tensor, known: int) -> None:
+    """Check that labels (N,) are of the `known` classes.
+
+    Raises:
+        InputError: one is beyond them.
+    """
     if labels.max() >= known:
         raise InputError(
             f"labels go up to {int(labels.max())}, but the models know only the classes 0 to"

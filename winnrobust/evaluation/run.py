@@ -1,5 +1,6 @@
 """The evaluation: every model is attacked, every example judged, every outcome written down."""
 
+import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -9,21 +10,32 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from winnrobust.attacks import Step
+from winnrobust.data.streams import ImageStream, checked_data
 from winnrobust.evaluation import outcomes
 from winnrobust.evaluation.batch import Job, attack_batch
-from winnrobust.evaluation.batch_size import fastest_batch_size
-from winnrobust.evaluation.checks import as_floats, checked_images, checked_labels, checked_models
+from winnrobust.evaluation.checks import as_floats, checked_models
 from winnrobust.evaluation.examples import Examples, read_examples
 from winnrobust.evaluation.prediction import OUT_OF_MEMORY, answers_at_random, check_classes
 from winnrobust.evaluation.settings import EvaluationSettings, check_surrogates
 from winnrobust.evaluation.state import channels_last, devices_of, frozen, own_randomness
 from winnrobust.evaluation.statistics import Summary, summarize
 from winnrobust.runtime import distributed
-from winnrobust.runtime.devices import resolve_device
+from winnrobust.runtime.devices import device_of, resolve_device
 from winnrobust.runtime.errors import InputError
 
 LOOKED_AT = 16
 """Images on which it is found out whether a model answers at random."""
+
+FIRST_BATCH = {"cpu": 128, "cuda": 1024}
+"""Images in the first batch, where their number is not given."""
+QUICK = 5.0
+"""Seconds: after a batch that took less the next one is twice as large. A slow one shows progress
+sooner, and less is lost with it."""
+LARGEST_BATCH = {"cpu": 1024, "cuda": 2048}
+MOST_BYTES = 2**22
+"""Of a batch's images as float32 on a CPU, where too much memory ends the process. What a network
+keeps of them for a gradient is up to a thousand times as much."""
 
 DEFAULT_SETTINGS = EvaluationSettings()
 
@@ -31,13 +43,13 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class RunResult:
     """What an evaluation found.
 
     Attributes:
         summary: all tables.
         examples: the first images, kept whole; None if none were asked for.
-        batch_size: images at once, as given, or measured; halved where memory was short.
+        batch_size: images at once in the end; halved where memory was short.
     """
 
     summary: Summary
@@ -47,14 +59,15 @@ class Evaluation:
 
 def run(
     models: Mapping[str, nn.Module],
-    images: Tensor | np.ndarray,
-    labels: Tensor | np.ndarray,
+    images: Tensor | np.ndarray | ImageStream,
+    labels: Tensor | np.ndarray | None = None,
     settings: EvaluationSettings = DEFAULT_SETTINGS,
     *,
     folder: Path,
     device: torch.device | str | None = None,
     progress: Progress | None = None,
-) -> Evaluation:
+    callback: Callable[[Step], None] | None = None,
+) -> RunResult:
     """Attack every model, let models judge the examples, and write down every outcome.
 
     Models are held in eval mode without parameter gradients and given back exactly as they were;
@@ -70,7 +83,8 @@ def run(
     Args:
         models: name -> any module that takes (N, C, H, W) float32 in [0, 1] and returns logits
             (N, K), or an object with `.logits`.
-        images: (N, C, H, W), uint8, or floating point in [0, 1].
+        images: (N, C, H, W), uint8, or floating point in [0, 1]; or a stream of them with their
+            labels (`winnrobust.data.streams`), which is read batch after batch.
         labels: (N,) integers, the true classes 0 .. K - 1.
         settings: what is done to the models.
         folder: results folder; every batch is written to it when it is done. Batches that are there
@@ -78,32 +92,35 @@ def run(
         device: where to compute; None leaves every model where it is.
         progress: called after each attack on each model on each batch with (done, total), where an
             image counts once for every attack on every model.
+        callback: called after every gradient step of every attack; on a GPU that is slower.
 
     Raises:
         InputError: an argument or a model cannot be used, an attack left the ball, or the folder
             holds outcomes of something else; the message says which and why.
     """
     nets = checked_models(models)
-    pixels = checked_images(images)
-    truth = checked_labels(labels, len(pixels))
+    data = checked_data(images, labels)
     attacks = settings.chosen_attacks()
     check_surrogates(attacks, list(nets))
     place = None if device is None else resolve_device(str(device))
     identity = {
         "models": {name: _checksum(net.state_dict().values()) for name, net in nets.items()},
-        "images": [*pixels.shape, _checksum(pixels.split(1024))],
-        "labels": _checksum([truth]),
+        "data": data.identity(),
         "settings": settings.decisive(),
     }
     try:
         with frozen(nets.values(), place), own_randomness(devices_of(nets), settings.seed, "probe"):
-            check_classes(nets, as_floats(pixels[:2]), truth)
-            with channels_last(nets.values(), as_floats(pixels[:2]), truth[:2]):
-                few = as_floats(pixels[:LOOKED_AT])
+            head = data.batch(0, LOOKED_AT)
+            few, truth = as_floats(head.images), head.labels
+            known = truth if data.labels is None else data.labels
+            classes = check_classes(nets, few[:2], known)
+            with channels_last(nets.values(), few[:2], truth[:2]):
                 random = {name: answers_at_random(name, net, few) for name, net in nets.items()}
                 often = {name: settings.judge_draws if random[name] else 1 for name in nets}
                 draws = distributed.broadcast(often)  # the same in all processes
-                job = Job(nets, attacks, settings, draws, pixels, truth, Path(folder), identity)
+                job = Job(
+                    nets, attacks, settings, draws, data, classes, Path(folder), identity, callback
+                )
                 size = _attack_my_share(job, progress)
     except OUT_OF_MEMORY:
         raise InputError(
@@ -114,7 +131,7 @@ def run(
     if distributed.is_main_process():
         found = summarize(folder, list(nets)), read_examples(Path(folder))
     summary, examples = distributed.broadcast(found)  # type: ignore[misc]
-    return Evaluation(summary, examples, size)
+    return RunResult(summary, examples, size)
 
 
 def _checksum(tensors: Iterable[object]) -> int:
@@ -137,37 +154,51 @@ def _attack_my_share(job: Job, progress: Progress | None) -> int:
     Raises:
         InputError: batches that are there are of another evaluation.
     """
-    n = len(job.images)
+    n, given = len(job.data), job.settings.batch_size
     parts = outcomes.parts(job.folder) if distributed.is_main_process() else []
     for part in parts:
         if part.facts().get("evaluation") != job.identity:
             raise part.unusable("is of other models, images or settings")
     finished = distributed.broadcast([range(part.start, part.stop) for part in parts])
-    batches = outcomes.missing(n, job.settings.batch_size or n, finished)
-    if not batches:
-        return job.settings.batch_size or max(map(len, finished))
-    size = job.settings.batch_size or distributed.broadcast(
-        fastest_batch_size(job.models, job.images)
-    )
-    batches = outcomes.missing(n, size, finished)
+    size, most = (given, given) if given else distributed.broadcast(_sizes(job))
+    # One process goes through all images; several have many shares, as some images take long.
+    processes = distributed.world_size()
+    many = n if processes == 1 else max(n // (8 * processes), min(size, -(-n // processes)))
+    part_size = given or many
+    shares = outcomes.missing(n, part_size, finished)
     before, rounds, done = sum(map(len, finished)), len(job.attacks) * len(job.models), 0
 
-    def tell(images: int, attacks: int) -> None:
+    def report(images: int, attacks: int) -> None:
         if progress is not None:
-            here = (done * rounds + images * attacks) * distributed.world_size()
+            here = (done * rounds + images * attacks) * processes
             progress(min(before * rounds + here, n * rounds), n * rounds)
 
-    for share in batches[distributed.strided_shard(len(batches))]:
+    for share in shares[distributed.strided_shard(len(shares))]:
         start = share.start
         while start < share.stop:
-            batch = range(start, min(start + size, share.stop))
+            batch, began = range(start, min(start + size, share.stop)), time.monotonic()
             try:
-                attack_batch(job, batch, tell, strict=not (finished or done))
+                attack_batch(job, batch, report, strict=not (finished or done))
             except OUT_OF_MEMORY:
                 if size == 1:
                     raise
-                size //= 2
+                most = size = size // 2
                 continue
             done += len(batch)
             start = batch.stop
+            if time.monotonic() - began < QUICK:
+                size = min(2 * size, most)
     return size
+
+
+def _sizes(job: Job) -> tuple[int, int]:
+    """Return how many images to attack at once at first, and where batches are quick."""
+    if all(device_of(model).type == "cuda" for model in job.models.values()):
+        first, most = FIRST_BATCH["cuda"], LARGEST_BATCH["cuda"]
+    else:
+        pixels = job.data.batch(0, 1).images.numel()
+        most = max(min(LARGEST_BATCH["cpu"], MOST_BYTES // (4 * pixels)), 1)
+        first = min(FIRST_BATCH["cpu"], most)
+    # What a random model draws belongs to a batch: batches that depend on the time taken would
+    # make its outcomes depend on it, and on where an evaluation was interrupted.
+    return first, first if max(job.draws.values()) > 1 else most

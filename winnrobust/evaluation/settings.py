@@ -5,9 +5,17 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    PlainSerializer,
+    SkipValidation,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from winnrobust.attacks import ATTACKS, NORMS, PREFIX, Attack, NormName, find, with_settings
+from winnrobust.attacks.gradients import find_loss
 from winnrobust.evaluation.outcomes import MOST_DRAWS
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.settings import (
@@ -22,6 +30,17 @@ from winnrobust.runtime.settings import (
 
 DEFAULT_EPSILONS: Mapping[NormName, Sequence[float]] = {"linf": (0.125,), "l2": (1.5,)}
 LARGEST_EPSILON = {"linf": 1.0, "l2": math.inf}
+
+
+def _described(attack: str | Attack) -> str:
+    return attack if isinstance(attack, str) else attack.name
+
+
+def _loss_name(loss: Any) -> str | None:
+    return loss if loss is None or isinstance(loss, str) else getattr(loss, "__name__", "custom")
+
+
+Named = Annotated[SkipValidation[str | Attack], PlainSerializer(_described)]
 
 
 class CheckedSettings(Settings):
@@ -45,10 +64,12 @@ class EvaluationSettings(CheckedSettings):
     """What is done to the models.
 
     Attributes:
-        attacks: names that `winnrobust.attacks.find` knows; repeated ones are dropped.
+        attacks: names that `winnrobust.attacks.find` knows, or attacks; repeated ones are dropped.
         epsilons: of each norm the bounds of its attacks, in the units of images in [0, 1]; repeated
             ones are dropped. At 0 the adversarial example is the image.
-        steps, restarts, queries: replace an attack's own, where it has such a setting.
+        steps, restarts, queries, loss: replace an attack's own, where it has such a setting and
+            none was chosen for it alone. The loss is a name in `winnrobust.attacks.LOSSES`, or a
+            function of (logits, labels) that returns a number for each image.
         fgsm_screen: whether PGD first tries one step of FGSM, which breaks many images at the cost
             of one gradient, and is not part of PGD.
         eot: draws that an attack averages over, for models that answer at random.
@@ -58,8 +79,8 @@ class EvaluationSettings(CheckedSettings):
         seconds: time for each attack on each model, over all images. Every image has the same share
             of it, and every epsilon the same share of that, whatever others leave.
         seed: of all random numbers.
-        batch_size: images at once; None measures which is fastest. Changes no result (up to the
-            rounding of floats).
+        batch_size: images at once; None: the more, the less time a batch takes. Changes no
+            result (up to the rounding of floats) but the draws of a model that answers at random.
         cross: whether every model looks at the examples made against the others, too.
         judge_draws: how often a model that answers at random is asked about every image; others
             are asked once.
@@ -70,11 +91,12 @@ class EvaluationSettings(CheckedSettings):
     winnrobust.runtime.errors.InputError: epsilons must be numbers from 0 to 1, ... not 8
     """
 
-    attacks: Sequence[str] = ("fgsm",)
+    attacks: Sequence[Named] = ("fgsm",)
     epsilons: Mapping[NormName, Sequence[float]] = DEFAULT_EPSILONS
     steps: Count | None = None
     restarts: Count | None = None
     queries: Count | None = None
+    loss: Annotated[SkipValidation[Any], PlainSerializer(_loss_name)] = None
     fgsm_screen: bool = False
     eot: Count = 1
     targeted: Literal["random", "least-likely"] | None = None
@@ -89,13 +111,14 @@ class EvaluationSettings(CheckedSettings):
         """Return the attacks, with these settings."""
         budget = {"steps": self.steps, "restarts": self.restarts, "queries": self.queries}
         return [
-            with_settings(find(name), screen=self.fgsm_screen or None, **budget)
-            for name in self.attacks
+            with_settings(attack, screen=self.fgsm_screen or None, loss=self.loss, **budget)
+            for attack in find_attacks(self.attacks)
         ]
 
     def decisive(self) -> dict[str, Any]:
         """Return the settings that results depend on, as JSON takes them."""
-        return self.model_dump(mode="json", exclude={"batch_size", "num_examples"})
+        found = self.model_dump(mode="json", exclude={"batch_size", "num_examples"})
+        return {name: value for name, value in found.items() if (name, value) != ("loss", None)}
 
     @field_validator("seconds", mode="before")
     @classmethod
@@ -104,8 +127,17 @@ class EvaluationSettings(CheckedSettings):
 
     @field_validator("attacks", mode="before")
     @classmethod
-    def _attacks(cls, value: object) -> tuple[str, ...]:
-        return tuple(attack.name for attack in find_attacks(value))
+    def _attacks(cls, value: Any) -> tuple[str | Attack, ...]:
+        found = find_attacks(value)
+        own = {attack.name for attack in value if isinstance(attack, Attack)}
+        return tuple(attack if attack.name in own else attack.name for attack in found)
+
+    @field_validator("loss", mode="before")
+    @classmethod
+    def _loss(cls, value: Any) -> Any:
+        if value is not None:
+            find_loss(value)
+        return value
 
     @field_validator("epsilons", mode="before")
     @classmethod
@@ -123,10 +155,9 @@ class EvaluationSettings(CheckedSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        find_attacks(self.attacks, self.targeted)
-        for name in self.attacks:
-            if find(name).norm not in self.epsilons:
-                raise InputError(f"attack '{name}' needs epsilons of the norm {find(name).norm}")
+        for attack in find_attacks(self.attacks, self.targeted):
+            if attack.norm not in self.epsilons:
+                raise InputError(f"attack '{attack.name}' needs epsilons of the norm {attack.norm}")
         return self
 
 
@@ -134,17 +165,23 @@ def find_attacks(names: object, targeted: str | None = None) -> list[Attack]:
     """Return the attacks with these names, each once.
 
     Args:
-        names: a list of them.
-        targeted: how the classes that they aim for are chosen, if they shall.
+        names: a list of them; attacks stand for themselves.
+        targeted: how the classes wanted are chosen, if they are targeted.
 
     Raises:
-        InputError: an unknown name, or none; or an attack that cannot be targeted.
+        InputError: an unknown name, or none; two attacks of one name; or an attack that cannot be
+            targeted.
     """
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise InputError(f"attacks must be a list of names such as ['fgsm'], not {shown(names)}")
     if not names:
         raise InputError(f"there are no attacks to run; known are {', '.join(ATTACKS)}")
-    found = {attack.name: attack for attack in (find(str(name)) for name in names)}
+    found: dict[str, Attack] = {}
+    for name in names:
+        attack = name if isinstance(name, Attack) else find(str(name))
+        other = found.setdefault(attack.name, attack)
+        if other != attack and isinstance(name, Attack):
+            raise InputError(f"two attacks are called '{attack.name}'; give one another name")
     unable = [attack.name for attack in found.values() if targeted and not attack.targeted]
     if unable:
         raise InputError(

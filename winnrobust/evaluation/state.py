@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import loss_gradient
+from winnrobust.attacks import is_compiled, loss_gradient
 from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.randomness import stream
 
@@ -37,12 +37,50 @@ def frozen(models: Iterable[nn.Module], device: torch.device | None) -> Iterator
             if device is not None:
                 with torch.inference_mode(False):
                     model.to(device)
+                    stack.enter_context(_plain_tensors(model, device))
             if hasattr(model, "training"):
                 model.eval()
+            stack.enter_context(_differentiable_rnns(model))
             # Not Module.requires_grad_, which a ScriptModule refuses.
             for parameter in model.parameters():
                 parameter.requires_grad_(False)
         yield
+
+
+@contextmanager
+def _plain_tensors(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Hold on `device` what modules keep as attributes without registering it: `to` leaves it."""
+    moved = [
+        (module, name, value)
+        for module in model.modules()
+        for name, value in getattr(module, "__dict__", {}).items()
+        if isinstance(value, Tensor) and value.device != device and not value.is_meta
+    ]
+    for module, name, value in moved:
+        setattr(module, name, value.to(device))
+    try:
+        yield
+    finally:
+        for module, name, value in moved:
+            setattr(module, name, value)
+
+
+@contextmanager
+def _differentiable_rnns(model: nn.Module) -> Iterator[None]:
+    """Hold recurrent layers on CUDA in training mode, in which alone cuDNN has their gradient.
+
+    That mode differs from the other by its dropout alone, which is set to 0.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.RNNBase)]
+    layers = [layer for layer in layers if device_of(layer).type == "cuda"]
+    dropouts = [layer.dropout for layer in layers]
+    for layer in layers:
+        layer.training, layer.dropout = True, 0.0
+    try:
+        yield
+    finally:
+        for layer, dropout in zip(layers, dropouts, strict=True):
+            layer.dropout = dropout
 
 
 @contextmanager
@@ -113,7 +151,7 @@ def channels_last(models: Collection[nn.Module], images: Tensor, labels: Tensor)
     with ExitStack() as stack:
         for model in models:
             has_images = any(parameter.ndim == 4 for parameter in model.parameters())
-            if device_of(model).type != "cpu" or not has_images:
+            if device_of(model).type != "cpu" or not has_images or is_compiled(model):
                 continue
             own = set(model.modules())
             concerned = [other for other in models if not own.isdisjoint(other.modules())]

@@ -1,11 +1,14 @@
 """Is a model given what it was trained on? Its clean error tells, and the look of its answers."""
 
+import time
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from winnrobust.attacks import logits
+from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.evaluation.paired import mcnemar
 from winnrobust.evaluation.prediction import logits_from, prediction
 from winnrobust.external.batches import shape_text
@@ -24,13 +27,26 @@ CONVENTIONS = (
 )
 """What models are usually trained on."""
 
-FAR_WORSE = 0.05
-"""A clean error that is higher by this, and not by chance, is worth a word."""
+ODDS = 1.75
+"""Another convention is worth a word if the odds of an error are so many times lower with it. Any
+network errs a little less or more on images that are a little brighter or darker; an overfitted one
+may err a quarter less on what it was never given."""
+
+HINT = 1.2
+"""From such odds on it is worth a look at more images."""
+
+LEAST_GAIN = 0.01
+"""And if it errs on so many images less."""
 
 SIGNIFICANCE = 0.001
-"""Of the test whether it is by chance; small, because several conventions are tried."""
+"""Of the test whether that is by chance; small, because several conventions are tried."""
 
 BATCH = 64
+FEW, MANY = 256, 2048
+"""Images on which all conventions are tried; on which the best is, where the few do not decide."""
+
+SECONDS = 4.0
+"""About as long as either may take; but never less than one batch."""
 
 USUAL_SHAPES = (
     (1, 28, 28), (3, 28, 28), (1, 32, 32), (3, 32, 32), (3, 64, 64), (3, 96, 96), (3, 224, 224),
@@ -49,14 +65,25 @@ def check_shape_taken(name: str, model: nn.Module, images: Tensor) -> None:
     for shape in ((1, *own[1:]), (3, *own[1:]), *USUAL_SHAPES):
         if shape != own and _answers(model, torch.zeros(len(images), *shape)):
             raise InputError(
-                f"model '{name}' takes images of {shape_text(shape)}, these are {shape_text(own)}"
-                " (channels x height x width); attack it on images like those it was trained on"
+                f"model '{name}' cannot take images of {shape_text(own)} (channels x height x"
+                f" width), but for example of {shape_text(shape)}; attack it on images like those"
+                " it was trained on"
             )
     logits_from(name, model, images)  # says what the model says
 
 
+class Labelled(Protocol):
+    """Images that are read when they are needed."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def batch(self, start: int, stop: int) -> ImageSplit:
+        """Read the images numbered start, ..., stop - 1, as far as there are some."""
+
+
 def doubts(
-    name: str, module: nn.Module, given: Preprocessing, images: Tensor, labels: Tensor
+    name: str, module: nn.Module, given: Preprocessing, data: Labelled, seconds: float = SECONDS
 ) -> Iterator[str]:
     """Say what speaks against the way in which a model is used, a sentence each.
 
@@ -64,51 +91,87 @@ def doubts(
         name: what the user calls it.
         module: the model without its preprocessing, in eval mode.
         given: the preprocessing that the user asked for.
-        images, labels: a few hundred, (N, C, H, W) in [0, 1] and (N,).
+        data: the images, of which it reads at most `MANY`.
+        seconds: as `SECONDS`.
     """
-    scores = logits_from(name, given.around(module), images[:BATCH]).cpu()
-    if (scores >= 0).all() and torch.allclose(scores.sum(1), torch.ones(1), atol=1e-3):
+    began = time.monotonic()
+    images = to_unit(data.batch(0, BATCH).images)
+    scores = logits_from(name, given.around(module), images).float().cpu()
+    took = time.monotonic() - began
+    yield from _of_scores(name, scores)
+    affordable = int(seconds / max(took * len(CONVENTIONS), 1e-6)) * BATCH
+    few = data.batch(0, min(max(affordable, BATCH), FEW))
+    tried = {each: _wrong(name, each.around(module), few) for each in _conventions(given, few)}
+    wrong = tried[given]
+    best = min(tried, key=lambda convention: int(tried[convention].sum()))
+    better = tried[best]
+    if _gains(wrong, better, HINT) and not _far_better(wrong, better):
+        affordable = int(seconds / max(took * 2, 1e-6)) * BATCH
+        more = data.batch(len(few), min(max(affordable, BATCH), MANY))
+        if len(more):
+            wrong = torch.cat([wrong, _wrong(name, given.around(module), more)])
+            better = torch.cat([better, _wrong(name, best.around(module), more)])
+            few = ImageSplit(few.images, torch.cat([few.labels, more.labels]))
+    errors, n = int(wrong.sum()), len(wrong)
+    classes = len(few.labels.unique())
+    guessing = 1 - 1 / classes
+    asked = f"model '{name}' errs on {errors / n:.1%} of the first {n} images"
+    if _far_better(wrong, better) and rate(int(better.sum()), n).high < guessing:
+        yield (
+            f"{asked}, but on {int(better.sum()) / n:.1%} {_with_flags(best, name)}; check what it"
+            " was trained on"
+        )
+    elif rate(errors, n).high >= guessing:
+        yield (
+            f"{asked}, which is no better than guessing among their {classes} classes (it knows"
+            f" {scores.shape[1]}); check its weights, the order of the classes, and --input-range,"
+            " --mean and --std"
+        )
+
+
+def _of_scores(name: str, scores: Tensor) -> Iterator[str]:
+    """Say what is odd about the logits (n, K) of a model."""
+    if scores.shape[1] == 2 and (scores[:, 0] == 0).all():
+        yield (
+            f"model '{name}' returns one number for each image: it is taken for the logit of class"
+            " 1, against 0 for class 0"
+        )
+        if (scores >= 0).all() and (scores <= 1).all():
+            yield (
+                f"model '{name}' seems to return a probability (all are between 0 and 1), not a"
+                " logit, and then it never says 0; give it without its last sigmoid"
+            )
+    elif (scores >= 0).all() and torch.allclose(scores.sum(1), torch.ones(1), atol=1e-3):
         yield (
             f"model '{name}' seems to return probabilities (they add up to 1), not logits; that"
             " hides its gradients, so give it without its last softmax"
         )
-    guessing = 1 - 1 / len(labels.unique())
-    wrong = _wrong(name, given.around(module), images, labels)
-    errors = int(wrong.sum())
-    asked = f"model '{name}' errs on {errors / len(labels):.1%} of the first {len(labels)} images"
-    convention, count = _better(name, module, wrong, images, labels)
-    if convention is not None and rate(count, len(labels)).high < guessing:
-        yield (
-            f"{asked}, but on {count / len(labels):.1%} {_with_flags(convention, name)}; check what"
-            " it was trained on"
-        )
-    elif rate(errors, len(labels)).high >= guessing:
-        yield (
-            f"{asked}, which is no better than guessing among their {len(labels.unique())} classes"
-            f" (it knows {scores.shape[1]}); check its weights, the order of the classes, and"
-            " --input-range, --mean and --std"
-        )
 
 
-def _better(
-    name: str, module: nn.Module, wrong: Tensor, images: Tensor, labels: Tensor
-) -> tuple[Preprocessing | None, int]:
-    """Return the best convention, if it is far better than what is `wrong` now, and its errors."""
-    tried = {
-        convention: _wrong(name, convention.around(module), images, labels)
-        for convention in CONVENTIONS
-        if len(convention.mean) in (1, images.shape[1])
-    }
-    best = min(tried, key=lambda convention: int(tried[convention].sum()))
-    gained = int((wrong & ~tried[best]).sum())
-    lost = int((~wrong & tried[best]).sum())
-    far = (gained - lost) / len(labels) >= FAR_WORSE and mcnemar(gained, lost) < SIGNIFICANCE
-    return best if far else None, int(tried[best].sum())
+def _conventions(given: Preprocessing, few: ImageSplit) -> list[Preprocessing]:
+    """Return what is tried on images (N, C, H, W), the one that was asked for first."""
+    fitting = [each for each in CONVENTIONS if len(each.mean) in (1, few.images.shape[1])]
+    return list(dict.fromkeys([given, *fitting]))
 
 
-def _wrong(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    parts = [prediction(name, model, part) for part in images.split(BATCH)]
-    return torch.cat(parts) != labels
+def _gains(wrong: Tensor, better: Tensor, least: float) -> bool:
+    """Tell whether the odds of an error (N,) are `least` times lower with another convention."""
+    n = len(wrong)
+    one, other = int(wrong.sum()), int(better.sum())
+    # Half an error each more, so that there are odds where there are no errors.
+    odds = [(count + 0.5) / (n - count + 0.5) for count in (one, other)]
+    return (one - other) / n >= LEAST_GAIN and odds[0] / odds[1] >= least
+
+
+def _far_better(wrong: Tensor, better: Tensor) -> bool:
+    """Tell whether they are far lower, and not by chance."""
+    gained, lost = int((wrong & ~better).sum()), int((~wrong & better).sum())
+    return _gains(wrong, better, ODDS) and mcnemar(gained, lost) < SIGNIFICANCE
+
+
+def _wrong(name: str, model: nn.Module, some: ImageSplit) -> Tensor:
+    parts = [prediction(name, model, to_unit(part)) for part in some.images.split(BATCH)]
+    return torch.cat(parts) != some.labels
 
 
 def _with_flags(convention: Preprocessing, name: str) -> str:

@@ -1,9 +1,6 @@
 """Programs of torch.export, as `torch.export.save` writes them."""
 
-import os
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +9,9 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from winnrobust.external.batches import BatchSizes, answer, check_shape
+from winnrobust.external.weights import weights_only
 from winnrobust.runtime.errors import InputError, brief
 from winnrobust.runtime.readers import quiet, reading
-
-WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-"""PyTorch's switch against unpickling anything but tensors, whatever its own code asks for."""
 
 REFUSED = ("opaque_obj_", "data/aotinductor/")
 """Parts of an archive that are pickled objects or machine code."""
@@ -56,7 +51,7 @@ def load_exported(path: Path) -> nn.Module:
     """
     _check_archive(path)
     try:
-        with quiet(), _weights_only():
+        with quiet(), weights_only():
             return Exported(torch.export.load(path))
     except InputError:
         raise
@@ -75,19 +70,6 @@ def _check_archive(path: Path) -> None:
             f"{path} has pickled objects or compiled code inside, which winnrobust never loads;"
             " export the plain program with torch.export.save"
         )
-
-
-@contextmanager
-def _weights_only() -> Iterator[None]:
-    before = os.environ.get(WEIGHTS_ONLY)
-    os.environ[WEIGHTS_ONLY] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[WEIGHTS_ONLY]
-        else:
-            os.environ[WEIGHTS_ONLY] = before
 
 
 def _declared(program: ExportedProgram) -> tuple[list[int | None], BatchSizes]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from winnrobust.attacks.gradients import at_least_float32
 from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError
 
@@ -58,4 +59,5 @@ class Preprocessed(nn.Module):
                     f"{flag} has {len(values)} values, but the images have {images.shape[1]}"
                     " channels; give one for each, or one for all"
                 )
-        return self.module(((images * self.span + self.low) - self.mean) / self.std)
+        pixels = at_least_float32(images) * self.span + self.low
+        return self.module(((pixels - self.mean) / self.std).to(images.dtype))

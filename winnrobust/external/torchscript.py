@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from winnrobust.external.weights import unpickled_hint
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.readers import quiet
 
@@ -24,7 +23,7 @@ def load_torchscript(path: Path) -> nn.Module:
             module: nn.Module = torch.jit.load(path, map_location="cpu")
     except Exception:  # of a damaged archive nearly any may come
         raise InputError(
-            f"{path} is not a whole TorchScript archive but perhaps a pickle,"
-            f" {unpickled_hint(path)}"
+            f"{path} is not a whole TorchScript archive; if it is a state dict, name what it"
+            " belongs to as well: --arch NAME=package.module:factory"
         ) from None
     return module

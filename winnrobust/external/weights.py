@@ -1,42 +1,103 @@
-"""A state dict from a safetensors file, into a module that fits it exactly."""
+"""A state dict from a file, into a module that fits it exactly."""
 
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.readers import read_safetensors
+from winnrobust.runtime.errors import InputError, brief
+from winnrobust.runtime.readers import check_file, quiet, read_safetensors
 
-PICKLE_SUFFIXES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
-"""What state dicts that are pickles are usually called."""
+PICKLE_SUFFIXES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".tar")
+"""What state dicts that `torch.save` wrote are usually called."""
+
+STATE_DICTS = (*PICKLE_SUFFIXES, ".safetensors")
+"""What files with nothing but weights are usually called."""
+
+NESTED = ("state_dict", "model_state_dict", "model", "net", "ema_state_dict")
+"""Under which keys training scripts keep the weights beside other things; the first counts."""
+
+WRAPPERS = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put before every name."""
 
 NAMED = 3
 """How many tensors of a kind an error names."""
 
+WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+"""PyTorch's switch against unpickling anything but tensors, whatever others' code asks for."""
 
-def unpickled_hint(path: Path) -> str:
-    """Say that a pickle is not loaded, and how its owner makes a safetensors file of it."""
-    convert = (
-        "import torch, safetensors.torch as s; s.save_file({k: v.clone().contiguous() for k, v in"
-        f" torch.load('{path}', weights_only=True).items()}}, '{path.with_suffix('.safetensors')}')"
-    )
-    return (
-        "which can run any code when it is loaded, so winnrobust never does; if it is a state dict,"
-        f' convert it (python -c "{convert}") and give the result with --weights'
-    )
+
+@contextmanager
+def weights_only() -> Iterator[None]:
+    """Let others' code unpickle nothing but tensors for a `with` block."""
+    before = os.environ.get(WEIGHTS_ONLY)
+    os.environ[WEIGHTS_ONLY] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[WEIGHTS_ONLY]
+        else:
+            os.environ[WEIGHTS_ONLY] = before
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a state dict from a safetensors file, or from one that `torch.save` wrote.
+
+    Of the latter only tensors are read (`weights_only`), never code. A dict around the weights is
+    taken off, and so is what DataParallel or torch.compile put before their names.
+
+    Raises:
+        InputError: the file is unreadable, or holds other things than tensors.
+    """
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        found: Any = _load_tensors(path)
+    else:
+        found, _ = read_safetensors(path)
+    for name in NESTED:
+        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
+            found = found[name]
+            break
+    if not isinstance(found, Mapping) or not found:
+        raise InputError(f"{path} holds no state dict, but {type(found).__name__}")
+    tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+    others = [str(name) for name in found if str(name) not in tensors]
+    if others:
+        raise InputError(
+            f"{path} is no state dict: {_listed(others)} are no tensors; save"
+            " model.state_dict() alone"
+        )
+    for wrapper in WRAPPERS:
+        if all(name.startswith(wrapper) for name in tensors):
+            tensors = {name.removeprefix(wrapper): value for name, value in tensors.items()}
+    return tensors
+
+
+def _load_tensors(path: Path) -> object:
+    check_file(path)
+    try:
+        with quiet():
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of a damaged file nearly any may come
+        raise InputError(
+            f"{path} is damaged, or a pickle of more than tensors, which can run any code when it"
+            " is loaded, so winnrobust never does; save the weights alone,"
+            f" torch.save(model.state_dict(), '{path.name}') ({brief(error)[:80]})"
+        ) from None
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Load the state dict in the safetensors file `path` into `module`.
+    """Load the state dict in the file `path` into `module`.
 
     Raises:
-        InputError: the file is unreadable or a pickle, or does not have exactly the tensors of the
-            module, in their shapes.
+        InputError: as `read_state_dict`; or it does not have exactly the tensors of the module, in
+            their shapes.
     """
-    if path.suffix.lower() in PICKLE_SUFFIXES:
-        raise InputError(f"{path} is a pickle, {unpickled_hint(path)}")
-    tensors, _ = read_safetensors(path)
+    tensors = read_state_dict(path)
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     shapes = [

@@ -11,7 +11,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from winnrobust.models import ARCHITECTURES, SCALABLE, IntrospectiveNetwork, blank
+from winnrobust.models import (
+    ARCHITECTURES,
+    PADDED,
+    PADDINGS,
+    SCALABLE,
+    IntrospectiveNetwork,
+    blank,
+)
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import replacing
 from winnrobust.runtime.readers import parse_json, read_safetensors
@@ -35,6 +42,7 @@ class ModelInfo:
             in its last epoch, between which early stopping draws; none where there was no such
             range, or in a file of an older version.
         width: scale of the channels, of architectures that have one.
+        padding: of the convolutions, of architectures that have a choice.
     """
 
     arch: str
@@ -49,6 +57,7 @@ class ModelInfo:
     cascades: int = 1
     thresholds: tuple[tuple[float, float], ...] = ()
     width: float = 1.0
+    padding: str = PADDINGS[0]
 
 
 def save_model(
@@ -83,7 +92,14 @@ def load_cascades(path: Path) -> tuple[list[IntrospectiveNetwork], ModelInfo]:
     # On the meta device nothing is allocated for what the header merely claims.
     with torch.device("meta"):
         networks = [
-            blank(info.arch, info.in_channels, info.image_size, info.num_classes, info.width)
+            blank(
+                info.arch,
+                info.in_channels,
+                info.image_size,
+                info.num_classes,
+                info.width,
+                info.padding,
+            )
             for _ in parts
         ]
     states = [network.state_dict() for network in networks]
@@ -141,6 +157,8 @@ def _checked_info(path: Path, header: dict[str, Any]) -> ModelInfo:
     scaled = info.width == 1 or info.arch in SCALABLE
     if not scaled or not isinstance(info.width, float | int) or not 0 < info.width <= 64:
         raise InputError(f"{path}: its header claims a width of {info.width}")
+    if info.padding != PADDINGS[0] and (info.padding not in PADDINGS or info.arch not in PADDED):
+        raise InputError(f"{path}: its header claims a padding of {info.padding}")
     if not isinstance(info.cascades, int) or not 1 <= info.cascades <= 4096:
         raise InputError(f"{path}: its header claims {info.cascades} cascades")
     return replace(info, thresholds=_checked_thresholds(path, info))

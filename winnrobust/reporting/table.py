@@ -1,13 +1,16 @@
 """Text and tables: built once as cells, rendered as Markdown, LaTeX, CSV, or for a terminal."""
 
+import html
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pandas as pd
 from tabulate import tabulate
+
+if TYPE_CHECKING:  # it takes half a second
+    import pandas as pd
 
 T = TypeVar("T")
 
@@ -30,7 +33,7 @@ class Table:
         header: column names.
         rows: cells as text.
         note: a sentence or two to read below it.
-        styles: (row, column) -> CSS of a cell, for the page alone; says nothing that the text of
+        styles: (row, column) -> CSS of a cell, for the page alone; adds nothing to what the text of
             the cell does not say.
     """
 
@@ -64,9 +67,10 @@ def one_line(text: Any) -> str:
     return " ".join(plain(text).split())
 
 
-def to_csv(frame: pd.DataFrame) -> str:
+def to_csv(frame: "pd.DataFrame") -> str:
     """Render as CSV in which no name is a formula for a spreadsheet: an apostrophe comes before it.
 
+    >>> import pandas as pd
     >>> to_csv(pd.DataFrame({"model": ["=1+1", "winn"], "error": [-0.5, 0.5]})).split()
     ['model,error', "'=1+1,-0.5", 'winn,0.5']
     """
@@ -162,6 +166,12 @@ def to_text(tables: Sequence[Table]) -> str:
         + (f"{one_line(table.note)}\n" if table.note else "")
         for table in tables
     )
+
+
+def to_html(table: Table) -> str:
+    """Render one table as HTML, as a notebook shows it."""
+    note = f"\n<p>{html.escape(one_line(table.note))}</p>" if table.note else ""
+    return _grid(table, one_line, "html") + note  # tabulate escapes the cells itself
 
 
 def _grid(table: Table, escape: Callable[[Any], str], kind: str) -> str:

@@ -9,10 +9,24 @@ class InputError(ValueError):
 
     The message is one line: what was wrong, and what to do about it. The command line prints it
     on stderr and exits with code 2; from Python it is a `ValueError`.
+
+    >>> import winnrobust
+    >>> winnrobust.load("zoo:nonesuch")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    winnrobust.runtime.errors.InputError: no model 'nonesuch' comes with winnrobust; ...
     """
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message, keep="")[:LONGEST])
+
+
+class EvaluationWarning(UserWarning):
+    """A model seems to be used in another way than it was made for, so numbers may mean little.
+
+    >>> import warnings, winnrobust
+    >>> warnings.simplefilter("error", winnrobust.EvaluationWarning)  # take them seriously
+    >>> warnings.simplefilter("default", winnrobust.EvaluationWarning)
+    """
 
 
 def printable(text: str, keep: str = "\n") -> str:

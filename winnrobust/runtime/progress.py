@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import printable
 
 
@@ -26,7 +25,7 @@ def progress_bar(total: int, description: str, *, initial: int = 0, unit: str = 
         smoothing=0,
         miniters=0,  # else it stands still where work comes in large pieces
         dynamic_ncols=True,
-        disable=None if distributed.is_main_process() else True,
+        disable=None if _is_main_process() else True,
         leave=False,
         file=sys.stderr,
     )
@@ -53,6 +52,12 @@ def show_progress(description: str, unit: str, initial: int = 0) -> Iterator[Cal
 
 def log(text: str) -> None:
     """Print a line on stdout without tearing a bar."""
-    if distributed.is_main_process():
+    if _is_main_process():
         tqdm.write(printable(text), file=sys.stdout)
         sys.stdout.flush()
+
+
+def _is_main_process() -> bool:
+    """Ask without importing torch, which takes seconds: without it there are no other processes."""
+    distributed = sys.modules.get("winnrobust.runtime.distributed")
+    return distributed is None or distributed.is_main_process()

@@ -25,6 +25,11 @@ if TYPE_CHECKING:  # JSON and TOML need none of them, and they take seconds
     from PIL.Image import Image
     from torch import Tensor
 
+
+class DamagedError(InputError):
+    """A file is not what it should be, or not whole."""
+
+
 DEEPEST = 100
 """How deep lists and tables may be nested."""
 
@@ -77,9 +82,9 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     except (InputError, MemoryError):
         raise
     except OSError as error:
-        raise InputError(f"{path} is not {kind} ({error.strerror or brief(error)})") from None
+        raise DamagedError(f"{path} is not {kind} ({error.strerror or brief(error)})") from None
     except Exception as error:  # of a damaged file nearly any may come out of a library
-        raise InputError(
+        raise DamagedError(
             f"{path} is not {kind} ({brief(error)}); it may be truncated or corrupt"
         ) from None
 
@@ -131,6 +136,14 @@ def read_npz(path: Path, names: Sequence[str]) -> "dict[str, np.ndarray]":
             wanted, found = " and ".join(map(repr, names)), ", ".join(sorted(members)) or "none"
             raise InputError(f"{path} must have the arrays {wanted}; it has {found}")
         return {name: _read_array(archive, members[name]) for name in names}
+
+
+def check_safetensors(path: Path) -> None:
+    """Check by its header that a safetensors file is whole."""
+    from safetensors import safe_open
+
+    with reading(path, "a whole safetensors file"), safe_open(path, framework="pt"):
+        pass
 
 
 def read_safetensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":

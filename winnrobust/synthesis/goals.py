@@ -1,7 +1,7 @@
 """What an ascent is after: the loss of every group of images, and when the group may stop."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -22,8 +22,9 @@ class GoalState(NamedTuple):
     reached: Tensor
 
 
-Goal = Callable[[ClassifierOutput, Sequence[int]], GoalState]
-"""From the network's output on g groups of n images, one after the other, and the groups' numbers.
+Goal = Callable[[ClassifierOutput, Tensor], GoalState]
+"""From the network's output on g groups of n images, one after the other, and the groups' numbers
+(g,) int64.
 """
 
 
@@ -59,7 +60,7 @@ def near(
         score: what takes the place of f.
     """
 
-    def goal(output: ClassifierOutput, groups: Sequence[int]) -> GoalState:
+    def goal(output: ClassifierOutput, groups: Tensor) -> GoalState:
         wanted = classes[groups].repeat_interleave(len(output.logits) // len(groups))
         scores = score(output, wanted).reshape(len(groups), -1)
         gap = (scores.mean(1) - thresholds[groups]).abs()
@@ -78,7 +79,7 @@ def above(thresholds: Tensor) -> Goal:
         thresholds: (G,) critic values; a group may stop at or above its own.
     """
 
-    def goal(output: ClassifierOutput, groups: Sequence[int]) -> GoalState:
+    def goal(output: ClassifierOutput, groups: Tensor) -> GoalState:
         mean = output.critic.reshape(len(groups), -1).mean(1)
         return GoalState(-mean, mean >= thresholds[groups])
 
@@ -91,7 +92,7 @@ def even_odds() -> Goal:
     Minimizes the mean of -log sigmoid(f); stops at log 2 or below (its authors' code).
     """
 
-    def goal(output: ClassifierOutput, groups: Sequence[int]) -> GoalState:
+    def goal(output: ClassifierOutput, groups: Tensor) -> GoalState:
         loss = F.softplus(-output.critic).reshape(len(groups), -1).mean(1)
         return GoalState(loss, loss <= math.log(2))
 

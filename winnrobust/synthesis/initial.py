@@ -15,11 +15,14 @@ GAUSSIAN_STD = 0.3
 """Of INN's start, before it is stretched to the range (its authors' code)."""
 
 
+CPU = torch.device("cpu")
+
+
 class InitialDistribution(Protocol):
     """Where the first images come from."""
 
-    def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw (count, C, H, W) images in [-1, 1] on the CPU."""
+    def sample(self, count: int, generator: torch.Generator, device: torch.device = CPU) -> Tensor:
+        """Draw (count, C, H, W) images in [-1, 1]; random numbers are the CPU's on any device."""
 
 
 class ProjectedNetwork:
@@ -48,11 +51,11 @@ class ProjectedNetwork:
         self.project = _uniform_weights(shape, weight_std, generator)
         self.layers = _layers(channels, image_size, weight_std, generator)
 
-    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+    def sample(self, count: int, generator: torch.Generator, device: torch.device = CPU) -> Tensor:
         z = torch.empty(count, self.project.shape[1]).uniform_(-1, 1, generator=generator)
-        x = F.linear(z, self.project).reshape(count, -1, 4, 4)
+        x = F.linear(z.to(device), self.project.to(device)).reshape(count, -1, 4, 4)
         for kernel, size in self.layers:
-            x = F.conv2d(F.layer_norm(x, x.shape[1:]), kernel, padding=2)
+            x = F.conv2d(F.layer_norm(x, x.shape[1:]), kernel.to(device), padding=2)
             x = F.interpolate(x, size=(size, size), mode="nearest")
         return torch.tanh(x)
 
@@ -73,11 +76,12 @@ class RandomNetwork:
     ) -> None:
         self.layers = _layers(channels, image_size, weight_std, generator)
 
-    def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        x = torch.empty(count, CHANNELS[0], 4, 4).uniform_(-1, 1, generator=generator)
+    def sample(self, count: int, generator: torch.Generator, device: torch.device = CPU) -> Tensor:
+        x = torch.empty(count, CHANNELS[0], 4, 4).uniform_(-1, 1, generator=generator).to(device)
         for number, (kernel, size) in enumerate(self.layers):
             x = x if number == 0 else F.layer_norm(x, x.shape[1:])
-            x = F.interpolate(F.conv2d(x, kernel, padding=2), size=(size, size), mode="nearest")
+            x = F.conv2d(x, kernel.to(device), padding=2)
+            x = F.interpolate(x, size=(size, size), mode="nearest")
         return _stretched(x)
 
 
@@ -87,8 +91,9 @@ class GaussianImages:
     def __init__(self, channels: int, image_size: int) -> None:
         self.shape = (channels, image_size, image_size)
 
-    def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        return _stretched(GAUSSIAN_STD * torch.randn(count, *self.shape, generator=generator))
+    def sample(self, count: int, generator: torch.Generator, device: torch.device = CPU) -> Tensor:
+        drawn = torch.randn(count, *self.shape, generator=generator).to(device)
+        return _stretched(GAUSSIAN_STD * drawn)
 
 
 def _uniform_weights(

@@ -36,7 +36,10 @@ class NegativePool:
         """Draw `count` images of every class, with replacement: (num_classes, count, C, H, W)."""
         numbers = torch.randint(self.per_class, (len(self.images), count), generator=generator)
         return torch.stack(
-            [images[chosen] for images, chosen in zip(self.images, numbers, strict=True)]
+            [
+                images[chosen]
+                for images, chosen in zip(self.images, numbers.to(self.images.device), strict=True)
+            ]
         )
 
     def take(self, labels: Tensor, numbers: Tensor) -> Tensor:

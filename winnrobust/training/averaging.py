@@ -1,14 +1,14 @@
 """An average of the weights over the steps: the network that is validated and kept."""
 
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+import copy
+
+import torch
+from torch import nn
 
 from winnrobust.models import IntrospectiveNetwork
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
 
-
-class WeightAverage(AveragedModel):
+class WeightAverage(nn.Module):
     """The exponential average of a network's weights; `update_parameters(network)` every step.
 
     After t steps it keeps min(decay, (1 + t) / (10 + t)) of itself at the next, so that the random
@@ -18,13 +18,26 @@ class WeightAverage(AveragedModel):
 
     Attributes:
         module: a network with the averaged weights.
+        n_averaged: int64, the steps so far; on the CPU, where to read it is not to wait.
     """
 
-    module: IntrospectiveNetwork
+    n_averaged: torch.Tensor
 
     def __init__(self, network: IntrospectiveNetwork, decay: float) -> None:
-        def update(averages: Tensors, weights: Tensors, steps: Tensor | int) -> None:
-            kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
-            get_ema_multi_avg_fn(kept)(averages, weights, steps)
+        super().__init__()
+        self.module = copy.deepcopy(network)
+        self.decay = decay
+        self.register_buffer("n_averaged", torch.tensor(0))
 
-        super().__init__(network, multi_avg_fn=update)
+    @torch.no_grad()
+    def update_parameters(self, network: IntrospectiveNetwork) -> None:
+        """Take in the weights of another step."""
+        steps = int(self.n_averaged)
+        kept = min(self.decay, (1 + steps) / (10 + steps)) if steps else 0.0
+        averages: list[torch.Tensor] = list(self.module.parameters())
+        weights: list[torch.Tensor] = list(network.parameters())
+        if kept:
+            torch._foreach_lerp_(averages, weights, 1 - kept)
+        else:
+            torch._foreach_copy_(averages, weights)
+        self.n_averaged += 1

@@ -32,6 +32,10 @@ class ModelSettings(Settings):
     """Architecture."""
     width: Annotated[float, Field(gt=0, le=64)] = 1.0
     """Scale of the channels of cnn64 and wgan-resnet."""
+    padding: Text = "symmetric"
+    """Padding of the vanilla CNN: symmetric, or one-sided as TensorFlow's."""
+    initialization: Text = "tf"
+    """Initial weights: tf, as in the authors' ResNet; dcgan, normal of 0.02; torch, PyTorch's."""
 
 
 class DataSettings(Settings):
@@ -51,6 +55,9 @@ class DataSettings(Settings):
     """Flip every training image with probability 1/2, left to right."""
     limit_train: Count | None = None
     """Train on the first N images of the training split only."""
+    hold_out: Count | None = None
+    """Validate on the last N images that are not for testing, train on the others; None: as many as
+    is usual for the data set."""
 
 
 class OptimizationSettings(Settings):

@@ -8,7 +8,7 @@ resumed run ends with the same bits as an undisturbed one.
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -23,8 +23,11 @@ from winnrobust.training.config import TrainConfig
 from winnrobust.training.manifest import check_same_data, finish
 from winnrobust.training.methods import Batch
 from winnrobust.training.run_folder import RunFolder
-from winnrobust.training.state import TrainingState, fresh_state, restore, save_epoch
+from winnrobust.training.state import TrainingState, fresh_state, keeps, restore, save_epoch
 from winnrobust.training.validation import diverged, validate
+
+LOOK_EVERY = 25
+"""In steps: how often a GPU is asked for the losses, which is to wait for it."""
 
 EPOCH_LINE = {
     "epoch": "epoch {epoch:3d}/{epochs}",
@@ -36,6 +39,7 @@ EPOCH_LINE = {
     "synthesis_steps": "synthesis {synthesis_steps:.0f} steps"
     " ({synthesis_reached:.0%} stopped early)",
     "valid_error": "validation error {valid_error:.2%}",
+    "valid_attacked_error": "under attack {valid_attacked_error:.2%}",
     "seconds": "{seconds:.1f} s",
 }
 """What a line about an epoch says of its metrics, where they are known."""
@@ -68,15 +72,18 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
             row: dict[str, Any] = {"epoch": epoch}
             row |= _train_epoch(state, images, labels, config, status)
             # Before the synthesis, which changes no weight, to notice at once what has diverged.
-            validation = validate(state.average.module, dataset, device)
+            attacked = config.adversarial if state.method.selected_under_attack else None
+            validation = validate(state.average.module, dataset, device, attacked)
             end = state.method.end_epoch(state.network, epoch, status.set_postfix_str)
             row |= end.metrics | validation
+            if state.progress.improves(row) or keeps(config, epoch):
+                row |= _stored_thresholds(state, _real_batches(state, images, labels, config))
             row |= {
                 "seconds": round(time.monotonic() - epoch_began, 3),
                 "cpu_seconds": round(time.process_time() - cpu_began, 3),
                 "elapsed": round(elapsed_before + time.monotonic() - began, 3),
             }
-            state.progress.history.append(row)
+            state.progress.note(row)
             if distributed.is_main_process():
                 save_epoch(run, state, config, dataset, end.negatives)
             log(epoch_line(row, config.total_epochs))
@@ -90,11 +97,10 @@ def _train_epoch(
     network, method, optimizer = state.network, state.method, state.optimizer
     epoch = state.progress.epoch + 1
     network.train()
-    order = method.order(epoch, len(labels)).to(labels.device)
-    batch_of = _batches(images, labels, config, epoch)
     logged: dict[str, list[Tensor]] = {}
-    for step, chosen in enumerate(order.split(config.optimization.batch_size), start=1):
-        batch = batch_of(chosen)
+    last = math.ceil(method.length(epoch, len(labels)) / config.optimization.batch_size)
+    every = 1 if labels.device.type == "cpu" else LOOK_EVERY
+    for step, batch in enumerate(_real_batches(state, images, labels, config), start=1):
         losses = method.loss(network, batch)
         optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
@@ -102,19 +108,38 @@ def _train_epoch(
         optimizer.step()
         state.average.update_parameters(network)
 
-        loss = losses.total.item() * len(chosen) / max(len(batch.labels), 1)
-        if not math.isfinite(loss):
-            raise diverged(f"the loss became {loss} in epoch {epoch}")
         for name, value in {"loss": losses.total, **losses.parts}.items():
             logged.setdefault(name, []).append(value.detach())
-        text = f"epoch {epoch}/{config.total_epochs}, loss {loss:.4f}"
-        status.set_postfix_str(text, refresh=False)
+        if step % every == 0 or step == last:
+            scale = batch.size / max(len(batch.labels), 1)
+            for loss in (scale * torch.stack(logged["loss"][-every:])).tolist():
+                if not math.isfinite(loss):
+                    raise diverged(f"the loss became {loss} in epoch {epoch}")
+            text = f"epoch {epoch}/{config.total_epochs}, loss {loss:.4f}"
+            status.set_postfix_str(text, refresh=False)
         status.update()
         method.after_step(network, epoch, step, status.set_postfix_str)
     return {
         name: distributed.all_reduce(torch.stack(values)).mean().item()
         for name, values in logged.items()
     }
+
+
+def _real_batches(
+    state: TrainingState, images: Tensor, labels: Tensor, config: TrainConfig
+) -> Iterator[Batch]:
+    """This process's part of the batches of the epoch under way."""
+    epoch = state.progress.epoch + 1
+    order = state.method.order(epoch, len(labels)).to(labels.device)
+    yield from map(
+        _batches(images, labels, config, epoch), order.split(config.optimization.batch_size)
+    )
+
+
+def _stored_thresholds(state: TrainingState, batches: Iterator[Batch]) -> dict[str, float]:
+    """For the log, what is stored with the network if it is kept."""
+    found = state.method.stored_thresholds(state.average.module, batches)
+    return dict(zip(("stored_threshold_low", "stored_threshold_high"), found or (), strict=False))
 
 
 def _batches(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from winnrobust import zoo
-from winnrobust.external import Preprocessing, files_of, load_module
+from winnrobust.external import External, files_of, load_external
 from winnrobust.models.checkpoint import ModelInfo, load_model
 from winnrobust.reporting import RunRecord, load_run
 from winnrobust.runtime.errors import InputError
@@ -29,14 +29,16 @@ NOT_OF_A_METHOD = ("seed", "recipe", "keep_every")
 class ExternalModel:
     """A model from elsewhere, as a user names it: `mine@0` is seed 0 of the method `mine`.
 
-    Its `spec` is `package.module:factory`, or a file; `weights` are a safetensors file for what the
-    factory makes, and the preprocessing is done to images in [0, 1] before it sees them.
+    The next four are the arguments of `load_external`. `preprocessing` are fields of
+    `Preprocessing`, in place of what the model itself says it wants.
     """
 
     name: str
     spec: str
     weights: Path | None = None
-    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    arch: str | None = None
+    output: str | None = None
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Candidate:
         metadata: what results say of it besides its errors: `reporting.stored.Model`.
         provenance: what the manifest says of it.
         dataset: what it was trained on; None if unknown.
-        external: how it was named, and the module without its preprocessing, if from elsewhere.
+        external: what was loaded, with the preprocessing that the module is in; if from elsewhere.
     """
 
     name: str
@@ -59,7 +61,7 @@ class Candidate:
     metadata: dict[str, Any]
     provenance: dict[str, Any]
     dataset: str | None = None
-    external: tuple[ExternalModel, nn.Module] | None = None
+    external: External | None = None
 
 
 def load_candidates(
@@ -158,35 +160,35 @@ def _groups(names: Sequence[str], models: Sequence[tuple[ModelInfo, str]]) -> It
             yield info.method if len(of_method) == 1 else f"{names[members[0]]} and other seeds"
 
 
-def _load_external(external: ExternalModel) -> Candidate:
+def _load_external(named: ExternalModel) -> Candidate:
     try:
-        module = load_module(external.spec, external.weights)
+        loaded = load_external(named.spec, named.weights, arch=named.arch, output=named.output)
     except InputError as error:
-        raise InputError(f"model '{external.name}': {error}") from error
-    files = files_of(external.spec, external.weights)
+        raise InputError(f"model '{named.name}': {error}") from error
+    loaded = replace(loaded, preprocessing=replace(loaded.preprocessing, **named.preprocessing))
+    files = files_of(named.spec, named.weights, named.arch)
     hashes = {str(file): file_sha256(file) for file in files}
-    method, _, seed = external.name.partition("@")
+    method, _, seed = named.name.partition("@")
     metadata = {
-        "name": external.name,
+        "name": named.name,
         "group": method,
-        "path": external.spec,
-        "parameters": _parameters(module) or None,  # an ONNX file keeps its own to itself
+        "path": named.spec,
+        "parameters": _parameters(loaded.module) or None,  # an ONNX file keeps its own to itself
         "seed": int(seed) if seed else None,
-        "weights_sha256": hashes.get(str(external.weights or external.spec)),
+        "weights_sha256": hashes.get(str(named.weights or named.spec)),
         **dict.fromkeys(("method", "arch", "epoch")),
     }
-    provenance = {
-        "loaded": {
-            "model": external.spec,
-            "weights": None if external.weights is None else str(external.weights),
-            "files_sha256": hashes,
-            "state_sha256": _state_sha256(module),
-            "preprocessing": asdict(external.preprocessing),
-        }
+    described = {
+        "model": named.spec,
+        "weights": None if named.weights is None else str(named.weights),
+        "files_sha256": hashes,
+        "state_sha256": _state_sha256(loaded.module),
+        "preprocessing": asdict(loaded.preprocessing),
     }
-    around = external.preprocessing.around(module)
+    described |= {key: value for key in ("arch", "output") if (value := getattr(named, key))}
+    around = loaded.preprocessing.around(loaded.module)
     return Candidate(
-        external.name, external.spec, around, metadata, provenance, external=(external, module)
+        named.name, named.spec, around, metadata, {"loaded": described}, external=loaded
     )
 
 
@@ -210,14 +212,16 @@ def _state_sha256(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in module.state_dict().items():
         digest.update(name.encode())
-        if isinstance(value, torch.Tensor) and not value.is_quantized:
+        if isinstance(value, torch.Tensor) and value.is_quantized:
+            value = value.int_repr()
+        if isinstance(value, torch.Tensor):
             digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
 COMPARED = (
     "dataset", "arch", "seed", "recipe", "epochs", "batch_size", "lr", "average_decay",
-    "limit_train", "complete",
+    "limit_train", "hold_out", "initialization", "padding", "complete",
 )  # fmt: skip
 """What runs should have in common, so that they differ in their method alone."""
 

@@ -11,8 +11,9 @@ from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import check_free
 from winnrobust.training.config import TrainConfig
-from winnrobust.workflows.attacking import ImageSource, attack_runs
+from winnrobust.workflows.attacking import attack_runs
 from winnrobust.workflows.evaluation_folder import is_complete
+from winnrobust.workflows.images import ImageSource
 from winnrobust.workflows.shared import REFERENCE_METHOD, load_data
 from winnrobust.workflows.training import complete_run
 

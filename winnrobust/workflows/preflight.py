@@ -7,6 +7,7 @@ from torch import nn
 
 from winnrobust.attacks import ATTACKS, PREFIX, Attack, loss_gradient
 from winnrobust.data.datasets import ImageSplit, to_unit
+from winnrobust.data.folders import Pictures
 from winnrobust.evaluation.prediction import check_classes, errors_named
 from winnrobust.evaluation.state import frozen
 from winnrobust.external.conventions import check_shape_taken, doubts
@@ -17,14 +18,11 @@ from winnrobust.workflows.candidates import Candidate
 
 WHITE_BOX = "white-box"
 
-FEW = 256
-"""Images that the clean error is judged by."""
-
 
 def check_fit(
     candidates: Sequence[Candidate],
     attacks: Sequence[Attack],
-    test: ImageSplit,
+    test: ImageSplit | Pictures,
     device: torch.device,
 ) -> None:
     """Check that the models take the images, know their classes, and can be attacked as asked.
@@ -34,23 +32,24 @@ def check_fit(
     Raises:
         InputError: one does not, or has no gradient for an attack that needs it.
     """
-    few = to_unit(test.images[:FEW])
+    few = to_unit(test.batch(0, 2).images)
     modules = {candidate.name: candidate.module for candidate in candidates}
     with frozen(modules.values(), device):
         for name, module in modules.items():
-            check_shape_taken(name, module, few[:2])
-        check_classes(modules, few[:2], test.labels)
+            check_shape_taken(name, module, few)
+        check_classes(modules, few, test.labels)
         for name, module in modules.items():
             own = f"{PREFIX}{name}"  # made on this model, for the others
             needing = [
                 each.name for each in attacks if own == each.name or each.access == WHITE_BOX
             ]
             if needing:
-                _check_gradient(name, module, few[:2], test.labels[:2], needing)
-        for external, module in (each.external for each in candidates if each.external):
-            labels = test.labels[:FEW]
-            for doubt in doubts(external.name, module, external.preprocessing, few, labels):
-                log(f"note: {doubt}")
+                _check_gradient(name, module, few, test.labels[:2], needing)
+        for each in candidates:
+            if each.external:
+                module, given = each.external.module, each.external.preprocessing
+                for doubt in doubts(each.name, module, given, test):
+                    log(f"note: {doubt}")
 
 
 def _check_gradient(

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from winnrobust.data.arrays import load_arrays
 from winnrobust.data.datasets import ImageSplit, to_unit
-from winnrobust.data.folders import load_user_data
 from winnrobust.generation.quality import (
     Quality,
     check_samples,
@@ -59,7 +59,7 @@ def score_quality(
         check_free(out)
     if samples.suffix != ".npz":
         raise InputError(f"{samples} must be an .npz file, as 'winnrobust synthesize' writes it")
-    made, metadata = load_user_data(samples).images, _provenance(samples)
+    made, metadata = ImageSplit(*load_arrays(samples)), _provenance(samples)
     network, info = load_classifier(classifier)
     dataset = load_data(info.dataset, data_root)
     count = min(len(made), len(dataset.test))

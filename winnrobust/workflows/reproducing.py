@@ -30,8 +30,9 @@ from winnrobust.runtime.files import write_text
 from winnrobust.runtime.progress import log
 from winnrobust.training.config import make_config
 from winnrobust.training.run_folder import RunFolder
-from winnrobust.workflows.attacking import ImageSource, attack_runs
+from winnrobust.workflows.attacking import attack_runs
 from winnrobust.workflows.evaluation_folder import is_complete
+from winnrobust.workflows.images import ImageSource
 from winnrobust.workflows.training import complete_run
 
 

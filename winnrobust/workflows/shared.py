@@ -52,6 +52,8 @@ def training_data(config: TrainConfig, data_root: Path | None) -> Dataset:
     if data.folder is not None:
         return load_pictures(Path(data.folder), data.image_size, data.dataset)
     dataset = load_data(data.dataset, data_root)
+    if data.hold_out is not None:
+        dataset = dataset.holding_out(data.hold_out)
     return dataset.without_labels() if config.unsupervised else dataset
 
 

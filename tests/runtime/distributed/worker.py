@@ -11,7 +11,7 @@ from tests.evaluation import tiny
 from tests.evaluation.tiny import IMAGES, LABELS, MODELS, NEAREST
 from winnrobust.attacks import ATTACKS
 from winnrobust.data.datasets import load_dataset, to_unit
-from winnrobust.evaluation import Evaluation
+from winnrobust.evaluation import RunResult
 from winnrobust.models import build
 from winnrobust.runtime import distributed
 from winnrobust.runtime.randomness import stream
@@ -86,7 +86,7 @@ class Noisy(nn.Module):
         return logits + 0.1 * torch.randn_like(logits)
 
 
-def evaluation(folder: Path, **settings: object) -> Evaluation:
+def evaluation(folder: Path, **settings: object) -> RunResult:
     """A small evaluation of three networks, one of them random, in uneven batches."""
     digits = load_dataset("mnist5k").test.first(30)
     models = {name: build("vanilla", 1, 28, 10, stream(0, name)) for name in ("first", "second")}
@@ -105,7 +105,7 @@ def evaluation(folder: Path, **settings: object) -> Evaluation:
     )
 
 
-def distances(folder: Path) -> Evaluation:
+def distances(folder: Path) -> RunResult:
     """An evaluation with a minimum-norm attack, in batches smaller than what a process gets."""
     with patch.dict(ATTACKS, {"nearest": NEAREST}):
         return tiny.evaluation(

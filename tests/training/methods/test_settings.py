@@ -25,7 +25,7 @@ from winnrobust.training.recipes import RECIPES
 
 CPU = torch.device("cpu")
 NAMES = {setting.place: setting.name for setting in SETTINGS.values()}
-READ_EARLIER = {"data", "texture", "image_size", "recipe"}
+READ_EARLIER = {"data", "texture", "image_size", "recipe", "hold_out"}
 """By what finds the data, and the other settings."""
 READ_IN_VAIN = {"dcgan-negatives": {"pool_newest"}}
 """By a pool that is filled anew after every epoch."""

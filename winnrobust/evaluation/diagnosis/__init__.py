@@ -16,7 +16,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from winnrobust.evaluation.checks import checked_images, checked_labels, checked_models
+from winnrobust.data.checks import checked_images, checked_labels
+from winnrobust.evaluation.checks import checked_models
 from winnrobust.evaluation.diagnosis.indicators import VERDICTS, Verdict, conclude
 from winnrobust.evaluation.diagnosis.measurements import Sample, measure
 from winnrobust.evaluation.prediction import OUT_OF_MEMORY

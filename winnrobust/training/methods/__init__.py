@@ -4,7 +4,13 @@ from winnrobust.runtime.errors import InputError
 from winnrobust.training.config import TrainConfig
 from winnrobust.training.methods.baseline import Baseline
 from winnrobust.training.methods.dcgan_negatives import DcganNegatives
-from winnrobust.training.methods.from_config import INITIAL, adam_of, ascent_of, initial_of
+from winnrobust.training.methods.from_config import (
+    INITIAL,
+    adam_of,
+    ascent_of,
+    initial_of,
+    network_of,
+)
 from winnrobust.training.methods.gdl import Gdl
 from winnrobust.training.methods.icn import Icn
 from winnrobust.training.methods.inn import Inn
@@ -59,4 +65,5 @@ __all__ = [
     "ascent_of",
     "initial_of",
     "method_of",
+    "network_of",
 ]

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import torch
 
+from winnrobust.models import IntrospectiveNetwork, build
 from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis import (
     Ascent,
@@ -28,6 +29,14 @@ INITIAL: dict[str, frozenset[str]] = {
 
 INITIAL_SETTINGS = frozenset({"initial"}).union(*INITIAL.values())
 """What `initial_of` reads."""
+
+
+def network_of(
+    config: TrainConfig, shape: tuple[int, int, int], generator: torch.Generator
+) -> IntrospectiveNetwork:
+    """The network with fresh weights, for (channels, image size, classes)."""
+    model = config.model
+    return build(model.arch, *shape, generator, model.width, model.padding, model.initialization)
 
 
 def adam_of(config: TrainConfig, parameters: Iterable[torch.Tensor]) -> torch.optim.Adam:

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from winnrobust.models import IntrospectiveNetwork, build
+from winnrobust.models import IntrospectiveNetwork
 from winnrobust.synthesis import Goal, class_score, near
 from winnrobust.training.methods.discrimination import discriminate
-from winnrobust.training.methods.from_config import adam_of
+from winnrobust.training.methods.from_config import adam_of, network_of
 from winnrobust.training.methods.introspective import Introspective
 from winnrobust.training.methods.method import Batch, EpochEnd, Losses, Method, Say
 from winnrobust.training.methods.side_network import SideNetwork
@@ -38,6 +38,7 @@ class Gdl(Introspective):
 
     uses = Introspective.uses | {"negatives_weight"}
     goal = staticmethod(Method.goal)  # the classifier that is kept draws no samples
+    stored_thresholds = Method.stored_thresholds
 
     def prepare(self) -> None:
         super().prepare()
@@ -54,8 +55,8 @@ class Gdl(Introspective):
     def _train_stage(self, batch: Batch, paired: Batch, fake: Tensor) -> Tensor:
         """Descend ln(1 + exp(-l_y(x))) + ln(1 + exp(l_y(u))), both as batch means."""
         if self.stage is None:  # like the CNN, its weights drawn from the batch's generator
-            shape, model = (self.channels, self.image_size, self.num_classes), self.config.model
-            fresh = build(model.arch, *shape, batch.generator, model.width)
+            shape = self.channels, self.image_size, self.num_classes
+            fresh = network_of(self.config, shape, batch.generator)
             fresh.to(batch.images).to(memory_format=torch.channels_last)
             self.stage = SideNetwork(fresh, adam_of(self.config, fresh.parameters()))
         output = self.stage.module.forward_signed(torch.cat([batch.signed, fake]))
@@ -63,7 +64,7 @@ class Gdl(Introspective):
         real_scores, fake_scores = class_score(output, labels).split([len(batch.labels), len(fake)])
         loss = batch.mean(F.softplus(-real_scores)) + paired.mean(F.softplus(fake_scores))
         self.stage.descend(loss)
-        self.score_means.append(batch.mean(real_scores.detach()))
+        self.note_score(batch, batch.mean(real_scores))
         return loss
 
     def end_epoch(self, network: IntrospectiveNetwork, epoch: int, progress: Say) -> EpochEnd:

@@ -31,8 +31,8 @@ class WithNegatives(Method):
     def _noise(self, count: int, epoch: int, turn: int) -> Tensor:
         """Fresh images of the initial distribution, (num_classes, count, C, H, W) in [-1, 1]."""
         generator = stream(self.config.seed, "noise", epoch, turn)
-        images = self.initial.sample(self.num_classes * count, generator)
-        return images.unflatten(0, (self.num_classes, count)).to(self.device)
+        images = self.initial.sample(self.num_classes * count, generator, self.device)
+        return images.unflatten(0, (self.num_classes, count))
 
     def restore(self, state: dict[str, Tensor], negatives: list[Tensor]) -> None:
         """Rebuild the pool."""

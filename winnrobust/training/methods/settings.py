@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from winnrobust.models import ARCHITECTURES, SCALABLE
+from winnrobust.models import ARCHITECTURES, INITIALIZATIONS, PADDED, PADDINGS, SCALABLE
 from winnrobust.runtime.errors import InputError
 from winnrobust.training.config import SETTINGS, TrainConfig, option_name
 from winnrobust.training.methods import METHODS, UNSUPERVISED, method_of
@@ -23,6 +23,10 @@ def check_settings(config: TrainConfig) -> None:
     method, arch, data = method_of(config), config.model.arch, config.data
     _check_known("architecture", arch, ARCHITECTURES)
     _check_known("initial distribution", config.negatives.initial, INITIAL)
+    _check_known("initialization", config.model.initialization, INITIALIZATIONS)
+    _check_known("padding", config.model.padding, PADDINGS)
+    if config.model.padding != PADDINGS[0] and arch not in PADDED:
+        raise InputError(f"--padding is for {' and '.join(PADDED)} only, not {arch}")
     if config.model.width != 1 and arch not in SCALABLE:
         raise InputError(f"--width scales {' and '.join(SCALABLE)} only, not {arch}")
     if data.folder is not None and data.texture is not None:

@@ -1,0 +1,312 @@
+"""Step 4 of the vanilla variants: baselines and WINNs in pairs, once on all test images.
+
+    python -m benchmarks.vanilla_winn runs/vanilla-winn/* --out reports/paper/vanilla-winn
+
+What is measured, and the goals, were written down before any of these networks was trained:
+`reports/paper/vanilla-variants/protocol.md`. Every pair of a variant and a seed differs in its
+method only, or is refused; numbers of epochs stand in the table. Outcomes are kept in `--work`, so
+that the same command goes on where it was interrupted.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import click
+import pandas as pd
+import torch
+
+from benchmarks.command import Command
+from benchmarks.plain import EPSILON
+from winnrobust.attacks import FGSM, PGD
+from winnrobust.data.datasets import ImageSplit, load_dataset
+from winnrobust.evaluation import EvaluationSettings, Summary, run
+from winnrobust.models.checkpoint import load_model
+from winnrobust.reporting.runs import RunRecord, load_run
+from winnrobust.runtime import provenance
+from winnrobust.runtime.allocator import keep_freed_memory
+from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import file_sha256, write_json, write_text
+from winnrobust.runtime.intervals import rate
+from winnrobust.training.config import flat
+from winnrobust.training.run_folder import RunFolder
+
+USUAL, STABLE = FGSM(loss="ce"), FGSM(loss="ce-stable")
+ATTACKS = {USUAL.name: "FGSM, usual", STABLE.name: "FGSM, stable", PGD.name: "PGD-20"}
+"""Name of the attack -> column of the tables."""
+MEASURES = ("clean", *ATTACKS.values())
+BY_WINN = "corrected by the WINN, of the baseline's errors"
+BY_BASELINE = "corrected by the baseline, of the WINN's errors"
+MAY_DIFFER = ("method", "epochs", "keep_every")
+"""Settings in which the networks of a pair may differ; the epochs are shown."""
+PAPER = {
+    ("baseline", "clean"): 0.89, ("baseline", "FGSM, usual"): 32.41, ("winn", "clean"): 0.67,
+    ("winn", "FGSM, usual"): 7.99, ("winn", BY_WINN): 90.00, ("winn", BY_BASELINE): 46.93,
+}  # fmt: skip
+"""Its vanilla CNN, in percent of its test images, or of errors."""
+GOALS = (
+    ("baseline", "FGSM, usual", 29.41, 35.41), ("winn", "FGSM, usual", 0, 8),
+    ("winn", BY_WINN, 88, 100), ("winn", BY_BASELINE, 0, 50), ("winn", "clean", 0, 0.7),
+)  # fmt: skip
+"""Method, figure, and the range in percent in which its mean over the seeds should be."""
+
+
+class Trained(NamedTuple):
+    """A run, and what its pair is known by."""
+
+    path: Path
+    record: RunRecord
+    variant: str
+    seed: int
+    method: str
+
+
+def trained(path: Path) -> Trained:
+    record = load_run(path)
+    images = record.manifest["data"]["train"]["n"]
+    variant = f"{record.setting('initialization')}, {images:,}"
+    return Trained(path, record, variant, record.setting("seed"), record.setting("method"))
+
+
+def pairs_of(paths: Sequence[Path]) -> list[tuple[Trained, Trained]]:
+    """Baseline and WINN of every variant and seed.
+
+    Raises:
+        InputError: one of them is missing, there twice, or they differ in more than the method.
+    """
+    found: dict[tuple[str, int], dict[str, Trained]] = {}
+    for each in map(trained, paths):
+        pair = found.setdefault((each.variant, each.seed), {})
+        if each.method not in ("baseline", "winn") or each.method in pair:
+            raise InputError(
+                f"{each.path}: {each.variant} wants one baseline and one WINN per seed"
+            )
+        pair[each.method] = each
+    for name, pair in found.items():
+        if len(pair) < 2:
+            raise InputError(f"{name} has a {next(iter(pair))} only; name the other run, too")
+        first, second = (flat(one.record.config) for one in pair.values())
+        differ = [key for key in first if first[key] != second[key] and key not in MAY_DIFFER]
+        if differ:
+            raise InputError(f"the runs of {name} differ in {', '.join(differ)}; they are no pair")
+    return [(found[name]["baseline"], found[name]["winn"]) for name in sorted(found)]
+
+
+def attacked(pair: Sequence[Trained], test: ImageSplit, work: Path) -> Summary:
+    """Attack both networks of a pair on test images; each looks at the other's examples."""
+    models = {one.method: load_model(RunFolder(one.path).model)[0] for one in pair}
+    settings = EvaluationSettings(
+        attacks=[USUAL, STABLE, PGD], epsilons={"linf": [EPSILON]}, num_examples=0
+    )
+    name = "-".join(file_sha256(RunFolder(one.path).model)[:8] for one in pair)
+
+    def say(done: int, total: int) -> None:
+        click.echo(f"\r{pair[0].variant}, seed {pair[0].seed}: {done / total:.0%}", nl=False)
+
+    found = run(models, test.images, test.labels, settings, folder=work / name, progress=say)
+    click.echo()
+    return found.summary
+
+
+def rows_of(pair: Sequence[Trained], found: Summary) -> Iterator[dict[str, Any]]:
+    """A row per figure of a pair: what of how many, in percent with its 95 % interval."""
+    known = {"variant": pair[0].variant, "seed": pair[0].seed}
+
+    def row(method: str, figure: str, attack: str, count: int, total: int) -> dict[str, Any]:
+        share = rate(count, total)
+        ends = {"low": 100 * share.low, "high": 100 * share.high}
+        of = {"method": method, "figure": figure, "attack": attack, "count": count, "of": total}
+        return known | of | {"percent": 100 * share.value} | ends
+
+    for each in found.clean.itertuples():
+        yield row(each.model, "clean", "none", int(each.errors), each.n)
+    for each in found.transfer.itertuples():
+        attack = ATTACKS[each.attack]
+        errors = int(each.source_errors)
+        if each.source == each.target:
+            yield row(each.source, attack, attack, errors, each.n)
+        else:
+            figure = BY_WINN if each.target == "winn" else BY_BASELINE
+            corrected = errors - int(each.both_errors)
+            yield row("winn", figure, attack, corrected, errors)
+
+
+def network_table(pairs: Sequence[Sequence[Trained]], figures: pd.DataFrame) -> pd.DataFrame:
+    """A row per network: what was trained, what chose its epoch, its errors on test images."""
+    rows = []
+    for one in (one for pair in pairs for one in pair):
+        mine = figures[
+            (figures.variant == one.variant) & (figures.seed == one.seed)
+            & (figures.method == one.method)
+        ].set_index("figure")  # fmt: skip
+        best = one.record.manifest["best"]
+        rows.append(
+            {
+                "variant": one.variant, "seed": one.seed, "method": one.method,
+                "epochs": one.record.manifest["epochs"], "chosen": best["epoch"],
+                "validation": f"{100 * best['valid_error']:.2f}",
+            }
+            | {name: f"{mine.percent[name]:.2f}" for name in MEASURES}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def correction_table(figures: pd.DataFrame) -> pd.DataFrame:
+    """A row per pair and attack: corrections both ways, with counts."""
+    rows = []
+    chosen = figures[figures.figure.isin([BY_WINN, BY_BASELINE])]
+    for (variant, seed, attack), part in chosen.groupby(["variant", "seed", "attack"], sort=False):
+        of = {
+            row["figure"]: f"{row['percent']:.2f} ({row['count']:,} of {row['of']:,})"
+            for row in part.to_dict("records")
+        }
+        rows.append({"variant": variant, "seed": seed, "attack": attack} | of)
+    return pd.DataFrame(rows)
+
+
+def over_seeds(figures: pd.DataFrame, variant: str, method: str, figure: str) -> list[float]:
+    """A figure of every seed, in percent; corrections are of the usual FGSM."""
+    chosen = figures[
+        (figures.variant == variant) & (figures.method == method) & (figures.figure == figure)
+    ]
+    if figure in (BY_WINN, BY_BASELINE):
+        chosen = chosen[chosen.attack == ATTACKS[USUAL.name]]
+    return list(chosen.percent)
+
+
+def spread(values: Sequence[float]) -> str:
+    return f"{fmean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def mean_table(figures: pd.DataFrame) -> pd.DataFrame:
+    """A row per variant and method, and the paper's: mean and range over the seeds."""
+    rows = []
+    for method, names in (("baseline", MEASURES), ("winn", (*MEASURES, BY_WINN, BY_BASELINE))):
+        for variant in figures.variant.unique():
+            of = {name: spread(over_seeds(figures, variant, method, name)) for name in names}
+            rows.append({"method": method, "variant": variant} | of)
+        theirs = {name: f"{PAPER[method, name]:.2f}" for name in names if (method, name) in PAPER}
+        rows.append({"method": method, "variant": "paper"} | theirs)
+    return pd.DataFrame(rows).fillna("")
+
+
+def goal_table(figures: pd.DataFrame) -> pd.DataFrame:
+    """A row per goal and variant: the mean over the seeds, and by how much it is missed."""
+    rows = []
+    for method, figure, low, high in GOALS:
+        for variant in figures.variant.unique():
+            ours = fmean(over_seeds(figures, variant, method, figure))
+            missed = max(low - ours, ours - high, 0)
+            verdict = f"missed by {missed:.2f} points" if missed else "reached"
+            paper = f"{PAPER[method, figure]:.2f}"
+            text = f"{method}: {figure}, {low:g} to {high:g} %"
+            rows.append({"goal": text, "variant": variant, "ours": f"{ours:.2f}", "paper": paper,
+                         "verdict": verdict})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def ratio_lines(figures: pd.DataFrame) -> str:
+    """How many of the baseline's errors a WINN makes, a line per variant."""
+    lines = []
+    for variant in figures.variant.unique():
+        shares = []
+        for name in ATTACKS.values():
+            baseline, winn = (
+                over_seeds(figures, variant, method, name) for method in ("baseline", "winn")
+            )
+            each = [100 * w / b if b else math.nan for b, w in zip(baseline, winn, strict=True)]
+            shares.append(f"{name} {spread(each)} %")
+        lines.append(f"* {variant}: {'; '.join(shares)}.")
+    return "\n".join(lines)
+
+
+REPORT = """# The WINN of the chosen vanilla CNN, and of today's
+
+Made by `{command}` at commit {commit}, {time}. Step 4 of
+[the protocol](../vanilla-variants/protocol.md), where its deviations stand: the networks of a pair
+differ in their method, and in the number of their epochs. All {n:,} test images of MNIST, epsilon
+{epsilon} on [0, 1], errors in percent. A variant is called after its initialization and its number
+of training images.
+
+*Usual* is FGSM with the float32 cross-entropy (log-softmax), as the paper's code has it; *stable*
+takes the same loss in a form whose gradient a confident softmax does not round away, and so does
+PGD-20.
+
+## Mean and range over the seeds
+
+{means}
+
+Corrections are those of the usual FGSM. What a WINN errs on, as a share of what its baseline errs
+on (the paper's usual FGSM: {ratio:.1f} %), mean and range over the seeds:
+
+{ratios}
+
+## Goals
+
+{goals}
+
+The goals are the issue's, set before; the mean over the seeds counts.
+
+## Every network
+
+{networks}
+
+`epochs`: how many it was trained; `chosen`: the one with the least validation error (`validation`,
+of other images in each variant), of equal ones the last.
+
+## Every pair
+
+{corrections}
+
+All counts, with 95 % intervals (Wilson), are in [figures.csv](figures.csv).
+"""
+
+
+def write_report(pairs: Sequence[Sequence[Trained]], figures: pd.DataFrame, out: Path) -> None:
+    """Write report.md, figures.csv and manifest.json."""
+    now = provenance.describe()
+    tables = {
+        "means": mean_table(figures), "goals": goal_table(figures),
+        "networks": network_table(pairs, figures), "corrections": correction_table(figures),
+    }  # fmt: skip
+    shown = {
+        key: table.to_markdown(index=False, disable_numparse=True) for key, table in tables.items()
+    }
+    text = REPORT.format(
+        command=now["command"], commit=now["commit"], time=now["time"], epsilon=EPSILON,
+        n=figures.of.max(), ratios=ratio_lines(figures), **shown,
+        ratio=100 * PAPER["winn", "FGSM, usual"] / PAPER["baseline", "FGSM, usual"],
+    )  # fmt: skip
+    write_text(out / "report.md", text)
+    write_text(out / "figures.csv", figures.to_csv(index=False, float_format="%.6g"))
+    runs = [
+        {
+            "folder": one.path.name, "model sha256": file_sha256(RunFolder(one.path).model),
+            "config": one.record.config, "manifest": one.record.manifest,
+        }
+        for pair in pairs for one in pair
+    ]  # fmt: skip
+    write_json(out / "manifest.json", now | {"runs": runs})
+
+
+@click.command(cls=Command)
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--work", default=Path("results/vanilla-winn"), show_default=True,
+    type=click.Path(file_okay=False, path_type=Path), help="Where outcomes are kept.",
+)  # fmt: skip
+def main(runs: Sequence[Path], out: Path, work: Path) -> None:
+    """Attack the pairs of RUNS on all test images; write report.md, figures.csv, manifest.json."""
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    pairs = pairs_of(runs)
+    test = load_dataset("mnist").test
+    rows = [row for pair in pairs for row in rows_of(pair, attacked(pair, test, work))]
+    write_report(pairs, pd.DataFrame(rows), out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Help and lists answer at once: they import nothing that takes seconds, and are still right."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from winnrobust.attacks import ATTACKS, find
+from winnrobust.cli import COMMANDS, choices
+from winnrobust.data.datasets import DATASETS
+from winnrobust.evaluation.targets import TARGETS
+from winnrobust.generation.detection import STEPS
+from winnrobust.generation.sampling import NOISE
+from winnrobust.generation.textures import EMBEDDED
+from winnrobust.models import ARCHITECTURES
+from winnrobust.reporting import FORMATS
+from winnrobust.reporting.reproduction import BUDGETS
+from winnrobust.reporting.reproduction import TARGETS as TABLES
+from winnrobust.training.methods import INITIAL, METHODS, UNSUPERVISED
+
+SLOW = ("torch", "torchvision", "scipy", "matplotlib", "pandas", "pyarrow", "foolbox", "numpy")
+"""What takes a tenth of a second or more to import."""
+
+CODE = """
+import sys
+from winnrobust.cli import main
+try:
+    main(sys.argv[1:], prog_name="winnrobust")
+except SystemExit as stop:
+    assert not stop.code, stop.code
+print("imported:", *(name for name in {slow} if name in sys.modules), file=sys.stderr)
+"""
+
+
+def imported(*typed: str) -> list[str]:
+    """Run a command in a process of its own; return which slow modules it imported."""
+    result = subprocess.run(
+        [sys.executable, "-c", CODE.format(slow=SLOW), *typed],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert len(result.stdout) > 100
+    return result.stderr.rpartition("imported:")[2].split()
+
+
+@pytest.mark.parametrize("typed", [["--help"], ["attacks"], ["models"]], ids=" ".join)
+def test_lists_import_nothing_slow(typed):
+    assert imported(*typed) == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_imports_nothing_slow(command):
+    assert imported(command, "--help") == []
+
+
+def test_what_help_names_is_what_there_is():
+    assert tuple(DATASETS) == choices.DATASETS
+    assert tuple(ARCHITECTURES) == choices.ARCHITECTURES
+    assert tuple(dict.fromkeys([*METHODS, *UNSUPERVISED])) == choices.METHODS
+    assert tuple(INITIAL) == choices.INITIAL
+    assert tuple(EMBEDDED) == choices.TEXTURES
+    assert tuple(TARGETS) == choices.TARGETS
+    assert choices.NOISE == NOISE
+    assert tuple(FORMATS) == choices.FORMATS
+    assert choices.DETECTION_STEPS == STEPS
+    assert tuple(TABLES) == choices.TABLES
+    assert {name: budget.summary for name, budget in BUDGETS.items()} == choices.BUDGETS
+
+
+def test_the_list_of_attacks_is_that_of_the_attacks():
+    rows = []
+    for attack in (*ATTACKS.values(), find("transfer:NAME")):
+        can = {"targeted": attack.targeted, "distances": attack.minimum_norm}
+        also = ", ".join(word for word, does in can.items() if does)
+        rows.append((attack.name, attack.norm, attack.access, attack.cost, also, attack.source))
+    assert [tuple(row) for row in choices.ATTACKS] == rows
+
+
+def test_a_run_imports_no_foolbox_and_needs_no_git(tmp_path):
+    typed = ["attack", "zoo:mnist-vanilla-baseline", "--dataset", "mnist5k", "--limit", "4",
+             "--no-diagnose", "--device", "cpu", "--out", str(tmp_path / "out"),
+             "--attacks", "deepfool,ddn,fmn,cw-l2", "--steps", "2"]  # fmt: skip
+    code = CODE.format(slow=("foolbox", "git"))
+    environment = dict(os.environ, PATH="/nonexistent")
+    result = subprocess.run(
+        [sys.executable, "-c", code, *typed],
+        capture_output=True, text=True, env=environment, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.rpartition("imported:")[2].split() == []

@@ -1,0 +1,85 @@
+"""What help and lists name, as plain text: what it comes from imports torch, which takes seconds.
+
+`tests/cli/test_quick.py` compares each with the registry that it stands for.
+"""
+
+from typing import NamedTuple
+
+DATASETS = ("mnist", "fashion-mnist", "svhn", "cifar10", "cifar10-20k", "mnist5k")
+ARCHITECTURES = (
+    "vanilla",
+    "resnet32",
+    "resnet20",
+    "resnet13",
+    "densenet20",
+    "cnn64",
+    "wgan-resnet",
+)
+METHODS = (
+    "baseline", "winn", "pgd-at", "trades", "icn", "gdl", "dcgan-negatives", "inn", "wgan-gp",
+)  # fmt: skip
+INITIAL = ("projected", "appendix-d", "gaussian")
+TEXTURES = ("grass", "gravel", "brick")
+TARGETS = ("random", "least-likely")
+NOISE = {"none": 0.0, "langevin": 0.01, "dropout": 0.1}
+FORMATS = ("html", "md", "tex", "csv", "json")
+DETECTION_STEPS = 40
+TABLES = ("table2", "table3", "table4", "table4-cifar10")
+BUDGETS = {
+    "quick": "minutes on two CPU cores: 3,500 training images, of MNIST those that come along",
+    "cpu": "a night on two CPU cores: all training images, the fast recipe, few epochs",
+    "paper": "the paper's recipe in full, for a GPU",
+}
+
+
+class Listed(NamedTuple):
+    """An attack, as `winnrobust attacks` lists it."""
+
+    name: str
+    norm: str
+    access: str
+    cost: str
+    also: str
+    source: str
+
+
+ATTACKS = (
+    Listed("noise-uniform", "linf", "none", "10 queries", "targeted",
+           "a control"),
+    Listed("noise-gaussian", "l2", "none", "10 queries", "targeted",
+           "a control"),
+    Listed("fgsm", "linf", "white-box", "1 gradient", "targeted",
+           "Goodfellow, Shlens, Szegedy 2015, arXiv:1412.6572"),
+    Listed("rfgsm", "linf", "white-box", "1 gradient", "targeted",
+           "Tramèr et al. 2018, arXiv:1705.07204"),
+    Listed("bim", "linf", "white-box", "10 gradients", "targeted",
+           "Kurakin, Goodfellow, Bengio 2016, arXiv:1607.02533"),
+    Listed("mifgsm", "linf", "white-box", "10 gradients", "targeted",
+           "Dong, Liao, Pang, Su, Zhu, Hu, Li 2018, arXiv:1710.06081"),
+    Listed("pgd", "linf", "white-box", "20 gradients", "targeted",
+           "Madry, Makelov, Schmidt, Tsipras, Vladu 2018, arXiv:1706.06083"),
+    Listed("pgd-l2", "l2", "white-box", "20 gradients", "targeted",
+           "Madry, Makelov, Schmidt, Tsipras, Vladu 2018, arXiv:1706.06083"),
+    Listed("apgd-ce", "linf", "white-box", "100 gradients", "targeted",
+           "Croce, Hein 2020, arXiv:2003.01690"),
+    Listed("apgd-t", "linf", "white-box", "9 x 100 gradients", "targeted",
+           "Croce, Hein 2020, arXiv:2003.01690"),
+    Listed("fab", "linf", "white-box", "9 x 100 gradients and queries", "targeted, distances",
+           "Croce, Hein 2020, arXiv:1907.02044"),
+    Listed("square", "linf", "black-box", "5000 queries", "targeted",
+           "Andriushchenko, Croce, Flammarion, Hein 2020, arXiv:1912.00049"),
+    Listed("autoattack", "linf", "white-box", "up to 1900 gradients, 5900 queries", "targeted",
+           "Croce, Hein 2020, arXiv:2003.01690"),
+    Listed("deepfool", "l2", "white-box", "up to 9 x 50 gradients, 50 queries", "distances",
+           "Moosavi-Dezfooli, Fawzi, Frossard 2016, arXiv:1511.04599"),
+    Listed("cw-l2", "l2", "white-box", "9 x 200 gradients", "targeted, distances",
+           "Carlini, Wagner 2017, arXiv:1608.04644"),
+    Listed("ddn", "l2", "white-box", "100 gradients", "targeted, distances",
+           "Rony et al. 2019, arXiv:1811.09600"),
+    Listed("fmn", "linf", "white-box", "100 gradients", "targeted, distances",
+           "Pintor, Roli, Brendel, Biggio 2021, arXiv:2102.12827"),
+    Listed("hopskipjump", "l2", "black-box", "5000 queries", "distances",
+           "Chen, Jordan, Wainwright 2020, arXiv:1904.02144"),
+    Listed("transfer:NAME", "linf", "transfer", "10 gradients of another model", "targeted",
+           "Papernot, McDaniel, Goodfellow 2016, arXiv:1605.07277; Dong et al. 2018"),
+)  # fmt: skip

@@ -1,0 +1,142 @@
+"""What a caller from Python gives: models, images and attacks in many forms, each made into one."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from winnrobust.attacks import Attack, NormName, as_attack
+from winnrobust.data.streams import First, ImageStream, checked_data, open_stream
+from winnrobust.evaluation.checks import as_floats, checked_models
+from winnrobust.evaluation.one_attack import MODEL, find_in_norm
+from winnrobust.evaluation.prediction import check_classes
+from winnrobust.evaluation.state import devices_of, frozen, own_randomness
+from winnrobust.external.attacks import library_attack
+from winnrobust.external.conventions import check_shape_taken, doubts
+from winnrobust.external.factory import import_object
+from winnrobust.external.preprocessing import Preprocessing
+from winnrobust.runtime.errors import EvaluationWarning, InputError
+from winnrobust.runtime.progress import show_progress
+from winnrobust.runtime.settings import shown
+from winnrobust.workflows.loading import load
+
+FEWEST = 30
+"""With fewer images it is not judged whether a model is used as it should be."""
+
+AnyAttack = str | Attack | Callable[..., Any]
+"""A name, an attack, a function (model, images, labels, epsilon) -> images, or an attack of
+foolbox's, torchattacks' or ART's."""
+
+
+def as_attacks(given: Any) -> list[str | Attack]:
+    """Turn what a user calls attacks into attacks; names that stand for themselves stay names.
+
+    Args:
+        given: a sequence, or a dict by name.
+
+    Raises:
+        InputError: one is none.
+    """
+    if isinstance(given, str) or not isinstance(given, Mapping | Sequence):
+        raise InputError(f"attacks must be a list of names such as ['fgsm'], not {shown(given)}")
+    if not isinstance(given, Mapping):
+        return [each if isinstance(each, str) else one_attack(each) for each in given]
+    return [one_attack(each, name=str(name)) for name, each in given.items()]
+
+
+def one_attack(given: AnyAttack, norm: NormName | None = None, name: str | None = None) -> Attack:
+    """Return one attack, in that norm where its name stands for several.
+
+    Args:
+        name: what it shall be called; None leaves that to it.
+
+    Raises:
+        InputError: it is none, or is in another norm.
+    """
+    if isinstance(given, str):
+        made = find_in_norm(given, norm)
+    elif isinstance(given, Attack):
+        made = given
+    else:
+        made = library_attack(given) or as_attack(given, name, norm or "linf")
+    if norm not in (None, made.norm):
+        raise InputError(f"attack '{made.name}' bounds the norm {made.norm}, not {norm}")
+    return made if name is None else replace(made, name=name)
+
+
+def imported_attack(name: str, spec: str) -> Attack:
+    """Return the attack that a user names on the command line.
+
+    Args:
+        name: what it shall be called.
+        spec: `package.module:function`, where it may also be an attack, or an attack's name with
+            settings.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        return one_attack(import_object(spec) if ":" in spec else spec, name=name)  # type: ignore[arg-type]
+    except InputError as error:
+        raise InputError(f"attack '{name}': {error}") from None
+
+
+def module_of(model: Any) -> nn.Module:
+    return load(model) if isinstance(model, str | Path) else model
+
+
+def modules_of(models: Any) -> dict[str, nn.Module]:
+    """Return the modules by name; one that was given without a name is `MODEL`."""
+    if isinstance(models, str | Path | nn.Module):
+        models = {MODEL: models}
+    if isinstance(models, Mapping):
+        models = {name: module_of(model) for name, model in models.items()}
+    return checked_models(models)
+
+
+def labelled(images: Any, labels: Any, limit: int | None = None) -> ImageStream:
+    """Return images with their labels, checked as they are read."""
+    if labels is None and not isinstance(images, Tensor | np.ndarray):
+        images = open_stream(images)
+    data = checked_data(images, labels)
+    return data if limit is None else First(data, limit)
+
+
+@contextmanager
+def shown_progress(
+    progress: bool | Callable[[int, int], None], what: str = "attack"
+) -> Iterator[Any]:
+    """Yield what is to be called with (done, total): a bar's function, the caller's, or None."""
+    if progress is True:
+        with show_progress(what, "image") as bar:
+            yield bar
+    else:
+        yield progress or None
+
+
+def warn_of_doubts(
+    models: Mapping[str, nn.Module], data: ImageStream, device: torch.device | None
+) -> None:
+    """Warn of what speaks against the way in which models are used.
+
+    Raises:
+        InputError: a model does not take the images.
+    """
+    head = data.batch(0, 2)
+    images = as_floats(head.images)
+    said: list[str] = []
+    with frozen(models.values(), device), own_randomness(devices_of(models), 0, "doubts"):
+        for name, model in models.items():
+            check_shape_taken(name, model, images[:2])
+        check_classes(models, images[:2], head.labels if data.labels is None else data.labels)
+        for name, model in models.items():
+            said += doubts(name, model, Preprocessing(), data)
+    # A few images tell nothing.
+    for doubt in said if len(data) >= FEWEST else ():
+        warnings.warn(doubt, EvaluationWarning, stacklevel=3)
