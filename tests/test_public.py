@@ -1,13 +1,16 @@
 """The public names: what there is, that each has an example that is true, that nothing is slow."""
 
 import doctest
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import winnrobust
 
+README = Path(__file__).parents[1] / "README.md"
 NAMES = [name for name in winnrobust.__all__ if name != "__version__"]
 
 
@@ -37,3 +40,24 @@ def test_attacks_are_there_without_another_import():
     code = "import winnrobust; print(winnrobust.attacks.PGD(steps=3).name)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "pgd(steps=3)"
+
+
+class AnyNumbers(doctest.OutputChecker):
+    """Compares what is printed but for its numbers, which another processor may round otherwise."""
+
+    def check_output(self, want, got, flags):
+        return self.plain(want) == self.plain(got)
+
+    @staticmethod
+    def plain(text):
+        return " ".join(re.sub(r"\s*\d+(\.\d+)?,?", " N", text).split())
+
+
+@pytest.mark.slow
+def test_the_readmes_session_is_true_but_for_numbers():
+    text = README.read_text()
+    test = doctest.DocTestParser().get_doctest(text, {}, "README", str(README), 0)
+    assert len(test.examples) > 10
+    runner = doctest.DocTestRunner(AnyNumbers())
+    runner.run(test)
+    assert runner.failures == 0

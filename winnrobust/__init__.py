@@ -6,25 +6,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from winnrobust.attacks import Attack, Step, as_attack
+    from winnrobust.data.streams import open_images
     from winnrobust.evaluation import read_outcomes
     from winnrobust.evaluation.one_attack import Attacked
     from winnrobust.reporting.evaluation import Evaluation, read_evaluation
     from winnrobust.runtime.errors import EvaluationWarning, InputError
+    from winnrobust.workflows.detecting import detect
     from winnrobust.workflows.diagnosing import Diagnosis, diagnose
     from winnrobust.workflows.evaluating import attack, compare, evaluate
     from winnrobust.workflows.loading import load
+    from winnrobust.workflows.training import train
 
 __version__ = metadata.version("winnrobust")
 
 _HOMES = {
     "winnrobust.attacks": "Attack Step as_attack",
+    "winnrobust.data.streams": "open_images",
     "winnrobust.evaluation": "read_outcomes",
     "winnrobust.evaluation.one_attack": "Attacked",
     "winnrobust.runtime.errors": "EvaluationWarning InputError",
     "winnrobust.reporting.evaluation": "Evaluation read_evaluation",
+    "winnrobust.workflows.detecting": "detect",
     "winnrobust.workflows.diagnosing": "Diagnosis diagnose",
     "winnrobust.workflows.evaluating": "attack compare evaluate",
     "winnrobust.workflows.loading": "load",
+    "winnrobust.workflows.training": "train",
 }
 """Module -> the public names that it has."""
 
@@ -42,11 +48,14 @@ __all__ = [
     "as_attack",
     "attack",
     "compare",
+    "detect",
     "diagnose",
     "evaluate",
     "load",
+    "open_images",
     "read_evaluation",
     "read_outcomes",
+    "train",
 ]
 
 

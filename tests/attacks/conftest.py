@@ -6,7 +6,7 @@ from winnrobust.models import build
 
 @pytest.fixture
 def network():
-    """An untrained network of ours for 12x12 grey images; it returns a ClassifierOutput."""
+    """An untrained network of ours for 12x12 gray images; it returns a ClassifierOutput."""
     return build("vanilla", 1, 12, 10, torch.Generator().manual_seed(0)).eval()
 
 

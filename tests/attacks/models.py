@@ -34,7 +34,7 @@ def configured(attack: Attack, **settings: object) -> Attack:
 
 
 def image(*pixels: float) -> Tensor:
-    """One 2x2 grey image (1, 1, 2, 2)."""
+    """One 2x2 gray image (1, 1, 2, 2)."""
     return torch.tensor(pixels).reshape(1, 1, 2, 2)
 
 

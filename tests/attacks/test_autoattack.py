@@ -50,8 +50,8 @@ def test_its_squares_shrink_by_the_schedule_of_ten_thousand():
     model = Answers(lambda images: torch.eye(2)[0] + 0 * images.flatten(1)[:, :2])
     seen = []
     model.register_forward_pre_hook(lambda _, images: seen.append(images[0].clone()))
-    grey = torch.full((1, 3, 28, 28), 0.5)
-    autoattack(model, grey, LABEL, epsilon=0.1, steps=1, queries=220)
+    gray = torch.full((1, 3, 28, 28), 0.5)
+    autoattack(model, gray, LABEL, epsilon=0.1, steps=1, queries=220)
     stripes, *squares = seen[-220:]
     heights = [int((tried != stripes).any(1).any(2).sum()) for tried in squares]
     theirs = SquareAttack(None, n_queries=5000, resc_schedule=False)
@@ -149,3 +149,18 @@ def test_a_target_is_reached():
         model, start(), LABEL, epsilon=0.2, steps=20, queries=50, run=Run(targets=targets)
     )
     assert model.answer(result.images).argmax(1).item() == 2
+
+
+def test_time_that_runs_out_in_the_last_part_is_said(monkeypatch):
+    model = Recorder(lead=20.0)  # an image that does not break
+
+    def unfinished(deadline: float) -> list[bool]:
+        model.points.clear()
+        monkeypatch.setattr("time.monotonic", lambda: len(model.points))
+        run = Run(deadline=deadline)
+        result = autoattack(model, start(), LABEL, epsilon=0.01, steps=2, queries=60, run=run)
+        return result.unfinished.tolist()
+
+    assert unfinished(torch.inf) == [False]
+    passes = len(model.points)
+    assert unfinished(passes - 30) == [True]  # in the middle of square's queries

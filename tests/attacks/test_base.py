@@ -1,5 +1,7 @@
 """Running an attack: epsilons, budgets, time, and what it may not return."""
 
+import math
+import re
 import time
 from dataclasses import replace
 
@@ -50,6 +52,9 @@ def test_each_epsilon_has_the_same_share_of_the_time_whatever_others_leave():
 
     run_attack(own(quick), MODEL, IMAGES, LABEL, [0.1, 0.0, 0.2, 0.3], run=Run(), seconds=6.0)
     assert shares == pytest.approx([2.0, 2.0, 2.0], abs=0.1)  # at 0 there is nothing to do
+    shares.clear()
+    run_attack(own(quick), MODEL, IMAGES, LABEL, [0.1], run=Run(), seconds=6.0)
+    assert shares == pytest.approx([6.0], abs=0.1)  # a single one has all of it
 
 
 def test_a_deadline_is_never_put_off():
@@ -82,6 +87,21 @@ def test_a_budget_sets_what_an_attack_has():
     assert with_settings(ATTACKS["pgd-l2"], steps=7).parameters["norm"] == "l2"
     assert with_settings(ATTACKS["fgsm"], steps=7).parameters == ATTACKS["fgsm"].parameters
     assert with_settings(ATTACKS["square"], queries=11).parameters["queries"] == 11
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, attack in ATTACKS.items()
+        if re.fullmatch(r"(\d+ x )?\d+ gradients?", attack.cost)
+    ],
+)
+def test_an_attack_that_breaks_nothing_costs_what_it_says(name):
+    stubborn = Linear([[0.0] * 4, *[[1.0, 0.0, 0.0, 0.0]] * 9], [100.0] + [0.0] * 9)
+    result = attacked(name, stubborn, IMAGES, LABEL, 0.1)
+    said = math.prod(map(int, re.findall(r"\d+", ATTACKS[name].cost)))
+    assert result.gradients.tolist() == [said]
 
 
 def test_settings_tell_what_is_not_part_of_the_attack():

@@ -21,6 +21,7 @@ def moved(*offsets: float) -> torch.Tensor:
         ("linf", IMAGES, 0.0),
         ("linf", moved(0.5, -0.5, 0.0, 0.0), 0.5),
         ("linf", moved(0.1000005, 0.0, 0.0, 0.0), 0.1),
+        ("l2", moved(*[0.1000008] * 4), 0.2),  # every pixel may be off by a rounding
     ],
 )
 def test_what_is_inside_passes(norm, examples, epsilon):
@@ -31,6 +32,7 @@ def test_what_is_inside_passes(norm, examples, epsilon):
     ("norm", "examples", "epsilon", "says"),
     [
         ("linf", moved(0.101, 0.0, 0.0, 0.0), 0.1, r"'mine' left the ball.*0\.101 in Linf"),
+        ("linf", moved(0.1000015, 0.0, 0.0, 0.0), 0.1, r"'mine' left the ball.*in Linf"),
         ("l2", moved(0.1, -0.1, 0.1, 0.1), 0.19, r"'mine' left the ball.*0\.2 in L2"),
         ("linf", moved(0.6, 0.0, 0.0, 0.0), 1.0, r"'mine' left \[0, 1\].*1\.1"),
         ("linf", moved(0.0, -0.6, 0.0, 0.0), 1.0, r"'mine' left \[0, 1\].*-0\.1"),

@@ -7,6 +7,8 @@ from tests.attacks.models import attacked, configured
 from winnrobust.attacks import ATTACKS, Run, check_examples, logits, with_settings
 
 EPSILONS = {"linf": [0.03, 0.0, 0.01], "l2": [0.5, 0.0, 0.2]}
+DRAW_NOTHING = {"fgsm", "bim", "mifgsm", "fab", "deepfool", "cw-l2", "ddn", "fmn"}
+"""DDN draws only where a gradient is 0."""
 
 
 def small(name):
@@ -73,6 +75,11 @@ def test_the_same_seed_makes_the_same_examples(attack, network, six):
     first, second = (run(attack, network, *six) for _ in range(2))
     for ours, theirs in zip(first, second, strict=True):
         assert torch.equal(ours.images, theirs.images)
+
+
+def test_another_seed_makes_others_where_an_attack_draws(attack, network, six):
+    first, second = (run(attack, network, *six, seed=seed) for seed in (5, 6))
+    assert torch.equal(first[0].images, second[0].images) == (attack.name in DRAW_NOTHING)
 
 
 def test_an_image_is_attacked_alike_in_any_batch(attack, network, six):

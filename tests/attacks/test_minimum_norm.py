@@ -196,7 +196,7 @@ def test_an_image_that_cw_cannot_move_does_not_end_the_search_for_others():
 
 
 def test_ddn_goes_on_where_the_gradient_is_zero():
-    # Flat near grey, and wrong far from it in any direction.
+    # Flat near gray, and wrong far from it in any direction.
     def answer(images):
         far = (images.flatten(1) - 0.5).abs().sum(1) - 0.6
         return torch.stack([torch.zeros_like(far), far.clamp_min(-0.1)], 1)
@@ -265,3 +265,15 @@ def test_a_model_in_half_precision_is_attacked_in_float32(name, dtype):
     exact = attack(name, Scaled(dtype=torch.float64), IMAGES, LABELS)
     tolerance = 0.1 if dtype == torch.half else 0.5
     torch.testing.assert_close(result.distance.double(), exact.distance, rtol=tolerance, atol=0)
+
+
+def test_deepfool_goes_on_where_rounding_makes_two_logits_equal():
+    # Around 64 bfloat16 knows no number between 64 and 64.5: 0.1 of a lead is a lead of 0.
+    class Coarse(Scaled):
+        def forward(self, images):
+            pixels = images.float().flatten(1)
+            return torch.stack([64 + pixels[:, 0] - 0.4, 64 + 0 * pixels[:, 0]], 1).to(images.dtype)
+
+    model = Coarse(dtype=torch.bfloat16)
+    result = attack("deepfool", model, image(0.5, 0.5, 0.5, 0.5).bfloat16(), LABEL)
+    assert 0 < result.distance.item() < 1

@@ -10,7 +10,7 @@ class Recorder(nn.Module):
     """A small smooth net, far from linear, that remembers every batch it is asked about.
 
     It works in float64, so that two programs that do the same sums in another order stay together.
-    Near grey images it answers class 0, the more surely the larger `lead` is.
+    Near gray images it answers class 0, the more surely the larger `lead` is.
 
     Attributes:
         points: the batches (n, C, H, W), in the order asked.
@@ -38,7 +38,7 @@ class Recorder(nn.Module):
 
 
 def start(shape: tuple[int, int, int] = (1, 6, 6), seed: int = 1) -> Tensor:
-    """Return one nearly grey image (1, C, H, W) in float64."""
+    """Return one nearly gray image (1, C, H, W) in float64."""
     generator = torch.Generator().manual_seed(seed)
     return 0.45 + 0.1 * torch.rand(1, *shape, generator=generator, dtype=torch.float64)
 

@@ -17,7 +17,7 @@ from winnrobust.models.checkpoint import load_model, save_model
 COLUMNS = (
     "attack,norm,epsilon,source,target,n,clean_errors_source,clean_errors_target,source_errors,"
     "target_errors,both_errors,adversarial_error,adversarial_error_low,adversarial_error_high,"
-    "correction_rate,correction_rate_low,correction_rate_high"
+    "correction_rate,correction_rate_low,correction_rate_high,not_attacked"
 )
 FILES = {
     "results.json", "outcomes", "examples", "manifest.json", "results.csv", "table.md",
@@ -183,11 +183,28 @@ def test_runs_that_cannot_be_read_are_passed_over_with_a_word(runs, tmp_path):
         (more / name / "config.json").write_text(text)
         (more / name / "manifest.json").write_text("[]")
         (more / name / "model.safetensors").write_text("")
+    shutil.copytree(runs / "winn", more / "e")  # the newest, whose weights were cut off
+    weights = more / "e" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
     result = attack("--runs", more, "--limit", 10, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    for name, _ in unreadable:
+    for name in "abcde":
         said = f"note: {more / name} is passed over, because it cannot be read: "
         assert result.output.count(said) == 1
+
+
+def test_a_part_that_was_lost_is_attacked_again(runs, tmp_path):
+    arguments = ("--runs", runs, "--limit", 20, "--batch-size", 10, "--out", tmp_path / "out")
+    assert attack(*arguments).exit_code == 0
+    table = (tmp_path / "out" / "results.csv").read_text()
+    part = next((tmp_path / "out" / "outcomes").iterdir())
+    part.write_bytes(b"damaged")
+    assert_one_line(winnrobust("report", tmp_path / "out"), "remove it, and its images")
+    part.unlink()
+    result = attack(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "going on after 10 of them" in result.output
+    assert (tmp_path / "out" / "results.csv").read_text() == table
 
 
 def test_pgd_errs_no_less_than_fgsm(runs, tmp_path):

@@ -92,7 +92,7 @@ def test_names_are_asked_for_and_matched(folder):
 
 
 def test_mixed_pictures_are_scaled_and_cut(folder):
-    Image.new("L", (40, 30), 70).save(folder / "pictures" / "2" / "grey.png")
+    Image.new("L", (40, 30), 70).save(folder / "pictures" / "2" / "gray.png")
     Image.new("RGBA", (9, 30), (200, 200, 200, 0)).save(folder / "pictures" / "5" / "alpha.png")
     assert_one_line(winnrobust("attack", *TYPED), "all images must have the same size", "--resize")
     output, clean = attack("--resize", 8, "--crop", "6x5", "--interpolation", "bicubic")

@@ -34,7 +34,7 @@ TYPED = ["--data", "squares.npz", "--no-diagnose", "--device", "cpu", "--eps", "
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The current folder, with brights.py and twenty grey squares in it."""
+    """The current folder, with brights.py and twenty gray squares in it."""
     (tmp_path / "brights.py").write_text(CODE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))

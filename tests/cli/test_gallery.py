@@ -140,8 +140,8 @@ def test_samples_like_a_users_own_pictures_are_shown_without_scores(tmp_path):
     pixels = np.asarray(Image.open(out / "neighbors" / "winn-single.png").convert("L"))
     assert pixels.shape == (2 * 18 + 2, 20 * 18 + 2)
     below = pixels[20:36]
-    grey = {int(below[0, 2 + 18 * column]) for column in range(20)}
-    assert grey <= {0, 120, 180}, "the one of 60 validates"
+    gray = {int(below[0, 2 + 18 * column]) for column in range(20)}
+    assert gray <= {0, 120, 180}, "the one of 60 validates"
 
 
 def test_two_textures_of_one_name_keep_their_own_pictures(generators, tmp_path):

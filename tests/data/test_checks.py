@@ -45,7 +45,7 @@ def test_rounding_outside_the_range_is_clamped():
     assert checked_images(UNIT).data_ptr() == UNIT.data_ptr()
 
 
-def test_grey_binary_and_four_channel_images_are_images():
+def test_gray_binary_and_four_channel_images_are_images():
     assert checked_images(UNIT[:, 0]).shape == (2, 1, 8, 9)
     assert checked_images(UNIT[:, 0] > 0.5).dtype == torch.float32
     four = torch.rand(2, 4, 8, 9)

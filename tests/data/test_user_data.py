@@ -143,7 +143,7 @@ def test_one_among_many_is_named_when_it_is_read(tmp_path):
     with pytest.raises(InputError, match=r"0/003.png has 5x3 pixels, .*0/000.png has 4x3"):
         data.images.batch(0, 10)
     save_image(tmp_path / "0" / "003.png", 7, "RGB")
-    with pytest.raises(InputError, match=r"003.png is in color, and the others are grey"):
+    with pytest.raises(InputError, match=r"003.png is in color, and the others are gray"):
         data.images.batch(0, 10)
 
 

@@ -51,10 +51,10 @@ def slow(monkeypatch, tiny_attacks) -> Slow:
 def test_seconds_and_passes_are_those_of_each_attack_on_each_model(slow):
     found = evaluation(MODELS, IMAGES, LABELS, ["slow", "up"], [0.2, 0.1], batch_size=2).summary
     assert found.costs.values.tolist() == [
-        ["slow", "left", 10.0, 10, 20, 0, 0],
-        ["slow", "right", 10.0, 10, 20, 0, 0],
-        ["up", "left", 0.0, 0, 0, 0, 0],
-        ["up", "right", 0.0, 0, 0, 0, 0],
+        ["slow", "left", 10.0, 10, 20, 0, 0, ""],
+        ["slow", "right", 10.0, 10, 20, 0, 0, ""],
+        ["up", "left", 0.0, 0, 0, 0, 0, ""],
+        ["up", "right", 0.0, 0, 0, 0, 0, ""],
     ]
     assert slow.left == [INF] * 12
 

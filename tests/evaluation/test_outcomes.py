@@ -48,6 +48,7 @@ def test_the_columns_are_those_promised(folder):
     clean = frame[frame.attack.isna()]
     assert clean.correct.all()
     assert clean[["source", "norm", "epsilon", "seed", "distance", "status"]].isna().all(axis=None)
+    assert (clean[["gradients", "queries"]] == 0).all(axis=None)
     attacked = frame.dropna(subset="attack")
     assert attacked.image.tolist() == list(range(9))
     assert set(attacked.status) == {"attacked"}

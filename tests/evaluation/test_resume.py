@@ -1,5 +1,6 @@
 """An evaluation that goes on from the parts of an interrupted one."""
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -133,6 +134,20 @@ def test_the_random_numbers_of_a_random_model_are_the_same_after_an_interruption
         evaluation(models, IMAGES, LABELS, **settings, folder=tmp_path, progress=stop_after(2))
     torch.rand(7)
     assert_equal(evaluation(models, IMAGES, LABELS, **settings, folder=tmp_path), expected)
+
+
+def test_so_they_are_in_batches_whose_size_nobody_gave(tmp_path, monkeypatch):
+    class Noisy(Threshold):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return super().forward(images) + 0.1 * torch.randn(len(images), 2)
+
+    images, labels = IMAGES.repeat(100, 1, 1, 1), LABELS.repeat(100)
+    models = {"noisy": Noisy(0, 0.5)}
+    expected = evaluation(models, images, labels)
+    with pytest.raises(KeyboardInterrupt):
+        evaluation(models, images, labels, folder=tmp_path, progress=stop_after(3))
+    monkeypatch.setattr(importlib.import_module("winnrobust.evaluation.run"), "QUICK", 0.0)
+    assert_equal(evaluation(models, images, labels, folder=tmp_path), expected)
 
 
 # --- a process that is killed -------------------------------------------------------------------

@@ -110,10 +110,10 @@ def test_a_transfer_from_a_model_that_is_not_compared_is_an_attack_as_any_other(
     assert summarize(frame, ["a", "b"]).paired.values.tolist()[-1] == [*worst, "a", "b", 3, 2, 1, 1]
     assert list(robust_errors(frame, ["b", "a"]).values()) == [1 / 3, 2 / 3]
     assert list(robust_errors(frame).values()) == [1 / 3, 0, 0]
-    # With c the pairs are compared as before: it is not among a and b.
+    # With c it is left out for all pairs, as it is of the robust accuracies.
     paired = summarize(frame).paired
     assert paired[paired.attack == WORST_CASE].values.tolist() == [
-        [*worst, "a", "b", 3, 2, 1, 1.0],
+        [*worst, "a", "b", 3, 1, 0, 1.0],
         [*worst, "a", "c", 3, 1, 0, 1.0],
         [*worst, "b", "c", 3, 0, 0, 1.0],
     ]
@@ -202,7 +202,7 @@ def test_a_rate_of_nothing_is_nan():
     frame = outcome_frame({"a": [1], "b": [1]}, {("fgsm", 0.0, "a"): {"a": [1], "b": [1]}})
     row = summarize(frame).transfer.iloc[1]
     assert row.adversarial_error == 0
-    assert all(map(math.isnan, row["correction_rate":]))
+    assert all(map(math.isnan, row["correction_rate":"correction_rate_high"]))
 
 
 def test_the_two_directions_of_a_correction_by_hand():
@@ -296,8 +296,8 @@ def test_models_can_be_chosen_and_put_in_order():
     alone = summarize(PAIR, ["b"])
     assert alone.transfer[["source", "target"]].values.tolist() == [["b", "b"]] * 2
     assert not len(alone.paired)
-    with pytest.raises(InputError, match="no outcomes of c; there are some of a, b"):
-        summarize(PAIR, ["a", "c"])
+    with pytest.raises(InputError, match="no outcomes of c, d; there are some of a, b"):
+        summarize(PAIR, ["a", "c", "d"])
 
 
 def test_costs_and_gradients_of_all_parts_together(tmp_path):
@@ -305,10 +305,11 @@ def test_costs_and_gradients_of_all_parts_together(tmp_path):
     for first in (0, 5):
         frame = PAIR.assign(image=PAIR.image + first)
         facts = {"seconds": [["up", "a", 1.5]], "gradients": [["up", "a", counts]]}
+        facts["failures"] = [["up", "a", "RuntimeError: no"]] if first else []
         write_part(tmp_path, table_of(frame), facts)
     found = summarize(tmp_path)
     assert list(found.costs) == COLUMNS["costs"].split()
-    assert found.costs.iloc[0].tolist() == ["up", "a", 3.0, 10, 0, 0, 0]
+    assert found.costs.iloc[0].tolist() == ["up", "a", 3.0, 10, 0, 0, 0, "RuntimeError: no"]
     assert math.isnan(found.costs.seconds[1])
     assert list(found.gradients) == COLUMNS["gradients"].split()
     assert found.gradients.values.tolist() == [["up", "a", 160, 24, 40, 6, 0, 0]]
@@ -372,6 +373,16 @@ def test_of_a_random_model_the_probability_of_an_error_is_counted():
     assert paired.loc["pgd", ["first_only", "second_only"]].tolist() == [1.0, 0.5]
     clean = found.clean.iloc[0]
     assert 0 < clean.error_low < clean.error < clean.error_high < 1
+
+
+def test_what_time_ran_out_for_counts_as_right_where_most_draws_are():
+    frame = outcome_frame(
+        {"a": [4, 4, 4]},
+        {("pgd", 0.1, "a"): {"a": [1, 2, 3]}},
+        draws={"a": 4},
+        status={("pgd", 0.1, "a"): ["out of time"] * 3},
+    )
+    assert summarize(frame).errors.not_attacked.tolist() == [1]
 
 
 # --- what holds for every table -----------------------------------------------------------------

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from winnrobust.reporting.table import (
     to_text,
 )
 from winnrobust.reporting.tables import CORRECTION_COLOR, ERROR_COLOR, heat
+from winnrobust.reporting.verdict import Verdict
 
 PACKAGE = Path(tables.__file__).parents[1]
 
@@ -118,11 +120,33 @@ def test_images_that_were_not_attacked_stand_beside_every_rate():
     assert [row[1][-16:] for row in table.rows[1:]] == [", 10 not attacked"[-16:]] * 2
     costs = titled(tables.detail_tables(results), "What the attacks took")
     assert costs.rows == [["pgd", "a", "-", "1.0", "0.0", "7", "3"]]
+    assert ", 10 not attacked" in Verdict(results).line
+    whys = [caution.why for caution in Verdict(results).cautions]
+    assert "pgd failed on 3 of 100 images, which count as they were: " in whys[0]
 
 
-def test_the_attack_success_rate_is_of_the_images_right_without_an_attack(many):
+def test_tables_without_a_place_for_them_name_the_images_that_were_not_attacked():
+    made = {("pgd", "linf", 0.1, name): {"a": range(40), "b": range(30)} for name in "ab"}
+    status = {("pgd", 0.1, "a"): ["attacked"] * 90 + ["out of time"] * 10}
+    frame = outcomes(100, {"a": range(5), "b": range(5)}, made, status=status)
+    results = results_of(frame)
+    (case,) = results.cases
+    for table in (*tables.both_matrices(results, case), *tables.paper_tables(results)):
+        assert "Not attacked and counted as they were, of 100 images: a 10." in table.note
+    assert tables.comparison_frame(results).not_attacked.tolist() == [10, 0]
+    assert results.summary.transfer.not_attacked.tolist() == [10, 10, 0, 0]
+
+
+def test_a_targeted_attack_is_not_called_untargeted(many):
+    results = replace(many, settings=many.settings | {"targeted": "random"})
+    attacks = titled(tables.threat_tables(results), "Attacks")
+    assert attacks.note.startswith("Here every attack was targeted (random)")
+    assert titled(tables.threat_tables(many), "Attacks").note == ""
+
+
+def test_the_worst_cases_success_rate_is_of_the_images_right_without_an_attack(many):
     frame = tables.comparison_frame(many).set_index(["attack", "epsilon", "model"])
-    assert frame.attack_success_rate["pgd", 0.2, "b"] == pytest.approx((400 - 20) / 980)
+    assert frame.worst_case_success_rate["pgd", 0.2, "b"] == pytest.approx((400 - 20) / 980)
     assert frame.robust_accuracy["fgsm", 0.2, "b"] == 0.6
 
 

@@ -62,6 +62,22 @@ def test_the_lock_of_a_process_that_is_no_more_is_no_obstacle(tmp_path, other, e
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_killed_process_left_goes_away_with_the_next_lock_beside_it(tmp_path, other):
+    other.send(signal.SIGKILL)
+    other.wait()
+    (tmp_path / ".mine.lock").write_text("of another program")
+    assert (tmp_path / ".run.lock").exists()
+    with hold(tmp_path / "another"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [".mine.lock"]
+
+
+def test_the_lock_of_a_process_that_runs_stays(tmp_path, other):
+    with hold(tmp_path / "another"):
+        pass
+    assert (tmp_path / ".run.lock").exists()
+
+
 def test_a_damaged_lock_file_is_no_obstacle(tmp_path):
     (tmp_path / ".run.lock").write_text("{")
     with hold(tmp_path / "run"):

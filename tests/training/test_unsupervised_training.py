@@ -8,13 +8,11 @@ import torch
 from tests.training.conftest import SIZE
 from winnrobust.data.datasets import Dataset, ImageSplit
 from winnrobust.models.checkpoint import load_cascades
-from winnrobust.runtime.errors import InputError
 from winnrobust.training.config import make_config
 from winnrobust.training.loop import train
 from winnrobust.training.manifest import start_run
 from winnrobust.training.methods import METHODS, method_of
 from winnrobust.training.methods.baseline import Baseline
-from winnrobust.training.methods.settings import check_settings
 
 CPU = torch.device("cpu")
 QUICK = make_config(
@@ -150,22 +148,3 @@ def test_half_of_the_images_are_flipped(tmp_path, few_digits, monkeypatch):
     assert set(flipped.tolist()) == {0.0, 1.0}
     assert torch.equal(flipped, 1 - shown[..., SIZE // 2 :].mean((1, 2, 3)))
     assert 70 <= flipped.sum() <= 130
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"cascades": 2}, "--cascades has no effect on training with labels; add --unsupervised"),
-        ({"data": "pictures"}, "--data has no effect on training with labels"),
-        ({"image_size": 32}, "--image-size is for --data and --texture"),
-        ({"width": 0.5}, "--width scales cnn64 and wgan-resnet only, not vanilla"),
-        (
-            {"unsupervised": True, "method": "wgan-gp", "cascades": 2},
-            "method wgan-gp has no cascades",
-        ),
-        ({"initial": "magic"}, "unknown initial distribution 'magic'; known are projected"),
-    ],
-)
-def test_settings_that_do_not_go_together_are_named(settings, message):
-    with pytest.raises(InputError, match=message):
-        check_settings(make_config(settings))

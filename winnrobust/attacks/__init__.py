@@ -77,8 +77,7 @@ ATTACKS: dict[str, Attack] = {
 """Name -> attack; `transfer:NAME` is made by `find`."""
 
 
-ANY_BRACKETS = re.compile(r"([^()]*)\((.*)\)", re.DOTALL)
-WITH_SETTINGS = re.compile(r"(.*)\((\w+=[^()]*)\)", re.DOTALL)
+WITH_SETTINGS = re.compile(r"([^()]*)\((.*)\)", re.DOTALL)
 
 ENTRY_POINTS = "winnrobust.attacks"
 """The group of entry points by which other packages add attacks: an `Attack`, or a function that
@@ -100,13 +99,11 @@ def find(name: str) -> Attack:
     """
     if name in ATTACKS:
         return ATTACKS[name]
-    # A model, whose name follows transfer:, may have brackets of its own.
-    pattern = WITH_SETTINGS if name.startswith(PREFIX) else ANY_BRACKETS
-    if found := pattern.fullmatch(name):
-        return find(found[1].strip())(**_settings(name, found[2]))
     source = name.removeprefix(PREFIX)
-    if source and source != name:
+    if source and source != name:  # a model, whose name may have brackets
         return transfer_from(source)
+    if found := WITH_SETTINGS.fullmatch(name):
+        return find(found[1].strip())(**_settings(name, found[2]))
     for point in metadata.entry_points(group=ENTRY_POINTS, name=name):
         return _load(point)
     others = sorted(metadata.entry_points(group=ENTRY_POINTS).names)

@@ -43,7 +43,7 @@ def apgd_ce(
     progress = Progress(model, images, labels, run)
     objective = progress.objective(loss)
     for restart in range(restarts):
-        climb(progress, objective, epsilon, steps, "apgd-ce", restart)
+        ascend(progress, objective, epsilon, steps, "apgd-ce", restart)
     return progress.result()
 
 
@@ -79,11 +79,11 @@ def apgd_t(
             return difference_of_logits_ratio(logits, labels[rows], classes[rows])
 
         for restart in range(restarts):
-            climb(progress, ratio, epsilon, steps, "apgd-t", place, restart)
+            ascend(progress, ratio, epsilon, steps, "apgd-t", place, restart)
     return progress.result()
 
 
-def climb(
+def ascend(
     progress: Progress, objective: BatchObjective, epsilon: float, steps: int, *names: str | int
 ) -> None:
     """Raise an objective from a random point on the surface of the ball: the paper's algorithm 1.

@@ -26,7 +26,7 @@ Access = Literal["none", "white-box", "black-box", "transfer", "unknown"]
 
 
 class Step(NamedTuple):
-    """What a callback is told after each gradient step of an attack on a batch.
+    """What a callback gets after each gradient step of an attack on a batch.
 
     Attributes:
         attack, epsilon: which attack; epsilon is infinite for one that looks for the nearest
@@ -129,7 +129,7 @@ class Run:
         clean: what the model says of the images as they are, shared by the attacks on it.
         surrogates: models by name, for attacks that transfer.
         cache: of the batch, shared by the attacks on all models.
-        callback: told of every gradient step, which on a GPU means waiting for it.
+        callback: called after every gradient step, which on a GPU means waiting for it.
     """
 
     seed: int = 0
@@ -235,6 +235,10 @@ class Attack:
         >>> PGD(steps=100, restarts=5).name
         'pgd(steps=100, restarts=5)'
         """
+        if (
+            self.access == "transfer" and settings
+        ):  # what it is called tells the models it is fair to
+            raise InputError(f"'{self.name}' takes no settings of its own")
         known = {name: each for name, each in self.parameters.items() if name not in FIXED}
         if unknown := [name for name in settings if name not in known]:
             raise InputError(
@@ -359,7 +363,7 @@ def run_attack(
 def _naming(
     callback: Callable[[Step], None] | None, attack: str, epsilon: float
 ) -> Callable[[Step], None] | None:
-    """Return a callback that is told which attack a step is of."""
+    """Return a callback that gets to know which attack a step is of."""
     return callback and (lambda step: callback(step._replace(attack=attack, epsilon=epsilon)))
 
 

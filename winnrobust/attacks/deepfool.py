@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from winnrobust.attacks.apgd import difference_of_logits, wrong_classes
 from winnrobust.attacks.base import Attack, AttackResult, Run
+from winnrobust.attacks.gradients import dtype_of
 from winnrobust.attacks.norms import l2_size, l2_steepest, per_image
 from winnrobust.attacks.progress import Nearest, Progress
 
-OVERSHOOT = 0.02
+ETA = 0.02
 """The share that the whole way is made longer by; the paper's eta."""
 BEYOND = 1e-4
 """How much farther than to the boundary a step goes."""
@@ -55,7 +56,7 @@ def deepfool(
         if progress.over(rows):
             break
         way = way + to_nearest_boundary(progress, rows, points, classes)
-        points = (originals + (1 + OVERSHOOT) * way).clamp(0, 1)
+        points = (originals + (1 + ETA) * way).clamp(0, 1)
         progress.look(rows, points)
         rows, points, originals, way = progress.compact(rows, points, originals, way)
     return progress.result()
@@ -71,13 +72,17 @@ def to_nearest_boundary(
     """
     nearest = torch.full_like(rows, math.inf, dtype=points.dtype)
     offsets = torch.zeros_like(points)
+    resolution = torch.finfo(dtype_of(progress.model, points)).eps
     for candidates in classes:
 
         def lead(logits: Tensor, rows: Tensor, candidates: Tensor = candidates) -> Tensor:
             return difference_of_logits(logits, progress.labels[rows], candidates[rows])
 
         seen = progress.gradient(rows, points, lead)
-        distance = seen.losses.abs() / l2_size(seen.gradient)
+        # In half precision two logits can be equal well before the boundary: as far as rounding
+        # may hide is added.
+        hidden = resolution * seen.logits.abs().amax(1)
+        distance = (seen.losses.abs() + hidden) / l2_size(seen.gradient)
         nearer = distance < nearest
         nearest = torch.where(nearer, distance, nearest)
         beyond = per_image(distance + BEYOND) * l2_steepest(seen.gradient)

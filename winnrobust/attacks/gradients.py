@@ -58,7 +58,7 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 LOSSES: Mapping[str, Loss] = {"ce-stable": log_odds, "ce": cross_entropy, "margin": margin}
-"""What an attack can be told to raise, by name."""
+"""What an attack can raise, by name."""
 
 
 def find_loss(loss: str | Loss) -> Loss:
@@ -182,12 +182,13 @@ def logits_of(output: object) -> Tensor:
     if isinstance(output, Mapping):
         parts = output
     elif isinstance(output, tuple | list):
-        parts = dict(enumerate(output)) if len(output) != 1 else {"logits": output[0]}
-    for found in (output, getattr(output, "logits", None), parts.get("logits")):
+        parts = dict(enumerate(output))
+    alone = parts.get(0) if len(parts) == 1 else None
+    for found in (output, getattr(output, "logits", None), parts.get("logits"), alone):
         if isinstance(found, Tensor):
             return found
     kind = type(output).__name__
-    if parts:
+    if any(isinstance(part, Tensor) for part in parts.values()):
         listed = ", ".join(map(str, parts))
         raise InputError(
             f"the model returns a {kind} of {listed}; say which are the logits with --output"
@@ -348,10 +349,15 @@ def padded(images: Tensor) -> Tensor:
     return torch.cat([images, filling])
 
 
+def dtype_of(model: nn.Module, images: Tensor) -> torch.dtype:
+    """Return what a model computes in: the dtype of its parameters, else that of the images."""
+    own = (each.dtype for each in model.parameters() if each.is_floating_point())
+    return next(own, images.dtype)
+
+
 def _forward(model: nn.Module, images: Tensor) -> Tensor:
     """Ask the model about a copy, because some modules work in place, in its own dtype."""
-    own = next((each.dtype for each in model.parameters() if each.is_floating_point()), None)
-    given = images.to(own or images.dtype, copy=True)
+    given = images.to(dtype_of(model, images), copy=True)
     compiled = len(images) > 0 and is_compiled(model)
     found = at_least_float32(logits_of(model(padded(given) if compiled else given)))
     return two_logits(found[: len(images)] if compiled else found, len(images))

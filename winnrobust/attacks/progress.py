@@ -76,6 +76,7 @@ class Progress:
         self._most = torch.full_like(self.numbers, -1)  # draws in which `found` is as wanted
         self._gradients = torch.zeros_like(self.numbers)
         self._queries = torch.zeros_like(self.numbers)
+        self._unfinished = torch.zeros_like(self.active)
         self._counts = self.numbers.new_zeros(len(GradientStatistics._fields))
         self._unseen: tuple[Tensor, Tensor] | None = None
         self._looks, self._steps, self._late = 0, 0, run.out_of_time()
@@ -169,9 +170,10 @@ class Progress:
         return predictions == self.run.targets[rows]
 
     def count(self, rows: Tensor, result: AttackResult) -> None:
-        """Add what another attack spent on the images numbered `rows`."""
+        """Add what another attack spent on the images numbered `rows`, and where time ran out."""
         self._gradients[rows] += result.gradients
         self._queries[rows] += result.queries
+        self._unfinished[rows] = result.unfinished
         self._counts += torch.stack([torch.as_tensor(each) for each in result.statistics]).to(
             self._counts
         )
@@ -212,7 +214,7 @@ class Progress:
             images=self.found,
             gradients=self._gradients,
             queries=self._queries,
-            unfinished=self.active & self._late,
+            unfinished=self.active & (self._unfinished | self._late),
             statistics=GradientStatistics(*self._counts.unbind()),
         )
 

@@ -25,7 +25,7 @@ COMMANDS = {
     "attacks": "List the attacks: threat model, cost, source.",
     "models": "List the trained models that come along.",
     "synthesize": "Draw samples from a trained WINN.",
-    "detect": "Do models notice adversarial and foreign images?",
+    "detect": "Do models notice adversarial and out-of-distribution images?",
     "quality": "Score samples by a classifier.",
     "gallery": "Write a page of what trained generators make, with scores.",
     "texture": "Draw a texture of any size after a picture.",
@@ -105,10 +105,10 @@ class Commands(click.Group):
 
 
 def _one_line(error: Exception) -> OneLineError:
-    """What the user is told of an error."""
+    """What the user sees of an error."""
     if isinstance(error, click.UsageError):
-        more = f" See '{error.ctx.command_path} --help'." if error.ctx else ""
-        return OneLineError(error.format_message() + more)
+        more = f". See '{error.ctx.command_path} --help'." if error.ctx else ""
+        return OneLineError(error.format_message().rstrip(".") + more)
     if isinstance(error, InputError | click.ClickException):
         return OneLineError(str(error))
     if isinstance(error, OSError):

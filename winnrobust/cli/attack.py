@@ -2,13 +2,19 @@
 
 import math
 from collections.abc import Sequence
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from winnrobust.cli.choices import TARGETS
-from winnrobust.cli.external import architectures, external_models, external_options
+from winnrobust.cli.external import (
+    architectures,
+    external_models,
+    external_options,
+    own_attacks_option,
+)
 from winnrobust.cli.options import (
     CHOICES,
     COUNT,
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
 @click.argument("models", nargs=-1, type=PATH)
 @external_options
 @attacks_option
+@own_attacks_option
 @eps_option
 @click.option(
     "--eps-l2",
@@ -138,7 +145,9 @@ if TYPE_CHECKING:
     f" the like. Without any model, the architecture to look for: {', '.join(CHOICES['arch'])}."
     "  [default: that of the newest run]",
 )
-@click.option("--batch-size", type=COUNT, help="Images at once.  [default: the fastest, measured]")
+@click.option(
+    "--batch-size", type=COUNT, help="Images at once.  [default: the more, the less time they take]"
+)
 @out_option("Folder of the results.  [default: a new one under results/]")
 @runs_option
 @data_root_option
@@ -159,6 +168,7 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
     winnrobust attack runs/my-baseline runs/my-winn --attacks fgsm,pgd,autoattack --limit 1000
     winnrobust attack runs/my-winn zoo:mnist-vanilla-winn
     winnrobust attack --model mine=my_models:cnn --weights mine=cnn.safetensors --data my-images
+    winnrobust attack runs/my-winn --attacks 'pgd(steps=100, restarts=5)' --attack mine=my_nets:best
     """
     from winnrobust.reporting import terminal_summary
     from winnrobust.workflows.attacking import attack_runs
@@ -218,10 +228,12 @@ def _source(options: dict[str, Any]) -> "ImageSource":
 def _settings(options: dict[str, Any]) -> "EvaluationSettings":
     """What the options say of the evaluation; those of the same name are its settings."""
     from winnrobust.evaluation import EvaluationSettings
+    from winnrobust.workflows.given import imported_attack
 
     if options["targeted"] and options["aim"]:
         raise InputError("--aim is the old name of --targeted; give one of them")
     given = {name: options[name] for name in EvaluationSettings.model_fields if name in options}
+    given["attacks"] = [*options["attacks"], *starmap(imported_attack, options["own_attacks"])]
     given["epsilons"] = bounds(options["epsilons"], options["epsilons_l2"])
     given["targeted"] = options["targeted"] or options["aim"]
     return EvaluationSettings(**given)

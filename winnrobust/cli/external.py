@@ -35,6 +35,18 @@ def named(text: str) -> tuple[str, str]:
     return name, value
 
 
+own_attacks_option = click.option(
+    "--attack",
+    "own_attacks",
+    type=named,
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="An attack of your own, beside --attacks: NAME=package.module:function, called with"
+    " (model, images, labels, epsilon); or a known one with other settings,"
+    " 'NAME=pgd(steps=100, restarts=5)'. It is code, which is run. Repeat it for several.",
+)
+
+
 def named_numbers(text: str) -> Numbers:
     """`0.5`, `0.485,0.456,0.406`, or `NAME=0.5`."""
     name, equals, listed = text.rpartition("=")

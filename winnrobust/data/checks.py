@@ -32,7 +32,7 @@ def checked_images(value: Any, name: str = "images") -> Tensor:
         name: what messages call it.
 
     Raises:
-        InputError: it cannot be told what is meant, there are none, or values make no sense.
+        InputError: it is not clear what is meant, there are none, or values make no sense.
 
     >>> checked_images(np.full((2, 8, 9, 3), 255.0)).shape
     torch.Size([2, 3, 8, 9])
@@ -102,7 +102,7 @@ def checked_labels(value: Any, count: int, name: str = "labels") -> Tensor:
         name: what messages call it.
 
     Raises:
-        InputError: it cannot be told what is meant, or one is negative.
+        InputError: it is not clear what is meant, or one is negative.
 
     >>> checked_labels([[0, 0, 1], [1, 0, 0]], 2)
     tensor([2, 0])

@@ -56,7 +56,7 @@ def number_folders(
         own: the names that the model itself knows, for other folders.
 
     Raises:
-        InputError: it cannot be told; the message says which folder is not known, and what to do.
+        InputError: it is not clear; the message says which folder is not known, and what to do.
 
     >>> number_folders(["2", "10"], None)
     [2, 10]

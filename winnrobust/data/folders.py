@@ -35,7 +35,7 @@ class Pictures:
         files: their paths below it.
         labels: (N,) int64.
         geometry: how they come to their size.
-        grey: whether they have one channel; else three.
+        gray: whether they have one channel; else three.
         size: (height, width) that all must come out in; None if nobody has looked yet.
     """
 
@@ -43,7 +43,7 @@ class Pictures:
     files: Sequence[str]
     labels: Tensor
     geometry: Geometry = field(default_factory=Geometry)
-    grey: bool = False
+    gray: bool = False
     size: Size | None = None
 
     def __len__(self) -> int:
@@ -80,7 +80,7 @@ class Pictures:
     def read(self, name: str) -> np.ndarray:
         """Read one of them as (C, H, W) uint8."""
         try:
-            return read_pixels(self.root / name, self.grey, self.geometry.apply)
+            return read_pixels(self.root / name, self.gray, self.geometry.apply)
         except DamagedError as error:
             raise DamagedError(f"{error}; --skip-damaged leaves out such pictures") from None
 
@@ -99,7 +99,7 @@ class Pictures:
         for name, label in zip(self.files, self.labels.tolist(), strict=True):
             size = (self.root / name).stat().st_size
             digest.update(os.fsencode(name) + f"\0{size} {label}\n".encode())
-        made = {"geometry": asdict(self.geometry), "grey": self.grey}
+        made = {"geometry": asdict(self.geometry), "gray": self.gray}
         return {"n": len(self), "names_and_sizes_sha256": digest.hexdigest()} | made
 
 
@@ -134,7 +134,7 @@ def load_user_data(
     """Open an image folder, or load an `.npz` file.
 
     In a folder, classes take turns, so that the first N images are balanced. Where all pictures are
-    grey, images have one channel, else three.
+    gray, images have one channel, else three.
 
     Args:
         limit: how many of the first images are wanted; None for all.
@@ -236,8 +236,8 @@ def _looked_at(pictures: Pictures) -> tuple[Pictures, list[str]]:
         )
     if deep:
         notes.append(f"{deep} {among} have 16 bits for each pixel, which are rounded to 8")
-    grey = all(header.is_grey for header in headers)
-    return replace(pictures, grey=grey, size=sizes[0]), notes
+    gray = all(header.is_gray for header in headers)
+    return replace(pictures, gray=gray, size=sizes[0]), notes
 
 
 def _whole(pictures: Pictures, limit: int | None) -> tuple[Pictures, list[str]]:
@@ -279,8 +279,8 @@ def _is_damaged(pictures: Pictures, number: int) -> bool:
 def load_pictures(path: Path, size: int, name: str) -> Dataset:
     """Load all pictures in a folder and its subfolders as a data set without labels.
 
-    Each is cut to the square in its middle and scaled to `size` pixels; grey ones have one channel
-    where all are grey. Every tenth, in the order of their names, validates, at least one.
+    Each is cut to the square in its middle and scaled to `size` pixels; gray ones have one channel
+    where all are gray. Every tenth, in the order of their names, validates, at least one.
 
     Raises:
         InputError: there are less than two, or one cannot be read.
@@ -293,11 +293,11 @@ def load_pictures(path: Path, size: int, name: str) -> Dataset:
             f"{path} holds {len(files)} pictures, too few to train on; they end in"
             f" {', '.join(SUFFIXES)}"
         )
-    grey = all(Header(file).is_grey for file in files)
+    gray = all(Header(file).is_gray for file in files)
     pixels = []
     with progress_bar(len(files), "read pictures", unit="picture") as status:
         for file in files:
-            pixels.append(read_pixels(file, grey, lambda picture: _square(picture, size)))
+            pixels.append(read_pixels(file, gray, lambda picture: _square(picture, size)))
             status.update()
     images = torch.from_numpy(np.stack(pixels))
     held_out = torch.arange(len(images)) % min(10, len(images)) == 1
@@ -317,9 +317,9 @@ def _square(picture: Image.Image, size: int) -> Image.Image:
 
 
 def load_picture(path: Path) -> Tensor:
-    """Load a picture (C, H, W) uint8, of one channel if it is grey, else of three.
+    """Load a picture (C, H, W) uint8, of one channel if it is gray, else of three.
 
     Raises:
         InputError: it cannot be read.
     """
-    return torch.from_numpy(read_pixels(path, Header(path).is_grey).copy())
+    return torch.from_numpy(read_pixels(path, Header(path).is_gray).copy())

@@ -11,7 +11,7 @@ from winnrobust.runtime.readers import opened_image
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
-GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
+GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 COLOR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 """Pillow's names for kinds of pixels."""
 
@@ -45,17 +45,17 @@ class Header:
             turned = known and picture.getexif().get(ORIENTATION) in SIDEWAYS
             self.has_alpha = self.mode in ALPHA_MODES or "transparency" in picture.info
         self.size = (wide, high) if turned else (high, wide)
-        if self.mode not in GREY_MODES + COLOR_MODES:
+        if self.mode not in GRAY_MODES + COLOR_MODES:
             raise InputError(f"{file} has pixels of the kind {self.mode}; they must have 8 bits")
 
     @property
-    def is_grey(self) -> bool:
+    def is_gray(self) -> bool:
         """Tell whether it has no colors."""
-        return self.mode in GREY_MODES
+        return self.mode in GRAY_MODES
 
 
 def read_pixels(
-    file: Path, grey: bool, shaped: Callable[[Image.Image], Image.Image] = lambda picture: picture
+    file: Path, gray: bool, shaped: Callable[[Image.Image], Image.Image] = lambda picture: picture
 ) -> np.ndarray:
     """Read a picture as (C, H, W) uint8, with one channel or three.
 
@@ -63,7 +63,7 @@ def read_pixels(
     it. Grey values of 16 bits are rounded to 8.
 
     Args:
-        grey: whether one channel is wanted.
+        gray: whether one channel is wanted.
         shaped: what is done to it before, such as scaling.
 
     Raises:
@@ -71,23 +71,23 @@ def read_pixels(
     """
     with opened_image(file) as opened:
         picture = ImageOps.exif_transpose(opened)
-        if picture.mode not in GREY_MODES + COLOR_MODES:
+        if picture.mode not in GRAY_MODES + COLOR_MODES:
             raise InputError(f"{file} has pixels of the kind {picture.mode}; they must have 8 bits")
-        if grey and picture.mode not in GREY_MODES:
+        if gray and picture.mode not in GRAY_MODES:
             raise InputError(
-                f"{file} is in color, and the others are grey; turn one kind into the other"
+                f"{file} is in color, and the others are gray; turn one kind into the other"
             )
         if picture.mode.startswith("I"):
             picture = _eight_bits(picture)
         try:
-            pixels = np.asarray(shaped(picture.convert("L" if grey else "RGB")))
+            pixels = np.asarray(shaped(picture.convert("L" if gray else "RGB")))
         except InputError as error:
             raise InputError(f"{file}: {error}") from None
-    return pixels[None] if grey else pixels.transpose(2, 0, 1)
+    return pixels[None] if gray else pixels.transpose(2, 0, 1)
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
     values = np.asarray(picture).astype(np.int64)
     if values.min() < 0 or values.max() > LARGEST_16:
-        raise ValueError(f"its grey values reach from {values.min()} to {values.max()}")
+        raise ValueError(f"its gray values reach from {values.min()} to {values.max()}")
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))

@@ -5,8 +5,9 @@ a few batches are in memory. What can only be read once, from its beginning, is 
 """
 
 import shutil
+import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Protocol
@@ -20,7 +21,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from winnrobust.data.checks import checked_images, checked_labels
 from winnrobust.data.datasets import ImageSplit
 from winnrobust.data.folders import load_user_data
-from winnrobust.runtime.errors import InputError, brief
+from winnrobust.data.geometry import Geometry, Size
+from winnrobust.runtime.errors import EvaluationWarning, InputError, brief
 
 IMAGES = ("image", "img", "pixel_values", "images")
 LABELS = ("label", "labels", "fine_label", "target")
@@ -60,7 +62,7 @@ def open_stream(data: Any) -> ImageStream:
         InputError: it is something else, or cannot be read.
     """
     if isinstance(data, str | Path):
-        return load_user_data(Path(data)).images
+        return open_images(data)
     if hasattr(data, "batch") and hasattr(data, "identity"):
         return data
     if isinstance(data, DataLoader):
@@ -73,6 +75,55 @@ def open_stream(data: Any) -> ImageStream:
         f"images must be a tensor or an array with its labels, a Dataset, a DataLoader, a folder"
         f" or an .npz file, not {type(data).__name__}"
     )
+
+
+def open_images(
+    path: Path | str,
+    *,
+    limit: int | None = None,
+    classes: Sequence[str] | str | None = None,
+    resize: int | Size | None = None,
+    crop: int | Size | None = None,
+    interpolation: str = "bilinear",
+    skip_damaged: bool = False,
+) -> ImageStream:
+    """Open a folder of pictures, or an `.npz` file, as `winnrobust attack --data` does.
+
+    Pictures are read when they are needed, a batch at a time.
+
+    Args:
+        path: a folder with a folder for each class, or a file with `images` and `labels`.
+        limit: take the first so many only; classes take turns.
+        classes: the names of the model's classes in the order of its logits, or "by-name": folders
+            are numbered in the order of their names. None: folders are called by numbers.
+        resize: scale, so that the shorter side has so many pixels, or to (height, width).
+        crop: then cut out the middle, a side or (height, width).
+        interpolation: how pictures are scaled, a name of Pillow's.
+        skip_damaged: read all pictures beforehand, and leave out those that are damaged.
+
+    Returns:
+        What `evaluate` takes for images, with their labels. What there is to be said of them is an
+        `EvaluationWarning`.
+
+    Raises:
+        InputError: they cannot be used, or it is not clear which classes are meant.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy, winnrobust
+    >>> with TemporaryDirectory() as folder:
+    ...     images, labels = numpy.zeros((5, 8, 8), numpy.uint8), numpy.arange(5)
+    ...     numpy.savez(f"{folder}/mine.npz", images=images, labels=labels)
+    ...     len(winnrobust.open_images(f"{folder}/mine.npz", limit=3))
+    3
+    """
+    cut = (crop, crop) if isinstance(crop, int) else crop
+    geometry = Geometry(resize, cut, interpolation)
+    given = load_user_data(
+        Path(path), limit, classes=classes, geometry=geometry, skip_damaged=skip_damaged
+    )
+    for note in given.notes:
+        warnings.warn(note, EvaluationWarning, stacklevel=2)
+    return given.images
 
 
 def _length(loader: DataLoader) -> int | None:

@@ -45,9 +45,9 @@ from winnrobust.runtime import distributed
 from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError, brief
 
-_Attempt = tuple[Case, str]
+_Example = tuple[Case, str]
 """An attack at an epsilon, and the model that it is made on."""
-_Verdicts = dict[tuple[_Attempt | None, str], np.ndarray]
+_Verdicts = dict[tuple[_Example | None, str], np.ndarray]
 """As `_Batch.verdicts`, on the host."""
 
 
@@ -61,7 +61,7 @@ class Job:
         draws: model -> how often it is asked about an image.
         data: the images, with their labels.
         classes: how many the models know.
-        callback: told of every gradient step.
+        callback: called after every gradient step.
         folder: results folder.
         identity: what outcomes depend on; those of another one are not gone on with.
     """
@@ -105,23 +105,25 @@ class _Batch:
     images: Tensor
     labels: Tensor
     room: int
-    verdicts: dict[tuple[_Attempt | None, str], Tensor] = field(default_factory=dict)
+    verdicts: dict[tuple[_Example | None, str], Tensor] = field(default_factory=dict)
     targets: dict[str, Tensor] = field(default_factory=dict)
-    distances: dict[_Attempt, Tensor] = field(default_factory=dict)
-    passes: dict[_Attempt, Tensor] = field(default_factory=dict)
-    kept: dict[_Attempt, np.ndarray] = field(default_factory=dict)
+    distances: dict[_Example, Tensor] = field(default_factory=dict)
+    passes: dict[_Example, Tensor] = field(default_factory=dict)
+    kept: dict[_Example, np.ndarray] = field(default_factory=dict)
     seconds: dict[tuple[str, str], float] = field(default_factory=dict)
     gradients: dict[tuple[str, str], GradientStatistics] = field(default_factory=dict)
     failures: dict[tuple[str, str], str] = field(default_factory=dict)
     cache: dict[Any, Any] = field(default_factory=dict)
 
 
-def attack_batch(job: Job, numbers: range, tell: Callable[[int, int], None], strict: bool) -> None:
+def attack_batch(
+    job: Job, numbers: range, report: Callable[[int, int], None], strict: bool
+) -> None:
     """Attack all models with some of the images, judge the examples, and write the outcomes.
 
     Args:
         numbers: of the images.
-        tell: called after each attack with (images of the batch, attacks on it so far).
+        report: called after each attack with (images of the batch, attacks on it so far).
         strict: raise where an attack fails. Else its images get that status: what went well on
             others need not be lost.
 
@@ -138,12 +140,12 @@ def attack_batch(job: Job, numbers: range, tell: Callable[[int, int], None], str
     )
     with own_randomness(devices_of(job.models), job.settings.seed, "batch", numbers.start):
         for source in job.models:
-            _attack_model(job, batch, source, tell, strict)
+            _attack_model(job, batch, source, report, strict)
     _write(job, batch)
 
 
 def _attack_model(
-    job: Job, batch: _Batch, source: str, tell: Callable[[int, int], None], strict: bool
+    job: Job, batch: _Batch, source: str, report: Callable[[int, int], None], strict: bool
 ) -> None:
     model, settings = job.models[source], job.settings
     device = device_of(model)
@@ -177,7 +179,7 @@ def _attack_model(
             batch.kept[made] = result.images[: batch.room].float().cpu().numpy()
             for judge in job.models if settings.cross and epsilon < math.inf else [source]:
                 batch.verdicts[made, judge] = _judge(job, judge, result.images, labels)
-        tell(len(images), len(batch.seconds))
+        report(len(images), len(batch.seconds))
     batch.verdicts[None, source] = _judge(job, source, images, labels, known=clean)
 
 
@@ -249,7 +251,7 @@ def _write(job: Job, batch: _Batch) -> None:
     for (_, name), (_, _, finite) in verdicts.items():
         check_finite(name, bool(finite.all()))
 
-    def said(attempt: _Attempt | None) -> Iterator[dict[str, Any]]:
+    def said(attempt: _Example | None) -> Iterator[dict[str, Any]]:
         made = _columns(job, batch, *attempt, verdicts) if attempt else {}
         for name, draws in job.draws.items():
             if (attempt, name) in verdicts:
@@ -303,12 +305,12 @@ def _columns(
     }  # fmt: skip
 
 
-def _kept(job: Job, batch: _Batch, verdicts: _Verdicts, attempts: list[_Attempt]) -> Examples:
+def _kept(job: Job, batch: _Batch, verdicts: _Verdicts, attempts: list[_Example]) -> Examples:
     """Return the first images of a batch with all that became of them, whole."""
     shown = [(case, source) for case, source in attempts if case.epsilon < math.inf]
     unseen = np.full((1, batch.room), -1)
 
-    def predictions(attempt: _Attempt | None) -> np.ndarray:
+    def predictions(attempt: _Example | None) -> np.ndarray:
         seen = [verdicts.get((attempt, name), unseen)[0, : batch.room] for name in job.models]
         return np.stack(seen).astype(np.int64)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from winnrobust.evaluation.prediction import (
     errors_named,
 )
 from winnrobust.evaluation.settings import LARGEST_EPSILON, check_surrogates, checked_epsilons
-from winnrobust.evaluation.state import devices_of, frozen, own_randomness
+from winnrobust.evaluation.state import channels_last, devices_of, frozen, own_randomness
 from winnrobust.evaluation.targets import TARGETS
 from winnrobust.runtime.devices import device_of, resolve_device
 from winnrobust.runtime.errors import InputError, brief
@@ -117,14 +118,19 @@ def attack_images(
     place = None if device is None else resolve_device(str(device))
     parts: list[tuple[Tensor, ...]] = []
     try:
-        with frozen(held, place), own_randomness(devices_of(nets), seed, "attack"):
+        with ExitStack() as stack:
+            stack.enter_context(frozen(held, place))
+            stack.enter_context(own_randomness(devices_of(nets), seed, "probe"))
             head = data.batch(0, 2)
             known = head.labels if data.labels is None else data.labels
-            classes = check_classes(nets, as_floats(head.images), known)
+            few = as_floats(head.images)
+            classes = check_classes(nets, few, known)
+            stack.enter_context(channels_last(held, few, head.labels))
             for start in range(0, len(data), size):
                 read = data.batch(start, start + size)
                 check_labels(read.labels, classes)
-                parts.append(_attack_batch(model, attack, read, bound, start, run, targets))
+                with own_randomness(devices_of(nets), seed, "batch", start):  # as `run` does
+                    parts.append(_attack_batch(model, attack, read, bound, start, run, targets))
                 if progress is not None:
                     progress(min(start + size, len(data)), len(data))
     except OUT_OF_MEMORY:

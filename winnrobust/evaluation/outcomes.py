@@ -330,6 +330,7 @@ class PerImage:
         passes: (attack, source) -> [gradient passes, forward-only passes].
         seconds: (attack, source) -> how long the attack ran, where that is known.
         gradients: (attack, source) -> sums of the gradients' statistics, by name.
+        failures: (attack, source) -> what went wrong in the first batch on which it failed.
     """
 
     n: int
@@ -343,6 +344,7 @@ class PerImage:
     gradients: dict[tuple[str, str], Counter[str]] = field(
         default_factory=lambda: defaultdict(Counter)
     )
+    failures: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def cases(self) -> list[Case]:
@@ -402,6 +404,8 @@ class PerImage:
             self.seconds[attack, source] += seconds
         for attack, source, counts in facts.get("gradients", ()):
             self.gradients[attack, source].update(counts)
+        for attack, source, failure in facts.get("failures", ()):
+            self.failures.setdefault((attack, source), failure)
 
 
 def _answers(table: pa.Table, positions: np.ndarray) -> Iterator[tuple[Any, ...]]:

@@ -114,7 +114,7 @@ def correction_difference(kinds: tuple[tuple[float, float, float, float, int], .
     mirrored = sorted((*kind[2:4], *kind[:2], kind[4]) for kind in kinds)
     if mirrored < ordered:  # so that changing the roles changes the sign and nothing else
         value, low, high, p_value = correction_difference(tuple(mirrored))
-        return Difference(-value, -high, -low, p_value)
+        return Difference(0 - value, 0 - high, 0 - low, p_value)  # no -0.0
     first, first_left, second, second_left, images = np.array(ordered, float).T
     columns = np.stack([first - first_left, first, second - second_left, second], axis=1)
     corrected, errors, other_corrected, other_errors = (images @ columns).tolist()

@@ -92,7 +92,7 @@ def run(
         device: where to compute; None leaves every model where it is.
         progress: called after each attack on each model on each batch with (done, total), where an
             image counts once for every attack on every model.
-        callback: told of every gradient step of every attack; on a GPU that is slower.
+        callback: called after every gradient step of every attack; on a GPU that is slower.
 
     Raises:
         InputError: an argument or a model cannot be used, an attack left the ball, or the folder
@@ -168,7 +168,7 @@ def _attack_my_share(job: Job, progress: Progress | None) -> int:
     shares = outcomes.missing(n, part_size, finished)
     before, rounds, done = sum(map(len, finished)), len(job.attacks) * len(job.models), 0
 
-    def tell(images: int, attacks: int) -> None:
+    def report(images: int, attacks: int) -> None:
         if progress is not None:
             here = (done * rounds + images * attacks) * processes
             progress(min(before * rounds + here, n * rounds), n * rounds)
@@ -178,7 +178,7 @@ def _attack_my_share(job: Job, progress: Progress | None) -> int:
         while start < share.stop:
             batch, began = range(start, min(start + size, share.stop)), time.monotonic()
             try:
-                attack_batch(job, batch, tell, strict=not (finished or done))
+                attack_batch(job, batch, report, strict=not (finished or done))
             except OUT_OF_MEMORY:
                 if size == 1:
                     raise
@@ -194,7 +194,11 @@ def _attack_my_share(job: Job, progress: Progress | None) -> int:
 def _sizes(job: Job) -> tuple[int, int]:
     """Return how many images to attack at once at first, and where batches are quick."""
     if all(device_of(model).type == "cuda" for model in job.models.values()):
-        return FIRST_BATCH["cuda"], LARGEST_BATCH["cuda"]
-    pixels = job.data.batch(0, 1).images.numel()
-    most = max(min(LARGEST_BATCH["cpu"], MOST_BYTES // (4 * pixels)), 1)
-    return min(FIRST_BATCH["cpu"], most), most
+        first, most = FIRST_BATCH["cuda"], LARGEST_BATCH["cuda"]
+    else:
+        pixels = job.data.batch(0, 1).images.numel()
+        most = max(min(LARGEST_BATCH["cpu"], MOST_BYTES // (4 * pixels)), 1)
+        first = min(FIRST_BATCH["cpu"], most)
+    # What a random model draws belongs to a batch: batches that depend on the time taken would
+    # make its outcomes depend on it, and on where an evaluation was interrupted.
+    return first, first if max(job.draws.values()) > 1 else most

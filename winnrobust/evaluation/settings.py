@@ -80,7 +80,7 @@ class EvaluationSettings(CheckedSettings):
             of it, and every epsilon the same share of that, whatever others leave.
         seed: of all random numbers.
         batch_size: images at once; None: the more, the less time a batch takes. Changes no
-            result (up to the rounding of floats).
+            result (up to the rounding of floats) but the draws of a model that answers at random.
         cross: whether every model looks at the examples made against the others, too.
         judge_draws: how often a model that answers at random is asked about every image; others
             are asked once.
@@ -166,7 +166,7 @@ def find_attacks(names: object, targeted: str | None = None) -> list[Attack]:
 
     Args:
         names: a list of them; attacks stand for themselves.
-        targeted: how the classes that they aim for are chosen, if they shall.
+        targeted: how the classes wanted are chosen, if they are targeted.
 
     Raises:
         InputError: an unknown name, or none; two attacks of one name; or an attack that cannot be

@@ -39,13 +39,13 @@ COLUMNS = {
     "errors": "attack norm epsilon model n errors error error_low error_high not_attacked",
     "transfer": "attack norm epsilon source target n clean_errors_source clean_errors_target"
     " source_errors target_errors both_errors adversarial_error adversarial_error_low"
-    " adversarial_error_high correction_rate correction_rate_low correction_rate_high",
+    " adversarial_error_high correction_rate correction_rate_low correction_rate_high not_attacked",
     "corrections": "attack norm epsilon first second rate_by_second rate_by_first difference"
     " difference_low difference_high p_value",
     "robust": "norm epsilon model n robust_accuracy low high robust_error not_attacked attacks",
     "paired": "attack norm epsilon first second n first_only second_only p_value",
     "targeted": "attack norm epsilon source n hits hit_rate hit_rate_low hit_rate_high",
-    "costs": "attack source seconds gradients queries out_of_time failed",
+    "costs": "attack source seconds gradients queries out_of_time failed failure",
     "gradients": "attack source entries zero_entries images zero_images tiny_images"
     " nonfinite_images",
     "own": "attack norm epsilon model n errors error",
@@ -71,8 +71,8 @@ class Summary:
             attack did not get done with and that are counted as right.
         transfer: one row per (attack, epsilon, source, target), source == target among them: who
             errs on the source's examples (N_A, N_B, N_{A and B} of the paper), and how much of the
-            source's errors the target corrects. The interval of a correction rate is
-            `paired.correction_rate`'s; undefined rates are NaN.
+            source's errors the target corrects; `not_attacked` is the source's in `errors`. The
+            interval of a correction rate is `paired.correction_rate`'s; undefined rates are NaN.
         corrections: one row per (attack, epsilon) and pair of models: what each corrects of the
             other's errors, and their difference.
         robust: one row per (norm, epsilon, model): the share of images that neither the clean image
@@ -80,14 +80,15 @@ class Summary:
             transfer from a compared model are left out: they have not the same access to all.
             `attacks` names the others.
         paired: one row per pair of models without an attack, under every attack, and in the worst
-            case of attacks with the same access to both: who errs alone on the same images, each
-            attacked itself, and McNemar's test.
+            case of those of `robust`: who errs alone on the same images, each attacked itself, and
+            McNemar's test.
         targeted: one row per (attack, epsilon, source) of targeted attacks: images in which the
             source sees the class wanted.
         distances: (attack, model) -> (n,) float32 of every minimum-norm attack: the smallest
             perturbation found, 0 where the model is wrong anyway, infinite where none was found.
         costs: one row per (attack, source): seconds of all processes together, passes, and images
-            that the attack did not get done with. NaN where seconds are unknown.
+            that the attack did not get done with; `failure` is what went wrong where it failed. NaN
+            where seconds are unknown.
         gradients: one row per (attack, source): how many gradients were zero.
         random_models: model -> whether its answers differ from draw to draw.
         n: number of images.
@@ -186,7 +187,8 @@ def _transfer(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
             clean = [found.errors(CLEAN, model, model) for model in (source, target)]
             errors = [of_source, found.errors(case, source, target), of_both]
             rates = *rate(of_source, found.n), *corrected
-            yield *case, source, target, found.n, *clean, *errors, *rates
+            left = _not_attacked(found, [case], source, found.wrong[case, source, source])
+            yield *case, source, target, found.n, *clean, *errors, *rates, left
 
 
 def _corrections(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
@@ -221,7 +223,7 @@ def _paired(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
         if fair(case.attack, pair) and all((case, model, model) in found.wrong for model in pair):
             yield *case, *_discordant(found, pair, [found.wrong[case, m, m] for m in pair])
     for level, pair in itertools.product(_levels(found), pairs):
-        if cases := _fair_cases(found, level, pair, pair):
+        if cases := _fair_cases(found, level, pair, models):
             wrong = [worst_case(found, cases, model) for model in pair]
             yield WORST_CASE, *level, *_discordant(found, pair, wrong)
 
@@ -241,7 +243,8 @@ def _costs(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
         status = [found.status[case, source] for case in cases if (case, source) in found.status]
         counts = [int(np.any([s == code for s in status], 0).sum()) for code in NOT_DONE]
         seconds = found.seconds.get((attack, source), np.nan)
-        yield attack, source, seconds, int(gradients), int(queries), *counts
+        failure = found.failures.get((attack, source), "")
+        yield attack, source, seconds, int(gradients), int(queries), *counts, failure
 
 
 def _gradients(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:

@@ -25,7 +25,7 @@ NORM_OF: dict[Any, NormName] = {
 }  # fmt: skip
 
 
-def foreign_attack(given: object) -> Attack | None:
+def library_attack(given: object) -> Attack | None:
     """Return an attack of foolbox's, torchattacks' or ART's as one of ours, None for another.
 
     Raises:

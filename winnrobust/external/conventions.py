@@ -65,8 +65,9 @@ def check_shape_taken(name: str, model: nn.Module, images: Tensor) -> None:
     for shape in ((1, *own[1:]), (3, *own[1:]), *USUAL_SHAPES):
         if shape != own and _answers(model, torch.zeros(len(images), *shape)):
             raise InputError(
-                f"model '{name}' takes images of {shape_text(shape)}, these are {shape_text(own)}"
-                " (channels x height x width); attack it on images like those it was trained on"
+                f"model '{name}' cannot take images of {shape_text(own)} (channels x height x"
+                f" width), but for example of {shape_text(shape)}; attack it on images like those"
+                " it was trained on"
             )
     logits_from(name, model, images)  # says what the model says
 

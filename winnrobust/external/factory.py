@@ -82,6 +82,18 @@ def call_factory(spec: str) -> nn.Module:
     return made
 
 
+def import_object(spec: str) -> object:
+    """Import what `package.module:name` says, which may lie in the current folder.
+
+    Raises:
+        InputError: it is written in another way, or there is no such thing.
+    """
+    module, _, name = spec.partition(":")
+    if not module or not name.isidentifier():
+        raise InputError(f"'{spec}' must be written package.module:name")
+    return _find(module, name)
+
+
 def _find(module_name: str, factory_name: str) -> object:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())

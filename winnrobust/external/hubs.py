@@ -115,7 +115,7 @@ def load_huggingface(name: str, weights: Path | None) -> External:
     try:
         with quiet():
             found = AutoImageProcessor.from_pretrained(name, trust_remote_code=False).to_dict()
-    except (OSError, ValueError):  # it says nothing about its images
+    except (OSError, ValueError):  # it has no word about its images
         found = {}
     names = module.config.id2label
     listed = [str(names[number]) for number in sorted(names)]

@@ -30,7 +30,7 @@ from winnrobust.runtime.files import new_folder, replacing
 class Evaluation:
     """What attacks on models found; every number is a query on the outcome of every image.
 
-    Where one model was given by itself, what is told of each model is told of it alone.
+    Where one model was given by itself, results are of it alone.
 
     Attributes:
         folder: the results folder, which the command line reads, too. Unless a folder was asked for

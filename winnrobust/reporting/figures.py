@@ -288,7 +288,7 @@ def cycle(count: int) -> list[str]:
 
 
 def tidy(axes: Axes, grid: Literal["x", "y"] = "y") -> None:
-    """Take away what says nothing."""
+    """Take away what carries no information."""
     axes.grid(axis=grid, color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -135,17 +135,18 @@ def _summary(stored: dict[str, Any], distances: dict[tuple[str, str], np.ndarray
     models = models.rename(columns={"clean_errors": "errors"}).assign(model=models.name, draws=1)
     _add_rates(models, "error", models.errors, models.n)
     _add_rates(aimed, "hit_rate", aimed.hits, aimed.n)
-    costs = _frame(stored, "costs").rename(columns={"unfinished": "out_of_time"})
+    costs = _frame(stored, "costs").rename(columns={"unfinished": "out_of_time"}).assign(failure="")
+    left = costs.rename(columns={"out_of_time": "not_attacked"})
+    left = left[["attack", "source", "not_attacked"]]
+    rows = rows.merge(left, "left", on=["attack", "source"]).fillna({"not_attacked": 0})
     renamed = {"adversarial_error": "error", "source": "model", "source_errors": "errors"}
     renamed |= {f"adversarial_error_{end}": f"error_{end}" for end in ("low", "high")}
     own = rows[rows.source == rows.target].rename(columns=renamed)
-    unfinished = costs.rename(columns={"source": "model", "out_of_time": "not_attacked"})
-    own = own.merge(unfinished[["attack", "model", "not_attacked"]], "left")
     paired = paired[paired.attack != WORST_CASE]
     tests = list(map(mcnemar, paired.first_only, paired.second_only))
     frames = {
         "clean": models,
-        "errors": own.fillna({"not_attacked": 0}),
+        "errors": own,
         "transfer": rows,
         "corrections": framed("corrections", []),
         "robust": framed("robust", []),

@@ -33,7 +33,7 @@ class Table:
         header: column names.
         rows: cells as text.
         note: a sentence or two to read below it.
-        styles: (row, column) -> CSS of a cell, for the page alone; says nothing that the text of
+        styles: (row, column) -> CSS of a cell, for the page alone; adds nothing to what the text of
             the cell does not say.
     """
 

@@ -27,7 +27,7 @@ from winnrobust.reporting.table import (
     share_with_interval,
 )
 from winnrobust.reporting.verdict import Verdict, names
-from winnrobust.reporting.words import WORDS, framed, verdict_styles
+from winnrobust.reporting.words import WORDS, framed, sentence, verdict_styles
 
 HEADLINE_LEVELS = 4
 """Threat models in the first table; others stand in those after it."""
@@ -132,10 +132,23 @@ def both_matrices(results: Results, case: Case) -> list[Table]:
         for line in pairs
     ]
     titles = f"Error by {text}, %", f"Correction under {text}, %"
+    notes = (joined(under[key], left_out(results, case)) for key in ("transfer", "correction"))
     return [
-        _matrix(results, titles[0], "made against", errors, ERROR_COLOR, under["transfer"]),
-        _matrix(results, titles[1], "errors of", corrected, CORRECTION_COLOR, under["correction"]),
+        _matrix(results, titles[0], "made against", errors, ERROR_COLOR, next(notes)),
+        _matrix(results, titles[1], "errors of", corrected, CORRECTION_COLOR, next(notes)),
     ]
+
+
+def left_out(results: Results, case: Case) -> str:
+    """Whose images were not all attacked, for tables that have no place for it in their cells."""
+    errors = {name: results.errors[case, name] for name in results.names}
+    who = [f"{name} {each.not_attacked}" for name, each in errors.items() if each.not_attacked]
+    return sentence("under", "left out", who=names(who), n=results.n) if who else ""
+
+
+def joined(*sentences: str) -> str:
+    """Sentences, those that there are, one after the other."""
+    return " ".join(filter(None, sentences))
 
 
 def _matrix(
@@ -173,7 +186,8 @@ def paper_tables(results: Results) -> list[Table]:
     for case in results.cases:
         of_case = rows_of(frame, [case])
         slots = {"attack": case.attack, "level": case.level, "dataset": results.dataset}
-        slots["reading"] = reading_note(results.dataset, case.attack, case.epsilon)
+        reading = reading_note(results.dataset, case.attack, case.epsilon)
+        slots["reading"] = joined(reading, left_out(results, case))
         tables.append(framed(key, of_case, results.n, reference=reference, **slots))
     return tables
 
@@ -181,8 +195,8 @@ def paper_tables(results: Results) -> list[Table]:
 def comparison_frame(results: Results) -> pd.DataFrame:
     """A row per attack, epsilon and model, with the paper's figures beside ours; all shares.
 
-    The baseline is the first model. The paper has no figures for a part of the test set. The attack
-    success rate is that of all attacks together, on the images right without one.
+    The baseline is the first model. The paper has no figures for a part of the test set. The worst
+    case's success rate is that of all attacks together, on the images right without one.
     """
     reference, rows = results.names[0], []
     for case, model in ((case, model) for case in results.cases for model in results.ordered):
@@ -194,7 +208,8 @@ def comparison_frame(results: Results) -> pd.DataFrame:
             "n": results.n, **_spread("test_error", clean),
             "robust_accuracy": 1 - worst.value, "robust_accuracy_low": 1 - worst.high,
             "robust_accuracy_high": 1 - worst.low,
-            "attack_success_rate": (worst.value - clean.value) / ((1 - clean.value) or math.nan),
+            "worst_case_success_rate": (
+                worst.value - clean.value) / ((1 - clean.value) or math.nan),
             **_spread("adversarial_error", error), "not_attacked": error.not_attacked,
             "errors": results.transfer[case, name, name].source_errors,
         }  # fmt: skip
@@ -319,4 +334,10 @@ def threat_tables(results: Results) -> list[Table]:
         "settings": pd.DataFrame([item for item in given.items() if item[1] not in UNSET]),
         "attacks": pd.DataFrame(attacks),
     }
-    return [framed(key, table, results.n) for key, table in tables.items() if len(table)]
+    targets = results.settings.get("targeted")
+    targeted = sentence("under", "targeted", targets=targets) if targets else ""
+    return [
+        framed(key, table, results.n, targeted=targeted)
+        for key, table in tables.items()
+        if len(table)
+    ]

@@ -46,6 +46,10 @@ class Comparison(NamedTuple):
     reason: str
 
 
+UNSETTLED = Comparison(0, "")
+"""The images that were not attacked, or attacks that are not fair, could turn the order."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What a reader must know first of an evaluation; a group is a model, or its seeds."""
@@ -82,6 +86,9 @@ class Verdict:
             slots = {"first": other, "firsts": wins, "second": reference, "seconds": losses}
             return sentence("headline", "depends", **slots, neither=ties)
         first, second = (reference, other) if at[-1] else (other, reference)
+        unsettled = [level for level in found if found[level] == UNSETTLED]
+        if unsettled:
+            return self._filled("unsettled", first, second, unsettled[-1])
         key = ("even" if at[0] else "more") + (" everywhere" if len(found) > 1 else "")
         return self._filled(key, first, second, self.widest([first, second]))
 
@@ -91,6 +98,8 @@ class Verdict:
         first, *others = sorted(compared, key=lambda name: -self.robust(level, name))
         close = [name for name in others if self.at_level(level, first, name).sign < 1]
         key, second = ("tied", close[0]) if close else ("leads", others[0])
+        if close and self.at_level(level, first, second) == UNSETTLED:
+            key = "unsettled"
         return self._filled(key, first, second, level, len(compared))
 
     def _filled(self, key: str, first: str, second: str, level: Level, count: int = 2) -> str:
@@ -117,9 +126,10 @@ class Verdict:
     def accuracy_text(self, case: Case, group: str) -> str:
         """`59.0 % [58.0, 60.0]`, or of several seeds `59.0 % (3 seeds, 57.7 to 59.9)`."""
         n, members = self.results.n, self.results.groups[group]
-        value, low, high, _ = self.results.errors[case, members[0]]
+        value, low, high, left = self.results.errors[case, members[0]]
         if len(members) == 1:
-            return share_text(1 - value, 1 - high, 1 - low, n)
+            text = share_text(1 - value, 1 - high, 1 - low, n)
+            return f"{text}, {left} not attacked" if left else text
         shares = [1 - self.results.errors[case, name].value for name in members]
         of_all = sum(shares) / len(shares), min(shares), max(shares)
         mean, least, most = (percent(share, n) for share in of_all)
@@ -134,7 +144,7 @@ class Verdict:
         found = self.at_case(worst_case(level), first, second)
         winner, loser = (first, second) if found.sign > 0 else (second, first)
         if found.sign and self._least(level, winner) <= self.robust(level, loser):
-            return Comparison(0, sentence("reason", "unsure"))
+            return UNSETTLED
         return found
 
     def at_case(self, case: Case, first: str, second: str) -> Comparison:
@@ -179,7 +189,8 @@ class Verdict:
         for name in self.results.names:
             if self.results.is_random(name):
                 found.append(Caution(name, RANDOM, sentence("caution", "random")))
-            found += [*self._diagnosed(name), *self._outdone(name), *self._not_attacked(name)]
+            found += [*self._diagnosed(name), *self._outdone(name)]
+            found += [*self._failed(name), *self._not_attacked(name)]
         return sorted(found, key=lambda caution: -SEVERITY.index(caution.severity))
 
     def _diagnosed(self, name: str) -> list[Caution]:
@@ -214,6 +225,14 @@ class Verdict:
                         slots = {"case": results.case_text(rival), "more": more, "less": less}
                         found.append(Caution(name, "suspicious", sentence("caution", key, **slots)))
         return found
+
+    def _failed(self, name: str) -> list[Caution]:
+        """Attacks that ended in an error on some images."""
+        costs = self.results.summary.costs
+        rows = costs[(costs.source == name) & (costs.failed > 0)].itertuples()
+        slots = [{"attack": r.attack, "count": int(r.failed), "failure": r.failure} for r in rows]
+        n = self.results.n
+        return [Caution(name, "not tested", sentence("caution", "failed", n=n, **s)) for s in slots]
 
     def _not_attacked(self, name: str) -> list[Caution]:
         results = self.results

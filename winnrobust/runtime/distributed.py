@@ -80,8 +80,10 @@ def _join() -> None:
     place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     count = int(os.environ["WORLD_SIZE"])
     if "TORCHELASTIC_RUN_ID" not in os.environ:  # torchrun's own sign that they are there
-        told = f"RANK and WORLD_SIZE are set: waiting at {place} for the other of {count} processes"
-        print(told, file=sys.stderr, flush=True)
+        waiting = (
+            f"RANK and WORLD_SIZE are set: waiting at {place} for the other of {count} processes"
+        )
+        print(waiting, file=sys.stderr, flush=True)
     try:
         store, number, count = next(rendezvous("env://", timeout=PATIENCE))
         # gloo for tensors of the CPU, NCCL for those of CUDA

@@ -31,7 +31,7 @@ def rate(count: float, total: float) -> Rate:
     if total == 0:
         return Rate(math.nan, math.nan, math.nan)
     share, spread = count / total, QUANTILE**2 / total
-    centre = (share + spread / 2) / (1 + spread)
+    center = (share + spread / 2) / (1 + spread)
     half = math.sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread)
     # An interval that ends at 0 or 1 does so exactly, whatever the rounding.
-    return Rate(share, max(min(centre - half, share), 0.0), min(max(centre + half, share), 1.0))
+    return Rate(share, max(min(center - half, share), 0.0), min(max(center + half, share), 1.0))

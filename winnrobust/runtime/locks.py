@@ -11,6 +11,7 @@ from filelock import lock_descriptor
 
 from winnrobust.runtime import distributed, provenance
 from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.files import is_alive
 
 HELD: set[Path] = set()
 """The locks of this process."""
@@ -37,6 +38,7 @@ def hold(path: Path) -> Iterator[None]:
         yield
         return
     HELD.add(lock)
+    _remove_abandoned(lock.parent)
     try:
         yield
     finally:
@@ -61,14 +63,14 @@ def _acquire(lock: Path, path: Path) -> tuple[int | None, str | None]:
         return None, (
             f"{path} is in use{_holder(lock)}; wait for it, stop it, or choose another folder"
         )
-    told = {
+    holder = {
         "command": provenance.command(),
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "since": provenance.now(),
     }
     os.ftruncate(handle, 0)
-    os.write(handle, json.dumps(told).encode())
+    os.write(handle, json.dumps(holder).encode())
     return handle, None
 
 
@@ -77,6 +79,18 @@ def _lock(handle: int) -> bool:
         return lock_descriptor(handle, blocking=False)
     except OSError:  # a file system without locks
         return True
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the locks in `folder` whose processes were of this machine and were killed."""
+    for lock in folder.glob(".*.lock"):
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            holder = json.loads(lock.read_text())
+            if holder["host"] == socket.gethostname() and not is_alive(int(holder["pid"])):
+                handle = os.open(lock, os.O_RDWR)
+                if _lock(handle) and _is_same(handle, lock):
+                    lock.unlink()
+                os.close(handle)
 
 
 def _is_same(handle: int, lock: Path) -> bool:
@@ -89,10 +103,10 @@ def _is_same(handle: int, lock: Path) -> bool:
 def _holder(lock: Path) -> str:
     """Say who holds a lock; nothing where that cannot be read."""
     try:
-        told = json.loads(lock.read_text())
+        holder = json.loads(lock.read_text())
         return (
-            f" by '{told['command']}' (process {told['pid']} on {told['host']}, since"
-            f" {told['since']})"
+            f" by '{holder['command']}' (process {holder['pid']} on {holder['host']}, since"
+            f" {holder['since']})"
         )
     except (OSError, ValueError, LookupError, TypeError):
         return ""

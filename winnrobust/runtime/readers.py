@@ -138,6 +138,14 @@ def read_npz(path: Path, names: Sequence[str]) -> "dict[str, np.ndarray]":
         return {name: _read_array(archive, members[name]) for name in names}
 
 
+def check_safetensors(path: Path) -> None:
+    """Check by its header that a safetensors file is whole."""
+    from safetensors import safe_open
+
+    with reading(path, "a whole safetensors file"), safe_open(path, framework="pt"):
+        pass
+
+
 def read_safetensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
     """Read the tensors of a safetensors file and the texts in its header."""
     from safetensors import safe_open

@@ -17,7 +17,7 @@ LOOK_EVERY = 10
 
 
 class Critic(Protocol):
-    """What an ascent climbs, as it is: a network, or something around one."""
+    """What an ascent follows, as it is: a network, or something around one."""
 
     def forward_signed(self, images: Tensor) -> ClassifierOutput:
         """Logits and critic of images (N, C, H, W) in [-1, 1]."""

@@ -178,16 +178,18 @@ def _load_external(named: ExternalModel) -> Candidate:
         "weights_sha256": hashes.get(str(named.weights or named.spec)),
         **dict.fromkeys(("method", "arch", "epoch")),
     }
-    told = {
+    described = {
         "model": named.spec,
         "weights": None if named.weights is None else str(named.weights),
         "files_sha256": hashes,
         "state_sha256": _state_sha256(loaded.module),
         "preprocessing": asdict(loaded.preprocessing),
     }
-    told |= {key: value for key in ("arch", "output") if (value := getattr(named, key))}
+    described |= {key: value for key in ("arch", "output") if (value := getattr(named, key))}
     around = loaded.preprocessing.around(loaded.module)
-    return Candidate(named.name, named.spec, around, metadata, {"loaded": told}, external=loaded)
+    return Candidate(
+        named.name, named.spec, around, metadata, {"loaded": described}, external=loaded
+    )
 
 
 def _distinct(choices: Sequence[tuple[str, ...]]) -> list[str]:

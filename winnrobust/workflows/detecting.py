@@ -1,41 +1,57 @@
-"""`winnrobust detect`: models, real and other images in, areas under ROC curves out."""
+"""`winnrobust detect`, and the same from Python for anyone's models and images: models, real and
+other images in, areas under ROC curves out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from winnrobust.attacks import Attack
+from winnrobust.data.checks import checked_images
 from winnrobust.data.classes import BY_NAME
 from winnrobust.data.datasets import DATASETS, Dataset, ImageSplit, to_unit
 from winnrobust.data.folders import load_user_data
-from winnrobust.evaluation.settings import find_attacks
+from winnrobust.data.streams import open_stream
+from winnrobust.evaluation.settings import checked_epsilons, find_attacks
+from winnrobust.generation import detection
 from winnrobust.generation.detection import (
     ADAPTIVE,
     STEPS,
     Detector,
     Trial,
-    detect,
     energy,
     largest_probability,
 )
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.reporting.table import MISSING, Table, to_csv
 from winnrobust.runtime import distributed, provenance
-from winnrobust.runtime.devices import device_of
+from winnrobust.runtime.devices import device_of, resolve_device
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import check_free, write_json, write_text
 from winnrobust.runtime.progress import log, show_progress
 from winnrobust.workflows.candidates import Candidate, load_candidates
+from winnrobust.workflows.given import (
+    AnyAttack,
+    as_attacks,
+    labelled,
+    modules_of,
+    shown_progress,
+)
+from winnrobust.workflows.loading import is_ours
 from winnrobust.workflows.shared import load_data, results_folder
 
 CRITIC, PROBABILITY, ENERGY = "critic", "softmax", "energy"
 
 TRAIN_THE_CRITIC = ("winn",)
 """Methods with labels whose critic means something."""
+
+MOST = 2000
+"""Images that are taken, unless more are asked for."""
 
 FEWEST = 20
 """Real images, half of which are attacked."""
@@ -73,7 +89,7 @@ def detect_others(
     """
     if out is not None and distributed.is_main_process():
         check_free(out)
-    attacks, candidates = _attacks(settings), load_candidates(paths)
+    attacks, candidates = _attacks(settings.attacks), load_candidates(paths)
     dataset = _dataset(candidates, data_root)
     test = dataset.test.first(settings.limit)
     others = _others(dataset.name, test, settings, data_root)
@@ -81,7 +97,7 @@ def detect_others(
     trial = Trial(to_unit(test.images), test.labels, others, attacks, *how)
     log(f"detecting others than {len(test)} test images of {dataset.name} ({device})")
     with show_progress("detect", "image") as progress:
-        table = detect(
+        table = detection.detect(
             {candidate.name: candidate.module for candidate in candidates},
             {candidate.name: _detectors(candidate) for candidate in candidates},
             trial,
@@ -104,8 +120,115 @@ def detect_others(
     return table
 
 
-def _attacks(settings: DetectionSettings) -> list[Attack]:
-    chosen = find_attacks(settings.attacks) if settings.attacks else []
+def detect(
+    models: Any,
+    images: Any,
+    labels: Any = None,
+    *,
+    others: Mapping[str, Any] | None = None,
+    attacks: Sequence[AnyAttack] | Mapping[str, AnyAttack] = ("fgsm", "pgd"),
+    epsilon: float = 0.125,
+    detectors: Mapping[str, Detector] | None = None,
+    steps: int = STEPS,
+    limit: int | None = MOST,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool | Callable[[int, int], None] = False,
+) -> pd.DataFrame:
+    """Measure how well a model's answers tell real images from adversarial and other ones.
+
+    Half of the images are the real ones, the other half is attacked; besides by the attacks named
+    by one that knows each detector, "adaptive". An adversarial example counts where the model is
+    right without and wrong with the attack.
+
+    Args:
+        models, images, labels: as for `evaluate`; a run folder or `zoo:NAME` of a WINN brings its
+            critic along, another detector.
+        others: name -> images of other data, (M, C, H, W), or what `evaluate` takes for images.
+        attacks: as for `evaluate`, in L-infinity.
+        epsilon: their bound.
+        detectors: name -> function from logits (N, K) to scores (N,), high for real images. None:
+            the largest softmax probability, and the energy.
+        steps: of the adaptive attack, on each of its five paths.
+        limit: take the first so many images only.
+        seed: of the attacks' random numbers.
+        device: where to compute; None leaves every model where it is.
+        progress: True shows a bar; or what is called with (done, total).
+
+    Returns:
+        A row per model, detector and kind of other images: the area under the ROC curve (0.5 is
+        chance), with DeLong's 95 % interval, and how many images there were.
+
+    Raises:
+        InputError: an argument or a model cannot be used.
+
+    >>> import torch, winnrobust
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2, bias=False))
+    >>> _ = torch.nn.init.eye_(model[1].weight)  # says which pixel is brighter
+    >>> images = torch.tensor([[0.9, 0.1], [0.2, 0.8]]).repeat(10, 1).view(20, 1, 1, 2)
+    >>> found = winnrobust.detect(
+    ...     model, images, torch.tensor([0, 1] * 10), others={"grey": images * 0 + 0.5}, attacks=[]
+    ... )
+    >>> found[["detector", "against", "auroc"]].head(1)
+      detector against  auroc
+    0  softmax    grey    1.0
+    """
+    nets = modules_of(models)
+    data = labelled(images, labels, limit)
+    if len(data) < FEWEST:
+        raise InputError(f"there must be at least {FEWEST} images; half of them are attacked")
+    chosen = {PROBABILITY: largest_probability, ENERGY: energy} if detectors is None else detectors
+    of_each = {name: {**_critic_of(models, name), **chosen} for name in nets}
+    real = data.batch(0, len(data))
+    (bound,) = checked_epsilons([epsilon], "epsilon", 1.0)
+    trial = Trial(
+        to_unit(real.images),
+        real.labels,
+        _other_images(others or {}, real.images, limit),
+        _attacks(as_attacks(attacks)),
+        bound,
+        steps,
+        seed,
+    )
+    place = None if device is None else resolve_device(str(device))
+    with shown_progress(progress, "detect") as tell:
+        return detection.detect(
+            nets, of_each, trial, device=place, progress=tell or (lambda done, total: None)
+        )
+
+
+def _critic_of(models: Any, name: str) -> dict[str, Detector]:
+    """Return the critic of a model of ours that was given by its path."""
+    given = models[name] if isinstance(models, Mapping) else models
+    if not isinstance(given, str | Path) or not is_ours(given):
+        return {}
+    (candidate,) = load_candidates([Path(given)])
+    return {key: of for key, of in _detectors(candidate).items() if key == CRITIC}
+
+
+def _other_images(others: Mapping[str, Any], real: Tensor, limit: int | None) -> dict[str, Tensor]:
+    found = {}
+    for name, given in others.items():
+        if isinstance(given, Tensor | np.ndarray):
+            images = checked_images(given, f"images of {name}")[:limit]
+        else:
+            stream = open_stream(given)
+            images = stream.batch(0, len(stream) if limit is None else limit).images
+        _check_shape(name, images, "the others", real)
+        found[name] = to_unit(images)
+    return found
+
+
+def _check_shape(name: str, images: Tensor, other_name: str, others: Tensor) -> None:
+    if images.shape[1:] != others.shape[1:]:
+        raise InputError(
+            f"the images of {name} have the shape {tuple(images.shape[1:])}, those of"
+            f" {other_name} {tuple(others.shape[1:])}"
+        )
+
+
+def _attacks(names: Sequence[str | Attack]) -> list[Attack]:
+    chosen = find_attacks(names) if names else []
     for attack in chosen:
         if attack.norm != "linf" or attack.access == "transfer":
             raise InputError(
@@ -137,11 +260,7 @@ def _others(
             given = load_user_data(Path(name), settings.limit, classes=BY_NAME).images
             images = given.batch(0, len(given)).images
             name = Path(name).resolve().stem
-        if images.shape[1:] != test.images.shape[1:]:
-            raise InputError(
-                f"the images of {name} have the shape {tuple(images.shape[1:])}, those of"
-                f" {dataset} {tuple(test.images.shape[1:])}"
-            )
+        _check_shape(name, images, dataset, test.images)
         others[name] = to_unit(images)
     return others
 

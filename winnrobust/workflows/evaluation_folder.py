@@ -111,11 +111,14 @@ def _stopped(out: Path, error: BaseException, command: str) -> None:
 
 
 def is_complete(out: Path) -> bool:
-    """Tell whether `out` holds an evaluation that was brought to its end.
+    """Tell whether `out` holds an evaluation that was brought to its end, and all its outcomes.
 
     Raises:
         InputError: its results are damaged.
     """
     if not (out / "results.json").exists():
         return False
-    return version_of(out) < NEWEST or read_metadata(out).status == "complete"
+    if version_of(out) < NEWEST:
+        return True
+    metadata = read_metadata(out)
+    return metadata.status == "complete" and images_done(out) == metadata.n

@@ -17,8 +17,9 @@ from winnrobust.evaluation.checks import as_floats, checked_models
 from winnrobust.evaluation.one_attack import MODEL, find_in_norm
 from winnrobust.evaluation.prediction import check_classes
 from winnrobust.evaluation.state import devices_of, frozen, own_randomness
-from winnrobust.external.attacks import foreign_attack
+from winnrobust.external.attacks import library_attack
 from winnrobust.external.conventions import check_shape_taken, doubts
+from winnrobust.external.factory import import_object
 from winnrobust.external.preprocessing import Preprocessing
 from winnrobust.runtime.errors import EvaluationWarning, InputError
 from winnrobust.runtime.progress import show_progress
@@ -46,18 +47,44 @@ def as_attacks(given: Any) -> list[str | Attack]:
         raise InputError(f"attacks must be a list of names such as ['fgsm'], not {shown(given)}")
     if not isinstance(given, Mapping):
         return [each if isinstance(each, str) else one_attack(each) for each in given]
-    return [replace(one_attack(each), name=str(name)) for name, each in given.items()]
+    return [one_attack(each, name=str(name)) for name, each in given.items()]
 
 
-def one_attack(given: AnyAttack, norm: NormName | None = None) -> Attack:
-    """Return one attack, in that norm where its name stands for several."""
+def one_attack(given: AnyAttack, norm: NormName | None = None, name: str | None = None) -> Attack:
+    """Return one attack, in that norm where its name stands for several.
+
+    Args:
+        name: what it shall be called; None leaves that to it.
+
+    Raises:
+        InputError: it is none, or is in another norm.
+    """
     if isinstance(given, str):
-        return find_in_norm(given, norm)
-    made = given if isinstance(given, Attack) else foreign_attack(given)
-    made = made or as_attack(given, norm=norm or "linf")  # type: ignore[arg-type]
+        made = find_in_norm(given, norm)
+    elif isinstance(given, Attack):
+        made = given
+    else:
+        made = library_attack(given) or as_attack(given, name, norm or "linf")
     if norm not in (None, made.norm):
         raise InputError(f"attack '{made.name}' bounds the norm {made.norm}, not {norm}")
-    return made
+    return made if name is None else replace(made, name=name)
+
+
+def imported_attack(name: str, spec: str) -> Attack:
+    """Return the attack that a user names on the command line.
+
+    Args:
+        name: what it shall be called.
+        spec: `package.module:function`, where it may also be an attack, or an attack's name with
+            settings.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        return one_attack(import_object(spec) if ":" in spec else spec, name=name)  # type: ignore[arg-type]
+    except InputError as error:
+        raise InputError(f"attack '{name}': {error}") from None
 
 
 def module_of(model: Any) -> nn.Module:

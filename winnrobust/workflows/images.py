@@ -48,10 +48,10 @@ class Images:
 
     def metadata(self) -> dict[str, Any]:
         """What results and the manifest say of it."""
-        told = {"name": self.name, "split": "test", "n": len(self.split)}
+        metadata = {"name": self.name, "split": "test", "n": len(self.split)}
         if isinstance(self.split, Pictures):
-            return told | {"pictures": self.split.identity()} | self.origin
-        return told | {"sha256": self.split.sha256()} | self.origin
+            return metadata | {"pictures": self.split.identity()} | self.origin
+        return metadata | {"sha256": self.split.sha256()} | self.origin
 
 
 def images_for(candidates: Sequence[Candidate], source: ImageSource) -> Images:

@@ -43,15 +43,13 @@ def load(
     >>> model(torch.rand(2, 1, 28, 28)).logits.shape
     torch.Size([2, 10])
     """
-    path, text = Path(name), str(name)
-    ours = path.suffix.lower() == ".safetensors" and arch is None
-    if text.startswith(zoo.PREFIX) or path.is_dir() or ours:
-        network, info = load_model(model_file(path))
+    if arch is None and is_ours(name):
+        network, info = load_model(model_file(Path(name)))
         if info.num_classes == 1:
             raise InputError(f"{name} was trained without labels and classifies nothing")
         return network.eval()
     file = None if weights is None else Path(weights)
-    loaded = load_external(text, file, arch=arch, output=output)
+    loaded = load_external(str(name), file, arch=arch, output=output)
     wanted: dict[str, Any] = {}
     if input_range is not None:
         wanted["low"], wanted["high"] = input_range
@@ -59,3 +57,10 @@ def load(
         if value is not None:
             wanted[field] = (value,) if isinstance(value, int | float) else tuple(value)
     return replace(loaded.preprocessing, **wanted).around(loaded.module)
+
+
+def is_ours(name: str | Path) -> bool:
+    """Tell whether a name is one of our own models': of the zoo, a run folder, or a file."""
+    path = Path(name)
+    is_file = path.suffix.lower() == ".safetensors"
+    return str(name).startswith(zoo.PREFIX) or path.is_dir() or is_file

@@ -8,7 +8,7 @@ from typing import Any
 from winnrobust import zoo
 from winnrobust.runtime.errors import InputError, brief
 from winnrobust.runtime.progress import log
-from winnrobust.runtime.readers import read_json
+from winnrobust.runtime.readers import check_safetensors, read_json
 from winnrobust.training.config import TrainConfig
 from winnrobust.training.manifest import reopen_run
 from winnrobust.workflows.shared import stamp
@@ -44,7 +44,9 @@ def find_runs(runs: Path) -> list[Run]:
             if not isinstance(manifest, dict):
                 raise InputError(f"{folder.manifest} does not describe a run")
             complete = manifest.get("status") == "complete"
-            run = Run(folder.path, config, complete, folder.model.is_file())
+            if has_model := folder.model.is_file():
+                check_safetensors(folder.model)
+            run = Run(folder.path, config, complete, has_model)
             found.append((file.stat().st_mtime, run))
         except (InputError, OSError) as error:
             log(f"note: {file.parent} is passed over, because it cannot be read: {brief(error)}")

@@ -8,16 +8,67 @@ import torch
 from winnrobust.data.datasets import Dataset
 from winnrobust.reporting import load_run, training_figure
 from winnrobust.runtime import distributed
+from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.locks import hold
 from winnrobust.runtime.progress import log
 from winnrobust.runtime.readers import read_json
-from winnrobust.training.config import TrainConfig, option_name
-from winnrobust.training.loop import train
+from winnrobust.training.config import TrainConfig, make_config, option_name
+from winnrobust.training.loop import train as train_network
 from winnrobust.training.manifest import note_resumption, reopen_run, start_run
-from winnrobust.training.methods.settings import check_settings, unused_by
+from winnrobust.training.methods.settings import check_given, check_settings, unused_by
 from winnrobust.training.run_folder import RunFolder
+from winnrobust.workflows.runs import new_run_path
 from winnrobust.workflows.shared import training_data
+
+
+def train(
+    out: Path | str | None = None,
+    *,
+    runs: Path | str = "runs",
+    resume: bool = False,
+    data_root: Path | str | None = None,
+    device: torch.device | str = "auto",
+    **settings: Any,
+) -> Path:
+    """Train a network as `winnrobust train` does: a WINN, or what it is compared with.
+
+    Args:
+        out: folder of the run, a new one; None makes one under `runs`.
+        resume: go on with the run in `out`, whose own settings count.
+        data_root: folder of the data sets.
+        device: where to compute; "auto" is CUDA where there is one.
+        settings: as the options of `winnrobust train`, such as `dataset`, `arch`, `method`,
+            `epochs`, `seed`, with _ for -.
+
+    Returns:
+        The run folder; `winnrobust.load` takes it, and so does `winnrobust.evaluate`.
+
+    Raises:
+        InputError: a setting is unknown or unused, or the folder holds something else.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import winnrobust
+    >>> with TemporaryDirectory() as folder:
+    ...     run = winnrobust.train(
+    ...         f"{folder}/run", dataset="mnist5k", method="baseline", epochs=1, limit_train=10,
+    ...         device="cpu",
+    ...     )
+    ...     model = winnrobust.load(run)  # doctest: +ELLIPSIS
+    training baseline vanilla on mnist5k (cpu) in ...
+    """
+    place = resolve_device(str(device))
+    root = None if data_root is None else Path(data_root)
+    config = make_config(settings)
+    if resume:
+        if out is None:
+            raise InputError("say with out which run to resume")
+        resume_run(Path(out), settings, root, place)
+        return Path(out)
+    check_given(settings, config)
+    path = new_run_path(Path(runs), config) if out is None else Path(out)
+    train_run(path, config, root, place)
+    return path
 
 
 def train_run(
@@ -94,7 +145,7 @@ def _with_epochs(path: Path, config: TrainConfig, given: dict[str, Any]) -> Trai
 
 def _train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
     try:
-        train(run, config, dataset, device)
+        train_network(run, config, dataset, device)
     except KeyboardInterrupt:
         log(f"stopped; go on with: winnrobust train --resume --out {run.path}")
         log("or, if this was quickstart, compare or reproduce, with the same command again")

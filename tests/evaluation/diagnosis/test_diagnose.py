@@ -47,7 +47,7 @@ def test_quiet_on_a_trained_and_on_an_adversarially_trained_network(trained, har
 
 
 def test_quiet_on_a_linear_model_where_a_single_step_is_as_good_as_many():
-    assert signs(diagnose({"net": Pixel(slope)}, *grey_images())) == {}
+    assert signs(diagnose({"net": Pixel(slope)}, *gray_images())) == {}
 
 
 # --- models that look robust ------------------------------------------------------------------
@@ -184,7 +184,7 @@ class Pixel(nn.Module):
         return torch.stack([torch.zeros_like(other), other], 1)
 
 
-def grey_images() -> tuple[Tensor, Tensor]:
+def gray_images() -> tuple[Tensor, Tensor]:
     return torch.full((60, 1, 8, 8), 0.5), torch.zeros(60, dtype=torch.int64)
 
 
@@ -210,17 +210,17 @@ def needles(pixel: Tensor) -> Tensor:
 
 
 def test_an_iterative_attack_worse_than_a_single_step():
-    table = diagnose({"net": Pixel(trap)}, *grey_images())
+    table = diagnose({"net": Pixel(trap)}, *gray_images())
     assert signs(table)["iterative vs single step"] == "broken"
     assert "FGSM: 60 of 60 wrong" in evidence(table, "iterative vs single step")
 
 
 def test_an_error_that_falls_with_epsilon():
-    assert signs(diagnose({"net": Pixel(shell)}, *grey_images()))["error over epsilon"] == "broken"
+    assert signs(diagnose({"net": Pixel(shell)}, *gray_images()))["error over epsilon"] == "broken"
 
 
 def test_steps_and_restarts_that_still_help():
-    found = signs(diagnose({"net": Pixel(needles)}, *grey_images()))
+    found = signs(diagnose({"net": Pixel(needles)}, *gray_images()))
     assert found == {"steps and restarts": "broken"}
 
 
@@ -252,7 +252,7 @@ def test_train_mode_in_which_it_does_not_answer(quick, some_digits):
 
     table = diagnose({"net": TwoHeads()}, *some_digits)
     assert signs(table) == {"train mode": "suspicious"}
-    assert "the model returns tuple" in evidence(table, "train mode")
+    assert "the model returns a tuple" in evidence(table, "train mode")
 
 
 def test_train_mode_that_makes_no_difference(quick, some_digits):
@@ -267,7 +267,7 @@ def test_train_mode_that_makes_no_difference(quick, some_digits):
 
 
 def test_batches_change_nothing():
-    images, labels = grey_images()
+    images, labels = gray_images()
     whole = diagnose({"net": Pixel(needles)}, images, labels)
     told: list[tuple[int, int]] = []
     parts = diagnose(

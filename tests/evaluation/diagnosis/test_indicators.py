@@ -138,18 +138,18 @@ def test_gradients_turned_by_rounding_are_never_more_than_suspicious():
 
 
 @pytest.mark.parametrize(
-    ("broken", "grey", "verdict"),
+    ("broken", "gray", "verdict"),
     [
         (300, 270, "ok"),
         (294, 270, "ok"),
         (293, 270, "suspicious"),
-        (263, 270, "suspicious"),  # fewer than grey, but that may be chance
+        (263, 270, "suspicious"),  # fewer than gray, but that may be chance
         (262, 270, "broken"),
     ],
 )
-def test_error_at_half(broken, grey, verdict):
+def test_error_at_half(broken, gray, verdict):
     usual = column(AT_HALF, first(broken, 300), first(0, 300))
-    hits = {"usual": usual, "grey": first(grey, 300)}
+    hits = {"usual": usual, "gray": first(gray, 300)}
     assert found("error at epsilon 0.5", 300, **hits).verdict == verdict
 
 

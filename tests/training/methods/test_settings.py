@@ -20,7 +20,7 @@ from winnrobust.training.methods import (
     method_of,
 )
 from winnrobust.training.methods.from_config import INITIAL_SETTINGS
-from winnrobust.training.methods.settings import OF_A_METHOD, check_given
+from winnrobust.training.methods.settings import OF_A_METHOD, check_given, check_settings
 from winnrobust.training.recipes import RECIPES
 
 CPU = torch.device("cpu")
@@ -157,3 +157,23 @@ def test_settings_without_use_are_named_even_at_their_defaults(given, message):
 def test_an_unknown_initial_distribution_is_left_to_its_own_check():
     given = {"initial": "magic", "noise_dim": 5}
     check_given(given, make_config(given))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cascades": 2}, "--cascades has no effect on training with labels; add --unsupervised"),
+        ({"data": "pictures"}, "--data has no effect on training with labels"),
+        ({"image_size": 32}, "--image-size is for --data and --texture"),
+        ({"width": 0.5}, "--width scales cnn64 and wgan-resnet only, not vanilla"),
+        (
+            {"unsupervised": True, "method": "wgan-gp", "cascades": 2},
+            "method wgan-gp has no cascades",
+        ),
+        ({"arch": "magic"}, "unknown architecture 'magic'; known are vanilla"),
+        ({"initial": "magic"}, "unknown initial distribution 'magic'; known are projected"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_named(settings, message):
+    with pytest.raises(InputError, match=message):
+        check_settings(make_config(settings))

@@ -144,6 +144,20 @@ def test_the_next_cascade_starts_from_the_last_ones_samples(network, images):
     assert known.any(0).sum() == 6, "each from another"
 
 
+@pytest.mark.parametrize(("starts", "differ"), [(6, False), (12, True)])
+def test_ascents_of_every_epoch_start_from_others_as_far_as_there_are(
+    network, images, starts, differ
+):
+    method = make(start_images=starts, synthesis_max_steps=1, synthesis_lr=1e-12)
+    begun = []
+    for epoch in (1, 2):
+        made = train(method, network, images, epoch).negatives[0]
+        known = (made[:, None] - method.starts).abs().flatten(2).amax(2) < 1e-5
+        begun.append(known.any(0))
+        assert begun[-1].sum() == len(made) == 6, "each from another"
+    assert torch.equal(*begun) != differ
+
+
 def test_the_last_cascade_leaves_nothing(network, images):
     assert len(train(make(cascades=2), network, images, 6).negatives[0]) == 6
 
@@ -193,6 +207,16 @@ def test_wgan_gps_generator_raises_the_critic_on_its_samples_every_fifth_step(ne
     assert mean_critic() > first
     assert torch.equal(network.features[3].weight, frozen)
     assert network.features[3].weight.grad is None
+
+
+def test_every_step_of_wgan_gps_generator_has_draws_of_its_own(network):
+    method, latents = make("wgan-gp"), []
+    method.generator.module.register_forward_pre_hook(lambda _, given: latents.append(given[0]))
+    for epoch, step in [(1, 5), (1, 10), (2, 1), (2, 6)]:  # four steps in the first epoch
+        method.after_step(network, epoch, step, ignore)
+    assert len(torch.cat(latents).unique(dim=0)) == 4 * 4
+    assert torch.cat(latents).min() < -0.99
+    assert 0.99 < torch.cat(latents).max() <= 1
 
 
 def test_wgan_gps_critic_steps_are_counted_over_all_epochs(network):

@@ -138,6 +138,15 @@ def test_synthesis_between_the_steps(network, images):
     assert not torch.equal(first, second), "each turn draws noise of its own"
 
 
+def test_ascents_of_every_epoch_start_from_noise_of_their_own(network):
+    winn = make_winn(synthesis_max_steps=1, synthesis_lr=1e-12)
+    first, second = (
+        after_critic_means(winn, 0.0, 1.0).end_epoch(network, epoch, ignore).negatives
+        for epoch in (1, 2)
+    )
+    assert (first - second).abs().flatten(2).amax(2).min() > 0.1
+
+
 def test_ascents_can_start_from_the_pool(network, images):
     """With a step of next to nothing, what comes out is what went in."""
     settings = {"synthesis_max_steps": 1, "synthesis_lr": 1e-12, "negatives_per_class": 4}

@@ -2,7 +2,7 @@
 
 A verdict is `ok`: no such sign; `suspicious`: a sign that chance does not explain, so stronger
 attacks are due before the model is called robust; `broken`: the attacks do not work on this model,
-so its error under attack says nothing; `not tested`: the sign cannot be looked for.
+so its error under attack means nothing; `not tested`: the sign cannot be looked for.
 
 Two attacks are compared on the same images by McNemar's exact test, and a share of images counts
 with the lower end of its 95 % interval: a handful of images decides nothing.
@@ -147,7 +147,7 @@ def gradients(measured: Measurements) -> Finding:
 def loss_along_the_attack(measured: Measurements, attacked: Attacked) -> Finding:
     """A loss that ends no higher than it began means that the gradient does not point uphill.
 
-    Pintor et al., incomplete optimisation.
+    Pintor et al., incomplete optimization.
     """
     right = ~measured.answers.wrong
     stuck = int((attacked.path_loss[right, -1] <= attacked.path_loss[right, 0]).sum())
@@ -211,7 +211,7 @@ def noise_vs_attack(measured: Measurements, attacked: Attacked) -> Finding:
 def steps_and_restarts(measured: Measurements, attacked: Attacked) -> Finding:
     """An attack that more steps or restarts still strengthen was stopped too early.
 
-    Carlini et al.; Pintor et al., incomplete optimisation.
+    Carlini et al.; Pintor et al., incomplete optimization.
     """
     usual = attacked.usual[:, measured.epsilons.index(measured.epsilon)]
     return _rivals(USUAL_PGD, usual, PATIENT_PGD, attacked.patient)
@@ -235,15 +235,15 @@ def error_over_epsilon(measured: Measurements, attacked: Attacked) -> Finding:
 
 
 def error_at_half(measured: Measurements, attacked: Attacked) -> Finding:
-    """At epsilon 0.5 every image can be painted mid-grey, so an attack must break about all.
+    """At epsilon 0.5 every image can be painted mid-gray, so an attack must break about all.
 
-    One that breaks fewer than the grey paint does not work. Carlini et al., sanity tests; Pintor et
+    One that breaks fewer than the gray paint does not work. Carlini et al., sanity tests; Pintor et
     al., unconstrained attack failure.
     """
     half = attacked.usual[:, measured.epsilons.index(HALF)]
     evidence = f"{USUAL_PGD} at epsilon {HALF:g}: {_errors(half)}"
-    if _wins(attacked.grey, half):
-        return Finding("broken", f"{evidence}, which mid-grey beats: {_errors(attacked.grey)}")
+    if _wins(attacked.gray, half):
+        return Finding("broken", f"{evidence}, which mid-gray beats: {_errors(attacked.gray)}")
     return Finding("ok" if _is_nearly_all(half) else "suspicious", evidence)
 
 

@@ -40,7 +40,7 @@ from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError, brief
 
 STEPS = 20
-"""PGD's in an evaluation, unless it is told otherwise."""
+"""PGD's in an evaluation, unless it is set otherwise."""
 PATIENT_STEPS, PATIENT_RESTARTS = 2 * STEPS, 2
 """What it spends here to show whether its usual budget is enough."""
 QUERIES = 200
@@ -48,7 +48,7 @@ QUERIES = 200
 DRAWS = 3
 """How often noise is drawn; the worst counts."""
 HALF = 0.5
-"""At this epsilon every image can be painted mid-grey: nothing is left to recognise."""
+"""At this epsilon every image can be painted mid-gray: nothing is left to recognize."""
 ASTRAY = 0.9
 """A gradient whose cosine to that of another pass is lower points somewhere else."""
 
@@ -84,13 +84,13 @@ class Answers(NamedTuple):
 
 
 class Attacked(NamedTuple):
-    """What attacks made of N images; (N,) bool where it says nothing else: is the model wrong?
+    """What attacks made of N images; (N,) bool where nothing else is said: is the model wrong?
 
     Losses are the log-odds of the other classes in double precision, logsumexp(others) - label,
     of which cross-entropy is a rising function.
 
     Attributes:
-        grey: on mid-grey in the place of the image.
+        gray: on mid-gray in the place of the image.
         noise: (N, E) bool, after `DRAWS` draws of uniform noise, at each of `epsilons_around`
             epsilon.
         usual: (N, E) bool, after PGD with its usual `STEPS` at each of them.
@@ -105,7 +105,7 @@ class Attacked(NamedTuple):
             astray.
     """
 
-    grey: np.ndarray
+    gray: np.ndarray
     noise: np.ndarray
     usual: np.ndarray
     patient: np.ndarray
@@ -376,7 +376,7 @@ def _attacked(batch: Batch, epsilon: float) -> Attacked:
     single_step, single_step_loss = batch.judge(fgsm.images)
     path, path_loss = zip(*_path(batch, epsilon), strict=True)
     return Attacked(
-        grey=batch.judge(torch.full_like(batch.images, HALF))[0],
+        gray=batch.judge(torch.full_like(batch.images, HALF))[0],
         noise=batch.broken("noise-uniform", epsilons, restarts=DRAWS),
         usual=batch.broken("pgd", epsilons, steps=STEPS),
         patient=batch.broken("pgd", [epsilon], steps=PATIENT_STEPS, restarts=PATIENT_RESTARTS)[

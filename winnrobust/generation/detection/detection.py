@@ -15,6 +15,7 @@ from winnrobust.evaluation.state import frozen
 from winnrobust.generation.detection.adaptive import STEPS, adaptive_attack
 from winnrobust.generation.detection.auroc import auroc
 from winnrobust.generation.detection.detectors import Detector
+from winnrobust.runtime.devices import device_of
 
 DETECTION_COLUMNS = (
     "model", "detector", "against", "epsilon", "n_real", "n_other", "auroc", "auroc_low",
@@ -134,7 +135,7 @@ def _attacked(
     Only images count that the model gets right to begin with.
     """
     broken: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
-    place = next(model.parameters()).device
+    place = device_of(model)
     attacked, truth = trial.images[trial.half :], trial.labels[trial.half :]
     for first in range(0, len(attacked), trial.batch_size):
         batch = slice(first, first + trial.batch_size)

@@ -19,7 +19,7 @@ turn."""
 def worst_images(
     loss: Callable[[Tensor], Tensor], batch: Batch, settings: AdversarialSettings
 ) -> Tensor:
-    """Climb a loss by projected sign-gradient steps from a random point of the L-infinity ball.
+    """Raise a loss by projected sign-gradient steps from a random point of the L-infinity ball.
 
     x^(t+1) = clip(x^t + step * sign(grad_x loss(x^t))) into the ball and [0, 1], for all steps:
     unlike an attack, it does not stop at an image that is wrong already, because the outer

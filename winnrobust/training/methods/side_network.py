@@ -22,7 +22,7 @@ class SideNetwork(Generic[Network]):
     def descend(self, loss: Tensor) -> None:
         """Take a step down `loss`, this process's share of it, and touch no other network."""
         parameters = list(self.module.parameters())
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss.backward(inputs=parameters)
         distributed.all_reduce_gradients(parameters)
         self.optimizer.step()
