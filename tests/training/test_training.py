@@ -8,15 +8,18 @@ import torch
 from PIL import Image
 
 from tests.training.conftest import SIZE
+from winnrobust.data.datasets import ImageSplit
+from winnrobust.models import IntrospectiveNetwork
 from winnrobust.models.checkpoint import load_model, read_tensors, write_tensors
 from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.randomness import stream
 from winnrobust.runtime.readers import read_json
 from winnrobust.training.config import TrainConfig
 from winnrobust.training.loop import train
 from winnrobust.training.manifest import reopen_run, start_run
 from winnrobust.training.methods import METHODS
 from winnrobust.training.run_folder import RunFolder
-from winnrobust.training.validation import count_errors
+from winnrobust.training.validation import count_attacked_errors, count_errors
 
 CPU = torch.device("cpu")
 TIMES = ("seconds", "cpu_seconds", "elapsed")
@@ -124,6 +127,68 @@ def test_averaged_weights_are_kept_and_validated(tmp_path, few_digits):
     states = [read_tensors(folder.state, "training state")[0] for folder in (plain, averaged)]
     name = "network.classifier.weight"
     assert torch.equal(states[0][name], states[1][name])
+
+
+@pytest.mark.parametrize("method", ["winn", "icn"])
+def test_stored_thresholds_are_those_of_the_stored_network(tmp_path, few_digits, method):
+    """Also where weights are averaged; the last 10 of 60 images, no whole batch, have no part."""
+    config = QUICK.replace(method=method, average_decay=0.9, batch_size=25, keep_every=1)
+    folder = run(tmp_path / "run", few_digits, config)
+    for epoch in (1, 2, 3):
+        network, info = load_model(folder.epoch_model(epoch))
+        order = torch.randperm(60, generator=stream(0, "batches", epoch))
+        means = []
+        for chosen in order[:50].split(25):
+            images, labels = few_digits.train.images[chosen], few_digits.train.labels[chosen]
+            with torch.no_grad():
+                output = network(images.float() / 255)
+            own = output.logits.gather(1, labels[:, None])
+            means.append((output.critic if method == "winn" else own).mean().item())
+        assert info.thresholds == (pytest.approx((min(means), max(means)), abs=1e-5),)
+
+
+def test_networks_that_draw_nothing_store_no_thresholds(tmp_path, few_digits):
+    for method in ("baseline", "gdl"):
+        folder = run(tmp_path / method, few_digits, QUICK.replace(method=method, epochs=1))
+        assert load_model(folder.model)[1].thresholds == ()
+
+
+@pytest.mark.parametrize("method", ["pgd-at", "trades"])
+def test_adversarial_training_is_selected_by_validation_images_under_attack(
+    tmp_path, few_digits, monkeypatch, method
+):
+    """The second epoch errs least under attack, the first without."""
+    calls = []
+
+    def scripted(network, split, epsilon, device):
+        calls.append((len(split), epsilon))
+        return [9, 7, 8][len(calls) - 1]
+
+    clean = iter([1, 3, 2, 0])
+    monkeypatch.setattr("winnrobust.training.validation.count_attacked_errors", scripted)
+    for module in ("validation", "manifest"):
+        name = f"winnrobust.training.{module}.count_errors"
+        monkeypatch.setattr(name, lambda *_: next(clean))
+    config = QUICK.replace(method=method, at_steps=1, at_epsilon=0.2)
+    folder = run(tmp_path / "run", few_digits, config)
+    assert calls == [(50, 0.2)] * 3
+    assert [row["valid_attacked_error"] for row in rows(folder)] == [0.18, 0.14, 0.16]
+    assert load_model(folder.model)[1].epoch == 2
+    best = read_json(folder.manifest)["best"]
+    assert best == {"epoch": 2, "valid_error": 0.06, "valid_attacked_error": 0.14}
+
+
+def test_errors_under_attack_of_a_linear_model_are_those_that_can_be_had():
+    """Of two pixels the label's must stay the larger: it does where it leads by more than twice
+    epsilon."""
+    network = IntrospectiveNetwork(torch.nn.Flatten(), 2, 2)
+    torch.nn.init.eye_(network.classifier.weight)
+    torch.nn.init.zeros_(network.classifier.bias)
+    leads = torch.tensor([0, 20, 40, 60, 80, 100], dtype=torch.uint8)
+    images = torch.stack([100 + leads, torch.full_like(leads, 100)], dim=1).reshape(6, 1, 1, 2)
+    split = ImageSplit(images, torch.zeros(6, dtype=torch.int64))
+    found = [count_attacked_errors(network, split, e / 255, CPU) for e in (0.4, 15.5, 35.5, 60.5)]
+    assert found == [1, 2, 4, 6]
 
 
 def test_baseline_rows_have_no_critic_figures(tmp_path, few_digits):

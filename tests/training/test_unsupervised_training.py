@@ -11,7 +11,7 @@ from winnrobust.models.checkpoint import load_cascades
 from winnrobust.training.config import make_config
 from winnrobust.training.loop import train
 from winnrobust.training.manifest import start_run
-from winnrobust.training.methods import METHODS
+from winnrobust.training.methods import METHODS, method_of
 from winnrobust.training.methods.baseline import Baseline
 
 CPU = torch.device("cpu")
@@ -51,6 +51,17 @@ def finished(tmp_path_factory, unlabeled):
 
 def rows(folder):
     return [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+
+
+def test_stored_thresholds_are_those_of_the_averaged_network(tmp_path, unlabeled):
+    config = QUICK.replace(average_decay=0.9, cascades=1)
+    folder = run(tmp_path / "run", unlabeled, config)
+    (network,), info = load_cascades(folder.model)
+    order = method_of(config)(config, 1, SIZE, 1, CPU).order(2, len(unlabeled.train))
+    images = unlabeled.train.images[order].float() / 255
+    with torch.no_grad():
+        means = [network(batch).critic.mean().item() for batch in images.split(20)]
+    assert info.thresholds == (pytest.approx((min(means), max(means)), abs=1e-5),)
 
 
 def test_the_last_networks_of_all_cascades_are_kept(finished):

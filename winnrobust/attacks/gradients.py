@@ -182,12 +182,13 @@ def logits_of(output: object) -> Tensor:
     if isinstance(output, Mapping):
         parts = output
     elif isinstance(output, tuple | list):
-        parts = dict(enumerate(output)) if len(output) != 1 else {"logits": output[0]}
-    for found in (output, getattr(output, "logits", None), parts.get("logits")):
+        parts = dict(enumerate(output))
+    alone = parts.get(0) if len(parts) == 1 else None
+    for found in (output, getattr(output, "logits", None), parts.get("logits"), alone):
         if isinstance(found, Tensor):
             return found
     kind = type(output).__name__
-    if parts:
+    if any(isinstance(part, Tensor) for part in parts.values()):
         listed = ", ".join(map(str, parts))
         raise InputError(
             f"the model returns a {kind} of {listed}; say which are the logits with --output"
@@ -354,12 +355,26 @@ def dtype_of(model: nn.Module, images: Tensor) -> torch.dtype:
     return next(own, images.dtype)
 
 
-def _forward(model: nn.Module, images: Tensor) -> Tensor:
+def _raw(model: nn.Module, images: Tensor) -> Tensor:
     """Ask the model about a copy, because some modules work in place, in its own dtype."""
     given = images.to(dtype_of(model, images), copy=True)
     compiled = len(images) > 0 and is_compiled(model)
     found = at_least_float32(logits_of(model(padded(given) if compiled else given)))
-    return two_logits(found[: len(images)] if compiled else found, len(images))
+    return found[: len(images)] if compiled else found
+
+
+def _forward(model: nn.Module, images: Tensor) -> Tensor:
+    return two_logits(_raw(model, images), len(images))
+
+
+def answers_by_one_number(model: nn.Module, images: Tensor) -> bool:
+    """Tell whether a model gives each of n images (n, C, H, W) a single logit.
+
+    >>> answers_by_one_number(nn.Sequential(nn.Flatten(), nn.Linear(4, 1)), torch.ones(2, 1, 2, 2))
+    True
+    """
+    with torch.no_grad():
+        return _raw(model, images).shape in ((len(images),), (len(images), 1))
 
 
 class CleanPass:

@@ -8,7 +8,7 @@ resumed run ends with the same bits as an undisturbed one.
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -21,9 +21,9 @@ from winnrobust.runtime.progress import log, progress_bar
 from winnrobust.runtime.randomness import stream
 from winnrobust.training.config import TrainConfig
 from winnrobust.training.manifest import check_same_data, finish
-from winnrobust.training.methods import Batch
+from winnrobust.training.methods import Batch, Method
 from winnrobust.training.run_folder import RunFolder
-from winnrobust.training.state import TrainingState, fresh_state, restore, save_epoch
+from winnrobust.training.state import TrainingState, fresh_state, keeps, restore, save_epoch
 from winnrobust.training.validation import diverged, validate
 
 LOOK_EVERY = 25
@@ -39,6 +39,7 @@ EPOCH_LINE = {
     "synthesis_steps": "synthesis {synthesis_steps:.0f} steps"
     " ({synthesis_reached:.0%} stopped early)",
     "valid_error": "validation error {valid_error:.2%}",
+    "valid_attacked_error": "under attack {valid_attacked_error:.2%}",
     "seconds": "{seconds:.1f} s",
 }
 """What a line about an epoch says of its metrics, where they are known."""
@@ -71,15 +72,19 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
             row: dict[str, Any] = {"epoch": epoch}
             row |= _train_epoch(state, images, labels, config, status)
             # Before the synthesis, which changes no weight, to notice at once what has diverged.
-            validation = validate(state.average.module, dataset, device)
+            attacked = config.adversarial if state.method.selected_under_attack else None
+            validation = validate(state.average.module, dataset, device, attacked)
             end = state.method.end_epoch(state.network, epoch, status.set_postfix_str)
             row |= end.metrics | validation
+            if state.progress.improves(row) or keeps(config, epoch):
+                batches = batches_of(state.method, images, labels, config, epoch)
+                row |= _stored_thresholds(state, batches)
             row |= {
                 "seconds": round(time.monotonic() - epoch_began, 3),
                 "cpu_seconds": round(time.process_time() - cpu_began, 3),
                 "elapsed": round(elapsed_before + time.monotonic() - began, 3),
             }
-            state.progress.history.append(row)
+            state.progress.note(row)
             if distributed.is_main_process():
                 save_epoch(run, state, config, dataset, end.negatives)
             log(epoch_line(row, config.total_epochs))
@@ -93,13 +98,11 @@ def _train_epoch(
     network, method, optimizer = state.network, state.method, state.optimizer
     epoch = state.progress.epoch + 1
     network.train()
-    order = method.order(epoch, len(labels)).to(labels.device)
-    batch_of = _batches(images, labels, config, epoch)
     logged: dict[str, list[Tensor]] = {}
-    batches = order.split(config.optimization.batch_size)
+    last = math.ceil(method.length(epoch, len(labels)) / config.optimization.batch_size)
     every = 1 if labels.device.type == "cpu" else LOOK_EVERY
-    for step, chosen in enumerate(batches, start=1):
-        batch = batch_of(chosen)
+    batches = batches_of(method, images, labels, config, epoch)
+    for step, batch in enumerate(batches, start=1):
         losses = method.loss(network, batch)
         optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
@@ -109,8 +112,8 @@ def _train_epoch(
 
         for name, value in {"loss": losses.total, **losses.parts}.items():
             logged.setdefault(name, []).append(value.detach())
-        if step % every == 0 or step == len(batches):
-            scale = len(chosen) / max(len(batch.labels), 1)
+        if step % every == 0 or step == last:
+            scale = batch.size / max(len(batch.labels), 1)
             for loss in (scale * torch.stack(logged["loss"][-every:])).tolist():
                 if not math.isfinite(loss):
                     raise diverged(f"the loss became {loss} in epoch {epoch}")
@@ -122,6 +125,21 @@ def _train_epoch(
         name: distributed.all_reduce(torch.stack(values)).mean().item()
         for name, values in logged.items()
     }
+
+
+def batches_of(
+    method: Method, images: Tensor, labels: Tensor, config: TrainConfig, epoch: int
+) -> Iterator[Batch]:
+    """This process's part of an epoch's batches of training images (N, C, H, W) uint8."""
+    order = method.order(epoch, len(labels)).to(labels.device)
+    batch_of = _batches(images, labels, config, epoch)
+    yield from map(batch_of, order.split(config.optimization.batch_size))
+
+
+def _stored_thresholds(state: TrainingState, batches: Iterator[Batch]) -> dict[str, float]:
+    """For the log, what is stored with the network if it is kept."""
+    found = state.method.stored_thresholds(state.average.module, batches)
+    return dict(zip(("stored_threshold_low", "stored_threshold_high"), found or (), strict=False))
 
 
 def _batches(

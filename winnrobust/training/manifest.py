@@ -113,6 +113,10 @@ def finish(run: RunFolder, dataset: Dataset, progress: Progress, device: torch.d
             f" test error {error.value:.2%} ({errors} of {total})"
         )
         manifest["best"] = {"epoch": info.epoch, "valid_error": info.valid_error}
+        row = progress.history[info.epoch - 1]
+        if "valid_attacked_error" in row:
+            manifest["best"]["valid_attacked_error"] = row["valid_attacked_error"]
+            line = f"chosen by the error under attack, {row['valid_attacked_error']:.2%}; {line}"
         tested = {"epoch": info.epoch, "n": total, "errors": errors, "error": error.value}
         manifest["test"] = tested | {"error_low": error.low, "error_high": error.high}
     if distributed.is_main_process():

@@ -36,7 +36,14 @@ class RunFolder:
 
 def thresholds_of(epochs: Sequence[Mapping[str, Any]]) -> tuple[tuple[float, float], ...]:
     """The ranges that early stopping draws from, of epochs' lines in `metrics`; none if not all
-    have one."""
-    if not all("threshold_low" in row for row in epochs):
-        return ()
-    return tuple((row["threshold_low"], row["threshold_high"]) for row in epochs)
+    have one.
+
+    Older versions noted only what the network had given to real images while it was trained.
+    """
+    found = []
+    for row in epochs:
+        name = "stored_threshold" if "stored_threshold_low" in row else "threshold"
+        if f"{name}_low" not in row:
+            return ()
+        found.append((row[f"{name}_low"], row[f"{name}_high"]))
+    return tuple(found)

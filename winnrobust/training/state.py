@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,9 @@ SAMPLES_PER_CLASS = 10
 
 @dataclass
 class Progress:
-    """How far a run is: a row of metrics per finished epoch, the best of them so far (without
-    classes, for which there is no validation error, the last), and which made pseudo-negatives."""
+    """How far a run is: a row of metrics per finished epoch, the best of them so far by its
+    `selection_error` (without classes, for which there is none, the last), and which made
+    pseudo-negatives."""
 
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
@@ -48,10 +50,30 @@ class Progress:
         """The last finished epoch, counted from 1; 0 before the first."""
         return len(self.history)
 
+    def improves(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether an epoch with these metrics is kept; ties go to the later epoch."""
+        return selection_error(row) <= self.best_valid_error
+
+    def note(self, row: dict[str, Any]) -> None:
+        """Another epoch is finished, with these metrics."""
+        if self.improves(row):
+            self.best_epoch, self.best_valid_error = row["epoch"], selection_error(row)
+        self.history.append(row)
+
     @property
     def elapsed(self) -> float:
         """Seconds of training so far."""
         return self.history[-1]["elapsed"] if self.history else 0.0
+
+
+def selection_error(row: Mapping[str, Any]) -> float:
+    """What chooses an epoch: the error on validation images, under attack if it was measured so."""
+    return float(row.get("valid_attacked_error", row.get("valid_error", 0.0)))
+
+
+def keeps(config: TrainConfig, epoch: int) -> bool:
+    """Tell whether a run was asked to keep the weights after this epoch."""
+    return config.keep_every is not None and epoch % config.keep_every == 0
 
 
 @dataclass
@@ -101,11 +123,9 @@ def save_epoch(
         _save_samples(run.samples(progress.epoch), negatives)
         progress.negative_epochs.append(progress.epoch)
     info = _model_info(state, config, dataset)
-    if config.keep_every and progress.epoch % config.keep_every == 0:
+    if keeps(config, progress.epoch):
         save_model(run.epoch_model(progress.epoch), average, info, state.earlier)
-    valid_error = progress.history[-1].get("valid_error", 0.0)
-    if valid_error <= progress.best_valid_error:  # ties go to the later epoch
-        progress.best_epoch, progress.best_valid_error = progress.epoch, valid_error
+    if progress.best_epoch == progress.epoch:
         save_model(run.model, average, info, state.earlier)
     write_text(run.metrics, "".join(json.dumps(row) + "\n" for row in progress.history))
     write_tensors(run.state, _tensors(state), {"kind": "training state", **asdict(progress)})
@@ -154,6 +174,8 @@ def restore(state: TrainingState, run: RunFolder) -> None:
     if set(header) != {item.name for item in fields(Progress)}:
         raise InputError(f"{run.state} was written by another version of winnrobust; start anew")
     state.progress = Progress(**header)
+    if state.method.selected_under_attack and not all(map(_attacked, state.progress.history)):
+        state.progress.best_valid_error = math.inf  # an older version's, without attack
     try:
         _load(state, tensors, run)
     except InputError:
@@ -162,6 +184,10 @@ def restore(state: TrainingState, run: RunFolder) -> None:
         raise InputError(
             f"{run.state} does not fit the run's configuration ({str(error).splitlines()[0]})"
         ) from None
+
+
+def _attacked(row: Mapping[str, Any]) -> bool:
+    return "valid_attacked_error" in row
 
 
 def _load(state: TrainingState, tensors: dict[str, Tensor], run: RunFolder) -> None:

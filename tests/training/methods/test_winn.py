@@ -95,6 +95,20 @@ def test_threshold_range_spans_the_batch_means(network, images):
     assert (metrics["threshold_low"], metrics["threshold_high"]) == (-1.0, 5.0)
 
 
+def test_a_smaller_last_batch_does_not_widen_the_threshold_range(network, images):
+    """It counts only where there is no other since the last synthesis."""
+    winn = make_winn(batch_size=6)
+    winn.loss(network, batch_of(images))
+    last = Batch(images[:2], LABELS[:2], 2, slice(None), stream(0, "step"))
+    winn.loss(network, last)
+    metrics = winn.end_epoch(network, 1, ignore).metrics
+    whole = pytest.approx(network(images).critic.mean().item(), abs=1e-6)
+    assert metrics["threshold_low"] == metrics["threshold_high"] == whole
+    winn.loss(network, last)
+    alone = pytest.approx(network(images[:2]).critic.mean().item(), abs=1e-6)
+    assert winn.end_epoch(network, 2, ignore).metrics["threshold_low"] == alone
+
+
 def test_shares_of_the_batch_enter_the_critic_loss(network, images):
     """Half of six images get a pseudo-negative; a third of those pairs, one, is penalized."""
     winn = make_winn(negatives_share=0.5, gp_share=1 / 3, alpha=1.0)

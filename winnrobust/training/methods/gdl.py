@@ -38,6 +38,7 @@ class Gdl(Introspective):
 
     uses = Introspective.uses | {"negatives_weight"}
     goal = staticmethod(Method.goal)  # the classifier that is kept draws no samples
+    stored_thresholds = Method.stored_thresholds
 
     def prepare(self) -> None:
         super().prepare()
@@ -63,7 +64,7 @@ class Gdl(Introspective):
         real_scores, fake_scores = class_score(output, labels).split([len(batch.labels), len(fake)])
         loss = batch.mean(F.softplus(-real_scores)) + paired.mean(F.softplus(fake_scores))
         self.stage.descend(loss)
-        self.score_means.append(batch.mean(real_scores.detach()))
+        self.note_score(batch, batch.mean(real_scores))
         return loss
 
     def end_epoch(self, network: IntrospectiveNetwork, epoch: int, progress: Say) -> EpochEnd:

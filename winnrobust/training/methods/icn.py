@@ -36,5 +36,5 @@ class Icn(Introspective):
         paired, fake = self.partners(batch)
         losses, logits = discriminate(network, batch, paired, fake, self.config.negatives.weight)
         scores = logits.gather(1, batch.labels[:, None]).squeeze(1)
-        self.score_means.append(batch.mean(scores))
+        self.note_score(batch, batch.mean(scores))
         return losses

@@ -1,5 +1,7 @@
 """What methods share whose pseudo-negatives are made by gradient ascent on a network's score."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from winnrobust.synthesis import Goal, near, synthesize
 from winnrobust.synthesis.adam_state import moments_to_tensors, tensors_to_moments
 from winnrobust.training.config import TrainConfig
 from winnrobust.training.methods.from_config import ASCENT_SETTINGS, ascent_of
-from winnrobust.training.methods.method import EpochEnd, Say
+from winnrobust.training.methods.method import Batch, EpochEnd, Say, score_range
 from winnrobust.training.methods.negatives import WithNegatives
 
 
@@ -19,7 +21,7 @@ class Introspective(WithNegatives):
 
     It makes new images for every class, from noise or from the pool, until their score is that of
     real images. A method's `goal` says what the score is, and its loss notes the batch means of it
-    in `score_means`.
+    by `note_score`.
     """
 
     uses = WithNegatives.uses | ASCENT_SETTINGS | {
@@ -34,6 +36,20 @@ class Introspective(WithNegatives):
         self.score_means: list[Tensor] = []  # of the real batches since the last synthesis
         self.turns: list[dict[str, float]] = []  # what each synthesis of this epoch measured
         self.made: list[Tensor] = []  # what each synthesis of this epoch made
+
+    def note_score(self, batch: Batch, mean: Tensor) -> None:
+        """Note this process's share of the mean score of a real batch, for the next thresholds.
+
+        A smaller last batch would only widen their range, so it counts where there is no other.
+        """
+        if batch.size == self.config.optimization.batch_size or not self.score_means:
+            self.score_means.append(mean.detach())
+
+    def stored_thresholds(
+        self, network: IntrospectiveNetwork, batches: Iterable[Batch]
+    ) -> tuple[float, float] | None:
+        """As the network scores the epoch's real images."""
+        return score_range(network, batches, self.score)
 
     def after_step(
         self, network: IntrospectiveNetwork, epoch: int, step: int, progress: Say

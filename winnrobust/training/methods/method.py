@@ -1,6 +1,6 @@
 """What a training method is: the loss of a batch, and what happens between epochs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from winnrobust.models import IntrospectiveNetwork
+from winnrobust.runtime import distributed
 from winnrobust.runtime.devices import moved
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.randomness import stream
@@ -105,6 +106,24 @@ class EpochEnd(NamedTuple):
     negatives: Tensor | None
 
 
+def score_range(
+    network: IntrospectiveNetwork, batches: Iterable[Batch], score: Score
+) -> tuple[float, float]:
+    """The lowest and the highest batch mean of a network's score of real images.
+
+    Of batches that are smaller than the first nothing is heard: their means scatter more.
+    """
+    means: list[Tensor] = []
+    size = 0
+    for batch in batches:
+        size = size or batch.size
+        if batch.size == size:
+            with torch.no_grad():
+                means.append(batch.mean(score(network(batch.images), batch.labels)))
+    low, high = torch.aminmax(distributed.all_reduce(torch.stack(means)))
+    return low.item(), high.item()
+
+
 class Method:
     """How to train; one file per method derives from it, and says what it does otherwise.
 
@@ -116,12 +135,14 @@ class Method:
         has_thresholds: whether its ascents stop at scores that it notes in an epoch.
         score: what its ascents raise.
         cascades: whether several networks may follow each other.
+        selected_under_attack: whether an epoch is chosen by validation images under attack.
     """
 
     uses: ClassVar[frozenset[str]] = frozenset()
     has_thresholds = True
     score: Score = staticmethod(critic_score)
     cascades = False
+    selected_under_attack = False
 
     def __init__(
         self,
@@ -174,6 +195,21 @@ class Method:
     def end_epoch(self, network: IntrospectiveNetwork, epoch: int, progress: Say) -> EpochEnd:
         """Do what belongs between epochs; arguments as `after_step`."""
         return EpochEnd({}, None)
+
+    def stored_thresholds(
+        self, network: IntrospectiveNetwork, batches: Iterable[Batch]
+    ) -> tuple[float, float] | None:
+        """Measure the thresholds that are stored with a network, for ascents on it.
+
+        Args:
+            network: the one that is stored, which is another than the one that was trained where
+                weights are averaged.
+            batches: real ones, those of the epoch; they are made while they are asked for.
+
+        Returns:
+            The lowest and the highest; None where it is no generator, or its ascents have none.
+        """
+        return None
 
     def state(self) -> dict[str, Tensor]:
         """Return what a resumed run needs besides the negatives of every epoch."""

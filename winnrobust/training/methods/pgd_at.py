@@ -16,6 +16,7 @@ class PgdAdversarialTraining(Method):
     """min over the weights of E[max over |d| <= epsilon of CE(x + d, y)]; no critic is trained."""
 
     uses = INNER_SETTINGS
+    selected_under_attack = True
 
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
         """Mean cross-entropy of the adversarial images; the network never sees the images."""

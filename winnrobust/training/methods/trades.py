@@ -21,6 +21,7 @@ class Trades(Method):
     """
 
     uses = INNER_SETTINGS | {"trades_beta"}
+    selected_under_attack = True
 
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
         """Mean cross-entropy of the images plus beta times the mean divergence around them."""

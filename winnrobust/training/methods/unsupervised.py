@@ -1,10 +1,11 @@
 """Training without labels: what its methods have in common (paper 3.2 and 5.1, authors' code)."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from winnrobust.models import IntrospectiveNetwork
-from winnrobust.runtime import distributed
 from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis import (
     LARGEST_GROUP,
@@ -24,7 +25,14 @@ from winnrobust.training.methods.from_config import (
     initial_of,
 )
 from winnrobust.training.methods.losses import critic_losses
-from winnrobust.training.methods.method import Batch, EpochEnd, Losses, Method, Say
+from winnrobust.training.methods.method import (
+    Batch,
+    EpochEnd,
+    Losses,
+    Method,
+    Say,
+    score_range,
+)
 
 RAMP = 5
 """Epochs of a cascade until it looks at as many images as it is going to."""
@@ -92,10 +100,13 @@ class Unsupervised(Method):
         offset, which its loss leaves free, moves meanwhile, all the more where the learning rate is
         higher than theirs, and low thresholds end ascents too early.
         """
-        with torch.no_grad():
-            means = [batch.mean(network(batch.images).critic) for batch in self.last_pass]
-        low, high = torch.aminmax(distributed.all_reduce(torch.stack(means)))
-        return low.item(), high.item()
+        return score_range(network, self.last_pass, self.score)
+
+    def stored_thresholds(
+        self, network: IntrospectiveNetwork, batches: Iterable[Batch]
+    ) -> tuple[float, float] | None:
+        """Those of the last pass's real images."""
+        return self.thresholds(network) if self.has_thresholds else None
 
     def _images(self, epoch: int) -> int:
         """How many real images the epoch has: whole batches."""

@@ -52,7 +52,7 @@ class Winn(Introspective):
         penalty = penalized.mean(penalties.penalty)
         total = cross_entropy + settings.alpha * (wasserstein + settings.gp_weight * penalty)
 
-        self.score_means.append(mean_real.detach())
+        self.note_score(batch, mean_real)
         return Losses(
             total,
             {
