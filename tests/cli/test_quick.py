@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.cli.conftest import winnrobust
+from winnrobust import read_outcomes
 from winnrobust.attacks import ATTACKS, find
 from winnrobust.cli import COMMANDS, choices
 from winnrobust.data.datasets import DATASETS
@@ -17,6 +19,7 @@ from winnrobust.models import ARCHITECTURES
 from winnrobust.reporting import FORMATS
 from winnrobust.reporting.reproduction import BUDGETS
 from winnrobust.reporting.reproduction import TARGETS as TABLES
+from winnrobust.runtime.progress import show_progress
 from winnrobust.training.methods import INITIAL, METHODS, UNSUPERVISED
 
 SLOW = ("torch", "torchvision", "scipy", "matplotlib", "pandas", "pyarrow", "foolbox", "numpy")
@@ -88,3 +91,31 @@ def test_a_run_imports_no_foolbox_and_needs_no_git(tmp_path):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stderr.rpartition("imported:")[2].split() == []
+
+
+def test_a_first_figure_comes_early_and_the_rest_is_estimated(tmp_path):
+    typed = ["attack", "zoo:mnist-vanilla-baseline", "--dataset", "mnist5k", "--limit", "48",
+             "--batch-size", "16", "--no-diagnose", "--device", "cpu", "--eps", "0.1,0.2",
+             "--out", str(tmp_path / "out")]  # fmt: skip
+    result = winnrobust(*typed)
+    assert result.exit_code == 0, result.output
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("first "))
+    found = read_outcomes(tmp_path / "out").query("image < 16")
+    shares = [
+        f"{found[found.epsilon.fillna(0) == epsilon].correct.mean():.0%} ({how})"
+        for epsilon, how in ((0, "no attack"), (0.1, "fgsm 0.1"), (0.2, "fgsm 0.2"))
+    ]
+    told = f"first 16 images: baseline is right about {', '.join(shares)}; the rest takes about "
+    assert line.startswith(told)
+
+
+def test_progress_in_a_pipe_is_plain_lines_now_and_then(capfd, monkeypatch):
+    clock = iter(range(0, 1000, 4))
+    monkeypatch.setattr("winnrobust.runtime.progress.time.monotonic", lambda: float(next(clock)))
+    with show_progress("attack", "image") as update:
+        for done in range(1, 101):
+            update(done, 100)
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == "attack: 3% done, about 6 min left"
+    assert 8 < len(lines) < 16
+    assert all("done, about" in line for line in lines)

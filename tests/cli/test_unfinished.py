@@ -103,17 +103,18 @@ def test_a_request_to_end_is_obeyed_like_ctrl_c(folder):
     assert "going on after 20 of them" in attack(*FIRST).stdout
 
 
-def test_a_diagnosis_alone_is_kept_too(folder):
+def test_the_diagnosis_comes_last_and_is_made_up_for(folder):
     typed = ("attack", *FIRST, "--data", "images.npz", "--limit", 4, "--out", "out")
-    with stopped_once(folder, "out/diagnosis.json"):
+    with stopped_once(folder, "out/outcomes/*.parquet"):
         result = winnrobust(*typed)
     assert result.exit_code == 130
-    assert f"the diagnosis is done: {GOES_ON}" in result.stdout
-    found = (folder / "out" / "diagnosis.json").read_bytes()
+    assert f"4 images are done: {GOES_ON}" in result.stdout
+    before = contents(folder / "out" / "outcomes")
     again = winnrobust(*typed)
     assert again.exit_code == 0, again.output
-    assert "looking for false robustness" not in again.stdout
-    assert (folder / "out" / "diagnosis.json").read_bytes() == found
+    assert "looking for false robustness" in again.stdout
+    assert (folder / "out" / "diagnosis.json").exists()
+    assert contents(folder / "out" / "outcomes") == before
 
 
 def test_what_could_not_be_written_is_not_attacked_again(folder, monkeypatch):

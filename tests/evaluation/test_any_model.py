@@ -36,7 +36,8 @@ class Bright(nn.Module):
 def errors(model, attacks=("fgsm", "pgd", "square"), epsilon=0.1, **settings):
     """How often the model errs on its own examples, by attack."""
     images, labels = squares()
-    table = evaluate({"net": model}, images, labels, attacks, [epsilon], queries=20, **settings)
+    found = evaluate({"net": model}, images, labels, attacks, [epsilon], queries=20, **settings)
+    table = found.transfer
     assert set(table.clean_errors_source) == {0}
     return dict(zip(table.attack, table.source_errors, strict=True))
 

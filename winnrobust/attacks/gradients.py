@@ -355,12 +355,26 @@ def dtype_of(model: nn.Module, images: Tensor) -> torch.dtype:
     return next(own, images.dtype)
 
 
-def _forward(model: nn.Module, images: Tensor) -> Tensor:
+def _raw(model: nn.Module, images: Tensor) -> Tensor:
     """Ask the model about a copy, because some modules work in place, in its own dtype."""
     given = images.to(dtype_of(model, images), copy=True)
     compiled = len(images) > 0 and is_compiled(model)
     found = at_least_float32(logits_of(model(padded(given) if compiled else given)))
-    return two_logits(found[: len(images)] if compiled else found, len(images))
+    return found[: len(images)] if compiled else found
+
+
+def _forward(model: nn.Module, images: Tensor) -> Tensor:
+    return two_logits(_raw(model, images), len(images))
+
+
+def answers_by_one_number(model: nn.Module, images: Tensor) -> bool:
+    """Tell whether a model gives each of n images (n, C, H, W) a single logit.
+
+    >>> answers_by_one_number(nn.Sequential(nn.Flatten(), nn.Linear(4, 1)), torch.ones(2, 1, 2, 2))
+    True
+    """
+    with torch.no_grad():
+        return _raw(model, images).shape in ((len(images),), (len(images), 1))
 
 
 class CleanPass:

@@ -21,6 +21,7 @@ from winnrobust.cli.options import (
     PATH,
     attacks_option,
     bounds,
+    count_or_all,
     data_root_option,
     device_option,
     diagnose_option,
@@ -148,6 +149,27 @@ if TYPE_CHECKING:
 @click.option(
     "--batch-size", type=COUNT, help="Images at once.  [default: the more, the less time they take]"
 )
+@click.option(
+    "--save-examples",
+    type=count_or_all,
+    metavar="N|all",
+    help="Write the first N adversarial examples of each attack on each model, or all, to the"
+    " folder 'saved' of the results: as .npz, which --data takes, and as .png of 8 bits, which the"
+    " model under attack is asked about again.",
+)
+@click.option(
+    "--fail-if",
+    multiple=True,
+    metavar="BOUND",
+    help="End with exit code 1 where this holds, for continuous integration: 'robust_accuracy < 0.4"
+    " at linf:8/255', 'clean_accuracy < 0.9'; with 'of NAME' for one of several models. Repeat it.",
+)
+@click.option(
+    "--baseline",
+    type=PATH,
+    help="Results of an earlier evaluation on the same images: say what has changed since, by a"
+    " paired test, and write which images.",
+)
 @out_option("Folder of the results.  [default: a new one under results/]")
 @runs_option
 @data_root_option
@@ -158,10 +180,11 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
     others' adversarial examples.
 
     Without MODELS and --model: the newest run of each method under --runs, for one data set and
-    architecture; without any run, models that come with winnrobust ('winnrobust models'). Prints
+    architecture; without any run, a baseline and a WINN that come with winnrobust. Prints
     and stores clean accuracy, robust accuracy, adversarial errors and correction rates, with 95 %
     intervals, the outcome of every image, and what speaks against a model's robustness being real.
-    Interrupted, it goes on when it is called again with the same --out.
+    Interrupted, it goes on when it is called again with the same --out. Exit code 1: a --fail-if
+    holds.
 
     \b
     winnrobust attack --eps 0.125
@@ -171,6 +194,8 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
     winnrobust attack runs/my-winn --attacks 'pgd(steps=100, restarts=5)' --attack mine=my_nets:best
     """
     from winnrobust.reporting import terminal_summary
+    from winnrobust.runtime.distributed import is_main_process
+    from winnrobust.workflows import gates
     from winnrobust.workflows.attacking import attack_runs
     from winnrobust.workflows.runs import newest_of_each_method, newest_or_shipped
     from winnrobust.workflows.shared import stamp
@@ -185,6 +210,7 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
         choose = newest_of_each_method if asked else newest_or_shipped
         paths = choose(options["runs"], options["dataset"], arch)
     out = options["out"] or Path("results") / stamp()
+    conditions = [gates.parse_gate(text, settings) for text in options["fail_if"]]
     attack_runs(
         paths,
         out,
@@ -193,9 +219,21 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
         external=external,
         source=_source(options),
         with_diagnosis=options["with_diagnosis"],
+        baseline=options["baseline"],
+        save=options["save_examples"] or 0,
     )
     log(terminal_summary(out))
+    if options["baseline"] is not None and is_main_process():
+        log(gates.write_changes(gates.changes_since(options["baseline"], out), out))
+        log(f"which images changed is in {out / 'changed-images.csv'}")
     log(f"results are in {out}; for a page to read and send: winnrobust report {out}")
+    failed = gates.failed_gates(conditions, out)
+    for sentence in failed:
+        log(f"FAILED: {sentence}")
+    if failed:
+        context.exit(1)
+    if conditions:
+        log(f"passed: {'; '.join(condition.text for condition in conditions)}")
 
 
 def _source(options: dict[str, Any]) -> "ImageSource":
@@ -236,4 +274,6 @@ def _settings(options: dict[str, Any]) -> "EvaluationSettings":
     given["attacks"] = [*options["attacks"], *starmap(imported_attack, options["own_attacks"])]
     given["epsilons"] = bounds(options["epsilons"], options["epsilons_l2"])
     given["targeted"] = options["targeted"] or options["aim"]
+    if options["save_examples"]:
+        given["num_examples"] = max(options["save_examples"], 8)
     return EvaluationSettings(**given)

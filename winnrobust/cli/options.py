@@ -12,6 +12,7 @@ import click
 
 from winnrobust.cli.choices import ARCHITECTURES, DATASETS, INITIAL, METHODS, TEXTURES
 from winnrobust.runtime.errors import InputError
+from winnrobust.runtime.settings import LARGEST
 from winnrobust.training.config import SETTINGS, Setting, option_name, read_toml
 from winnrobust.training.recipes import RECIPES
 
@@ -63,6 +64,15 @@ def size(text: str) -> tuple[int, int]:
     if not (1 <= width <= 8192 and 1 <= height <= 8192):
         raise click.BadParameter(f"width and height must be from 1 to 8192 pixels, not {text}")
     return width, height
+
+
+def count_or_all(text: str) -> int:
+    """A number from 1 on, or `all`, which is more than there are."""
+    if text == "all":
+        return LARGEST
+    if not text.isdecimal() or not 0 < int(text[:10]) <= LARGEST or len(text) > 10:
+        raise click.BadParameter(f"'{text}' must be a number from 1 on, or all")
+    return int(text)
 
 
 def picture_size(text: str) -> int | tuple[int, int]:

@@ -22,7 +22,7 @@ from winnrobust.data.checks import checked_images, checked_labels
 from winnrobust.data.datasets import ImageSplit
 from winnrobust.data.folders import load_user_data
 from winnrobust.data.geometry import Geometry, Size
-from winnrobust.runtime.errors import EvaluationWarning, InputError, brief
+from winnrobust.runtime.errors import EvaluationWarning, InputError
 
 IMAGES = ("image", "img", "pixel_values", "images")
 LABELS = ("label", "labels", "fine_label", "target")
@@ -360,16 +360,8 @@ def _stacked(pairs: list[tuple[Tensor, Any]]) -> ImageSplit:
 
 
 def _batch(images: Any, labels: Any) -> ImageSplit:
-    pixels = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
-    try:
-        truth = torch.as_tensor(labels)
-        if truth.is_floating_point() or truth.shape != pixels.shape[:1]:
-            raise ValueError(f"{truth.dtype} of shape {tuple(truth.shape)}")
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"labels of the data must be integers, one for each image ({brief(error)})"
-        ) from None
-    return ImageSplit(pixels.detach().cpu().contiguous(), truth.detach().cpu().long())
+    pixels = checked_images(images, "images of the data").cpu().contiguous()
+    return ImageSplit(pixels, checked_labels(labels, len(pixels), "labels of the data"))
 
 
 def _as_bytes(images: np.ndarray) -> np.ndarray:

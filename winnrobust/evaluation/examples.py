@@ -1,5 +1,6 @@
 """A few images that are kept whole, for figures."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -94,24 +95,43 @@ def write_examples(part: Path, examples: Examples) -> None:
         np.savez_compressed(temporary, **vars(examples))
 
 
-def read_examples(folder: Path) -> Examples | None:
-    """Read all examples in a results folder, in the order of the images; None if none were kept.
+SHOWN = 64
+"""Images that figures may ask for; more are for other programs."""
+
+
+def stored_examples(folder: Path) -> Iterator[Examples]:
+    """Read the examples in a results folder, batch after batch, in the order of the images.
 
     Raises:
         InputError: a file is damaged.
     """
-    paths = [path for part in parts(folder) if (path := _beside(part.path)).exists()]
-    try:
-        found = [read_file(path) for path in paths]
-    except InputError as error:
-        raise InputError(f"{error}; remove that file, figures can do without") from None
+    for part in parts(folder):
+        if (path := _beside(part.path)).exists():
+            try:
+                yield read_file(path)
+            except InputError as error:
+                raise InputError(f"{error}; remove that file, figures can do without") from None
+
+
+def read_examples(folder: Path, most: int = SHOWN) -> Examples | None:
+    """Read the first examples in a results folder; None if none were kept.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    found: list[Examples] = []
+    for examples in stored_examples(folder):
+        found.append(examples)
+        if sum(len(each.labels) for each in found) >= most:
+            break
     if not found:
         return None
-    joined = {
-        name: np.concatenate([getattr(each, name) for each in found], axes.index("K"))
-        for name, axes in AXES.items()
-        if "K" in axes
-    }
+    joined = {}
+    for name, axes in AXES.items():
+        if "K" in axes:
+            axis = axes.index("K")
+            whole = np.concatenate([getattr(each, name) for each in found], axis)
+            joined[name] = whole.take(range(min(most, whole.shape[axis])), axis)
     return replace(found[0], **joined)
 
 

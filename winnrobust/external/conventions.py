@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import logits
+from winnrobust.attacks import answers_by_one_number, logits
 from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.evaluation.paired import mcnemar
 from winnrobust.evaluation.prediction import logits_from, prediction
@@ -95,10 +95,11 @@ def doubts(
         seconds: as `SECONDS`.
     """
     began = time.monotonic()
-    images = to_unit(data.batch(0, BATCH).images)
-    scores = logits_from(name, given.around(module), images).float().cpu()
+    first = to_unit(data.batch(0, BATCH).images)
+    scores = logits_from(name, given.around(module), first).float().cpu()
     took = time.monotonic() - began
-    yield from _of_scores(name, scores)
+    single = answers_by_one_number(given.around(module), first[:2].to(device_of(module)))
+    yield from _of_scores(name, scores, single)
     affordable = int(seconds / max(took * len(CONVENTIONS), 1e-6)) * BATCH
     few = data.batch(0, min(max(affordable, BATCH), FEW))
     tried = {each: _wrong(name, each.around(module), few) for each in _conventions(given, few)}
@@ -129,9 +130,9 @@ def doubts(
         )
 
 
-def _of_scores(name: str, scores: Tensor) -> Iterator[str]:
-    """Say what is odd about the logits (n, K) of a model."""
-    if scores.shape[1] == 2 and (scores[:, 0] == 0).all():
+def _of_scores(name: str, scores: Tensor, is_single: bool) -> Iterator[str]:
+    """Say what is odd about the logits (n, K) of a model, or the single one, and 0 before it."""
+    if is_single:
         yield (
             f"model '{name}' returns one number for each image: it is taken for the logit of class"
             " 1, against 0 for class 0"

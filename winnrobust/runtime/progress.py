@@ -4,12 +4,16 @@ Of several processes only the first tells anything.
 """
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tqdm import tqdm
 
 from winnrobust.runtime.errors import printable
+
+OFTEN = 10.0
+"""Seconds between lines at the beginning of long work; later a fifth of what it has taken."""
 
 
 def progress_bar(total: int, description: str, *, initial: int = 0, unit: str = "batch") -> tqdm:
@@ -35,19 +39,49 @@ def progress_bar(total: int, description: str, *, initial: int = 0, unit: str = 
 def show_progress(description: str, unit: str, initial: int = 0) -> Iterator[Callable[..., None]]:
     """Show a bar for a `with` block; yields what is to be called with (done, total, a few words).
 
-    The words may be left out.
+    The words may be left out. Where stderr is no terminal there are lines instead, now and then.
 
     Args:
         initial: how much was done before.
     """
+    began = told = time.monotonic()
     with progress_bar(0, description, initial=initial, unit=unit) as status:
+
+        def tell(done: int, total: int) -> None:
+            nonlocal told
+            now = time.monotonic()
+            if now - told < max(OFTEN, (now - began) / 5) or done >= total:
+                return
+            told = now
+            left = remaining(now - began, done - initial, total - initial)
+            print(
+                f"{printable(description)}: {done / total:.0%} done, {left} left",
+                file=sys.stderr,
+                flush=True,
+            )
 
         def update(done: int, total: int, text: str = "") -> None:
             status.total = total
             status.set_postfix_str(text, refresh=False)
             status.update(done - status.n)
+            if status.disable and _is_main_process():
+                tell(done, total)
 
         yield update
+
+
+def remaining(seconds: float, done: int, total: int) -> str:
+    """Say how long the rest takes, if what is `done` of a `total` took so many seconds.
+
+    >>> remaining(60, 1, 4), remaining(9, 1, 2), remaining(3600, 1, 3), remaining(1, 0, 5)
+    ('about 3 min', 'about 9 s', 'about 2.0 h', 'an unknown time')
+    """
+    if done <= 0:
+        return "an unknown time"
+    rest = seconds * (total - done) / done
+    if rest < 90:
+        return f"about {rest:.0f} s"
+    return f"about {rest / 60:.0f} min" if rest < 5400 else f"about {rest / 3600:.1f} h"
 
 
 def log(text: str) -> None:

@@ -1,18 +1,21 @@
 """`winnrobust attack`: models and images in, a results folder out."""
 
-from collections.abc import Sequence
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from winnrobust.data.datasets import ImageSplit, to_unit
-from winnrobust.evaluation import EvaluationSettings, run
+from winnrobust.evaluation import EvaluationSettings, outcomes, run
 from winnrobust.evaluation.diagnosis import diagnose
 from winnrobust.evaluation.settings import check_surrogates
 from winnrobust.reporting import Metadata, Model, read_diagnosis, write_diagnosis, write_results
 from winnrobust.runtime import distributed
-from winnrobust.runtime.progress import log, show_progress
+from winnrobust.runtime.progress import log, remaining, show_progress
 from winnrobust.workflows.candidates import (
     Candidate,
     ExternalModel,
@@ -25,8 +28,10 @@ from winnrobust.workflows.evaluation_folder import (
     evaluation_folder,
     images_done,
 )
+from winnrobust.workflows.gates import check_baseline
 from winnrobust.workflows.images import Images, ImageSource, images_for
 from winnrobust.workflows.preflight import check_fit
+from winnrobust.workflows.saving import save_examples, saved_text
 
 TEST_IMAGES = ImageSource()
 """Those of the data set that the models were trained on."""
@@ -48,6 +53,8 @@ def attack_runs(
     source: ImageSource = TEST_IMAGES,
     with_diagnosis: bool = True,
     resume_with: str | None = None,
+    baseline: Path | None = None,
+    save: int = 0,
 ) -> None:
     """Attack models with each other as judges and write the results to `out`.
 
@@ -59,6 +66,9 @@ def attack_runs(
         source: the images.
         with_diagnosis: look for false robustness, too.
         resume_with: as for `evaluation_folder`.
+        baseline: an earlier evaluation that must be of the same images.
+        save: how many adversarial examples of each kind to write as files; the settings must have
+            kept as many.
 
     Raises:
         InputError: models or data cannot be used, or `out` exists; before any long work.
@@ -70,6 +80,8 @@ def attack_runs(
     check_surrogates(settings.chosen_attacks(), list(modules))
     test = images_for(candidates, source)
     metadata = _metadata(candidates, test, settings)
+    if baseline is not None:
+        check_baseline(baseline, metadata)
     if distributed.is_main_process():
         check_unfinished(out, metadata)
     log_differences(candidates)
@@ -80,8 +92,7 @@ def attack_runs(
         done = distributed.broadcast(images_done(out))
         if done:
             log(f"going on after {done} of them")
-        if with_diagnosis and distributed.broadcast(read_diagnosis(out)) is None:
-            _diagnose(out, modules, test.split.batch(0, DIAGNOSED), settings, device)
+        to_diagnose = with_diagnosis and distributed.broadcast(read_diagnosis(out)) is None
         rounds = len(settings.attacks) * len(modules)
         with show_progress("attack", "image", done * rounds) as progress:
             run(
@@ -91,8 +102,10 @@ def attack_runs(
                 settings,
                 folder=out,
                 device=device,
-                progress=progress,
+                progress=progress if done else _with_first_figure(progress, out),
             )
+        if to_diagnose:
+            _diagnose(out, modules, test.split.batch(0, DIAGNOSED), settings, device)
         if distributed.is_main_process():
             manifest = sessions[0] | {
                 "resumed": sessions[1:],
@@ -100,7 +113,44 @@ def attack_runs(
                 "models": {candidate.name: candidate.provenance for candidate in candidates},
             }
             write_results(out, manifest)
+            if save:
+                log(saved_text(save_examples(out, save, modules, device)))
+                log(f"adversarial examples are in {out / 'saved'}")
         distributed.barrier()
+
+
+def _with_first_figure(
+    progress: Callable[[int, int], None], out: Path
+) -> Callable[[int, int], None]:
+    """Return the same, which once says what the first finished batch tells."""
+    began, told = time.monotonic(), not distributed.is_main_process()
+
+    def update(done: int, total: int) -> None:
+        nonlocal told
+        progress(done, total)
+        if not told and done < total and (parts := outcomes.parts(out)):
+            told = True
+            left = remaining(time.monotonic() - began, done, total)
+            log(f"{first_figure(parts[0])}; the rest takes {left}")
+
+    return update
+
+
+def first_figure(part: outcomes.Part) -> str:
+    """Say how often every model is right in a part of the outcomes, by attack."""
+    right: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for row in part.read()[0].to_pylist():
+        name, attack, epsilon = row["evaluated"], row["attack"], row["epsilon"]
+        if attack is None:
+            right[name]["no attack"].append(row["correct"])
+        elif row["source"] == name and epsilon < math.inf:
+            right[name][f"{attack} {epsilon:.3g}"].append(row["correct"])
+    told = (
+        f"{name} is right about "
+        + ", ".join(f"{sum(found) / len(found):.0%} ({how})" for how, found in by_attack.items())
+        for name, by_attack in right.items()
+    )
+    return f"first {part.stop - part.start} images: {'; '.join(told)}"
 
 
 def _diagnose(

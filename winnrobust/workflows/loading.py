@@ -33,7 +33,8 @@ def load(
             these names, for models from elsewhere.
 
     Returns:
-        A module that takes images (N, C, H, W) in [0, 1].
+        A module that takes images (N, C, H, W) in [0, 1]; what a library says of a model's
+        normalization is in it.
 
     Raises:
         InputError: there is no such model, or it cannot be read.

@@ -18,6 +18,9 @@ PREFIX = "zoo:"
 DATASET, ARCH = "mnist", "vanilla"
 """Those that are taken unless others are named."""
 
+METHODS = ("baseline", "winn")
+"""Those that are compared where no model is named."""
+
 EMBEDDED = "mnist5k"
 """The digits that come along, too. They are training images of MNIST: good enough to see that
 weights are whole, but no test of them."""
@@ -108,7 +111,7 @@ def locate(path: Path) -> Path:
 
 
 def trained_on(dataset: str | None, arch: str | None) -> list[Path]:
-    """The models of a data set and architecture as `zoo:NAME`.
+    """The baseline and the WINN of a data set and architecture as `zoo:NAME`.
 
     Raises:
         InputError: there are none.
@@ -121,4 +124,4 @@ def trained_on(dataset: str | None, arch: str | None) -> list[Path]:
             f"no model of {dataset} and {arch} comes with winnrobust, and there is no trained run;"
             " train one with 'winnrobust train'"
         )
-    return [Path(PREFIX + model.name) for model in found]
+    return [Path(PREFIX + model.name) for model in found if model.method in METHODS]

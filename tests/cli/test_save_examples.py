@@ -1,0 +1,82 @@
+"""`winnrobust attack --save-examples`: arrays and pictures that other programs read."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import assert_one_line, winnrobust
+from tests.cli.nets import FIRST, SECOND, write_images
+from winnrobust import read_outcomes
+from winnrobust.evaluation.examples import read_examples
+
+ROWS = [(0.9, 0.4, 1), (0.8, 0.9, 1), (0.5999, 0.9, 1), (0.1, 0.1, 0), (0.56, 0.6, 1)]
+"""At 0.1 the first net loses the third by so little that 8 bits give it back, and the last one."""
+TYPED = ["--data", "images.npz", "--eps", "0.1", "--no-diagnose", "--device", "cpu"]
+TYPED += ["--batch-size", "2", "--out", "out"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "images.npz", ROWS)
+    return tmp_path
+
+
+def test_all_examples_are_written_and_judged_again_in_8_bits(folder):
+    result = winnrobust("attack", *FIRST, *TYPED, "--save-examples", "all")
+    assert result.exit_code == 0, result.output
+    assert "Saved adversarial examples" in result.stdout
+    saved = folder / "out" / "saved"
+    row = pd.read_csv(saved / "saved.csv").iloc[0]
+    assert (row.images, row.adversarial, row.adversarial_8_bits) == (5, 2, 1)
+    with np.load(saved / f"{row.folder}.npz") as arrays:
+        images, labels = arrays["images"], arrays["labels"]
+    assert images.dtype == np.float32
+    assert labels.tolist() == [1, 1, 1, 0, 1]
+    clean = np.array(ROWS, np.float32)[:, None, None, :2]
+    assert np.abs(images - clean).max() <= 0.1 + 1e-6
+    pictures = sorted((saved / row.folder).iterdir())
+    assert [path.name for path in pictures] == [
+        "000000-label1-seen1.png", "000001-label1-seen1.png", "000002-label1-seen1.png",
+        "000003-label0-seen0.png", "000004-label1-seen0.png",
+    ]  # fmt: skip
+    for path, image in zip(pictures, images, strict=True):
+        assert np.array_equal(np.asarray(Image.open(path)), (image[0] * 255).round())
+
+
+def test_what_was_saved_is_attacked_as_any_other_data(folder):
+    assert winnrobust("attack", *FIRST, *TYPED, "--save-examples", "all").exit_code == 0
+    (arrays,) = (folder / "out" / "saved").glob("*.npz")
+    typed = ("attack", *FIRST, "--data", arrays, "--no-diagnose", "--eps", "0", "--out", "again")
+    result = winnrobust(*typed)
+    assert result.exit_code == 0, result.output
+    again, before = read_outcomes("again"), read_outcomes("out")
+    clean = again[again.source.isna()].prediction.tolist()
+    assert clean == before[before.attack == "fgsm"].sort_values("image").prediction.tolist()
+
+
+def test_the_first_ones_of_several_models_and_attacks(folder):
+    attacks = ("--attacks", "fgsm,deepfool")
+    result = winnrobust("attack", *FIRST, *SECOND, *attacks, *TYPED, "--save-examples", 3)
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(folder / "out" / "saved" / "saved.csv")
+    assert set(zip(table.attack, table.source, strict=True)) == {
+        (attack, source) for attack in ("fgsm", "deepfool") for source in ("first", "second")
+    }
+    assert set(table.images) == {3}
+    assert (table.adversarial_8_bits <= table.adversarial).all()
+    for name in table.folder:
+        assert len(list((folder / "out" / "saved" / name).iterdir())) == 3
+
+
+def test_figures_do_not_load_all_that_was_kept(folder):
+    assert winnrobust("attack", *FIRST, *TYPED, "--save-examples", "all").exit_code == 0
+    assert len(read_examples(folder / "out").labels) == 5
+    assert len(read_examples(folder / "out", 3).labels) == 3
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "some", "1.5", "9" * 30])
+def test_a_number_that_is_none_is_refused(folder, count):
+    refused = winnrobust("attack", *FIRST, *TYPED, "--save-examples", count)
+    assert_one_line(refused, "must be a number from 1 on, or all")
