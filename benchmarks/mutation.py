@@ -6,9 +6,11 @@
 draws mutants of each file of the attacks, the statistics and the training methods in proportion to
 what there is of them, at least some of each, and runs for each the test files that belong to the
 file (`TESTS`), up to the first test that fails. With patterns such as "*.attacks.apgd.*", or whole
-names of mutants, it draws from those that match. It prints what survives, and a table.
+names of mutants, it draws from those that match. It prints what survives, and a table, after Ctrl-C
+of what was tried until then.
 """
 
+import contextlib
 import difflib
 import fnmatch
 import os
@@ -201,7 +203,7 @@ def main(patterns: tuple[str, ...], sample: int, least: int, seed: int) -> None:
                 mutants, min(len(mutants), max(least, round(share * len(mutants))))
             )
         ]
-        random.Random(seed).shuffle(drawn)  # so that a part of the run is a sample, too
+        random.Random(seed).shuffle(drawn)
         try_out(drawn, sizes, Path(folder, "failure"))
 
 
@@ -211,15 +213,16 @@ def try_out(drawn: list[Mutant], sizes: dict[Path, int], failure: Path) -> None:
     pytest.main(["--collect-only", "-qq", "-n", "0", *{test for m in drawn for test in m.tests}])
     statuses: dict[Path, list[str]] = defaultdict(list)
     killers = set()
-    for number, mutant in enumerate(drawn, start=1):
-        status = status_of(run_tests(mutant.tests, mutant.name, failure))
-        statuses[mutant.file].append(status)
-        if status == "killed" and failure.exists():
-            killers.add(failure.read_text())
-            failure.unlink()
-        print(f"{number}/{len(drawn)} {status} {mutant.name}", flush=True)
-        if status == "survived":
-            print(mutant.change, flush=True)
+    with contextlib.suppress(KeyboardInterrupt):  # they are in random order: some are a sample, too
+        for number, mutant in enumerate(drawn, start=1):
+            status = status_of(run_tests(mutant.tests, mutant.name, failure))
+            statuses[mutant.file].append(status)
+            if status == "killed" and failure.exists():
+                killers.add(failure.read_text())
+                failure.unlink()
+            print(f"{number}/{len(drawn)} {status} {mutant.name}", flush=True)
+            if status == "survived":
+                print(mutant.change, flush=True)
     if killers and run_tests(sorted(killers), None, failure) != 0:
         raise SystemExit(f"without a mutant a test fails, too: {failure.read_text()}")
     print("\n| file or room | mutants | killed | timed out | survived | score (95 %) |")

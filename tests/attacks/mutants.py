@@ -164,7 +164,7 @@ MUTANTS = [
         "torch.where(seen.losses < 0, constant, 0.0)", "constant", "test_minimum_norm.py",
     ),
     Mutant(
-        "DeepFool without the overshoot", "deepfool.py", "(1 + OVERSHOOT) * way", "way",
+        "DeepFool without the overshoot", "deepfool.py", "(1 + ETA) * way", "way",
         "test_minimum_norm.py",
     ),
     Mutant(

@@ -116,9 +116,17 @@ def test_logits_that_depend_on_parameters_only_are_an_error():
         loss_gradient(constant, image(0.1, 0.2, 0.3, 0.4), LABEL)
 
 
-@pytest.mark.parametrize("output", [None, (torch.zeros(2, 3),), {"logits": torch.zeros(2, 3)}])
-def test_what_is_no_logits_is_an_error(output):
-    with pytest.raises(InputError, match=f"returns {type(output).__name__}.*logits"):
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (None, "returns NoneType; it must return a tensor of logits"),
+        ([1], "returns list; it must return a tensor of logits"),
+        ((torch.zeros(2, 3),) * 2, "returns a tuple of 0, 1; say which are the logits"),
+        ({"scores": torch.zeros(2, 3)}, "a dict of scores; say which are the logits with --output"),
+    ],
+)
+def test_what_is_no_logits_is_an_error(output, message):
+    with pytest.raises(InputError, match=message):
         logits_of(output)
 
 

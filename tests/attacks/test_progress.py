@@ -227,5 +227,5 @@ def test_a_model_without_gradient_is_an_error_that_names_black_boxes(name):
 
 @pytest.mark.parametrize("name", list(ATTACKS))
 def test_a_model_without_logits_is_an_error(name):
-    with pytest.raises(InputError, match=r"returns tuple.*logits"):
+    with pytest.raises(InputError, match="returns a tuple of 0, 1; say which are the logits"):
         attacked(name, Answers(lambda images: (images, images)), image(*[0.5] * 4), LABEL, 0.1)

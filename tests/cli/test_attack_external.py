@@ -298,7 +298,7 @@ def test_models_are_diagnosed_unless_one_asks_not_to(folder):
         (["--input-range", "-1,1", *DIGITS], "--input-range is for models from elsewhere"),
         (["--model", "mine=nobodys:net", *DIGITS], "model 'mine': there is no module 'nobodys'"),
         (["--model", "mine=weights.safetensors", *DIGITS], "holds weights alone"),
-        (["--model", "mine=somebodys:colour", *DIGITS], "takes images of 3x32x32, these are 1x28x"),
+        (["--model", "mine=somebodys:colour", *DIGITS], "but for example of 3x32x32"),
         (
             ["--model", "mine=somebodys:five", *DIGITS],
             "labels go up to 9, but the models know only",

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 
 from tests.cli.conftest import assert_one_line, winnrobust
 from winnrobust import zoo
-from winnrobust.models.checkpoint import load_model
+from winnrobust.models.checkpoint import load_model, save_model
 from winnrobust.reporting import load_run
 from winnrobust.runtime.errors import InputError
 from winnrobust.training.validation import count_errors
@@ -182,6 +183,23 @@ def test_adding_a_run_makes_it_one_of_them(own_zoo, runs, digits):
     changed = {path for path, content in before.items() if path.read_bytes() != content}
     assert changed == {own_zoo / "models.json"}
     assert add(runs / "baseline") == model, "again replaces it"
+
+
+def test_thresholds_of_weights_before_the_average_are_measured_anew(own_zoo, runs, tmp_path):
+    """Older versions stored those with averaged weights; this one measures the stored network."""
+    run = shutil.copytree(runs / "winn", tmp_path / "run")
+    network, info = load_model(run / "model.safetensors")
+    save_model(run / "model.safetensors", network, replace(info, thresholds=((-99.0, 99.0),)))
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    old = [{k: v for k, v in row.items() if not k.startswith("stored")} for row in rows]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
+    assert load_model(add(run).folder / "model.safetensors")[1].thresholds == ((-99, 99),)
+    config = json.loads((run / "config.json").read_text())
+    change(run / "config.json", optimization=config["optimization"] | {"average_decay": 0.9})
+    model = add(run)
+    (found,) = load_model(model.folder / "model.safetensors")[1].thresholds
+    assert found == pytest.approx(info.thresholds[0], abs=1e-5)
+    assert model.is_whole()
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

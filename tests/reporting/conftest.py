@@ -44,9 +44,9 @@ def outcomes(
     return pd.concat(frames, ignore_index=True)
 
 
-def paper_outcomes(epsilon=0.125, made=PAPER, n=10_000, clean=None) -> pd.DataFrame:
+def paper_outcomes(epsilon=0.125, made=PAPER, n=10_000, clean=None, attack="fgsm") -> pd.DataFrame:
     """FGSM with the paper's own counts."""
-    cases = {("fgsm", "linf", epsilon, source): errors for source, errors in made.items()}
+    cases = {(attack, "linf", epsilon, source): errors for source, errors in made.items()}
     return outcomes(n, clean or {name: PAPER_CLEAN.get(name, range(9)) for name in made}, cases)
 
 

@@ -1,11 +1,13 @@
 """The paper's tables beside ours, from outcomes by hand."""
 
 import math
+from functools import partial
 
 import pytest
 
-from tests.reporting.conftest import PAPER, describe_model, paper_outcomes, results_of
-from winnrobust.reporting import load_results, paper
+from tests.reporting import conftest
+from tests.reporting.conftest import PAPER, attacked, describe_model, results_of
+from winnrobust.reporting import paper
 from winnrobust.reporting.reproduction import (
     BUDGETS,
     FIGURE_COLUMNS,
@@ -20,17 +22,19 @@ from winnrobust.reporting.runs import RunRecord
 from winnrobust.runtime.intervals import rate
 
 EPSILONS = (0.125, 0.0625)
+paper_outcomes = partial(conftest.paper_outcomes, attack="fgsm(loss='ce')")
 VANILLA = Group("mnist", "vanilla", ("baseline", "winn"), "mnist", EPSILONS)
 ATTACKED = Target("Table 3", (VANILLA,), attacked=True)
 CLEAN = Target("Table 2", (VANILLA,), attacked=False)
 
 
-def run_of(epochs: int, seconds: float) -> RunRecord:
+def run_of(epochs: int, seconds: float, best=None, **config) -> RunRecord:
     metrics = [{"epoch": 1, "cpu_seconds": seconds / 4}, {"epoch": 2, "cpu_seconds": seconds / 4}]
-    return RunRecord("winn", {}, {"epochs": epochs, "training_seconds": seconds}, metrics)
+    manifest = {"epochs": epochs, "training_seconds": seconds, "best": best or {}}
+    return RunRecord("winn", config, manifest, metrics)
 
 
-RUNS = {("baseline", 0): run_of(20, 1800), ("winn", 0): run_of(10, 7200)}
+RUNS = {("baseline", 0): run_of(20, 1800), ("winn", 0): run_of(20, 7200)}
 
 
 def figures(results, target=ATTACKED, runs=RUNS, group=None, given=frozenset()):
@@ -45,9 +49,9 @@ def figure(table, method, quantity):
 
 
 @pytest.fixture
-def published(written_results):
+def published():
     """An evaluation with the paper's own counts."""
-    return load_results(written_results)
+    return results_of(paper_outcomes())
 
 
 def test_the_papers_counts_give_the_papers_figures(published):
@@ -76,7 +80,7 @@ def test_the_baseline_corrects_nobody(published):
 
 def test_what_a_training_took_stands_beside_it(published):
     row = figure(figures(published), "winn", "adversarial error")
-    assert (row.seeds, row.epochs, row.hours, row.cpu_hours) == (1, 10, 2, 1)
+    assert (row.seeds, row.epochs, row.hours, row.cpu_hours) == (1, 20, 2, 1)
     row = figure(figures(published), "baseline", "adversarial error")
     assert (row.epochs, row.hours) == (20, 0.5)
 
@@ -196,14 +200,14 @@ def test_the_table_has_the_papers_layout(published):
     assert table.title == "Table 3, epsilon 0.125"
     assert table.header[:7] == [
         "data", "network", "method", "adversarial error, %", "paper",
-        "correction by it of the baseline's errors, %", "paper",
+        "adversarial error, stable loss, %", "correction by it of the baseline's errors, %",
     ]  # fmt: skip
     assert table.rows[0] == [
-        "mnist", "vanilla", "baseline", "32.41 [31.50, 33.33]", "32.41", "-", "-", "-", "-",
+        "mnist", "vanilla", "baseline", "32.41 [31.50, 33.33]", "32.41", "-", "-", "-", "-", "-",
         "as in the paper", "-", "1", "20", "0.50", "0.25",
     ]  # fmt: skip
     assert table.rows[1][3:5] == ["7.99 [7.47, 8.54]", "7.99"]
-    assert table.rows[1][9:] == ["as in the paper", "as in the paper", "1", "10", "2.00", "1.00"]
+    assert table.rows[1][10:] == ["as in the paper", "as in the paper", "1", "20", "2.00", "1.00"]
     assert "the authors' code" in table.note
     assert table.note.startswith("Budget 'quick': minutes on two CPU cores")
 
@@ -241,10 +245,54 @@ def test_without_data_the_papers_figures_stand_alone():
     first, second = reproduction_tables(TARGETS["table4"], table)
     assert (first.title[-13:], second.title[-14:]) == ("epsilon 0.005", "epsilon 0.0025")
     assert first.rows[1][2:9] == [
-        "winn", "not run: no data", "19.53", "not run: no data", "74.39", "not run: no data",
-        "51.37",
+        "winn", "not run: no data", "19.53", "not run: no data", "not run: no data", "74.39",
+        "not run: no data",
     ]  # fmt: skip
     assert first.rows[1][-3:] == ["-", "-", "-"]
+
+
+def test_both_forms_of_the_loss_stand_side_by_side():
+    """The paper's attack first, with the paper's figure; the other one has none there."""
+    cases = {
+        ("fgsm(loss='ce')", "linf", 0.125): {"baseline": 300, "winn": 80},
+        ("fgsm(loss='ce-stable')", "linf", 0.125): {"baseline": 400, "winn": 90},
+    }
+    results = results_of(attacked(cases, {"baseline": 9, "winn": 7}))
+    table = figures(results)
+    for quantity, errors in (
+        ("adversarial error", (0.3, 0.08)), ("adversarial error, stable loss", (0.4, 0.09))
+    ):  # fmt: skip
+        found = [figure(table, name, quantity)["mean"] for name in ("baseline", "winn")]
+        assert found == pytest.approx(errors)
+    assert figure(table, "winn", "correction by it of the baseline's errors").n == 300
+    (shown,) = reproduction_tables(ATTACKED, table)
+    assert shown.header[3:6] == [
+        "adversarial error, %", "paper", "adversarial error, stable loss, %"
+    ]  # fmt: skip
+    assert [text.split()[0] for text in shown.rows[1][3:6]] == ["8.0", "7.99", "9.0"]
+    assert "stable" in shown.note
+
+
+@pytest.mark.parametrize(
+    ("other", "unlike"),
+    [(run_of(20, 1, batch_size=100), "-"),  # the default
+     (run_of(10, 1), "epochs"),
+     (run_of(20, 1, recipe="fast", optimization={"average_decay": 0.999, "batch_size": 50}),
+      "recipe, batch_size, average_decay"),
+     (run_of(20, 1, data={"hold_out": 5000}, model={"initialization": "dcgan"}),
+      "initialization, hold_out"),
+     (run_of(20, 1, best={"epoch": 1, "valid_error": 0, "valid_attacked_error": 0}), "selection"),
+     (run_of(20, 1, method="winn", seed=0, negatives={"share": 0.4}, alpha=0.03), "-")],
+)  # fmt: skip
+def test_orders_of_networks_that_were_trained_otherwise_are_marked(published, other, unlike):
+    """The method's own settings are part of the method."""
+    table = figures(published, runs={("baseline", 0): run_of(20, 1), ("winn", 0): other})
+    assert figure(table, "winn", "adversarial error").unlike == unlike
+    mark = "" if unlike == "-" else f", not matched ({unlike})"
+    for quantity in ("adversarial error", "correction by it of the baseline's errors"):
+        assert figure(table, "winn", quantity).order == "as in the paper" + mark
+    (shown,) = reproduction_tables(ATTACKED, table)
+    assert ("Not matched:" in shown.note) == (unlike != "-")
 
 
 def test_targets_have_every_row_of_the_papers_tables():

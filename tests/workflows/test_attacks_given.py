@@ -235,6 +235,12 @@ def test_a_callback_is_told_of_every_step():
     assert all(isinstance(step.loss, float) for step in steps)
 
 
+def test_a_single_step_is_told_too():
+    steps = []
+    winnrobust.attack(Net(), *square_images(), "fgsm", epsilon=0.1, callback=steps.append)
+    assert [(step.attack, step.step, step.active) for step in steps] == [("fgsm", 1, 40)]
+
+
 def test_a_callback_changes_no_result():
     one, other = (
         winnrobust.attack(Net(), *square_images(), "apgd-ce", epsilon=0.1, callback=each)

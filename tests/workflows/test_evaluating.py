@@ -1,5 +1,6 @@
 """The public Python calls: attack, evaluate, compare, and what an `Evaluation` tells."""
 
+import tempfile
 import warnings
 
 import numpy as np
@@ -177,7 +178,7 @@ def test_the_worst_case_is_any_attack_at_any_smaller_epsilon(both):
 
 
 def test_what_was_not_done_is_not_told(both):
-    with pytest.raises(InputError, match="no attack 'square'; there are worst case"):
+    with pytest.raises(InputError, match="no attack 'square'; there are worst case at Linf"):
         both.broken("square")
     with pytest.raises(InputError, match="'pgd' was done at several epsilons"):
         both.broken("pgd")
@@ -341,3 +342,61 @@ def test_a_model_that_is_used_well_is_not_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         winnrobust.evaluate(Sides(), *many())
+
+
+def test_a_warning_points_to_the_callers_line():
+    with pytest.warns(winnrobust.EvaluationWarning) as caught:
+        winnrobust.compare(Sides(), {"odd": nn.Sequential(Sides(), nn.Softmax(1))}, *many())
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+# --- mistakes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"models": lambda images: images}, "models must be a torch.nn.Module, or a dict of them"),
+        ({"models": [LEFT]}, "models must be a torch.nn.Module, or a dict of them by name, not li"),
+        ({"models": {}}, "there are no models"),
+        ({"models": "zoo:nonesuch"}, "no model 'nonesuch' comes with winnrobust"),
+        ({"labels": None}, "labels are missing"),
+        ({"images": iter(IMAGES)}, "the labels of a .* come with its images; leave labels out"),
+        ({"attacks": "pgd"}, "attacks must be a list of names"),
+        ({"attacks": []}, "there are no attacks"),
+        ({"epsilon": 0.1}, "unknown setting 'epsilon'; known are attacks, epsilons, steps"),
+        ({"epsilons": [8]}, "epsilons must be numbers from 0 to 1"),
+        ({"device": "tpu"}, "tpu cannot be used here"),
+        ({"folder": "."}, "choose another"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(given, message):
+    arguments = {"models": LEFT, "images": IMAGES, "labels": LABELS} | given
+    with pytest.raises(InputError, match=message) as caught:
+        winnrobust.evaluate(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_images_and_labels_may_be_a_pair(alone):
+    found = winnrobust.evaluate(LEFT, (IMAGES, LABELS), None, ["fgsm", "pgd"], EPSILONS)
+    pd.testing.assert_frame_equal(found.table, alone.table)
+
+
+def test_an_evaluation_that_fails_leaves_nothing(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def stop(done: int, total: int) -> None:
+        if done >= 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        winnrobust.evaluate(LEFT, IMAGES, LABELS, batch_size=2, progress=stop)
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().out == ""
+
+
+def test_a_model_of_the_zoo_is_attacked_by_its_name(digits):
+    few = digits.test.first(10)
+    found = winnrobust.evaluate("zoo:mnist-vanilla-winn", few.images, few.labels, ["fgsm"], [0.1])
+    assert found.models == ["model"]
+    assert found.clean_accuracy == 1

@@ -144,6 +144,12 @@ class Run:
     cache: dict[Any, Any] = field(default_factory=dict)
     callback: Callable[[Step], None] | None = None
 
+    def tell(self, step: int, losses: Tensor) -> None:
+        """Tell the callback, if there is one, the losses (n,) of the images that are active."""
+        if self.callback is not None:
+            loss = float(losses.mean())
+            self.callback(Step("", math.inf, "", self.first, step, loss, len(losses)))
+
     def out_of_time(self) -> bool:
         """Tell whether an attack must stop now."""
         return time.monotonic() >= self.deadline
@@ -249,8 +255,15 @@ class Attack:
             _check_setting(self.name, name, known[name], value)
         changed = {**self.changed, **settings}
         listed = ", ".join(f"{name}={_setting_text(value)}" for name, value in changed.items())
-        name = f"{self.name.partition('(')[0]}({listed})" if changed else self.name
-        return replace(self, name=name, settings={**self.settings, **settings}, changed=changed)
+        if not changed:
+            return self
+        return replace(
+            self,
+            name=f"{self.name.partition('(')[0]}({listed})",
+            cost=f"{self.cost.removesuffix(UNCHANGED)}{UNCHANGED}",
+            settings={**self.settings, **settings},
+            changed=changed,
+        )
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -298,6 +311,9 @@ def _check_setting(attack: str, name: str, default: Any, value: Any) -> None:
             f"{name} of attack '{attack}' must be a number of at least 0, not {shown(value)}"
         )
 
+
+UNCHANGED = " with default settings"
+"""What its cost is for, once an attack has others."""
 
 COUNTS = ("steps", "restarts", "queries", "searches")
 """Settings that are counted in whole numbers."""

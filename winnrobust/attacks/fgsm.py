@@ -36,6 +36,7 @@ def fgsm(
     if run.out_of_time():
         return AttackResult.untouched(images, unfinished=True)
     seen = run.clean_pass(model, images, labels).gradient(loss)
+    run.tell(1, seen.losses)
     moved = at_least_float32(images.detach()) + epsilon * seen.gradient.sign()
     passes = torch.full_like(labels, run.eot)
     return AttackResult(

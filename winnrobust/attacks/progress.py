@@ -20,14 +20,13 @@ is done every few steps, and the batch is made smaller when a quarter has left. 
 has left still does there counts for nothing.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks.base import AttackResult, Run, Step
+from winnrobust.attacks.base import AttackResult, Run
 from winnrobust.attacks.gradients import (
     Answer,
     GradientStatistics,
@@ -146,9 +145,7 @@ class Progress:
         self._counts += (seen.counts * active).sum(1)
         if self.run.callback is not None:
             self._steps += 1
-            losses = seen.losses[active]
-            loss, left = float(losses.mean()), len(losses)
-            self.run.callback(Step("", math.inf, "", self.run.first, self._steps, loss, left))
+            self.run.tell(self._steps, seen.losses[active])
         self._see(rows, points, seen)
         return seen
 

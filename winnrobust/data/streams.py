@@ -286,6 +286,10 @@ def checked_data(
     if labels is not None or isinstance(images, Tensor | np.ndarray):
         if labels is None:
             raise InputError("labels are missing; give the true class of every image")
+        if not isinstance(images, Tensor | np.ndarray | Sequence):
+            raise InputError(
+                f"the labels of a {type(images).__name__} come with its images; leave labels out"
+            )
         pixels = checked_images(images)
         return ImageSplit(pixels, checked_labels(labels, len(pixels)))
     if isinstance(images, ImageSplit):

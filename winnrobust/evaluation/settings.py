@@ -54,7 +54,13 @@ class CheckedSettings(Settings):
         try:
             super().__init__(**plain)
         except ValidationError as error:
-            cause = error.errors(include_url=False)[0].get("ctx", {}).get("error")
+            first = error.errors(include_url=False)[0]
+            if first["type"] == "extra_forbidden":
+                raise InputError(
+                    f"unknown setting '{first['loc'][0]}'; known are"
+                    f" {', '.join(type(self).model_fields)}"
+                ) from None
+            cause = first.get("ctx", {}).get("error")
             if isinstance(cause, InputError):
                 raise cause from None
             raise InputError(complaint(error, ".".join)) from None
@@ -201,7 +207,7 @@ def check_surrogates(attacks: Sequence[Attack], models: Sequence[str]) -> None:
         if attack.access == "transfer" and attack.name.removeprefix(PREFIX) not in models:
             raise InputError(
                 f"'{attack.name}' transfers from a model that is not there; the models are"
-                f" {', '.join(models)}"
+                f" {', '.join(models) or 'none (give them by name as surrogates)'}"
             )
 
 

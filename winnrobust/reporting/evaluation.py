@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from winnrobust.evaluation.outcomes import CLEAN, Case, per_image, read_outcomes
+from winnrobust.evaluation.outcomes import CLEAN, Case, PerImage, per_image, read_outcomes
 from winnrobust.evaluation.statistics import WORST_CASE, worst_case
 from winnrobust.reporting.figures import figures_of
 from winnrobust.reporting.folder import load_results, write_results
@@ -140,8 +140,7 @@ class Evaluation:
         Raises:
             InputError: there was no such attack.
         """
-        case = self._case(attack, epsilon)
-        found = per_image(self.folder)
+        case, found = self._case(attack, epsilon), self._per_image
         masks = {}
         for name in self.models:
             if case.attack == WORST_CASE:
@@ -150,6 +149,10 @@ class Evaluation:
                 wrong = found.wrong[case, name, name]
             masks[name] = 2 * wrong.astype(np.int64) >= found.draws[name]
         return masks[self.models[0]] if self.alone else masks
+
+    @cached_property
+    def _per_image(self) -> PerImage:
+        return per_image(self.folder)
 
     def _case(self, attack: str, epsilon: float | None) -> Case:
         if attack == CLEAN.attack:
@@ -163,7 +166,7 @@ class Evaluation:
         ]
         if len(fitting) == 1:
             return fitting[0]
-        listed = ", ".join(f"{case.attack} {case.epsilon:g}" for case in known)
+        listed = ", ".join(f"{case.attack} at {case.level}" for case in known)
         at = "" if epsilon is None else f" at {epsilon:g}"
         if fitting:
             raise InputError(f"'{attack}'{at} was done at several epsilons or norms: {listed}")

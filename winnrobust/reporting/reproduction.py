@@ -18,30 +18,44 @@ from winnrobust.reporting.runs import RunRecord
 from winnrobust.reporting.table import DASH, Table, percent, share_with_interval
 from winnrobust.reporting.verdict import names
 from winnrobust.reporting.words import read_toml, sentence
+from winnrobust.training.config import SETTINGS
 
 NO_DATA = "not run: no data"
 TEST_ERROR, ADVERSARIAL_ERROR = "test error", "adversarial error"
+STABLE_ERROR = "adversarial error, stable loss"
 BY_METHOD = "correction by it of the baseline's errors"
 BY_BASELINE = "correction by the baseline of its errors"
 
 QUANTITIES = {
     TEST_ERROR: "test_error",
     ADVERSARIAL_ERROR: "adversarial_error",
+    STABLE_ERROR: "",
     BY_METHOD: "correction_rate_by_method",
     BY_BASELINE: "correction_rate_by_baseline",
 }
-"""What a table shows -> what `paper.published` calls it."""
+"""What a table shows -> what `paper.published` calls it. The paper's attack, and so corrections,
+have the loss in its usual form."""
+
+STABLE_ATTACK = "fgsm(loss='ce-stable')"
+MATCHED = (
+    "recipe", "batch_size", "lr", "adam_beta1", "adam_beta2", "adam_eps", "average_decay", "width",
+    "padding", "initialization", "flip", "limit_train", "hold_out",
+)  # fmt: skip
+"""Settings that two networks have in common that differ in the method only; so are the number of
+epochs, and what chooses one."""
 
 FIGURE_COLUMNS = (
     "dataset", "network", "method", "epsilon", "quantity", "paper", "paper_dataset", "mean", "low",
-    "high", "sd", "n", "seeds", "epochs", "hours", "cpu_hours", "budget", "given", "order",
+    "high", "sd", "n", "seeds", "epochs", "hours", "cpu_hours", "budget", "given", "unlike",
+    "order",
 )  # fmt: skip
 """Shares are in [0, 1], and NaN where there is none; `low` and `high` are the 95 % interval of a
 network, on average over the seeds, which covers the choice of the n test images (or errors); `sd`
 is over the seeds, n - 1 in the denominator; `seeds` are those that have the figure; epochs, hours
 of wall-clock time and of the training process are means over the seeds; `given` says how many
-networks were not trained by the budget; `order` says whether an error stands to those of the other
-methods as in the paper, a correction to the other one."""
+networks were not trained by the budget; `unlike` what a training has not in common with the
+baseline's, besides the method; `order` whether an error stands to those of the other methods as in
+the paper, a correction to the other one, and where these were not trained alike."""
 
 
 class Group(NamedTuple):
@@ -144,10 +158,11 @@ def _of_group(found: Reproduced, epsilon: float) -> pd.DataFrame:
         paper=[papers[method][quantity] for method, quantity in of_row],
         paper_dataset=group.published,
         given=[sum(name == method for name, _ in found.given) for method in frame.method],
+        unlike=[", ".join(_unlike(found, group.methods[0], name)) or DASH for name in frame.method],
         order=NO_DATA if results is None else [
-            _order_of_errors(results, papers, epsilon, *key)
-            if key[1] in (TEST_ERROR, ADVERSARIAL_ERROR)
-            else _order_of_corrections(results, papers[key[0]], measured, group.methods[0], key[0])
+            _order_of_errors(found, papers, epsilon, *key)
+            if key[1] in (TEST_ERROR, ADVERSARIAL_ERROR, STABLE_ERROR)
+            else _order_of_corrections(found, papers[key[0]], epsilon, measured, key[0])
             for key in of_row
         ],
     )  # fmt: skip
@@ -163,6 +178,8 @@ def _measured(group: Group, results: Results | None, epsilon: float) -> pd.DataF
         assert results is not None
         error, baseline = results.errors[case, name][:3], found.get((group.methods[0], seed))
         rows.append((method, ADVERSARIAL_ERROR if epsilon else TEST_ERROR, *error, results.n))
+        if stable := results.errors.get((case._replace(attack=STABLE_ATTACK), name)):
+            rows.append((method, STABLE_ERROR, *stable[:3], results.n))
         if epsilon and baseline not in (None, name):
             for quantity, pair in ((BY_METHOD, (baseline, name)), (BY_BASELINE, (name, baseline))):
                 row = results.transfer[case, *pair]
@@ -173,7 +190,7 @@ def _measured(group: Group, results: Results | None, epsilon: float) -> pd.DataF
 
 
 def _case(epsilon: float) -> Case:
-    return Case("fgsm", "linf", epsilon) if epsilon else CLEAN
+    return Case(paper.ATTACK, "linf", epsilon) if epsilon else CLEAN
 
 
 def _paper(group: Group, method: str, epsilon: float) -> dict[str, float]:
@@ -199,11 +216,42 @@ def _effort(found: Reproduced, method: str) -> dict[str, float]:
 # --- is the order that of the paper? --------------------------------------------------------------
 
 
+def _unlike(found: Reproduced, first: str, second: str) -> list[str]:
+    """What the trainings of two methods have not in common, of any seed that both have."""
+    names: dict[str, None] = {}
+    for (method, seed), run in found.runs.items():
+        other = found.runs.get((second, seed))
+        if method == first and other is not None:
+            one, two = _how(run), _how(other)
+            names |= {name: None for name in one if one[name] != two[name]}
+    return list(names)
+
+
+def _how(run: RunRecord) -> dict[str, Any]:
+    """What two networks that differ in the method only have in common; a setting that is newer than
+    the run was what it is by default."""
+    known = {name: run.setting(name) for name in MATCHED}
+    defaults = {name: SETTINGS[name].info.default for name in MATCHED}
+    attacked = "valid_attacked_error" in run.manifest.get("best", {})
+    return {
+        "epochs": run.manifest["epochs"],
+        **{name: defaults[name] if value is None else value for name, value in known.items()},
+        "selection": "under attack" if attacked else "clean",
+    }
+
+
+def _marked(word: str, unlike: Sequence[str]) -> str:
+    """An order's word, with what keeps it from being one of methods."""
+    return f"{word}, not matched ({', '.join(unlike)})" if unlike else word
+
+
 def _order_of_errors(
-    results: Results, papers: Mapping[str, Mapping[str, float]], epsilon: float, method: str,
+    found: Reproduced, papers: Mapping[str, Mapping[str, float]], epsilon: float, method: str,
     quantity: str,
 ) -> str:  # fmt: skip
     """Compare a method with each other one, over their seeds; say it once where all agree."""
+    results = found.results
+    assert results is not None
     methods = {model["name"]: model["method"] for model in results.models}
     compared = differences(results.own, results.summary.paired, methods)
     compared = rows_of(compared, [_case(epsilon)])
@@ -212,6 +260,7 @@ def _order_of_errors(
         theirs = papers[row.first][quantity] - papers[row.second][quantity]
         if theirs and not math.isnan(theirs):
             word = paper.NOISE if row.within_noise else _agreement(row.difference, theirs)
+            word = _marked(word, _unlike(found, row.first, row.second))
             said.setdefault(word, []).append(row.second if row.first == method else row.first)
     if len(said) == 1:
         return next(iter(said))
@@ -219,9 +268,11 @@ def _order_of_errors(
 
 
 def _order_of_corrections(
-    results: Results, papers: Mapping[str, float], measured: Any, baseline: str, method: str
+    found: Reproduced, papers: Mapping[str, float], epsilon: float, measured: Any, method: str
 ) -> str:
     """Compare the two directions: over seeds by Welch's test, of one seed by the paired one."""
+    results, baseline = found.results, found.group.methods[0]
+    assert results is not None
     theirs = papers[BY_METHOD] - papers[BY_BASELINE]
     ours = [measured["mean"].get_group((method, name)) for name in (BY_METHOD, BY_BASELINE)
             if (method, name) in measured.groups]  # fmt: skip
@@ -231,13 +282,15 @@ def _order_of_corrections(
         p_value = ttest_ind(*ours, equal_var=False).pvalue
     else:
         methods = {model["name"]: model["method"] for model in results.models}
-        rows = results.summary.corrections
+        rows = rows_of(results.summary.corrections, [_case(epsilon)])
         pairs = zip(rows["first"].map(methods), rows.second.map(methods), strict=True)
         of_pair = np.array([set(pair) == {baseline, method} for pair in pairs], bool)
         p_value = rows[of_pair].p_value.max()
-    if not p_value < SIGNIFICANCE:
-        return DASH if math.isnan(p_value) else paper.NOISE
-    return _agreement(ours[0].mean() - ours[1].mean(), theirs)
+    if math.isnan(p_value):
+        return DASH
+    noise = p_value >= SIGNIFICANCE
+    word = paper.NOISE if noise else _agreement(ours[0].mean() - ours[1].mean(), theirs)
+    return _marked(word, _unlike(found, baseline, method))
 
 
 def _agreement(ours: float, theirs: float) -> str:
@@ -259,18 +312,23 @@ def reproduction_tables(target: Target, figures: pd.DataFrame) -> list[Table]:
 
 def _table(target: Target, figures: pd.DataFrame) -> Table:
     quantities = list(figures.quantity.unique())
-    orders = ["order of errors", "order of corrections"][: len(quantities)]
+    orders = {quantities[0]: "order of errors"}
+    orders |= {BY_METHOD: "order of corrections"} if BY_METHOD in quantities else {}
     header = ["data", "network", "method"]
-    header += [name for quantity in quantities for name in (f"{quantity}, %", "paper")]
-    header += [*orders, "seeds", "epochs", "hours", "CPU hours"]
+    for quantity in quantities:
+        header += [f"{quantity}, %", "paper"] if QUANTITIES[quantity] else [f"{quantity}, %"]
+    header += [*orders.values(), "seeds", "epochs", "hours", "CPU hours"]
     rows = []
     for network, part in figures.groupby(["dataset", "network", "method"], sort=False):
         of = {row.quantity: row for row in part.itertuples()}
-        pairs = [(_text(of[name]), percent(of[name].paper, 10_000) or DASH) for name in quantities]
-        first, order = of[quantities[0]], [of[name].order for name in quantities[: len(orders)]]
+        ours: list[str] = []
+        for name in quantities:
+            theirs = [percent(of[name].paper, 10_000) or DASH] if QUANTITIES[name] else []
+            ours += [_text(of[name]), *theirs]
+        first, order = of[quantities[0]], [of[name].order for name in orders]
         effort = [f"{first.epochs:g}", f"{first.hours:.2f}", f"{first.cpu_hours:.2f}"]
         effort = [str(first.seeds or DASH), *(DASH if text == "nan" else text for text in effort)]
-        rows.append([*network, *(text for pair in pairs for text in pair), *order, *effort])
+        rows.append([*network, *ours, *order, *effort])
     epsilon = figures.epsilon.iloc[0]
     title = f"{target.title}, epsilon {epsilon:g}" if target.attacked else target.title
     return Table(title, header, rows, " ".join(_notes(figures, epsilon)))
@@ -296,5 +354,7 @@ def _notes(figures: pd.DataFrame, epsilon: float) -> list[str]:
         notes.append(paper.reading_note(theirs, "fgsm", epsilon))
         slots = {"dataset": ours, "n": part.n.max(), "published": theirs}
         notes += [sentence("reproduction", "other data", **slots)] if ours != theirs else []
-    about = ("intervals", "corrections" if epsilon else "test errors", "effort")
+    about = ["intervals", *(["losses", "corrections"] if epsilon else ["test errors"]), "effort"]
+    if (networks.unlike != DASH).any():
+        about.insert(1, "not matched")
     return [note for note in notes if note] + [sentence("reproduction", key) for key in about]

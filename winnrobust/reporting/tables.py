@@ -326,7 +326,7 @@ def threat_tables(results: Results) -> list[Table]:
     attacks = []
     for name in dict.fromkeys(case.attack for case in results.cases):
         known, fields = known_attack(name), ("cost", "summary", "source")
-        sees = WORDS["access"][known.access] if known else "nobody knows: not an attack of ours"
+        sees = WORDS["access"][known.access if known else "unknown"]
         texts = {key: str(getattr(known, key, DASH)) for key in fields}
         attacks.append({"name": name, "sees": sees} | texts)
     tables = {

@@ -249,7 +249,7 @@ class Verdict:
         """How far the headline goes; a line each."""
         results, groups, models = self.results, self.results.groups, self.results.models
         attacks = dict.fromkeys(case.attack for cases in results.tried.values() for case in cases)
-        sighted = [name for name in attacks if access_of(name) in ("white-box", None)]
+        sighted = [name for name in attacks if access_of(name) in ("white-box", "unknown", None)]
         weak = bool(attacks) and set(sighted) <= SINGLE_STEP
         contrary = [results.case_text(case) for case in self._disagreeing()]
         holds = {

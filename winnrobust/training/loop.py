@@ -21,7 +21,7 @@ from winnrobust.runtime.progress import log, progress_bar
 from winnrobust.runtime.randomness import stream
 from winnrobust.training.config import TrainConfig
 from winnrobust.training.manifest import check_same_data, finish
-from winnrobust.training.methods import Batch
+from winnrobust.training.methods import Batch, Method
 from winnrobust.training.run_folder import RunFolder
 from winnrobust.training.state import TrainingState, fresh_state, keeps, restore, save_epoch
 from winnrobust.training.validation import diverged, validate
@@ -77,7 +77,8 @@ def train(run: RunFolder, config: TrainConfig, dataset: Dataset, device: torch.d
             end = state.method.end_epoch(state.network, epoch, status.set_postfix_str)
             row |= end.metrics | validation
             if state.progress.improves(row) or keeps(config, epoch):
-                row |= _stored_thresholds(state, _real_batches(state, images, labels, config))
+                batches = batches_of(state.method, images, labels, config, epoch)
+                row |= _stored_thresholds(state, batches)
             row |= {
                 "seconds": round(time.monotonic() - epoch_began, 3),
                 "cpu_seconds": round(time.process_time() - cpu_began, 3),
@@ -100,7 +101,8 @@ def _train_epoch(
     logged: dict[str, list[Tensor]] = {}
     last = math.ceil(method.length(epoch, len(labels)) / config.optimization.batch_size)
     every = 1 if labels.device.type == "cpu" else LOOK_EVERY
-    for step, batch in enumerate(_real_batches(state, images, labels, config), start=1):
+    batches = batches_of(method, images, labels, config, epoch)
+    for step, batch in enumerate(batches, start=1):
         losses = method.loss(network, batch)
         optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
@@ -125,15 +127,13 @@ def _train_epoch(
     }
 
 
-def _real_batches(
-    state: TrainingState, images: Tensor, labels: Tensor, config: TrainConfig
+def batches_of(
+    method: Method, images: Tensor, labels: Tensor, config: TrainConfig, epoch: int
 ) -> Iterator[Batch]:
-    """This process's part of the batches of the epoch under way."""
-    epoch = state.progress.epoch + 1
-    order = state.method.order(epoch, len(labels)).to(labels.device)
-    yield from map(
-        _batches(images, labels, config, epoch), order.split(config.optimization.batch_size)
-    )
+    """This process's part of an epoch's batches of training images (N, C, H, W) uint8."""
+    order = method.order(epoch, len(labels)).to(labels.device)
+    batch_of = _batches(images, labels, config, epoch)
+    yield from map(batch_of, order.split(config.optimization.batch_size))
 
 
 def _stored_thresholds(state: TrainingState, batches: Iterator[Batch]) -> dict[str, float]:

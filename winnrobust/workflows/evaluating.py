@@ -108,7 +108,8 @@ def evaluate(
     metadata = _metadata(nets, data, chosen)
     out = Path(distributed.broadcast(folder or mkdtemp(prefix="winnrobust-")))
     where = place or device_of(next(iter(nets.values())))
-    with evaluation_folder(out, metadata, where, "the same call") as sessions:
+    resume_with = f"the same call with folder='{folder}'" if folder else ""
+    with evaluation_folder(out, metadata, where, resume_with) as sessions:
         with shown_progress(progress) as tell:
             run(
                 nets, data, None, chosen, folder=out, device=place, progress=tell, callback=callback

@@ -35,7 +35,8 @@ def evaluation_folder(
     Args:
         out: the results folder.
         metadata: of this evaluation; its `what` is all that decides the results.
-        resume_with: the command that goes on with it; None for the same one with --out.
+        resume_with: the command that goes on with it; None for the same one with --out. Empty where
+            nobody will: nothing of it stays.
 
     Yields:
         The provenance of the processes that worked on it, this one last.
@@ -52,7 +53,10 @@ def evaluation_folder(
             yield read_metadata(out).sessions
         except BaseException as error:
             if distributed.is_main_process():
-                _stopped(out, error, resume_with or f"the same command with --out {out}")
+                command = (
+                    f"the same command with --out {out}" if resume_with is None else resume_with
+                )
+                _stopped(out, error, command)
             raise
 
 
@@ -101,11 +105,11 @@ def _begin(out: Path, metadata: Metadata, device: torch.device) -> None:
 def _stopped(out: Path, error: BaseException, command: str) -> None:
     """Say how to go on with what is there; leave nothing where nothing was done."""
     images = images_done(out)
-    if images or read_diagnosis(out) is not None:
+    if command and (images or read_diagnosis(out) is not None):
         done = f"{images} images are done" if images else "the diagnosis is done"
         log(f"{done}: {command} goes on from there")
         return
-    if isinstance(error, KeyboardInterrupt):
+    if command and isinstance(error, KeyboardInterrupt):
         log(f"stopped; nothing was written to {out}")
     shutil.rmtree(out, ignore_errors=True)
 

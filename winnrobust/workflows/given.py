@@ -1,5 +1,6 @@
 """What a caller from Python gives: models, images and attacks in many forms, each made into one."""
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -96,12 +97,16 @@ def modules_of(models: Any) -> dict[str, nn.Module]:
     if isinstance(models, str | Path | nn.Module):
         models = {MODEL: models}
     if isinstance(models, Mapping):
-        models = {name: module_of(model) for name, model in models.items()}
-    return checked_models(models)
+        return checked_models({name: module_of(model) for name, model in models.items()})
+    raise InputError(
+        f"models must be a torch.nn.Module, or a dict of them by name, not {type(models).__name__}"
+    )
 
 
 def labelled(images: Any, labels: Any, limit: int | None = None) -> ImageStream:
     """Return images with their labels, checked as they are read."""
+    if labels is None and isinstance(images, tuple) and len(images) == 2:
+        images, labels = images
     if labels is None and not isinstance(images, Tensor | np.ndarray):
         images = open_stream(images)
     data = checked_data(images, labels)
@@ -139,4 +144,12 @@ def warn_of_doubts(
             said += doubts(name, model, Preprocessing(), data)
     # A few images tell nothing.
     for doubt in said if len(data) >= FEWEST else ():
-        warnings.warn(doubt, EvaluationWarning, stacklevel=3)
+        warnings.warn(doubt, EvaluationWarning, stacklevel=_callers_level())
+
+
+def _callers_level() -> int:
+    """Return the `stacklevel` at which a warning points to the caller's code, not to ours."""
+    level, frame = 0, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("winnrobust."):
+        level, frame = level + 1, frame.f_back
+    return level + 1

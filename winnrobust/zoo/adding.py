@@ -1,24 +1,32 @@
 """How a trained run becomes a model of the package."""
 
-import hashlib
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from winnrobust import zoo
 from winnrobust.data.datasets import load_dataset
-from winnrobust.models.checkpoint import ModelInfo, load_model
+from winnrobust.models import IntrospectiveNetwork
+from winnrobust.models.checkpoint import ModelInfo, load_model, save_model
 from winnrobust.reporting import RunRecord, load_run
 from winnrobust.runtime.errors import InputError
-from winnrobust.runtime.files import replacing_folder, write_json
+from winnrobust.runtime.files import file_sha256, replacing_folder, write_json
+from winnrobust.training.loop import batches_of
+from winnrobust.training.manifest import reopen_run
+from winnrobust.training.methods import method_of
 from winnrobust.training.run_folder import RunFolder
 from winnrobust.training.validation import count_errors
+
+CPU = torch.device("cpu")
 
 
 def add(path: Path) -> zoo.ZooModel:
     """Copy what a complete run leaves into the package, in place of one with the same name.
+
+    The thresholds that older versions stored with averaged weights were those of the weights before
+    the average; they are measured anew.
 
     Raises:
         InputError: it is not a run, not complete or not a classifier, or its files do not fit
@@ -32,10 +40,11 @@ def add(path: Path) -> zoo.ZooModel:
         raise InputError(f"{path} lacks {', '.join(missing)}; train it anew")
     network, info = load_model(run.model)
     _check(record, run, info)
+    info = _with_own_thresholds(network, info, run, record)
     knows_digits = info.dataset in (zoo.DATASET, zoo.EMBEDDED)
-    digits, cpu = load_dataset(zoo.EMBEDDED).test, torch.device("cpu")
+    digits = load_dataset(zoo.EMBEDDED).test
     seed = [f"seed{info.seed}"] if info.seed else []
-    weights, test = run.model.read_bytes(), record.manifest["test"]
+    test = record.manifest["test"]
     model = zoo.ZooModel(
         name="-".join([info.dataset, info.arch, info.method, *seed]),
         **{key: getattr(info, key) for key in ("dataset", "arch", "method", "seed", "epoch")},
@@ -43,16 +52,36 @@ def add(path: Path) -> zoo.ZooModel:
         epochs=len(record.metrics),
         test_errors=test["errors"],
         test_n=test["n"],
-        embedded_errors=count_errors(network, digits, cpu) if knows_digits else None,
-        size=len(weights),
-        sha256=hashlib.sha256(weights).hexdigest(),
+        embedded_errors=count_errors(network, digits, CPU) if knows_digits else None,
+        size=0,
+        sha256="",
     )
-    rows = {known.name: known for known in zoo.models()} | {model.name: model}
     with replacing_folder(model.folder) as folder:
         for file in zoo.files_of(path):
             shutil.copyfile(file, folder / file.name)
+        kept = RunFolder(folder).model
+        if info != load_model(kept)[1]:
+            save_model(kept, network, info)
+        model = replace(model, size=kept.stat().st_size, sha256=file_sha256(kept))
+    rows = {known.name: known for known in zoo.models()} | {model.name: model}
     write_json(zoo.FOLDER / "models.json", [asdict(rows[name]) for name in sorted(rows)])
     return model
+
+
+def _with_own_thresholds(
+    network: IntrospectiveNetwork, info: ModelInfo, run: RunFolder, record: RunRecord
+) -> ModelInfo:
+    """What a model file says of itself, with the thresholds of its own weights."""
+    row = record.metrics[info.epoch - 1]
+    if not (info.thresholds and record.setting("average_decay")) or "stored_threshold_low" in row:
+        return info
+    _, config = reopen_run(run.path)
+    data = load_dataset(info.dataset)
+    method = method_of(config)(config, data.channels, data.image_size, data.num_classes, CPU)
+    images = data.train.first(config.data.limit_train)
+    batches = batches_of(method, images.images, images.labels, config, info.epoch)
+    found = method.stored_thresholds(network, batches)
+    return info if found is None else replace(info, thresholds=(found,))
 
 
 def _check(record: RunRecord, run: RunFolder, info: ModelInfo) -> None:
