@@ -66,7 +66,10 @@ def test_the_range_comes_from_the_file_or_its_run_or_the_user(runs, tmp_path):
     shutil.copytree(runs / "winn", run)
     row = json.loads((run / "metrics.jsonl").read_text())
     network, info = load_model(run / "model.safetensors")
-    assert info.thresholds == ((row["threshold_low"], row["threshold_high"]),)
+    out = tmp_path / "new.npz"
+    assert winnrobust("synthesize", run, "--n", 1, "--out", out).exit_code == 0
+    ((low, high),) = info.thresholds
+    assert low - 1e-6 <= np.load(out)["thresholds"].item() <= high + 1e-6
 
     old = run / "model.safetensors"
     old.unlink()

@@ -160,7 +160,7 @@ def test_what_a_job_left_unfinished_one_process_goes_on_with(attacked, tmp_path)
     assert second.code == -signal.SIGKILL, second.output
     assert first.code == 2, first.output
     assert first.output.splitlines()[-1].startswith("Error: another process of this job ended")
-    parts = {path.name for path in (out / "outcomes").glob("*.parquet")}
+    parts = {path.name for path in (out / "outcomes").glob("[0-9]*.parquet")}
     assert "0000008-0000016-r1.parquet" in parts
     assert "0000024-0000032-r1.parquet" not in parts
     done = processes.finish(*ATTACK, "--out", out, output=tmp_path / "output.txt")
