@@ -125,7 +125,7 @@ MISTAKES = {
     "infinite L2": ({"epsilons_l2": [float("inf")]}, "epsilons_l2 must be numbers .* not inf"),
     "no L2": ({"epsilons_l2": []}, "epsilons_l2 must be a list of numbers"),
     "huge L2": ({"epsilons_l2": [10**400]}, "epsilons_l2 must be numbers .* not 1000"),
-    "unknown setting": ({"epsilon": 0.1}, "epsilon cannot be 0.1: extra inputs are not permitted"),
+    "unknown setting": ({"epsilon": 0.1}, "unknown setting 'epsilon'; known are attacks"),
     "cross": ({"cross": "perhaps"}, "cross must be of type bool, not 'perhaps'"),
     "no such device": ({"device": "abacus"}, "abacus cannot be used here"),
     "NaN weights": ({"models": {"good": linear(), "bad": broken()}}, "'bad' .* NaN or infinite"),
