@@ -45,6 +45,9 @@ BATCH = 64
 FEW, MANY = 256, 2048
 """Images on which all conventions are tried; on which the best is, where the few do not decide."""
 
+FEWEST = 30
+"""With fewer images errors tell nothing."""
+
 SECONDS = 4.0
 """About as long as either may take; but never less than one batch."""
 
@@ -100,6 +103,8 @@ def doubts(
     took = time.monotonic() - began
     single = answers_by_one_number(given.around(module), first[:2].to(device_of(module)))
     yield from _of_scores(name, scores, single)
+    if len(data) < FEWEST:
+        return
     affordable = int(seconds / max(took * len(CONVENTIONS), 1e-6)) * BATCH
     few = data.batch(0, min(max(affordable, BATCH), FEW))
     tried = {each: _wrong(name, each.around(module), few) for each in _conventions(given, few)}
