@@ -1,5 +1,6 @@
 """Commands as typed, small trained runs that they work on, and Ctrl-C at a known moment."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,14 @@ SMALL = [*TINY, "--negatives-per-class", "2", "--synthesis-max-steps", "2"]
 def winnrobust(*arguments: object) -> Result:
     """Run a command in process, as typed."""
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def work_in(folder: Path, monkeypatch: pytest.MonkeyPatch, module: str, code: str) -> None:
+    """Make `folder` the current one, with a user's module in it that commands can import anew."""
+    (folder / f"{module}.py").write_text(code)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, module, raising=False)
 
 
 def assert_one_line(result: Result, *parts: str) -> None:

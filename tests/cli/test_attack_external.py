@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from tests.cli.conftest import assert_one_line, winnrobust
+from tests.cli.conftest import assert_one_line, winnrobust, work_in
 from winnrobust import read_outcomes
 
 CODE = """
@@ -62,11 +62,8 @@ def weights(digits):
 @pytest.fixture
 def folder(tmp_path, monkeypatch, weights):
     """The current folder, with somebodys.py and weights.safetensors in it."""
-    (tmp_path / "somebodys.py").write_text(CODE)
+    work_in(tmp_path, monkeypatch, "somebodys", CODE)
     save_file(weights, tmp_path / "weights.safetensors")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "somebodys", raising=False)
     return tmp_path
 
 

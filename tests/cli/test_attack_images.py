@@ -1,14 +1,13 @@
 """`winnrobust attack --data` on pictures as people have them."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from tests.cli.conftest import assert_one_line, winnrobust
+from tests.cli.conftest import assert_one_line, winnrobust, work_in
 from winnrobust import read_outcomes
 
 CODE = """
@@ -36,10 +35,7 @@ TYPED = ["--model", "net=brights:Bright", "--data", "pictures", "--no-diagnose",
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The current folder with brights.py, and eight pictures in pictures/2 and pictures/5."""
-    (tmp_path / "brights.py").write_text(CODE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "brights", raising=False)
+    work_in(tmp_path, monkeypatch, "brights", CODE)
     for name, value in (("2", 60), ("5", 190)):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for number in range(4):

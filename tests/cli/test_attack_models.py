@@ -1,14 +1,13 @@
 """`winnrobust attack` on models of every origin, as a user types it."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from tests.cli.conftest import assert_one_line, winnrobust
+from tests.cli.conftest import assert_one_line, winnrobust, work_in
 from winnrobust import read_outcomes
 
 CODE = """
@@ -35,10 +34,7 @@ TYPED = ["--data", "squares.npz", "--no-diagnose", "--device", "cpu", "--eps", "
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The current folder, with brights.py and twenty gray squares in it."""
-    (tmp_path / "brights.py").write_text(CODE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "brights", raising=False)
+    work_in(tmp_path, monkeypatch, "brights", CODE)
     values = np.linspace(0.05, 0.95, 20, dtype=np.float32)
     images = np.broadcast_to(values[:, None, None, None], (20, 1, 4, 4))
     np.savez("squares.npz", images=images, labels=(values > 0.5).astype(int))

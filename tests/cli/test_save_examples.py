@@ -1,13 +1,11 @@
 """`winnrobust attack --save-examples`: arrays and pictures that other programs read."""
 
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import assert_one_line, winnrobust
+from tests.cli.conftest import assert_one_line, winnrobust, work_in
 from tests.cli.nets import FIRST, SECOND, write_images
 from winnrobust import read_outcomes
 from winnrobust.evaluation.examples import read_examples
@@ -30,10 +28,7 @@ TYPED += ["--batch-size", "2", "--out", "out"]
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "border", raising=False)
-    (tmp_path / "border.py").write_text(BORDER)
+    work_in(tmp_path, monkeypatch, "border", BORDER)
     write_images(tmp_path / "images.npz", ROWS)
     return tmp_path
 

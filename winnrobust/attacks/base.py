@@ -241,9 +241,8 @@ class Attack:
         >>> PGD(steps=100, restarts=5).name
         'pgd(steps=100, restarts=5)'
         """
-        if (
-            self.access == "transfer" and settings
-        ):  # what it is called tells the models it is fair to
+        # What a transfer is called tells to which models it is fair.
+        if self.access == "transfer" and settings:
             raise InputError(f"'{self.name}' takes no settings of its own")
         known = {name: each for name, each in self.parameters.items() if name not in FIXED}
         if unknown := [name for name in settings if name not in known]:

@@ -1,18 +1,18 @@
 """One attack on one model: the adversarial examples themselves, each judged anew."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import ATTACKS, NORMS, Attack, NormName, Run, Step, answer, find, run_attack
+from winnrobust.attacks import ATTACKS, NORMS, Attack, NormName, Run, answer, find, run_attack
 from winnrobust.attacks.norms import per_image
-from winnrobust.data.streams import ImageStream, checked_data
+from winnrobust.data.streams import ImageStream
 from winnrobust.evaluation.checks import as_floats, checked_models
 from winnrobust.evaluation.prediction import (
     OUT_OF_MEMORY,
@@ -80,40 +80,36 @@ class Attacked:
 
 def attack_images(
     model: nn.Module,
-    images: Tensor | np.ndarray | ImageStream,
-    labels: Tensor | np.ndarray | None,
+    data: ImageStream,
     attack: Attack,
     epsilon: float | None,
+    run: Run,
     *,
     targets: Tensor | np.ndarray | str | None = None,
-    eot: int = 1,
-    seed: int = 0,
-    surrogates: Mapping[str, nn.Module] | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     progress: Callable[[int, int], None] | None = None,
-    callback: Callable[[Step], None] | None = None,
 ) -> Attacked:
     """Attack a model, check what comes back, and let the model judge it.
 
-    The arguments are those of `winnrobust.attack`, with an attack that has its settings.
+    Args:
+        data: images with their labels, checked as they are read.
+        attack: with its settings.
+        run: seed, eot, surrogates and callback, as a user gives them.
+        model, epsilon, targets, batch_size, device, progress: as for `winnrobust.attack`.
 
     Raises:
         InputError: an argument or the model cannot be used, or the attack left the ball.
     """
-    nets, data = checked_models({MODEL: model}), checked_data(images, labels)
-    others = checked_models(surrogates) if surrogates else {}
+    nets = checked_models({MODEL: model})
+    others = checked_models(run.surrogates) if run.surrogates else {}
     check_surrogates([attack], [*others])
     bound = _bound(attack, epsilon)
     if targets is not None and not attack.targeted:
         raise InputError(f"attack '{attack.name}' cannot be targeted; leave out the targets")
     size = _count("batch_size", batch_size or BATCH_SIZE)
-    run = Run(
-        seed=_count("seed", seed, 0),
-        eot=_count("eot", eot),
-        surrogates=others,
-        callback=callback,
-    )
+    seed, eot = _count("seed", run.seed, 0), _count("eot", run.eot)
+    run = replace(run, seed=seed, eot=eot, surrogates=others)
     held = [*nets.values(), *others.values()]
     place = None if device is None else resolve_device(str(device))
     parts: list[tuple[Tensor, ...]] = []

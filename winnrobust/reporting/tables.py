@@ -132,10 +132,11 @@ def both_matrices(results: Results, case: Case) -> list[Table]:
         for line in pairs
     ]
     titles = f"Error by {text}, %", f"Correction under {text}, %"
-    notes = (joined(under[key], left_out(results, case)) for key in ("transfer", "correction"))
+    left = left_out(results, case)
+    notes = joined(under["transfer"], left), joined(under["correction"], left)
     return [
-        _matrix(results, titles[0], "made against", errors, ERROR_COLOR, next(notes)),
-        _matrix(results, titles[1], "errors of", corrected, CORRECTION_COLOR, next(notes)),
+        _matrix(results, titles[0], "made against", errors, ERROR_COLOR, notes[0]),
+        _matrix(results, titles[1], "errors of", corrected, CORRECTION_COLOR, notes[1]),
     ]
 
 

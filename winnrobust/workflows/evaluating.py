@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import NormName, Step
+from winnrobust.attacks import NormName, Run, Step
 from winnrobust.data.streams import ImageStream
 from winnrobust.evaluation import EvaluationSettings, run
 from winnrobust.evaluation.one_attack import Attacked, attack_images
@@ -208,11 +208,11 @@ def attack(
     chosen = one_attack(attack, norm)
     net = module_of(model)
     data = labelled(images, labels)
+    given = Run(seed=seed, eot=eot, surrogates=surrogates or {}, callback=callback)
     with shown_progress(progress) as tell:
         return attack_images(
-            net, data, None, chosen(**settings) if settings else chosen, epsilon, targets=targets,
-            eot=eot, seed=seed, surrogates=surrogates, batch_size=batch_size, device=device,
-            progress=tell, callback=callback,
+            net, data, chosen(**settings) if settings else chosen, epsilon, given, targets=targets,
+            batch_size=batch_size, device=device, progress=tell,
         )  # fmt: skip
 
 
