@@ -110,7 +110,7 @@ def load_huggingface(name: str, weights: Path | None) -> External:
         from transformers import AutoImageProcessor, AutoModelForImageClassification
         from transformers.utils.logging import disable_progress_bar
     if weights is not None:
-        raise InputError(f"hf:{name} has its weights inside; leave out --weights")
+        raise InputError(f"hf:{name} has its weights inside; leave out the weights")
     disable_progress_bar()
     with _fetching(f"hf:{name}", weights):
         module = AutoModelForImageClassification.from_pretrained(
@@ -165,7 +165,7 @@ def load_robustbench(name: str, weights: Path | None) -> External:
     with _installed("robustbench", "git+https://github.com/RobustBench/robustbench"):
         from robustbench.utils import load_model
     if weights is not None:
-        raise InputError(f"robustbench:{name} has its weights inside; leave out --weights")
+        raise InputError(f"robustbench:{name} has its weights inside; leave out the weights")
     *place, model = name.split("/")
     if len(place) not in (0, 2):
         raise InputError(
@@ -234,7 +234,8 @@ def _fetching(spec: str, weights: Path | None) -> Iterator[None]:
         remedy = (
             ""
             if weights is not None or spec.startswith(("hf:", "robustbench:"))
-            else "; where there is no internet, give its weights with --weights NAME=FILE"
+            else "; where there is no internet, give its weights with --weights NAME=FILE, in"
+            " Python weights=FILE"
         )
         raise InputError(
             f"{spec} cannot be loaded: {type(error).__name__}: {brief(error)}{remedy}"
