@@ -90,16 +90,17 @@ def test_page_loads_nothing_from_outside(with_runs, tmp_path):
     for outside in ("<script", "<link", "@import", "url("):
         assert outside not in page
     links = re.findall(r'href="([^"]*)"', page)
-    assert links and all(link.startswith("#") for link in links)
+    assert links
+    assert all(link.startswith("#") for link in links)
 
 
 def test_the_fields_words_lead_to_what_they_mean(with_runs, tmp_path):
     page = build([with_runs], tmp_path / "report")
-    linked = dict(re.findall(r'<a class="term" href="#([^"]*)" title="[^"]*">([^<]*)</a>', page))
+    linked = re.findall(r'<a class="term" href="#([^"]*)" title="[^"]*">([^<]*)</a>', page)
     explained = re.findall(r'<dt id="([^"]*)">', page)
-    assert linked["clean-accuracy"] == "clean accuracy"
-    assert linked["robust-accuracy"].startswith("robust, ")
-    assert set(explained) == set(linked)
+    assert ("clean-accuracy", "clean accuracy") in linked
+    assert {text.split(",")[0] for term, text in linked if term == "robust-accuracy"} == {"robust"}
+    assert set(explained) == {term for term, _ in linked}
     assert len(explained) == len(set(explained))
     report = (tmp_path / "report" / "report.md").read_text()
     assert all(f"- **{term.replace('-', ' ')}**: " in report for term in explained)
@@ -110,7 +111,7 @@ def test_every_word_of_the_glossary_is_found_by_all_its_spellings():
         for spelling in (term, *entry.get("also", ())):
             assert term_of(f"{spelling.capitalize()} of it") == term
             assert term_of(f"the {spelling}") is None
-            assert term_of(f"{spelling}x") is None
+            assert term_of(f"x{spelling}") is None
 
 
 def test_results_alone_still_have_curves_but_no_pictures(with_runs, tmp_path):
