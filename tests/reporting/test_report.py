@@ -102,7 +102,9 @@ def test_the_fields_words_lead_to_what_they_mean(with_runs, tmp_path):
     assert {text.split(",")[0] for term, text in linked if term == "robust-accuracy"} == {"robust"}
     assert set(explained) == {term for term, _ in linked}
     assert len(explained) == len(set(explained))
-    report = (tmp_path / "report" / "report.md").read_text()
+    (tmp_path / "text").mkdir()
+    write_report([with_runs], tmp_path / "text", ["md"])
+    report = (tmp_path / "text" / "report.md").read_text()
     assert all(f"- **{term.replace('-', ' ')}**: " in report for term in explained)
 
 
