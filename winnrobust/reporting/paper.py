@@ -23,9 +23,7 @@ READINGS = {1.0: "code", 0.5: "text"}
 """The paper says its epsilon is on [-1, 1], its code says [0, 1]: read literally it is half."""
 
 
-def published(
-    dataset: str, arch: str | None, method: str | None, case: Case
-) -> dict[str, float]:
+def published(dataset: str, arch: str | None, method: str | None, case: Case) -> dict[str, float]:
     """What the paper has for a network on a whole test set, as shares; nothing where it has none.
 
     Both readings of the paper's epsilon count.

@@ -278,9 +278,7 @@ def detail_tables(results: Results) -> list[Table]:
     found = {
         "targeted": _with_case(results, summary.targeted),
         "distances": _with_norm(quartiles(results)),
-        "costs": _with_norm(
-            costs.assign(gradients=costs.gradients / n, queries=costs.queries / n)
-        ),
+        "costs": _with_norm(costs.assign(gradients=costs.gradients / n, queries=costs.queries / n)),
     }
     return [framed(key, frame, n) for key, frame in found.items() if len(frame)]
 

@@ -241,7 +241,9 @@ def write_changes(changes: Changes, folder: Path) -> str:
     rows = [
         [
             row.model,
-            row.attack if row.attack == NO_ATTACK else f"{row.attack}, {Level(row.norm, row.epsilon)}",
+            row.attack
+            if row.attack == NO_ATTACK
+            else f"{row.attack}, {Level(row.norm, row.epsilon)}",
             *(str(getattr(row, name)) for name in ("errors_before", "errors_now")),
             str(row.newly_wrong),
             str(row.newly_right),
