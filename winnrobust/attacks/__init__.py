@@ -19,7 +19,7 @@ from winnrobust.attacks.base import (
     with_settings,
 )
 from winnrobust.attacks.checks import check_examples
-from winnrobust.attacks.custom import CustomFunction, as_attack
+from winnrobust.attacks.custom import CustomFunction, as_attack, code_of
 from winnrobust.attacks.cw import CW_L2
 from winnrobust.attacks.ddn import DDN
 from winnrobust.attacks.deepfool import DEEPFOOL
@@ -141,7 +141,7 @@ def _load(point: metadata.EntryPoint) -> Attack:
         ) from error
     if isinstance(found, Attack):
         return replace(found, name=point.name)
-    return as_attack(found, point.name, source=point.value)
+    return as_attack(found, point.name)
 
 
 __all__ = [
@@ -189,6 +189,7 @@ __all__ = [
     "answers_by_one_number",
     "as_attack",
     "check_examples",
+    "code_of",
     "find",
     "is_compiled",
     "logits",
