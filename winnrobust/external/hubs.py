@@ -190,8 +190,11 @@ HUBS: dict[str, Callable[[str, Path | None], External]] = {
 """What a name begins with, before a colon -> what loads the rest of it."""
 
 
-OTHERWISE_CALLED = {"pkg_resources": "setuptools<81"}
-"""Modules that are in a package of another name."""
+OTHERWISE_CALLED = {
+    "autoattack": "git+https://github.com/fra31/auto-attack",
+    "pkg_resources": "setuptools<81",
+}
+"""Modules that are in a package of another name, or in none of the registry's."""
 
 
 def _finished(external: External, weights: Path | None) -> External:
