@@ -146,23 +146,23 @@ class Slow(Linear):
         return super().forward(images)
 
 
-@pytest.mark.parametrize("name", WHITE_BOX)
-def test_past_the_deadline_nothing_is_attacked(name):
+@pytest.mark.parametrize("attack", WHITE_BOX, ids=called)
+def test_past_the_deadline_nothing_is_attacked(attack):
     model = Linear(THREE_CLASSES, [0.56, 0.0, 0.0])
     images = image(*[0.5] * 4)
-    result = attacked(name, model, images, LABEL, 0.1, Run(deadline=0.0))
+    result = attacked(attack, model, images, LABEL, 0.1, Run(deadline=0.0))
     assert torch.equal(result.images, images)
     assert result.unfinished.tolist() == [True]
     assert model.seen == []
 
 
-@pytest.mark.parametrize("name", ITERATIVE)
-def test_an_attack_ends_soon_after_the_deadline(name):
+@pytest.mark.parametrize("attack", ITERATIVE, ids=called)
+def test_an_attack_ends_soon_after_the_deadline(attack):
     # Unbreakable, and an attack would take seconds.
     model, images = Slow(THREE_CLASSES, [100.0, 0.0, 0.0]), image(*[0.5] * 4)
     began = time.monotonic()
-    settings = {"restarts": 200} if name == "rfgsm" else {}
-    result = attacked(name, model, images, LABEL, 0.1, Run(deadline=began + 0.3), **settings)
+    settings = {"restarts": 200} if attack.name == "rfgsm" else {}
+    result = attacked(attack, model, images, LABEL, 0.1, Run(deadline=began + 0.3), **settings)
     assert time.monotonic() - began < 3
     assert result.unfinished.tolist() == [True]
     assert result.gradients.item() > 0
@@ -190,13 +190,13 @@ def test_an_image_that_is_done_before_the_deadline_is_finished():
 @pytest.mark.parametrize("attack", STEPWISE, ids=called)
 def test_on_a_device_no_step_waits(attack, monkeypatch):
     monkeypatch.setattr(progress, "LOOK_EVERY", 8)
-    counts = []
+    attack, counts = with_settings(attack, queries=40), []
     epsilon = {} if attack.minimum_norm else {"epsilon": 0.1}
     for steps in (8, 24):
         model = Linear(THREE_CLASSES, [100.0, 0.0, 0.0])  # nothing breaks: all steps are taken
         with Waits(monkeypatch) as waits:
             attack.function(
-                model, image(*[0.5] * 4), LABEL, steps=steps, **epsilon, **attack.settings
+                model, image(*[0.5] * 4), LABEL, **{**attack.settings, **epsilon, "steps": steps}
             )
         counts.append((waits.count, len(model.seen)))
     (few, passes_few), (many, passes_many) = counts
