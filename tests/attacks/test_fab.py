@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 from torch import nn
 
 from tests.attacks.models import LABEL, Linear, attacked, image, wavy_problem
-from winnrobust.attacks import Run
+from winnrobust.attacks import NORMS, Run
 from winnrobust.attacks.fab import fab, linf_offset
 
 
@@ -26,24 +26,27 @@ class Single(nn.Module):
 
 
 @pytest.mark.parametrize("frequency", [0.3, 1.0])
-def test_every_step_is_its_authors(frequency):
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_every_step_is_its_authors(frequency, norm):
     model, images, labels = wavy_problem(16, frequency=frequency)
     images = images.float()
     assert torch.equal(model(images).argmax(1), labels)
     model.inputs.clear()
-    attacked("fab", model, images, labels, 0.5, steps=20)
+    fab(model, images, labels, norm=norm, steps=20)
     # A question about the image, then for every step one at the point and one where it leads.
     ours = model.inputs[1:41]
     model.inputs.clear()
-    attack = FABAttack_PT(Single(model), n_iter=20, eps=0.5, targeted=True)
+    attack = FABAttack_PT(
+        Single(model), norm=NORMS[norm].display, n_iter=20, eps=0.5, targeted=True
+    )
     attack.target_class = 2  # the second likeliest class: of the wrong ones the first
     nearest = attack.attack_single_run(images, labels, is_targeted=True)
     theirs = model.inputs[2:]
     for step in (1, 2, 3, 4, 5, 20, 39):
         torch.testing.assert_close(ours[step], theirs[step], atol=1e-5, rtol=0)
     # The same examples: of the one class alone.
-    one_class = fab(model, images, labels, steps=20)
-    distance = (nearest - images).abs().flatten(1).amax(1)
+    one_class = fab(model, images, labels, norm=norm, steps=20)
+    distance = NORMS[norm].size(nearest - images)
     assert (one_class.distance <= distance + 1e-5).all()
 
 
