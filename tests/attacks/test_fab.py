@@ -6,12 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyautoattack.fab_pt import FABAttack_PT
-from scipy.optimize import linprog
+from scipy.optimize import brentq, linprog
 from torch import nn
 
 from tests.attacks.models import LABEL, Linear, attacked, image, wavy_problem
 from winnrobust.attacks import NORMS, Run
-from winnrobust.attacks.fab import fab, linf_offset
+from winnrobust.attacks.fab import OFFSETS, fab
 
 
 class Single(nn.Module):
@@ -50,7 +50,7 @@ def test_every_step_is_its_authors(frequency, norm):
     assert (one_class.distance <= distance + 1e-5).all()
 
 
-def exact_offset(points, gradient, value):
+def exact_linf(points, gradient, value):
     """The size of the smallest offset by linear programming, or None where the box is too small."""
     size = len(points)
     # Variables: the offsets, then the bound on all of them, which is to be smallest.
@@ -66,18 +66,48 @@ def exact_offset(points, gradient, value):
     return solved.fun if solved.success else None
 
 
-@given(st.integers(0, 10**6), st.floats(-1.5, 1.5))
+def exact_l1(points, gradient, value):
+    """The same in L1; the variables are what offsets are above 0, then what they are below."""
+    solved = linprog(
+        c=[1] * 2 * len(points),
+        A_eq=[[*gradient, *(-each for each in gradient)]],
+        b_eq=[-value],
+        bounds=[*((0, 1 - p) for p in points), *((0, p) for p in points)],
+    )
+    return solved.fun if solved.success else None
+
+
+def exact_l2(points, gradient, value):
+    """The same in L2: by Karush, Kuhn and Tucker a multiple of the gradient, cut to the box."""
+    points, gradient = np.array(points), np.array(gradient)
+
+    def offset(multiple):
+        return np.clip(multiple * gradient, -points, 1 - points)
+
+    def reached(multiple):
+        return value + gradient @ offset(multiple)
+
+    if reached(-1e6) * reached(1e6) > 0:
+        return None
+    return np.linalg.norm(offset(brentq(reached, -1e6, 1e6, xtol=1e-12)))
+
+
+EXACT = {"linf": exact_linf, "l2": exact_l2, "l1": exact_l1}
+
+
+@pytest.mark.parametrize("norm", EXACT)
+@given(seed=st.integers(0, 10**6), value=st.floats(-1.5, 1.5))
 @settings(max_examples=40, deadline=None)
-def test_the_offset_to_the_boundary_is_the_smallest(seed, value):
+def test_the_offset_to_the_boundary_is_the_smallest(norm, seed, value):
     generator = torch.Generator().manual_seed(seed)
     points = torch.rand(1, 1, 2, 3, generator=generator, dtype=torch.float64)
     gradient = torch.randn(1, 1, 2, 3, generator=generator, dtype=torch.float64)
     gradient[0, 0, 0, 0] = 0
     points[0, 0, 1, 1] = 1
-    found = linf_offset(points, gradient, torch.tensor([value], dtype=torch.float64))
+    found = OFFSETS[norm](points, gradient, torch.tensor([value], dtype=torch.float64))
     assert (points + found).min() >= -1e-9
     assert (points + found).max() <= 1 + 1e-9
-    optimum = exact_offset(points.flatten().tolist(), gradient.flatten().tolist(), value)
+    optimum = EXACT[norm](points.flatten().tolist(), gradient.flatten().tolist(), value)
     reached = value + (gradient * found).sum().item()
     if optimum is None:  # then it goes as far as it can
         assert abs(reached) > 0
@@ -86,7 +116,14 @@ def test_the_offset_to_the_boundary_is_the_smallest(seed, value):
     else:
         assert reached == pytest.approx(0, abs=1e-9)
         # The solver's own tolerance.
-        assert found.abs().max().item() == pytest.approx(optimum, abs=1e-6)
+        assert NORMS[norm].size(found).item() == pytest.approx(optimum, abs=1e-6)
+
+
+@pytest.mark.parametrize("norm", EXACT)
+def test_nothing_moves_where_the_gradient_is_zero(norm):
+    points = torch.rand(2, 1, 2, 3)
+    found = OFFSETS[norm](points, torch.zeros_like(points), torch.tensor([0.3, -0.3]))
+    assert (found == 0).all()
 
 
 def test_the_distance_to_a_plane():
