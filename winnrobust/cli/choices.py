@@ -78,7 +78,7 @@ ATTACKS = (
            "Rony et al. 2019, arXiv:1811.09600"),
     Listed("fmn", "linf, l2, l1, l0", "white-box", "100 gradients", "targeted, distances",
            "Pintor, Roli, Brendel, Biggio 2021, arXiv:2102.12827"),
-    Listed("sigma-zero", "l0", "white-box", "100 gradients", "targeted, distances",
+    Listed("sigma-zero", "l0", "white-box", "1000 gradients", "targeted, distances",
            "Cinà et al. 2025, arXiv:2402.01879"),
     Listed("hopskipjump", "l2", "black-box", "5000 queries", "distances",
            "Chen, Jordan, Wainwright 2020, arXiv:1904.02144"),
