@@ -81,7 +81,7 @@ def l2_random(numbers: Tensor, shape: tuple[int, ...], seed: int, *names: str | 
     return per_image(radius ** (1 / math.prod(shape))) * directions
 
 
-NORMS: dict[NormName, Norm] = {
+NORMS: dict[str, Norm] = {
     "linf": Norm("Linf", linf_size, torch.sign, linf_project, linf_random),
     "l2": Norm("L2", l2_size, l2_steepest, l2_project, l2_random),
 }

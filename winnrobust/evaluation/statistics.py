@@ -16,6 +16,7 @@ from scipy.stats import ttest_ind
 from winnrobust.evaluation.outcomes import (
     CASE,
     CLEAN,
+    CORRUPTIONS,
     FAILED,
     NO_ATTACK,
     OUT_OF_TIME,
@@ -87,9 +88,9 @@ class Summary:
             source sees the class wanted.
         distances: (attack, norm, model) -> (n,) float32 of every minimum-norm attack: the smallest
             perturbation found, 0 where the model is wrong anyway, infinite where none was found.
-        costs: one row per (attack, norm, source): seconds of all processes together, passes, and images
-            that the attack did not get done with; `failure` is what went wrong where it failed. NaN
-            where seconds are unknown.
+        costs: one row per (attack, norm, source): seconds of all processes together, passes, and
+            images that the attack did not get done with; `failure` is what went wrong where it
+            failed. NaN where seconds are unknown.
         gradients: one row per (attack, norm, source): how many gradients were zero.
         random_models: model -> whether its answers differ from draw to draw.
         n: number of images.
@@ -275,7 +276,9 @@ def worst_case(found: PerImage, cases: Sequence[Case], model: str) -> np.ndarray
 
 
 def _levels(found: PerImage) -> list[Level]:
-    return list(dict.fromkeys(case.level for case in found.cases))
+    """Return all threat models that have a worst case, which corruptions have not."""
+    levels = dict.fromkeys(case.level for case in found.cases)
+    return [level for level in levels if level.norm != CORRUPTIONS]
 
 
 def _attacked(found: PerImage, models: Sequence[str]) -> Iterator[tuple[Case, str]]:

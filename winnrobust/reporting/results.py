@@ -11,7 +11,7 @@ import pandas as pd
 from winnrobust.attacks import Attack, find
 from winnrobust.evaluation import statistics
 from winnrobust.evaluation.examples import Examples
-from winnrobust.evaluation.outcomes import CLEAN, Case, Level
+from winnrobust.evaluation.outcomes import CLEAN, CORRUPTIONS, Case, Level
 from winnrobust.evaluation.statistics import WORST_CASE, Summary
 from winnrobust.runtime.errors import InputError
 
@@ -46,8 +46,13 @@ def access_of(attack: str) -> str | None:
 
 
 def is_attack(case: Case) -> bool:
-    """Tell attacks from controls and from an epsilon of 0, which changes nothing."""
-    return case.epsilon > 0 and access_of(case.attack) != "none"
+    """Tell attacks from controls and corruptions, and from an epsilon of 0, which changes nothing.
+
+    >>> is_attack(Case("pgd", "linf", 0.1)), is_attack(Case("fog", "corruptions", 3))
+    (True, False)
+    """
+    controls = case.norm == CORRUPTIONS or access_of(case.attack) == "none"
+    return case.epsilon > 0 and not controls
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ class Results:
         return {model["name"]: model["group"] for model in self.models}
 
     def case_text(self, case: Case) -> str:
-        """`pgd 0.125`, or `pgd, Linf 0.125` where there are several norms; `worst case, Linf 0.125`.
+        """`pgd 0.125`, or with several norms `pgd, Linf 0.125`; `worst case, Linf 0.125`.
 
         An FGSM screen before PGD is said.
         """
