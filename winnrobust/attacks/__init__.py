@@ -50,6 +50,7 @@ from winnrobust.attacks.patch import PATCH
 from winnrobust.attacks.pgd import BIM, PGD, PGD_L2
 from winnrobust.attacks.progress import Nearest, Progress
 from winnrobust.attacks.rfgsm import RFGSM
+from winnrobust.attacks.sigma_zero import SIGMA_ZERO
 from winnrobust.attacks.spatial import SPATIAL
 from winnrobust.attacks.square import SQUARE
 from winnrobust.attacks.transfer import PREFIX, transfer_from
@@ -75,6 +76,7 @@ ATTACKS: dict[str, Attack] = {
         CW_L2,
         DDN,
         FMN,
+        SIGMA_ZERO,
         HOPSKIPJUMP,
     )
 }
@@ -179,6 +181,7 @@ __all__ = [
     "PGD_L2",
     "PREFIX",
     "RFGSM",
+    "SIGMA_ZERO",
     "SPATIAL",
     "SQUARE",
     "Access",

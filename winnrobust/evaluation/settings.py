@@ -95,9 +95,10 @@ class EvaluationSettings(CheckedSettings):
 
     >>> EvaluationSettings(epsilons={"linf": [8]})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    winnrobust.runtime.errors.InputError: epsilons: the change of any pixel ... from 0 to 1, not 8
-    >>> EvaluationSettings(attacks=["pgd"], epsilons=parse_threats("l2:0.5")).chosen_attacks()[0].norm
-    'l2'
+    winnrobust.runtime.errors.InputError: epsilons must be numbers from 0 to 1, ... not 8
+    >>> settings = EvaluationSettings(attacks=["pgd"], epsilons={"l2": [0.5], "l1": [12]})
+    >>> [attack.norm for attack in settings.chosen_attacks()]
+    ['l2']
     """
 
     attacks: Sequence[Named] = ("fgsm",)
@@ -201,10 +202,8 @@ class EvaluationSettings(CheckedSettings):
             )
         names = {"linf": "epsilons", "l2": "epsilons_l2"}
         return {
-            norm: None
-            if bounds is None
-            else checked_epsilons(bounds, norm, names.get(str(norm), norm))
-            for norm, bounds in value.items()
+            norm: None if bounds is None else checked_epsilons(bounds, norm, names.get(norm, norm))
+            for norm, bounds in dict[str, Any](value).items()
         }
 
     @model_validator(mode="after")
@@ -294,7 +293,5 @@ def checked_epsilons(epsilons: object, kind: str, name: str) -> tuple[float, ...
         raise InputError(f"{name} must be a list of numbers such as [0.125]; it has none")
     for value in epsilons:
         if not KINDS[kind].takes(value.item() if isinstance(value, np.generic) else value):
-            raise InputError(
-                f"{name}: {KINDS[kind].what} is {KINDS[kind].limits}, not {shown(value)}"
-            )
+            raise InputError(f"{name} must be {KINDS[kind].limits}, not {shown(value)}")
     return tuple(dict.fromkeys(map(float, epsilons)))

@@ -8,6 +8,7 @@ the numbers are its bounds, in the column `epsilon`.
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -21,13 +22,13 @@ class Kind(NamedTuple):
 
     Attributes:
         example: how it is written.
-        what: its bound in words.
+        unit: of its bounds, in words.
         at_least, at_most: the smallest and the largest bound.
         whole: whether only whole numbers make sense.
     """
 
     example: str
-    what: str
+    unit: str
     at_least: float = 0
     at_most: float = math.inf
     whole: bool = False
@@ -43,20 +44,20 @@ class Kind(NamedTuple):
     @property
     def limits(self) -> str:
         """What it takes, in words."""
-        number = "a whole number" if self.whole else "a number"
-        if self.at_most == math.inf:
-            return f"{number} of at least {self.at_least:g}"
-        return f"{number} from {self.at_least:g} to {self.at_most:g}"
+        numbers = "whole numbers" if self.whole else "numbers"
+        if self.at_most < math.inf:
+            return f"{numbers} from {self.at_least:g} to {self.at_most:g}, {self.unit}"
+        return f"{numbers} of at least {self.at_least:g}, {self.unit}"
 
 
 KINDS: dict[str, Kind] = {
-    "linf": Kind("linf:8/255", "the change of any pixel of a [0, 1] image", at_most=1),
-    "l2": Kind("l2:0.5", "the length of the change of a [0, 1] image"),
-    "l1": Kind("l1:12", "the sum of the changes of all pixels of a [0, 1] image"),
-    "l0": Kind("l0:10", "the count of changed values", whole=True),
-    "spatial": Kind("spatial:30", "the largest rotation in degrees", at_most=180),
-    "patch": Kind("patch:5", "the side of a square in pixels", 1, whole=True),
-    "corruptions": Kind("corruptions:1-5", "a severity", 1, 5, whole=True),
+    "linf": Kind("linf:8/255", "in the units of [0, 1] images", at_most=1),
+    "l2": Kind("l2:0.5", "in the units of [0, 1] images"),
+    "l1": Kind("l1:12", "in the units of [0, 1] images"),
+    "l0": Kind("l0:10", "which count changed values", whole=True),
+    "spatial": Kind("spatial:30", "in degrees", at_most=180),
+    "patch": Kind("patch:5", "in pixels", 1, whole=True),
+    "corruptions": Kind("corruptions:1-5", "which are severities", 1, 5, whole=True),
 }
 """The norms, and threats that no norm measures, by name."""
 
@@ -77,7 +78,7 @@ def parse_threats(given: str | Sequence[str]) -> Epsilons:
     (1.0, 2.0, 3.0)
     >>> parse_threats("linf:8")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    winnrobust.runtime.errors.InputError: threat 'linf:8': the change ... from 0 to 1, not 8
+    winnrobust.runtime.errors.InputError: threat 'linf:8': bounds must be ... not 8
     """
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, Sequence) or not all(isinstance(each, str) for each in texts):
@@ -104,17 +105,14 @@ def _bounds(text: str, kind: str, value: str) -> list[float]:
     if kind == "corruptions" and (ends := SEVERITIES.fullmatch(value)):
         bounds += range(int(ends[1]), int(ends[2]) + 1)
     else:
-        try:
+        with suppress(ValueError, ZeroDivisionError, OverflowError):
             # Only "a/b" is for Fraction: float takes what it does not, such as inf.
             bounds.append(float(Fraction(value) if "/" in value else value))
-        except (ValueError, ZeroDivisionError, OverflowError):
-            pass
     if not bounds:
         example = KINDS[kind].example
         raise InputError(f"threat '{text}': '{value}' is no bound; write it like {example}")
     if not all(map(KINDS[kind].takes, bounds)):
-        told = f"{KINDS[kind].what} is {KINDS[kind].limits}, not {value}"
-        raise InputError(f"threat '{text}': {told}")
+        raise InputError(f"threat '{text}': bounds must be {KINDS[kind].limits}, not {value}")
     return [abs(float(bound)) for bound in bounds]  # -0.0 is 0
 
 
