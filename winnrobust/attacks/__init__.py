@@ -123,7 +123,7 @@ def find(name: str) -> Attack:
     others = sorted(metadata.entry_points(group=ENTRY_POINTS).names)
     raise InputError(
         f"unknown attack '{name}'; known are"
-        f" {', '.join([*ATTACKS, *BY_KIND, *others])}, {PREFIX}NAME of a model"
+        f" {', '.join([*ATTACKS, *others])}, {PREFIX}NAME of a model"
     )
 
 

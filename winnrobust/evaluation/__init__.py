@@ -47,9 +47,11 @@ def evaluate(
     Raises:
         InputError: as `run`.
     """
+    given = epsilons is not None or epsilons_l2 is not None
+    epsilons_by_norm = {"linf": epsilons, "l2": epsilons_l2} if given else {}
     chosen = EvaluationSettings(
         attacks=attacks,
-        epsilons={"linf": epsilons, "l2": epsilons_l2} if epsilons or epsilons_l2 else {},
+        epsilons=epsilons_by_norm,
         batch_size=batch_size,
         num_examples=0,
         **settings,
