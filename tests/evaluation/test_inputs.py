@@ -237,7 +237,7 @@ def test_the_device_can_be_named():
 
 
 def test_settings_are_checked_when_they_are_made():
-    with pytest.raises(InputError, match=r"'pgd-l2' fits none of the threats \(linf:0.1\); add the threat l2:0.5"):
+    with pytest.raises(InputError, match=r"'pgd-l2' fits none of .* \(linf:0.1\); add .* l2:0.5"):
         EvaluationSettings(attacks=["pgd-l2"], epsilons={"linf": [0.1]})
     with pytest.raises(InputError, match="epsilons must be lists of numbers by norm"):
         EvaluationSettings(epsilons=[0.1])

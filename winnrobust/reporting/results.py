@@ -106,7 +106,14 @@ class Results:
     @cached_property
     def cases(self) -> list[Case]:
         """All attacks at all epsilons, in the order of the evaluation."""
-        return list(dict.fromkeys(cases_of(self.summary.errors)))
+        found = dict.fromkeys(cases_of(self.summary.errors))
+        return [case for case in found if case.norm != CORRUPTIONS]
+
+    @cached_property
+    def corruptions(self) -> list[Case]:
+        """All corruptions in all severities."""
+        found = dict.fromkeys(cases_of(self.summary.errors))
+        return [case for case in found if case.norm == CORRUPTIONS]
 
     @cached_property
     def levels(self) -> list[Level]:
@@ -161,8 +168,9 @@ class Results:
 
     @cached_property
     def own(self) -> pd.DataFrame:
-        """Every model's own error in every case."""
-        return statistics.own_errors(self.summary)
+        """Every model's own error in every case but corruptions."""
+        found = statistics.own_errors(self.summary)
+        return found[found.norm != CORRUPTIONS]
 
     @cached_property
     def differences(self) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from winnrobust.attacks.corruptions import check_available
 from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.evaluation import EvaluationSettings, outcomes, run
 from winnrobust.evaluation.diagnosis import diagnose
-from winnrobust.evaluation.outcomes import Level
+from winnrobust.evaluation.outcomes import CORRUPTIONS, Level
 from winnrobust.evaluation.settings import check_surrogates, find_attacks
 from winnrobust.evaluation.threats import Defaults, defaults_for
 from winnrobust.reporting import Metadata, Model, read_diagnosis, write_diagnosis, write_results
@@ -161,7 +161,7 @@ def first_figure(part: outcomes.Part) -> str:
         name, attack, level = row["evaluated"], row["attack"], Level(row["norm"], row["epsilon"])
         if attack is None:
             right[name]["no attack"].append(row["correct"])
-        elif row["source"] == name and level.epsilon < math.inf:
+        elif row["source"] == name and level.epsilon < math.inf and level.norm != CORRUPTIONS:
             right[name][f"{attack}, {level}"].append(row["correct"])
     told = (
         f"{name} is right about "

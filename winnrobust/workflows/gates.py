@@ -243,7 +243,7 @@ def _in_common(
             wrong(before, before.wrong[case, first, first], first),
             wrong(now, now.wrong[case, second, second], second),
         )
-    for level in dict.fromkeys(case.level for case in common):
+    for level in dict.fromkeys(case.level for case in common if case.norm != CORRUPTIONS):
         cases = [case for case in common if case.level == level]
         if len(cases) > 1:
             yield (
