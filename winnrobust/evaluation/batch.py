@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust.attacks import (
-    NORMS,
     Attack,
     AttackResult,
     CleanPass,
@@ -24,6 +23,7 @@ from winnrobust.attacks import (
     Run,
     Step,
     answer,
+    measured,
     run_attack,
 )
 from winnrobust.data.streams import ImageStream
@@ -78,7 +78,7 @@ class Job:
 
     def epsilons(self, attack: Attack) -> list[float]:
         """Return the epsilons of an attack; the infinite one is for the nearest example at all."""
-        bounds = list(self.settings.epsilons[attack.norm])
+        bounds = list(self.settings.bounds(attack.norm))
         return [*bounds, math.inf] if attack.minimum_norm else bounds
 
 
@@ -174,10 +174,12 @@ def _attack_model(
         for epsilon, result in zip(job.epsilons(attack), results, strict=True):
             made = Case(attack.name, attack.norm, epsilon), source
             spent = [result.gradients, result.queries, result.unfinished]
-            batch.distances[made] = NORMS[attack.norm].size(result.images - images).float()
+            batch.distances[made] = measured(attack.norm, images, result.images)
             batch.passes[made] = torch.stack(spent).int()
             batch.kept[made] = result.images[: batch.room].float().cpu().numpy()
-            for judge in job.models if settings.cross and epsilon < math.inf else [source]:
+            # A corrupted image is the same for all models.
+            alone = not settings.cross or epsilon == math.inf or attack.norm == outcomes.CORRUPTIONS
+            for judge in [source] if alone else job.models:
                 batch.verdicts[made, judge] = _judge(job, judge, result.images, labels)
         report(len(images), len(batch.seconds))
     batch.verdicts[None, source] = _judge(job, source, images, labels, known=clean)

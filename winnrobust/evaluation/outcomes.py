@@ -286,6 +286,9 @@ def _some_parts(folder: Path) -> list[Part]:
 # --- all parts, a few bytes for each image ------------------------------------------------------
 
 
+CORRUPTIONS = "corruptions"
+"""Stands for a norm where images are corrupted, not attacked; epsilon is the severity then."""
+
 UNITS = {"spatial": "°", "patch": " px"}
 """Of an epsilon that is not in the units of the images."""
 
@@ -296,7 +299,7 @@ def norm_text(norm: str) -> str:
     >>> norm_text("linf"), norm_text("corruptions"), norm_text("spatial")
     ('Linf', 'severity', 'spatial')
     """
-    return norm.capitalize() if norm in NORMS else {"corruptions": "severity"}.get(norm, norm)
+    return norm.capitalize() if norm in NORMS else {CORRUPTIONS: "severity"}.get(norm, norm)
 
 
 class Level(NamedTuple):
