@@ -163,7 +163,7 @@ def _each(epsilon: float | Tensor, dimensions: int = 4) -> float | Tensor:
     return epsilon
 
 
-NORMS: dict[NormName, Norm] = {
+NORMS: dict[str, Norm] = {
     "linf": Norm("Linf", linf_size, l1_size, torch.sign, linf_project, linf_random),
     "l2": Norm("L2", l2_size, l2_size, l2_steepest, l2_project, l2_random),
     "l1": Norm("L1", l1_size, linf_size, l1_steepest, l1_project, l1_random),

@@ -20,6 +20,7 @@ from winnrobust.evaluation.prediction import OUT_OF_MEMORY, answers_at_random, c
 from winnrobust.evaluation.settings import EvaluationSettings, check_surrogates
 from winnrobust.evaluation.state import channels_last, devices_of, frozen, own_randomness
 from winnrobust.evaluation.statistics import Summary, summarize
+from winnrobust.evaluation.threats import defaults_for
 from winnrobust.runtime import distributed
 from winnrobust.runtime.devices import device_of, resolve_device
 from winnrobust.runtime.errors import InputError
@@ -86,7 +87,8 @@ def run(
         images: (N, C, H, W), uint8, or floating point in [0, 1]; or a stream of them with their
             labels (`winnrobust.data.streams`), which is read batch after batch.
         labels: (N,) integers, the true classes 0 .. K - 1.
-        settings: what is done to the models.
+        settings: what is done to the models; by default in the threats that suit the size of
+            the images.
         folder: results folder; every batch is written to it when it is done. Batches that are there
             already are taken as they are.
         device: where to compute; None leaves every model where it is.
@@ -100,6 +102,7 @@ def run(
     """
     nets = checked_models(models)
     data = checked_data(images, labels)
+    settings, _ = settings.completed(defaults_for(None, data.batch(0, 1).images.shape[1:]))
     attacks = settings.chosen_attacks()
     check_surrogates(attacks, list(nets))
     place = None if device is None else resolve_device(str(device))
@@ -121,10 +124,10 @@ def run(
                 job = Job(
                     nets, attacks, settings, draws, data, classes, Path(folder), identity, callback
                 )
-                size = _attack_my_share(job, progress)
+                size = _attack_my_share(job, few[0].numel(), progress)
     except OUT_OF_MEMORY:
         raise InputError(
-            "there is not enough memory for the models and a single image; use --device cpu"
+            "there is not enough memory for the models and a single image; use the device cpu"
         ) from None
     size = min(distributed.all_gather(size))
     found = None
@@ -146,10 +149,10 @@ def _checksum(tensors: Iterable[object]) -> int:
 # --- batch after batch ------------------------------------------------------------------------
 
 
-def _attack_my_share(job: Job, progress: Progress | None) -> int:
+def _attack_my_share(job: Job, pixels: int, progress: Progress | None) -> int:
     """Attack this process's share of the batches that are missing; returns their size at the end.
 
-    Every process cuts the images at the same places.
+    Every process cuts the images, which have so many `pixels`, at the same places.
 
     Raises:
         InputError: batches that are there are of another evaluation.
@@ -160,7 +163,7 @@ def _attack_my_share(job: Job, progress: Progress | None) -> int:
         if part.facts().get("evaluation") != job.identity:
             raise part.unusable("is of other models, images or settings")
     finished = distributed.broadcast([range(part.start, part.stop) for part in parts])
-    size, most = (given, given) if given else distributed.broadcast(_sizes(job))
+    size, most = (given, given) if given else distributed.broadcast(_sizes(job, pixels))
     # One process goes through all images; several have many shares, as some images take long.
     processes = distributed.world_size()
     many = n if processes == 1 else max(n // (8 * processes), min(size, -(-n // processes)))
@@ -191,12 +194,11 @@ def _attack_my_share(job: Job, progress: Progress | None) -> int:
     return size
 
 
-def _sizes(job: Job) -> tuple[int, int]:
+def _sizes(job: Job, pixels: int) -> tuple[int, int]:
     """Return how many images to attack at once at first, and where batches are quick."""
     if all(device_of(model).type == "cuda" for model in job.models.values()):
         first, most = FIRST_BATCH["cuda"], LARGEST_BATCH["cuda"]
     else:
-        pixels = job.data.batch(0, 1).images.numel()
         most = max(min(LARGEST_BATCH["cpu"], MOST_BYTES // (4 * pixels)), 1)
         first = min(FIRST_BATCH["cpu"], most)
     # What a random model draws belongs to a batch: batches that depend on the time taken would

@@ -16,11 +16,13 @@ from scipy.stats import ttest_ind
 from winnrobust.evaluation.outcomes import (
     CASE,
     CLEAN,
+    CORRUPTIONS,
     FAILED,
     NO_ATTACK,
     OUT_OF_TIME,
     Case,
     Level,
+    Made,
     PerImage,
     expected,
     per_image,
@@ -31,6 +33,8 @@ from winnrobust.runtime.intervals import Rate, rate
 
 WORST_CASE = "worst case"
 """Stands for all attacks of one norm: what breaks an image at this epsilon or a smaller one."""
+NORMAL = 1.959964
+"""95 % of a normal distribution are within so many standard deviations."""
 TRANSFER = "transfer:"
 """Begins the name of an attack that makes its examples on the model named after it."""
 
@@ -44,9 +48,10 @@ COLUMNS = {
     " difference_low difference_high p_value",
     "robust": "norm epsilon model n robust_accuracy low high robust_error not_attacked attacks",
     "paired": "attack norm epsilon first second n first_only second_only p_value",
+    "corruption": "model reference n mean_error mean_error_low mean_error_high relative",
     "targeted": "attack norm epsilon source n hits hit_rate hit_rate_low hit_rate_high",
-    "costs": "attack source seconds gradients queries out_of_time failed failure",
-    "gradients": "attack source entries zero_entries images zero_images tiny_images"
+    "costs": "attack norm source seconds gradients queries out_of_time failed failure",
+    "gradients": "attack norm source entries zero_entries images zero_images tiny_images"
     " nonfinite_images",
     "own": "attack norm epsilon model n errors error",
     "spread": "attack norm epsilon group seeds mean sd min max",
@@ -82,14 +87,19 @@ class Summary:
         paired: one row per pair of models without an attack, under every attack, and in the worst
             case of those of `robust`: who errs alone on the same images, each attacked itself, and
             McNemar's test.
+        corruption: one row per pair of models, each with itself among them: the mean corruption
+            error of `model`, over all corruptions and severities (their errors are in `errors`, at
+            the norm "corruptions"), with an interval for the choice of the images; and relative to
+            `reference`, as Hendrycks and Dietterich have it: the mean over corruptions of the ratio
+            of the errors of all severities together.
         targeted: one row per (attack, epsilon, source) of targeted attacks: images in which the
             source sees the class wanted.
-        distances: (attack, model) -> (n,) float32 of every minimum-norm attack: the smallest
+        distances: (attack, norm, model) -> (n,) float32 of every minimum-norm attack: the smallest
             perturbation found, 0 where the model is wrong anyway, infinite where none was found.
-        costs: one row per (attack, source): seconds of all processes together, passes, and images
-            that the attack did not get done with; `failure` is what went wrong where it failed. NaN
-            where seconds are unknown.
-        gradients: one row per (attack, source): how many gradients were zero.
+        costs: one row per (attack, norm, source): seconds of all processes together, passes, and
+            images that the attack did not get done with; `failure` is what went wrong where it
+            failed. NaN where seconds are unknown.
+        gradients: one row per (attack, norm, source): how many gradients were zero.
         random_models: model -> whether its answers differ from draw to draw.
         n: number of images.
     """
@@ -100,8 +110,9 @@ class Summary:
     corrections: pd.DataFrame
     robust: pd.DataFrame
     paired: pd.DataFrame
+    corruption: pd.DataFrame
     targeted: pd.DataFrame
-    distances: dict[tuple[str, str], np.ndarray]
+    distances: dict[Made, np.ndarray]
     costs: pd.DataFrame
     gradients: pd.DataFrame
     random_models: dict[str, bool]
@@ -135,13 +146,14 @@ def summarize(outcomes: Path | str | pd.DataFrame, models: Sequence[str] | None 
         "corrections": _corrections,
         "robust": _robust,
         "paired": _paired,
+        "corruption": _corruption,
         "targeted": _targeted,
         "costs": _costs,
         "gradients": _gradients,
     }
     return Summary(
         **{name: framed(name, rows(found, models)) for name, rows in tables.items()},
-        distances={key: far for key, far in found.distances.items() if key[1] in models},
+        distances={key: far for key, far in found.distances.items() if key[-1] in models},
         random_models={model: found.draws[model] > 1 for model in models},
         n=found.n,
     )
@@ -228,6 +240,30 @@ def _paired(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
             yield WORST_CASE, *level, *_discordant(found, pair, wrong)
 
 
+def _corruption(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
+    cases = [case for case in found.cases if case.norm == CORRUPTIONS]
+    if not cases:
+        return
+    names = list(dict.fromkeys(case.attack for case in cases))
+    of_each = {model: _corruption_shares(found, cases, model) for model in models}
+    totals = {
+        model: np.array([shares[[case.attack == name for case in cases]].sum() for name in names])
+        for model, shares in of_each.items()
+    }
+    for model, reference in itertools.product(models, repeat=2):
+        by_image = of_each[model].mean(0)
+        mean, half = float(by_image.mean()), NORMAL * float(by_image.std()) / found.n**0.5
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = float((totals[model] / totals[reference]).mean())
+        ends = max(mean - half, 0.0), min(mean + half, 1.0)
+        yield model, reference, found.n, mean, *ends, relative
+
+
+def _corruption_shares(found: PerImage, cases: Sequence[Case], model: str) -> np.ndarray:
+    """Return the share of wrong draws under every corruption (cases, n)."""
+    return np.stack([found.wrong[case, model, model] for case in cases]) / found.draws[model]
+
+
 def _targeted(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
     for case, source in _attacked(found, models):
         if (case, source) in found.hits:
@@ -236,22 +272,22 @@ def _targeted(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
 
 
 def _costs(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
-    for (attack, source), (gradients, queries) in found.passes.items():
+    for (attack, norm, source), (gradients, queries) in found.passes.items():
         if source not in models:
             continue
-        cases = [case for case in found.cases if case.attack == attack]
+        cases = [case for case in found.cases if case[:2] == (attack, norm)]
         status = [found.status[case, source] for case in cases if (case, source) in found.status]
         counts = [int(np.any([s == code for s in status], 0).sum()) for code in NOT_DONE]
-        seconds = found.seconds.get((attack, source), np.nan)
-        failure = found.failures.get((attack, source), "")
-        yield attack, source, seconds, int(gradients), int(queries), *counts, failure
+        seconds = found.seconds.get((attack, norm, source), np.nan)
+        failure = found.failures.get((attack, norm, source), "")
+        yield attack, norm, source, seconds, int(gradients), int(queries), *counts, failure
 
 
 def _gradients(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
-    names = COLUMNS["gradients"].split()[2:]
-    for (attack, source), counts in found.gradients.items():
-        if source in models:
-            yield attack, source, *(counts[name] for name in names)
+    names = COLUMNS["gradients"].split()[3:]
+    for made, counts in found.gradients.items():
+        if made[-1] in models:
+            yield *made, *(counts[name] for name in names)
 
 
 # --- what they share --------------------------------------------------------------------------
@@ -274,7 +310,9 @@ def worst_case(found: PerImage, cases: Sequence[Case], model: str) -> np.ndarray
 
 
 def _levels(found: PerImage) -> list[Level]:
-    return list(dict.fromkeys(case.level for case in found.cases))
+    """Return all threat models that have a worst case, which corruptions have not."""
+    levels = dict.fromkeys(case.level for case in found.cases)
+    return [level for level in levels if level.norm != CORRUPTIONS]
 
 
 def _attacked(found: PerImage, models: Sequence[str]) -> Iterator[tuple[Case, str]]:

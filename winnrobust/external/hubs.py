@@ -46,7 +46,12 @@ def load_timm(name: str, weights: Path | None) -> External:
         raise InputError(f"timm has no model '{name}'{_like(bare, known)}")
     with _fetching(f"timm:{name}", weights):
         module = timm.create_model(name, pretrained=weights is None)
-    config = timm.data.resolve_model_data_config(module)
+    wanted = _of_timm(timm.data.resolve_model_data_config(module))
+    return _finished(External(module, *wanted, _imagenet(timm, module)), weights)
+
+
+def _of_timm(config: Mapping[str, Any]) -> tuple[Preprocessing, Geometry]:
+    """Read what timm says of a model's images."""
     high, wide = config["input_size"][-2:]
     share = 1 if config["crop_mode"] == "squash" else config["crop_pct"]
     scaled = math.floor(high / share), math.floor(wide / share)
@@ -54,8 +59,7 @@ def load_timm(name: str, weights: Path | None) -> External:
     geometry = Geometry(
         scaled[0] if square else scaled, (high, wide), _interpolation(config["interpolation"])
     )
-    preprocessing = Preprocessing(mean=tuple(config["mean"]), std=tuple(config["std"]))
-    return _finished(External(module, preprocessing, geometry, _imagenet(timm, module)), weights)
+    return Preprocessing(mean=tuple(config["mean"]), std=tuple(config["std"])), geometry
 
 
 def _imagenet(timm: Any, module: nn.Module) -> Sequence[str]:
@@ -106,7 +110,7 @@ def load_huggingface(name: str, weights: Path | None) -> External:
         from transformers import AutoImageProcessor, AutoModelForImageClassification
         from transformers.utils.logging import disable_progress_bar
     if weights is not None:
-        raise InputError(f"hf:{name} has its weights inside; leave out --weights")
+        raise InputError(f"hf:{name} has its weights inside; leave out the weights")
     disable_progress_bar()
     with _fetching(f"hf:{name}", weights):
         module = AutoModelForImageClassification.from_pretrained(
@@ -126,6 +130,8 @@ def load_huggingface(name: str, weights: Path | None) -> External:
 
 def _of_processor(found: Mapping[str, Any]) -> tuple[Preprocessing, Geometry | None]:
     """Read a transformers image processor's settings."""
+    if "data_config" in found:  # one of timm's models
+        return _of_timm(found["data_config"])
     given: dict[str, Any] = {}
     if found:
         scale = found["rescale_factor"] if found.get("do_rescale") else 1.0
@@ -159,7 +165,7 @@ def load_robustbench(name: str, weights: Path | None) -> External:
     with _installed("robustbench", "git+https://github.com/RobustBench/robustbench"):
         from robustbench.utils import load_model
     if weights is not None:
-        raise InputError(f"robustbench:{name} has its weights inside; leave out --weights")
+        raise InputError(f"robustbench:{name} has its weights inside; leave out the weights")
     *place, model = name.split("/")
     if len(place) not in (0, 2):
         raise InputError(
@@ -184,8 +190,11 @@ HUBS: dict[str, Callable[[str, Path | None], External]] = {
 """What a name begins with, before a colon -> what loads the rest of it."""
 
 
-OTHERWISE_CALLED = {"pkg_resources": "setuptools<81"}
-"""Modules that are in a package of another name."""
+OTHERWISE_CALLED = {
+    "autoattack": "git+https://github.com/fra31/auto-attack",
+    "pkg_resources": "setuptools<81",
+}
+"""Modules that are in a package of another name, or in none of the registry's."""
 
 
 def _finished(external: External, weights: Path | None) -> External:
@@ -228,7 +237,8 @@ def _fetching(spec: str, weights: Path | None) -> Iterator[None]:
         remedy = (
             ""
             if weights is not None or spec.startswith(("hf:", "robustbench:"))
-            else "; where there is no internet, give its weights with --weights NAME=FILE"
+            else "; where there is no internet, give its weights with --weights NAME=FILE, in"
+            " Python weights=FILE"
         )
         raise InputError(
             f"{spec} cannot be loaded: {type(error).__name__}: {brief(error)}{remedy}"

@@ -113,6 +113,18 @@ class Evaluation:
         return self.results.summary.robust
 
     @property
+    def mean_corruption_error(self) -> Any:
+        """The error over all corruptions and severities: a float, or a Series by model.
+
+        `.results.summary.corruption` has it relative to each other model, too.
+        """
+        found = self.results.summary.corruption
+        own = found[found.model == found.reference].set_index("model").mean_error
+        if not len(own):
+            raise InputError("nothing was corrupted; add the threat corruptions:1-5")
+        return float(own.iloc[0]) if self.alone else own.rename("mean corruption error")
+
+    @property
     def transfer(self) -> pd.DataFrame:
         """A row per attack, epsilon, source and target: who errs on whose adversarial examples."""
         return self.results.summary.transfer
@@ -127,12 +139,14 @@ class Evaluation:
         """The headline, in a sentence."""
         return Verdict(self.results).line
 
-    def broken(self, attack: str = WORST_CASE, epsilon: float | None = None) -> Any:
+    def broken(
+        self, attack: str = WORST_CASE, epsilon: float | None = None, norm: str | None = None
+    ) -> Any:
         """Tell for every image whether a model is wrong about it under an attack on the model.
 
         Args:
             attack: its name; "none" for the images themselves, "worst case" for all attacks.
-            epsilon: which, where there are several.
+            epsilon, norm: which, where there are several.
 
         Returns:
             (n,) bool, or a dict of them by model. Images that are wrong without attack are broken.
@@ -140,7 +154,7 @@ class Evaluation:
         Raises:
             InputError: there was no such attack.
         """
-        case, found = self._case(attack, epsilon), self._per_image
+        case, found = self._case(attack, epsilon, norm), self._per_image
         masks = {}
         for name in self.models:
             if case.attack == WORST_CASE:
@@ -154,20 +168,23 @@ class Evaluation:
     def _per_image(self) -> PerImage:
         return per_image(self.folder)
 
-    def _case(self, attack: str, epsilon: float | None) -> Case:
+    def _case(self, attack: str, epsilon: float | None, norm: str | None) -> Case:
         if attack == CLEAN.attack:
             return CLEAN
         levels = [Case(WORST_CASE, *level) for level in self.results.tried]
-        known = [*levels, *self.results.cases]
+        known = [*levels, *self.results.cases, *self.results.corruptions]
         fitting = [
             case
             for case in known
-            if case.attack == attack and (epsilon is None or np.isclose(case.epsilon, epsilon))
+            if case.attack == attack
+            and (epsilon is None or np.isclose(case.epsilon, epsilon))
+            and norm in (None, case.norm)
         ]
         if len(fitting) == 1:
             return fitting[0]
         listed = ", ".join(f"{case.attack} at {case.level}" for case in known)
         at = "" if epsilon is None else f" at {epsilon:g}"
+        at += "" if norm is None else f" in {norm}"
         if fitting:
             raise InputError(f"'{attack}'{at} was done at several epsilons or norms: {listed}")
         raise InputError(f"there is no attack '{attack}'{at}; there are {listed}")
