@@ -20,7 +20,7 @@ from winnrobust.attacks.base import (
 )
 from winnrobust.attacks.checks import check_examples, measured
 from winnrobust.attacks.corruptions import CORRUPTIONS
-from winnrobust.attacks.custom import CustomFunction, as_attack
+from winnrobust.attacks.custom import CustomFunction, as_attack, code_of
 from winnrobust.attacks.cw import CW_L2
 from winnrobust.attacks.ddn import DDN
 from winnrobust.attacks.deepfool import DEEPFOOL
@@ -152,7 +152,7 @@ def _load(point: metadata.EntryPoint) -> Attack:
         ) from error
     if isinstance(found, Attack):
         return replace(found, name=point.name)
-    return as_attack(found, point.name, source=point.value)
+    return as_attack(found, point.name)
 
 
 __all__ = [
@@ -204,6 +204,7 @@ __all__ = [
     "answers_by_one_number",
     "as_attack",
     "check_examples",
+    "code_of",
     "find",
     "is_compiled",
     "logits",

@@ -129,7 +129,7 @@ def run(
                 size = _attack_my_share(job, few[0].numel(), progress)
     except OUT_OF_MEMORY:
         raise InputError(
-            "there is not enough memory for the models and a single image; use --device cpu"
+            "there is not enough memory for the models and a single image; use the device cpu"
         ) from None
     size = min(distributed.all_gather(size))
     found = None

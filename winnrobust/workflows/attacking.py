@@ -32,6 +32,7 @@ from winnrobust.workflows.evaluation_folder import (
     images_done,
 )
 from winnrobust.workflows.gates import Gate, check_attacked, check_baseline
+from winnrobust.workflows.given import own_code
 from winnrobust.workflows.images import Images, ImageSource, images_for
 from winnrobust.workflows.preflight import check_fit
 from winnrobust.workflows.saving import save_examples, saved_text
@@ -221,5 +222,6 @@ def _metadata(
         settings=decisive,
         models=[Model(**candidate.metadata) for candidate in candidates],
         # All that decides the outcomes: an interrupted evaluation goes on only with the same.
-        what={"models": weights, "data": test.metadata(), "settings": decisive},
+        what={"models": weights, "data": test.metadata(), "settings": decisive}
+        | own_code(settings),
     )

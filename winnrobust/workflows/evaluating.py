@@ -32,6 +32,7 @@ from winnrobust.workflows.given import (
     module_of,
     modules_of,
     one_attack,
+    own_code,
     shown_progress,
     warn_of_doubts,
 )
@@ -240,7 +241,8 @@ def _metadata(
     decisive = settings.decisive()
     return Metadata(
         schema=3, status="running", dataset="data", split="test", n=len(data), limit=None,
-        settings=decisive, models=rows, what={"models": [*models], "settings": decisive},
+        settings=decisive, models=rows,
+        what={"models": [*models], "settings": decisive} | own_code(settings),
     )  # fmt: skip
 
 
