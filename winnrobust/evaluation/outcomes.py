@@ -145,9 +145,8 @@ class Part:
             table = file.read(use_threads=False)
             table.validate(full=True)
             if UNROUNDED not in table.schema.names:
-                table = table.append_column(
-                    SCHEMA.field(UNROUNDED), pa.nulls(len(table), pa.bool_())
-                )
+                nothing = pa.nulls(len(table), pa.bool_())
+                table = table.append_column(SCHEMA.field(UNROUNDED), nothing)
             if table.schema.remove_metadata() != SCHEMA or not len(table):
                 raise ValueError("it has other columns than an outcome table")
             images = table["image"].to_numpy()

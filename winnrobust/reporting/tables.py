@@ -342,20 +342,12 @@ def detail_tables(results: Results) -> list[Table]:
     costs = summary.costs[summary.costs.norm != CORRUPTIONS]
     found = {
         "targeted": _with_case(results, summary.targeted),
-        "rounded": _with_case(
-            results,
-            summary.rounded[summary.rounded.norm != CORRUPTIONS],
-            share=summary.rounded.survived
-            / summary.rounded.successes.where(summary.rounded.successes > 0),
-        ),
+        "rounded": _with_case(results, summary.rounded),
         "distances": _with_norm(quartiles(results)),
         "costs": _with_norm(costs.assign(gradients=costs.gradients / n, queries=costs.queries / n)),
     }
-    return [
-        framed(key, frame, n, bits=results.settings.get("round"))
-        for key, frame in found.items()
-        if len(frame)
-    ]
+    bits = results.settings.get("round")
+    return [framed(key, frame, n, bits=bits) for key, frame in found.items() if len(frame)]
 
 
 def quartiles(results: Results) -> pd.DataFrame:
