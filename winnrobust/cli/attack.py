@@ -83,6 +83,20 @@ if TYPE_CHECKING:
     help="Make the attacks targeted, each image at a wrong class that is chosen like this."
     "  [default: untargeted]",
 )
+@click.option(
+    "--targets",
+    type=PATH,
+    metavar="FILE",
+    help="Make the attacks targeted, at the classes in this file: one for each image, in their"
+    " order, as .npy, or as .csv or .txt with one a line.",
+)
+@click.option(
+    "--round",
+    type=click.IntRange(1, 16),
+    metavar="BITS",
+    help="Round examples to so many bits (8 as in a PNG) before the models judge them, and say how"
+    " many successes survive that.",
+)
 @click.option("--aim", type=click.Choice(TARGETS), hidden=True)
 @click.option(
     "--time-budget",
@@ -271,6 +285,7 @@ def _source(options: dict[str, Any]) -> "ImageSource":
 
 def _settings(options: dict[str, Any]) -> "EvaluationSettings":
     """What the options say of the evaluation; those of the same name are its settings."""
+    from winnrobust.data.arrays import read_targets
     from winnrobust.evaluation import EvaluationSettings
     from winnrobust.workflows.given import imported_attack
 
@@ -283,6 +298,10 @@ def _settings(options: dict[str, Any]) -> "EvaluationSettings":
     given |= asked_for([*named, *own] or None)
     given["epsilons"] = bounds(options["threats"], options["epsilons"], options["epsilons_l2"])
     given["targeted"] = options["targeted"] or options["aim"]
+    if options["targets"]:
+        if given["targeted"]:
+            raise InputError("--targets and --targeted exclude each other")
+        given["targeted"] = read_targets(options["targets"])
     if options["save_examples"]:
         given["num_examples"] = max(options["save_examples"], 8)
     return EvaluationSettings(**given)

@@ -20,6 +20,7 @@ from winnrobust.evaluation.prediction import OUT_OF_MEMORY, answers_at_random, c
 from winnrobust.evaluation.settings import EvaluationSettings, check_surrogates
 from winnrobust.evaluation.state import channels_last, devices_of, frozen, own_randomness
 from winnrobust.evaluation.statistics import Summary, summarize
+from winnrobust.evaluation.targets import check_targets
 from winnrobust.evaluation.threats import defaults_for
 from winnrobust.runtime import distributed
 from winnrobust.runtime.devices import device_of, resolve_device
@@ -117,6 +118,7 @@ def run(
             few, truth = as_floats(head.images), head.labels
             known = truth if data.labels is None else data.labels
             classes = check_classes(nets, few[:2], known)
+            check_targets(settings.targeted, len(data), classes)
             with channels_last(nets.values(), few[:2], truth[:2]):
                 random = {name: answers_at_random(name, net, few) for name, net in nets.items()}
                 often = {name: settings.judge_draws if random[name] else 1 for name in nets}

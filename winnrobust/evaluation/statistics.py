@@ -49,6 +49,7 @@ COLUMNS = {
     "robust": "norm epsilon model n robust_accuracy low high robust_error not_attacked attacks",
     "paired": "attack norm epsilon first second n first_only second_only p_value",
     "corruption": "model reference n mean_error mean_error_low mean_error_high relative",
+    "rounded": "attack norm epsilon model n successes survived",
     "targeted": "attack norm epsilon source n hits hit_rate hit_rate_low hit_rate_high",
     "costs": "attack norm source seconds gradients queries out_of_time failed failure",
     "gradients": "attack norm source entries zero_entries images zero_images tiny_images"
@@ -92,6 +93,9 @@ class Summary:
             the norm "corruptions"), with an interval for the choice of the images; and relative to
             `reference`, as Hendrycks and Dietterich have it: the mean over corruptions of the ratio
             of the errors of all severities together.
+        rounded: one row per (attack, epsilon, model) where examples were rounded: images that the
+            model gets right without attack and wrong before rounding, and how many of those it
+            gets wrong in the rounded example, too.
         targeted: one row per (attack, epsilon, source) of targeted attacks: images in which the
             source sees the class wanted.
         distances: (attack, norm, model) -> (n,) float32 of every minimum-norm attack: the smallest
@@ -111,6 +115,7 @@ class Summary:
     robust: pd.DataFrame
     paired: pd.DataFrame
     corruption: pd.DataFrame
+    rounded: pd.DataFrame
     targeted: pd.DataFrame
     distances: dict[Made, np.ndarray]
     costs: pd.DataFrame
@@ -147,6 +152,7 @@ def summarize(outcomes: Path | str | pd.DataFrame, models: Sequence[str] | None 
         "robust": _robust,
         "paired": _paired,
         "corruption": _corruption,
+        "rounded": _rounded,
         "targeted": _targeted,
         "costs": _costs,
         "gradients": _gradients,
@@ -262,6 +268,18 @@ def _corruption(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
 def _corruption_shares(found: PerImage, cases: Sequence[Case], model: str) -> np.ndarray:
     """Return the share of wrong draws under every corruption (cases, n)."""
     return np.stack([found.wrong[case, model, model] for case in cases]) / found.draws[model]
+
+
+def _rounded(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
+    for (case, model), unrounded in found.unrounded.items():
+        if model in models:
+            draws = found.draws[model]
+            clean, attacked = (
+                2 * found.wrong[key, model, model].astype(np.int64) >= draws
+                for key in (CLEAN, case)
+            )
+            successes = ~clean & (unrounded > 0)
+            yield *case, model, found.n, int(successes.sum()), int((successes & attacked).sum())
 
 
 def _targeted(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:

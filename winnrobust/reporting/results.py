@@ -194,7 +194,9 @@ class Results:
         known = known_attack(case.attack)
         screened = self.settings.get("fgsm_screen") and known and "screen" in known.parameters
         text = f"{case.attack}{' after FGSM' if screened else ''}"
-        several = len({level.norm for level in self.levels}) > 1
+        if case.attack == case.norm:  # spatial, patch
+            return str(case.level)
+        several = len({level.norm for level in self.levels}) > 1 or case.norm == CORRUPTIONS
         return f"{text}, {case.level}" if several else f"{text} {case.epsilon:g}"
 
     def is_random(self, name: str) -> bool:

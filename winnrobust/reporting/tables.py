@@ -44,7 +44,9 @@ OWN = ";outline:2px solid #1d2329;outline-offset:-2px"
 
 NOTHING = Error(math.nan, math.nan, math.nan)
 UNSET = ("None", "False")
-SETTINGS = ("steps", "restarts", "queries", "eot", "targeted", "seconds", "fgsm_screen", "seed")
+SETTINGS = (
+    "steps", "restarts", "queries", "eot", "targeted", "round", "seconds", "fgsm_screen", "seed"
+)  # fmt: skip
 
 
 def comparison_tables(results: Results) -> list[Table]:
@@ -340,10 +342,12 @@ def detail_tables(results: Results) -> list[Table]:
     costs = summary.costs[summary.costs.norm != CORRUPTIONS]
     found = {
         "targeted": _with_case(results, summary.targeted),
+        "rounded": _with_case(results, summary.rounded),
         "distances": _with_norm(quartiles(results)),
         "costs": _with_norm(costs.assign(gradients=costs.gradients / n, queries=costs.queries / n)),
     }
-    return [framed(key, frame, n) for key, frame in found.items() if len(frame)]
+    bits = results.settings.get("round")
+    return [framed(key, frame, n, bits=bits) for key, frame in found.items() if len(frame)]
 
 
 def quartiles(results: Results) -> pd.DataFrame:

@@ -85,7 +85,7 @@ def attack_runs(
     test = images_for(candidates, source)
     known = test.name if source.path is None else None
     usual = defaults_for(known, test.split.batch(0, 1).images.shape[1:])
-    settings = _with_threats(settings, usual)
+    settings = _with_threats(settings, usual).for_first(None if test.whole else len(test.split))
     for gate in gates:
         check_attacked(gate, settings)
     metadata = _metadata(candidates, test, settings)

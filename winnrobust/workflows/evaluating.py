@@ -87,7 +87,7 @@ def evaluate(
         callback: called with a `Step` after each gradient step; see `winnrobust.Step`. On a GPU
             it makes every step wait.
         settings: others of `winnrobust.evaluation.EvaluationSettings`: `steps`, `restarts`,
-            `queries`, `loss`, `eot`, `targeted`, `seconds`, `seed`, `cross`, ...
+            `queries`, `loss`, `eot`, `targeted`, `round`, `seconds`, `seed`, `cross`, ...
 
     Raises:
         InputError: an argument or a model cannot be used, or an attack left the ball.
@@ -117,7 +117,7 @@ def evaluate(
         **{"num_examples": 8 if folder else 0} | named | settings,
     )
     defaults = defaults_for(None, data.batch(0, 1).images.shape[1:])
-    chosen, filled = chosen.completed(defaults)
+    chosen, filled = chosen.for_first(limit).completed(defaults)
     if filled and distributed.is_main_process():
         print(defaults.explained(filled, "threats=['linf:0.1', ...]"), file=sys.stderr)
     place = None if device is None else resolve_device(str(device))
