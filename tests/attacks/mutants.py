@@ -116,8 +116,8 @@ MUTANTS = [
         "drawn[:, 2:3, None, None] < 0.5", "test_square.py",
     ),
     Mutant(
-        "Square that never comes to the last row", "square.py", "drawn[:, 0] * (height - side + 1)",
-        "drawn[:, 0] * (height - side)", "test_square.py",
+        "Square that never comes to the last row", "square_bumps.py",
+        "drawn[:, 0] * (height - side + 1)", "drawn[:, 0] * (height - side)", "test_square.py",
     ),
     Mutant(
         "AutoAttack's Square with the schedule of its own queries", "autoattack.py",

@@ -96,7 +96,8 @@ def test_ddns_radius_is_at_most_the_way_to_the_farthest_corner():
         ("deepfool", {"steps": 50}),
         ("cw-l2", {"steps": 200, "searches": 9, "step_size": 0.05}),
         ("ddn", {"steps": 100}),
-        ("fmn", {"steps": 100}),
+        ("fmn", {"norm": "linf", "steps": 100}),
+        ("sigma-zero", {"steps": 100}),
     ],
 )
 def test_defaults(name, expected):

@@ -341,7 +341,7 @@ def _check_setting(attack: str, name: str, default: Any, value: Any) -> None:
 UNCHANGED = " with default settings"
 """What its cost is for, once an attack has others."""
 
-COUNTS = ("steps", "restarts", "queries", "searches")
+COUNTS = ("steps", "restarts", "queries", "searches", "classes")
 """Settings that are counted in whole numbers."""
 
 
