@@ -390,9 +390,9 @@ def text_of(
                 "The same photographs, epsilon, number and size of steps, from random starts; to"
                 " attack, and to judge what came out. A process for each, which take turns; medians"
                 " over the turns. winnrobust's is the whole evaluation: images looked at, models"
-                " tried, examples checked and judged anew, outcomes and tables written. It chooses"
-                " its batches itself, and leaves broken images alone, which the others attack to"
-                " the end. Peak memory is the process's, before the attack what it took with the"
+                " asked again and again whether their answers are random, examples checked and"
+                " judged anew, outcomes and tables written; it leaves broken images alone, which the"
+                " others attack to the end. Where no number is given it chooses its batches itself. Peak memory is the process's, before the attack what it took with the"
                 f" model loaded. Load of the machine meanwhile: {load[0]:.1f} before,"
                 f" {load[1]:.1f} after, on {machine['cores']} cores (1 is this command alone): the"
                 " more, the less seconds mean; ratios are of turns side by side.",
@@ -407,7 +407,7 @@ def text_of(
     "--work", default="results/real-models", show_default=True, type=click.Path(path_type=Path),
     help="Folder for photographs, models, and what was measured.",
 )  # fmt: skip
-@click.option("--images", default=8, show_default=True, help="Photographs that are timed.")
+@click.option("--images", default=25, show_default=True, help="Photographs that are timed.")
 @click.option("--rounds", default=3, show_default=True, help="Turns of every contestant.")
 @click.option(
     "--out", default="reports/real-models", show_default=True, type=click.Path(path_type=Path),

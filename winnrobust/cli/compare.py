@@ -7,6 +7,7 @@ import click
 
 from winnrobust.cli.grouped import Grouped
 from winnrobust.cli.options import (
+    asked_for,
     attacks_option,
     bounds,
     config_file_option,
@@ -18,6 +19,7 @@ from winnrobust.cli.options import (
     given_settings,
     report_option,
     runs_option,
+    threat_option,
 )
 from winnrobust.runtime.progress import log
 from winnrobust.training.config import make_config
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 @config_options()
 @config_file_option
 @attacks_option
+@threat_option
 @eps_option
 @diagnose_option
 @report_option
@@ -38,7 +41,8 @@ if TYPE_CHECKING:
 @device_option
 def compare(
     config_file: Path | None,
-    attacks: list[str],
+    attacks: list[str] | None,
+    threats: tuple[str, ...],
     epsilons: tuple[list[float], ...],
     with_diagnosis: bool,
     out: Path | None,
@@ -71,7 +75,7 @@ def compare(
         config,
         runs,
         out,
-        EvaluationSettings(attacks=attacks, epsilons=bounds(epsilons)),
+        EvaluationSettings(epsilons=bounds(threats, epsilons), **asked_for(attacks)),
         with_diagnosis=with_diagnosis,
         data_root=data_root,
         device=device,

@@ -74,7 +74,7 @@ class Pictures:
         )
         return InputError(
             f"{one} has {first} pixels, {two} has {second}; all images must have the same size:"
-            " scale and cut them, as with --resize 256 --crop 224"
+            " scale and cut them, as with --resize 256 --crop 224, in Python resize=256, crop=224"
         )
 
     def read(self, name: str) -> np.ndarray:
@@ -82,7 +82,9 @@ class Pictures:
         try:
             return read_pixels(self.root / name, self.gray, self.geometry.apply)
         except DamagedError as error:
-            raise DamagedError(f"{error}; --skip-damaged leaves out such pictures") from None
+            raise DamagedError(
+                f"{error}; --skip-damaged, in Python skip_damaged=True, leaves out such pictures"
+            ) from None
 
     def first(self, count: int | None) -> "Pictures":
         """Return the first `count`, all of them for None."""
