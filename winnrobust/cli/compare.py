@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from winnrobust.cli.grouped import Grouped
 from winnrobust.cli.options import (
     asked_for,
     attacks_option,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@click.command()
+@click.command(cls=Grouped)
 @config_options()
 @config_file_option
 @attacks_option
