@@ -105,7 +105,7 @@ def test_a_first_figure_comes_early_and_the_rest_is_estimated(tmp_path):
     found = read_outcomes(tmp_path / "out").query("image < 16")
     shares = [
         f"{found[found.epsilon.fillna(0) == epsilon].correct.mean():.0%} ({how})"
-        for epsilon, how in ((0, "no attack"), (0.1, "fgsm 0.1"), (0.2, "fgsm 0.2"))
+        for epsilon, how in ((0, "no attack"), (0.1, "fgsm, Linf 0.1"), (0.2, "fgsm, Linf 0.2"))
     ]
     told = f"first 16 images: baseline is right about {', '.join(shares)}; the rest takes about "
     assert line.startswith(told)

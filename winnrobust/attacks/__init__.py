@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
+from winnrobust.attacks.aa_fast import AA_FAST
 from winnrobust.attacks.apgd import APGD_CE, APGD_T
 from winnrobust.attacks.autoattack import AUTOATTACK
 from winnrobust.attacks.base import (
@@ -72,6 +73,7 @@ ATTACKS: dict[str, Attack] = {
         FAB,
         SQUARE,
         AUTOATTACK,
+        AA_FAST,
         DEEPFOOL,
         CW_L2,
         DDN,
@@ -156,6 +158,7 @@ def _load(point: metadata.EntryPoint) -> Attack:
 
 
 __all__ = [
+    "AA_FAST",
     "APGD_CE",
     "APGD_T",
     "ATTACKS",
