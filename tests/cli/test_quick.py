@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.conftest import winnrobust
 from winnrobust import read_outcomes
-from winnrobust.attacks import ATTACKS, find
+from winnrobust.attacks import ATTACKS, CORRUPTIONS, find
 from winnrobust.cli import COMMANDS, choices
 from winnrobust.data.datasets import DATASETS
 from winnrobust.evaluation.targets import TARGETS
@@ -72,12 +72,13 @@ def test_what_help_names_is_what_there_is():
 
 def test_the_list_of_attacks_is_that_of_the_attacks():
     rows = []
-    for attack in (*ATTACKS.values(), find("transfer:NAME")):
+    for attack in (*ATTACKS.values(), *map(find, ("spatial", "patch", "transfer:NAME"))):
         can = {"targeted": attack.targeted, "distances": attack.minimum_norm}
         also = ", ".join(word for word, does in can.items() if does)
         norms = ", ".join(attack.norms)
         rows.append((attack.name, norms, attack.access, attack.cost, also, attack.source))
     assert [tuple(row) for row in choices.ATTACKS] == rows
+    assert tuple(attack.name for attack in CORRUPTIONS) == choices.CORRUPTIONS
 
 
 def test_a_run_imports_no_foolbox_and_needs_no_git(tmp_path):
