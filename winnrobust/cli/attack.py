@@ -30,6 +30,7 @@ from winnrobust.cli.options import (
     out_option,
     picture_size,
     runs_option,
+    sampling_options,
     seed_option,
 )
 from winnrobust.data.geometry import INTERPOLATIONS
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Let every model look at the examples made against the others, for correction rates.",
 )
+@sampling_options
 @diagnose_option
 @seed_option
 @click.option("--limit", type=COUNT, help="Attack the first N test images only.")
@@ -190,6 +192,7 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
     winnrobust attack --eps 0.125
     winnrobust attack runs/my-baseline runs/my-winn --attacks fgsm,pgd,autoattack --limit 1000
     winnrobust attack runs/my-winn zoo:mnist-vanilla-winn
+    winnrobust attack zoo:mnist-vanilla-baseline zoo:mnist-vanilla-winn --until-decided
     winnrobust attack --model mine=my_models:cnn --weights mine=cnn.safetensors --data my-images
     winnrobust attack runs/my-winn --attacks 'pgd(steps=100, restarts=5)' --attack mine=my_nets:best
     """
@@ -273,6 +276,7 @@ def _settings(options: dict[str, Any]) -> "EvaluationSettings":
     given = {name: options[name] for name in EvaluationSettings.model_fields if name in options}
     given["attacks"] = [*options["attacks"], *starmap(imported_attack, options["own_attacks"])]
     given["epsilons"] = bounds(options["epsilons"], options["epsilons_l2"])
+    given["precision"] = options["precision"] and options["precision"] / 100
     given["targeted"] = options["targeted"] or options["aim"]
     if options["save_examples"]:
         given["num_examples"] = max(options["save_examples"], 8)

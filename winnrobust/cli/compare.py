@@ -17,6 +17,7 @@ from winnrobust.cli.options import (
     given_settings,
     report_option,
     runs_option,
+    sampling_options,
 )
 from winnrobust.runtime.progress import log
 from winnrobust.training.config import make_config
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @config_file_option
 @attacks_option
 @eps_option
+@sampling_options
 @diagnose_option
 @report_option
 @runs_option
@@ -39,6 +41,8 @@ def compare(
     config_file: Path | None,
     attacks: list[str],
     epsilons: tuple[list[float], ...],
+    precision: float | None,
+    until_decided: bool,
     with_diagnosis: bool,
     out: Path | None,
     runs: Path,
@@ -70,7 +74,12 @@ def compare(
         config,
         runs,
         out,
-        EvaluationSettings(attacks=attacks, epsilons=bounds(epsilons)),
+        EvaluationSettings(
+            attacks=attacks,
+            epsilons=bounds(epsilons),
+            precision=precision and precision / 100,
+            until_decided=until_decided,
+        ),
         with_diagnosis=with_diagnosis,
         data_root=data_root,
         device=device,
