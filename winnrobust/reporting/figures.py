@@ -27,6 +27,9 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#00
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 """So that nobody depends on colors; they come round at another number than the colors do."""
 
+WIDTH = 5.6
+"""Inches: two figures stand side by side on a page."""
+
 COLUMNS = 3
 MANY = 8
 """So many models are drawn closer together, and without bands."""
@@ -82,7 +85,7 @@ def accuracy_figure(results: Results) -> Figure:
     cases = {"no attack": CLEAN} | {f"robust, {x}": worst_case(x) for x in results.tried}
     names, step = results.names, 0.6 / len(cases)
     height = 1.2 + len(names) * (0.6 if len(names) < MANY else 0.35) + _legend_height(len(cases))
-    figure = Figure(figsize=(7.2, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.add_subplot()
     for index, (label, case) in enumerate(cases.items()):
         errors = [results.errors[case, name][:3] for name in names]
@@ -145,7 +148,7 @@ def _lines(
     """Draw a panel for each title, and in it the line of every model, always in the same look."""
     columns = min(COLUMNS, len(panels))
     height = 2.9 * -(-len(panels) // columns) + _legend_height(len(names))
-    figure = Figure(figsize=(max(4.0 * columns, 6.0), height), layout="constrained")
+    figure = Figure(figsize=(max(4.0 * columns, WIDTH), height), layout="constrained")
     for number, (title, lines) in enumerate(panels.items()):
         axes = figure.add_subplot(-(-len(panels) // columns), columns, number + 1)
         for index, (name, color) in enumerate(zip(names, cycle(len(names)), strict=True)):
