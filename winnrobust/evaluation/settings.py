@@ -29,7 +29,7 @@ from winnrobust.runtime.settings import (
 )
 
 DEFAULT_EPSILONS: Mapping[NormName, Sequence[float]] = {"linf": (0.125,), "l2": (1.5,)}
-LARGEST_EPSILON = {"linf": 1.0, "l2": math.inf}
+LARGEST_EPSILON = {"linf": 1.0, "l2": math.inf, "l1": math.inf, "l0": math.inf}
 DEFAULT_MARGIN = 0.01
 """Difference of two errors that does not matter to who only wants to know which one is larger."""
 

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from winnrobust.evaluation.examples import Examples
-from winnrobust.evaluation.outcomes import CLEAN
+from winnrobust.evaluation.outcomes import CLEAN, Case, norm_text
 from winnrobust.reporting.page import DPI
 from winnrobust.reporting.results import Results, worst_case
 from winnrobust.reporting.runs import RunRecord
@@ -72,8 +72,8 @@ def figures_of(results: Results) -> dict[str, Figure]:
     if results.summary.distances:
         figures["distances"] = distance_figure(results)
     if results.examples is not None and len(results.examples.images):
-        attack = results.strongest(results.cases).attack
-        figures["examples"] = examples_figure(results.examples, attack)
+        case = results.strongest(results.cases)
+        figures["examples"] = examples_figure(results.examples, case)
     return figures
 
 
@@ -124,20 +124,20 @@ def curve_figure(results: Results) -> Figure:
             errors = [results.errors[case, name] for case in (CLEAN, *map(worst_case, levels))]
             middle, low, high = 100 * np.array([error[:3] for error in errors], float).T
             line = Line([0, *(level.epsilon for level in levels)], middle, low, high)
-            panels.setdefault(norm.capitalize(), {})[name] = line
+            panels.setdefault(norm_text(norm), {})[name] = line
     return _lines(panels, results.names, "ε", "robust error, %", marker=True)
 
 
 def distance_figure(results: Results) -> Figure:
     """How far the nearest adversarial examples are: cumulative, with the medians marked."""
     panels: dict[str, dict[str, Line]] = {}
-    for (attack, name), distances in results.summary.distances.items():
+    for (attack, norm, name), distances in results.summary.distances.items():
         found = np.sort(distances[np.isfinite(distances)])
         shares = 100 * np.arange(len(found) + 1) / len(distances)
         median = float(np.quantile(distances, 0.5, method="inverted_cdf"))
         line = Line([0, *found], shares, mark=(median, 50))
-        panels.setdefault(attack, {})[name] = line
-    labels = "distance, in the attack's norm", "images broken within it, %"
+        panels.setdefault(f"{attack}, {norm_text(norm)}", {})[name] = line
+    labels = "distance, in the norm", "images broken within it, %"
     return _lines(panels, results.names, *labels, drawstyle="steps-post")
 
 
@@ -180,17 +180,17 @@ def _legend(figure: Figure) -> None:
 # --- of examples ----------------------------------------------------------------------------------
 
 
-def examples_figure(examples: Examples, attack: str) -> Figure:
+def examples_figure(examples: Examples, strongest: Case) -> Figure:
     """Show clean images, and for every attacked model the perturbation and what came of it.
 
     Under each picture stands what every model that was asked sees in it, wrong answers in red. The
-    attack is shown at its largest epsilon.
+    attack is shown at the largest epsilon of its norm.
     """
-    epsilon = float(examples.case_epsilons[examples.case_attacks == attack].max())
+    case = max(case for case, _ in examples.cases if case[:2] == strongest[:2])
     models = [str(name) for name in examples.models][:MODELS_SHOWN]
-    shown = [examples.case(attack, epsilon, source) for source in models]
+    shown = [examples.case(case, source) for source in models]
     # Of an L2 attack epsilon bounds the length of the whole change, so scale by what is there.
-    changes = [examples.adversarials[case] - examples.images for case in shown]
+    changes = [examples.adversarials[place] - examples.images for place in shown]
     largest = max((float(np.abs(change).max()) for change in changes), default=0.0) or 1.0
     count, lines = len(examples.images), 1 + 2 * len(models)
     size = 1.15 * count + 1.5, (1.18 + 0.13 * len(models)) * lines
@@ -203,21 +203,21 @@ def examples_figure(examples: Examples, attack: str) -> Figure:
         grid[0, column].set_title(f"label {label}", fontsize=8)
         _draw(grid[0, column], examples.images[column])
         _name(grid[0, column], models, examples.clean_predictions[:, column], label)
-        for line, (case, change) in enumerate(zip(shown, changes, strict=True)):
+        for line, (place, change) in enumerate(zip(shown, changes, strict=True)):
             difference, adversarial = grid[1 + 2 * line : 3 + 2 * line, column]
             difference.imshow(
                 change[column].mean(0), cmap="RdBu_r", vmin=-largest, vmax=largest,
                 interpolation="nearest",
             )  # fmt: skip
-            _draw(adversarial, examples.adversarials[case, column])
-            _name(adversarial, models, examples.predictions[case][:, column], label)
+            _draw(adversarial, examples.adversarials[place, column])
+            _name(adversarial, models, examples.predictions[place][:, column], label)
     rows = ["clean", *(f"{what}\n{shortened(name, 16)}" for name in models
                        for what in ("perturbation\nagainst", "attacked"))]  # fmt: skip
     for axes, row in zip(grid[:, 0], rows, strict=True):
         axes.set_ylabel(row, fontsize=8)
     hidden = len(examples.models) - len(models)
     more = f"; {hidden} more models are not shown" if hidden else ""
-    title = f"{attack}, ε = {epsilon:g}: the first {count} images; wrong answers in red{more}"
+    title = f"{case.attack}, {case.level}: the first {count} images; wrong answers in red{more}"
     figure.suptitle(title, fontsize=9)
     return figure
 

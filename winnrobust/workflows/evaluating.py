@@ -234,7 +234,8 @@ def _metadata(
     decisive = settings.decisive()
     return Metadata(
         schema=3, status="running", dataset="data", split="test", n=len(data), limit=None,
-        population=len(data) if settings.sampled else None, settings=decisive, models=rows, what={"models": [*models], "settings": decisive},
+        population=len(data) if settings.sampled else None, settings=decisive, models=rows,
+        what={"models": [*models], "settings": decisive},
     )  # fmt: skip
 
 
