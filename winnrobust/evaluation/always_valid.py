@@ -30,20 +30,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import betaln, gammaln
+from scipy.special import betaln, digamma, gammaln
 
 from winnrobust.runtime.intervals import CONFIDENCE, Rate
 
 MISS = 1 - CONFIDENCE
 """How likely an interval may miss, at any look."""
 
-HALVINGS = 50
-"""Of where the end of an interval is searched."""
+HALVINGS = 40
+"""Of where something is searched."""
 ENDS = 32
-"""Ends of an interval that are tried at once."""
+"""Ends of an interval that are tried at once; each round there are as many between two of them."""
 ROUNDS = 5
-THIRDS = 40
-"""Of where the likeliest population is searched."""
 
 
 def share(count: Any, n: Any, population: Any, miss: float = MISS) -> tuple[np.ndarray, np.ndarray]:
@@ -95,25 +93,27 @@ def difference(
     [0.083, 0.007, 0.174]
     """
     counts = (first_only, second_only, n - first_only - second_only)
-
-    def line(total: np.ndarray) -> tuple[Any, ...]:
-        # All populations with this difference: (second + total, second, the rest).
-        least = np.maximum(second_only, first_only - total)
-        return (
-            (total, 0 * total, population - total),
-            (1, 1, -2),
-            least,
-            (population - counts[2] - total) / 2,
-        )
-
     value = (first_only - second_only) / n
     if n == population:
         return Rate(value, value, value)
     low, high = (
-        _last_plausible(counts, population, line, value * population, edge, miss)
+        _last_plausible(counts, population, _same_difference, value * population, edge, miss)
         for edge in (value * n - (population - n), value * n + population - n)
     )
     return _around(value, low / population, high / population)
+
+
+def may_differ_by(
+    value: float, first_only: Any, second_only: Any, n: int, population: int, miss: float = MISS
+) -> np.ndarray:
+    """Tell whether `difference` does not rule a value out, for arrays of counts.
+
+    >>> may_differ_by(0.01, 0, 0, [100, 2000], 10_000).tolist()
+    [True, False]
+    """
+    counts = first_only, second_only, np.asarray(n, float) - first_only - second_only
+    lines = _same_difference(value * population, counts, population)
+    return _plausible(counts, population, *lines, miss)
 
 
 def ratio(count: float, rest: float, n: int, population: int, miss: float = MISS) -> Rate:
@@ -131,20 +131,12 @@ def ratio(count: float, rest: float, n: int, population: int, miss: float = MISS
         return Rate(math.nan, math.nan, math.nan)
     counts = (count, rest, n - count - rest)
 
-    def line(part: np.ndarray) -> tuple[Any, ...]:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            least = np.fmax(count / part, rest / (1 - part))
-        return (
-            (0 * part, 0 * part, population + 0 * part),
-            (part, 1 - part, -1),
-            least,
-            population - counts[2] + 0 * part,
-        )
-
     value = count / (count + rest)
     if n == population:
         return Rate(value, value, value)
-    low, high = (_last_plausible(counts, population, line, value, edge, miss) for edge in (0, 1))
+    low, high = (
+        _last_plausible(counts, population, _same_ratio, value, edge, miss) for edge in (0, 1)
+    )
     return _around(value, low, high)
 
 
@@ -205,35 +197,57 @@ def _boundary(excluded: Any, outside: np.ndarray, inside: np.ndarray) -> np.ndar
     return np.where(reached, outside, far)
 
 
+# Populations of three kinds that have something in common lie on a line: where it begins, its
+# direction, and from where to where on it they have as many images of each kind as were drawn.
+
+
+def _same_difference(difference: Any, counts: Sequence[Any], population: int) -> tuple[Any, ...]:
+    first, second, neither = counts
+    least = np.maximum(second, first - difference)
+    most = (population - neither - difference) / 2
+    return (difference, 0.0, population - difference), (1.0, 1.0, -2.0), least, most
+
+
+def _same_ratio(ratio: Any, counts: Sequence[Any], population: int) -> tuple[Any, ...]:
+    first, second, neither = counts
+    with np.errstate(divide="ignore", invalid="ignore"):
+        least = np.fmax(first / ratio, second / (1 - ratio))
+    return (0.0, 0.0, population), (ratio, 1 - ratio, -1.0), least, population - neither
+
+
+def _plausible(
+    counts: Sequence[Any], population: int, origin: Any, direction: Any, least: Any, most: Any,
+    miss: float,
+) -> np.ndarray:  # fmt: skip
+    """Tell of lines whether one of their populations is plausible: the likeliest is."""
+    some = least <= most
+    low, high = np.where(some, least, most), np.where(some, most, least)
+    for _ in range(HALVINGS):  # the chance is concave on a line
+        middle = (low + high) / 2
+        totals = [a + b * middle for a, b in zip(origin, direction, strict=True)]
+        with np.errstate(invalid="ignore"):  # where there is no such population
+            rising = sum(
+                b * (digamma(total + 1.0) - digamma(total - count + 1.0))
+                for b, total, count in zip(direction, totals, counts, strict=True)
+            )
+        low, high = np.where(rising > 0, middle, low), np.where(rising > 0, high, middle)
+    bet = _log_bet(*counts) - math.log(1 / miss)
+    return some & (_log_chance(counts, totals, population) >= bet)
+
+
 def _last_plausible(
-    counts: Sequence[float], population: int, line: Any, inside: float, outside: float, miss: float
+    counts: Sequence[float], population: int, lines: Any, inside: float, outside: float, miss: float
 ) -> float:
-    """Return the last value that a plausible population has.
+    """Return the last value of a line with a plausible population.
 
     Args:
-        line: values (E,) -> all populations with each of them: where a line begins, its direction,
-            and from where to where on it.
+        lines: `_same_difference` or `_same_ratio`.
         inside: a plausible value.
         outside: the last one that is possible.
     """
-    lowest = _log_bet(*counts) - math.log(1 / miss)
     for _ in range(ROUNDS):
         values = np.linspace(inside, outside, ENDS)
-        origin, direction, start, stop = line(values)
-        some = start <= stop
-        start = np.where(some, start, stop)
-
-        def chance(place: np.ndarray) -> np.ndarray:
-            totals = [a + b * place for a, b in zip(origin, direction, strict=True)]  # noqa: B023
-            return _log_chance(counts, totals, population)
-
-        # Concave on the line, so thirds find the highest.
-        low, high = start, stop
-        for _ in range(THIRDS):
-            left, right = low + (high - low) / 3, high - (high - low) / 3
-            better = chance(left) < chance(right)
-            low, high = np.where(better, left, low), np.where(better, high, right)
-        plausible = some & (chance((low + high) / 2) >= lowest)
+        plausible = _plausible(counts, population, *lines(values, counts, population), miss)
         if plausible.all():
             return float(outside)
         place = int(np.argmin(plausible))  # the first that is not
