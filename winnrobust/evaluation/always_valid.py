@@ -27,7 +27,7 @@ bounded random variables by betting, JRSS B 2024, arXiv:2010.09686; Robbins 1970
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import betaln, digamma, gammaln
@@ -113,7 +113,7 @@ def may_differ_by(
     """
     counts = first_only, second_only, np.asarray(n, float) - first_only - second_only
     lines = _same_difference(value * population, counts, population)
-    return _plausible(counts, population, *lines, miss)
+    return _plausible(counts, population, lines, miss)
 
 
 def ratio(count: float, rest: float, n: int, population: int, miss: float = MISS) -> Rate:
@@ -197,38 +197,46 @@ def _boundary(excluded: Any, outside: np.ndarray, inside: np.ndarray) -> np.ndar
     return np.where(reached, outside, far)
 
 
-# Populations of three kinds that have something in common lie on a line: where it begins, its
-# direction, and from where to where on it they have as many images of each kind as were drawn.
+class _Lines(NamedTuple):
+    """Populations of three kinds of images that have something in common lie on a line.
+
+    Attributes:
+        origin, direction: of each kind.
+        least, most: from where to where on it there are as many images of each kind as were drawn.
+    """
+
+    origin: tuple[Any, Any, Any]
+    direction: tuple[Any, Any, Any]
+    least: Any
+    most: Any
 
 
-def _same_difference(difference: Any, counts: Sequence[Any], population: int) -> tuple[Any, ...]:
+def _same_difference(difference: Any, counts: Sequence[Any], population: int) -> _Lines:
     first, second, neither = counts
     least = np.maximum(second, first - difference)
     most = (population - neither - difference) / 2
-    return (difference, 0.0, population - difference), (1.0, 1.0, -2.0), least, most
+    return _Lines((difference, 0.0, population - difference), (1.0, 1.0, -2.0), least, most)
 
 
-def _same_ratio(ratio: Any, counts: Sequence[Any], population: int) -> tuple[Any, ...]:
+def _same_ratio(ratio: Any, counts: Sequence[Any], population: int) -> _Lines:
     first, second, neither = counts
     with np.errstate(divide="ignore", invalid="ignore"):
         least = np.fmax(first / ratio, second / (1 - ratio))
-    return (0.0, 0.0, population), (ratio, 1 - ratio, -1.0), least, population - neither
+    direction = (ratio, 1 - ratio, -1.0)
+    return _Lines((0.0, 0.0, population), direction, least, population - neither)
 
 
-def _plausible(
-    counts: Sequence[Any], population: int, origin: Any, direction: Any, least: Any, most: Any,
-    miss: float,
-) -> np.ndarray:  # fmt: skip
+def _plausible(counts: Sequence[Any], population: int, lines: _Lines, miss: float) -> np.ndarray:
     """Tell of lines whether one of their populations is plausible: the likeliest is."""
-    some = least <= most
-    low, high = np.where(some, least, most), np.where(some, most, least)
+    some = lines.least <= lines.most
+    low, high = np.where(some, lines.least, lines.most), lines.most
     for _ in range(HALVINGS):  # the chance is concave on a line
         middle = (low + high) / 2
-        totals = [a + b * middle for a, b in zip(origin, direction, strict=True)]
+        totals = [a + b * middle for a, b in zip(lines.origin, lines.direction, strict=True)]
         with np.errstate(invalid="ignore"):  # where there is no such population
             rising = sum(
                 b * (digamma(total + 1.0) - digamma(total - count + 1.0))
-                for b, total, count in zip(direction, totals, counts, strict=True)
+                for b, total, count in zip(lines.direction, totals, counts, strict=True)
             )
         low, high = np.where(rising > 0, middle, low), np.where(rising > 0, high, middle)
     bet = _log_bet(*counts) - math.log(1 / miss)
@@ -247,7 +255,7 @@ def _last_plausible(
     """
     for _ in range(ROUNDS):
         values = np.linspace(inside, outside, ENDS)
-        plausible = _plausible(counts, population, *lines(values, counts, population), miss)
+        plausible = _plausible(counts, population, lines(values, counts, population), miss)
         if plausible.all():
             return float(outside)
         place = int(np.argmin(plausible))  # the first that is not
