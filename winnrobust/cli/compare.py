@@ -19,6 +19,7 @@ from winnrobust.cli.options import (
     given_settings,
     report_option,
     runs_option,
+    sampling_options,
     threat_option,
 )
 from winnrobust.runtime.progress import log
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @attacks_option
 @threat_option
 @eps_option
+@sampling_options
 @diagnose_option
 @report_option
 @runs_option
@@ -44,6 +46,8 @@ def compare(
     attacks: list[str] | None,
     threats: tuple[str, ...],
     epsilons: tuple[list[float], ...],
+    precision: float | None,
+    until_decided: bool,
     with_diagnosis: bool,
     out: Path | None,
     runs: Path,
@@ -75,7 +79,12 @@ def compare(
         config,
         runs,
         out,
-        EvaluationSettings(epsilons=bounds(threats, epsilons), **asked_for(attacks)),
+        EvaluationSettings(
+            epsilons=bounds(threats, epsilons),
+            precision=precision and precision / 100,
+            until_decided=until_decided,
+            **asked_for(attacks),
+        ),
         with_diagnosis=with_diagnosis,
         data_root=data_root,
         device=device,
