@@ -31,6 +31,7 @@ from winnrobust.cli.options import (
     out_option,
     picture_size,
     runs_option,
+    sampling_options,
     seed_option,
     threat_option,
 )
@@ -111,6 +112,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Let every model look at the examples made against the others, for correction rates.",
 )
+@sampling_options
 @diagnose_option
 @seed_option
 @click.option("--limit", type=COUNT, help="Attack the first N test images only.")
@@ -209,6 +211,7 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
     winnrobust attack runs/my-winn zoo:mnist-vanilla-winn
     winnrobust attack runs/my-winn --attacks pgd --threat linf:0.3 --threat l2:1.5
     winnrobust attack runs/my-winn --threat corruptions:1-5 --threat spatial:30
+    winnrobust attack zoo:mnist-vanilla-baseline zoo:mnist-vanilla-winn --until-decided
     winnrobust attack --model mine=my_models:cnn --weights mine=cnn.safetensors --data my-images
     winnrobust attack runs/my-winn --attacks 'pgd(steps=100, restarts=5)' --attack mine=my_nets:best
     """
@@ -297,6 +300,7 @@ def _settings(options: dict[str, Any]) -> "EvaluationSettings":
     del given["attacks"]
     given |= asked_for([*named, *own] or None)
     given["epsilons"] = bounds(options["threats"], options["epsilons"], options["epsilons_l2"])
+    given["precision"] = options["precision"] and options["precision"] / 100
     given["targeted"] = options["targeted"] or options["aim"]
     if options["targets"]:
         if given["targeted"]:

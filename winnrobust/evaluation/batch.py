@@ -26,7 +26,7 @@ from winnrobust.attacks import (
     measured,
     run_attack,
 )
-from winnrobust.data.streams import ImageStream
+from winnrobust.data.streams import ImageStream, Shuffled
 from winnrobust.evaluation import outcomes
 from winnrobust.evaluation.checks import as_floats
 from winnrobust.evaluation.examples import Examples, write_examples
@@ -76,6 +76,12 @@ class Job:
     identity: dict[str, Any]
     callback: Callable[[Step], None] | None = None
 
+    def numbers(self, places: range) -> Tensor:
+        """Return the numbers (B,) int64 of the images at these places of the order."""
+        if isinstance(self.data, Shuffled):
+            return self.data.numbers[places.start : places.stop]
+        return torch.arange(places.start, places.stop)
+
     def epsilons(self, attack: Attack) -> list[float]:
         """Return the epsilons of an attack; the infinite one is for the nearest example at all."""
         bounds = list(self.settings.bounds(attack.norm))
@@ -87,7 +93,8 @@ class _Batch:
     """B images, and what has been found out about them.
 
     Attributes:
-        numbers: of the images among all.
+        places: of the images in the order in which they are attacked.
+        numbers: (B,) int64, of the images among all.
         images: (B, C, H, W) float32.
         labels: (B,) int64.
         room: how many of them are kept whole.
@@ -102,7 +109,8 @@ class _Batch:
         cache: shared by attacks on all models.
     """
 
-    numbers: range
+    places: range
+    numbers: Tensor
     images: Tensor
     labels: Tensor
     room: int
@@ -118,13 +126,11 @@ class _Batch:
     cache: dict[Any, Any] = field(default_factory=dict)
 
 
-def attack_batch(
-    job: Job, numbers: range, report: Callable[[int, int], None], strict: bool
-) -> None:
+def attack_batch(job: Job, places: range, report: Callable[[int, int], None], strict: bool) -> None:
     """Attack all models with some of the images, judge the examples, and write the outcomes.
 
     Args:
-        numbers: of the images.
+        places: of the images in the order in which they are attacked.
         report: called after each attack with (images of the batch, attacks on it so far).
         strict: raise where an attack fails. Else its images get that status: what went well on
             others need not be lost.
@@ -132,15 +138,16 @@ def attack_batch(
     Raises:
         InputError: a model or an attack cannot be used.
     """
-    read = job.data.batch(numbers.start, numbers.stop)
+    read = job.data.batch(places.start, places.stop)
     check_labels(read.labels, job.classes)
     batch = _Batch(
-        numbers,
+        places,
+        job.numbers(places),
         as_floats(read.images),
         read.labels,
-        room=min(max(job.settings.num_examples - numbers.start, 0), len(numbers)),
+        room=min(max(job.settings.num_examples - places.start, 0), len(places)),
     )
-    with own_randomness(devices_of(job.models), job.settings.seed, "batch", numbers.start):
+    with own_randomness(devices_of(job.models), job.settings.seed, "batch", places.start):
         for source in job.models:
             _attack_model(job, batch, source, report, strict)
     _write(job, batch)
@@ -159,13 +166,14 @@ def _attack_model(
         check_shape(source, logits, len(images))
         if isinstance(settings.targeted, str):
             choose = TARGETS[settings.targeted]
-            clean.targets = choose(logits, labels, settings.seed, batch.numbers.start)
+            clean.targets = choose(logits, labels, settings.seed, batch.numbers)
         else:
             clean.targets = given_targets(settings.targeted, batch.numbers, labels)
         batch.targets[source] = clean.targets
     run = Run(
         seed=settings.seed,
-        first=batch.numbers.start,
+        first=int(batch.numbers[0]),
+        numbers=batch.numbers.to(device),
         targets=clean.targets,
         eot=settings.eot,
         clean=clean,
@@ -287,12 +295,12 @@ def _write(job: Job, batch: _Batch) -> None:
         for source in job.models
     ]
     answers = [answer for attempt in (None, *attempts) for answer in said(attempt)]
-    table = outcomes.outcome_table(batch.numbers.start, batch.labels.numpy(), answers)
+    table = outcomes.outcome_table(batch.numbers.numpy(), batch.labels.numpy(), answers)
     rank = distributed.rank()
     if batch.room:
-        path = outcomes.part_path(job.folder, batch.numbers, rank)
+        path = outcomes.part_path(job.folder, batch.places, rank)
         write_examples(path, _kept(job, batch, verdicts, attempts))
-    facts = {
+    facts: dict[str, Any] = {
         "evaluation": job.identity,
         "seconds": [[*key, seconds] for key, seconds in batch.seconds.items()],
         "gradients": [
@@ -300,7 +308,9 @@ def _write(job: Job, batch: _Batch) -> None:
         ],
         "failures": [[*key, failure] for key, failure in batch.failures.items()],
     }
-    outcomes.write_part(job.folder, table, facts, rank)
+    if job.settings.sampled:
+        facts["sampled"] = [len(job.data), job.settings.seed]
+    outcomes.write_part(job.folder, table, facts, rank, batch.places)
 
 
 def _columns(

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from winnrobust.attacks.norms import NORMS
+from winnrobust.data.streams import random_order
 from winnrobust.runtime.errors import InputError, brief
 from winnrobust.runtime.files import replacing
 from winnrobust.runtime.readers import reading
@@ -88,11 +89,13 @@ correct_unrounded: whether the model under attack is right about the example as 
 """
 
 
-def outcome_table(start: int, labels: np.ndarray, answers: Sequence[Mapping[str, Any]]) -> pa.Table:
+def outcome_table(
+    numbers: np.ndarray, labels: np.ndarray, answers: Sequence[Mapping[str, Any]]
+) -> pa.Table:
     """Put what models said of a batch of B images into rows, those of an answer together.
 
     Args:
-        start: number of the batch's first image.
+        numbers: (B,) of the images.
         labels: (B,) true classes.
         answers: of each the other columns of `SCHEMA` but `correct`, as an array (B,) or one value
             for all images; null where it is None, or missing as it is for clean images. `status` is
@@ -110,7 +113,7 @@ def outcome_table(start: int, labels: np.ndarray, answers: Sequence[Mapping[str,
     tables = []
     for answer in answers:
         known = {"gradients": 0, "queries": 0} | dict(answer)
-        known |= {"image": np.arange(start, start + size), "label": labels}
+        known |= {"image": numbers, "label": labels}
         known["correct"] = 2 * known["correct_draws"] > known["draws"]
         if known.get("status") is not None:
             known["status"] = np.array(STATUSES, object)[known["status"]]
@@ -129,7 +132,10 @@ def table_of(frame: pd.DataFrame) -> pa.Table:
 
 @dataclass(frozen=True)
 class Part:
-    """A file with the outcomes of images start, ..., stop - 1."""
+    """A file with the outcomes of the images at the places start, ..., stop - 1 of the order.
+
+    Those are their numbers, unless images are drawn at random.
+    """
 
     path: Path
     start: int
@@ -149,10 +155,17 @@ class Part:
                 table = table.append_column(SCHEMA.field(UNROUNDED), nothing)
             if table.schema.remove_metadata() != SCHEMA or not len(table):
                 raise ValueError("it has other columns than an outcome table")
-            images = table["image"].to_numpy()
-            if images.min() != self.start or images.max() != self.stop - 1:
+            facts = _facts(table.schema)
+            images = np.unique(table["image"].to_numpy())
+            if not np.array_equal(images, self._numbers(facts)):
                 raise ValueError("it is about other images than its name says")
-            return table.replace_schema_metadata(), _facts(table.schema)
+            return table.replace_schema_metadata(), facts
+
+    def _numbers(self, facts: Mapping[str, Any]) -> np.ndarray:
+        """Return the sorted numbers of the images at these places."""
+        if "sampled" not in facts:
+            return np.arange(self.start, self.stop)
+        return np.sort(random_order(*facts["sampled"])[self.start : self.stop].numpy())
 
     def facts(self) -> dict[str, Any]:
         """Read the facts about the batch alone; raises as `read`."""
@@ -183,7 +196,11 @@ def _facts(schema: pa.Schema) -> dict[str, Any]:
 
 
 def write_part(
-    folder: Path, table: pa.Table, facts: Mapping[str, Any] | None = None, rank: int = 0
+    folder: Path,
+    table: pa.Table,
+    facts: Mapping[str, Any] | None = None,
+    rank: int = 0,
+    places: range | None = None,
 ) -> Path:
     """Write the outcomes of one batch, all or nothing.
 
@@ -192,14 +209,17 @@ def write_part(
         table: all rows of a range of images; from `outcome_table` or `table_of`.
         facts: what is known of the batch as a whole, as JSON takes it: `seconds` as a list of
             [attack, norm, source, seconds], `gradients` as one of [attack, norm, source, counts by
-            name].
+            name]; `sampled` as [N, seed], where the images are the first of a `random_order` of N.
         rank: of the process.
+        places: of the images in that order; None: they are their numbers.
 
     Returns:
         The path of the part.
     """
-    images = table["image"].to_numpy()
-    path = part_path(folder, range(images.min(), images.max() + 1), rank)
+    if places is None:
+        images = table["image"].to_numpy()
+        places = range(images.min(), images.max() + 1)
+    path = part_path(folder, places, rank)
     text = json.dumps(dict(facts or {})).encode()
     metadata = {b"winnrobust": text, b"crc32": str(zlib.crc32(text)).encode()}
     with replacing(path) as temporary:
@@ -350,6 +370,8 @@ class PerImage:
 
     Attributes:
         n: number of images.
+        population: of how many they are drawn at random; None if they are all.
+        images: (n,) their numbers.
         draws: model -> how often it was asked about an image.
         wrong: (case, source, model) -> (n,) uint8, in how many draws the model was wrong on the
             example made against the source; `CLEAN`, with itself for the source, is the image.
@@ -364,6 +386,8 @@ class PerImage:
     """
 
     n: int
+    population: int | None = None
+    images: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     draws: dict[str, int] = field(default_factory=dict)
     wrong: dict[tuple[Case, str, str], np.ndarray] = field(default_factory=dict)
     status: dict[tuple[Case, str], np.ndarray] = field(default_factory=dict)
@@ -492,7 +516,7 @@ def per_image(outcomes: Path | str | pd.DataFrame) -> PerImage:
         if lacking := set(SCHEMA.names) - set(outcomes):
             raise InputError(f"outcomes must have the columns {', '.join(sorted(lacking))}, too")
         images, positions = np.unique(outcomes.image, return_inverse=True)
-        found = PerImage(len(images))
+        found = PerImage(len(images), images=images)
         try:
             found.add(table_of(outcomes), positions)
         except (ValueError, pa.ArrowException) as error:
@@ -500,11 +524,15 @@ def per_image(outcomes: Path | str | pd.DataFrame) -> PerImage:
         return found
     chosen = _some_parts(Path(outcomes))
     found, offset = PerImage(sum(part.stop - part.start for part in chosen)), 0
+    found.images = np.zeros(found.n, int)
     known: set | None = None
     for part in chosen:
         table, facts = part.read()
+        images, places = np.unique(table["image"].to_numpy(), return_inverse=True)
+        found.images[offset : offset + len(images)] = images
+        found.population = facts.get("sampled", [None])[0]
         try:
-            keys = found.add(table, table["image"].to_numpy() - part.start + offset)
+            keys = found.add(table, places + offset)
         except ValueError as error:
             raise part.unusable(f"is not whole ({error})") from None
         found.add_facts(facts)

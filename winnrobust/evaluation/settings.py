@@ -30,6 +30,9 @@ from winnrobust.runtime.settings import (
     shown,
 )
 
+DEFAULT_MARGIN = 0.01
+"""Difference of two errors that does not matter to who only wants to know which one is larger."""
+
 
 def _described(attack: str | Attack) -> str:
     return attack if isinstance(attack, str) else attack.name
@@ -103,6 +106,12 @@ class EvaluationSettings(CheckedSettings):
         judge_draws: how often a model that answers at random is asked about every image; others
             are asked once.
         num_examples: how many of the first images are kept whole.
+        precision: attack images in a random order until the ends of the interval of every error
+            (without attack, of each attack, in the worst case) are no more than this away from it,
+            a share such as 0.01. The intervals are those of `evaluation.always_valid`.
+        until_decided: attack images in a random order until every two models are told apart in the
+            worst case of every threat model, or differ by no more than `precision` (0.01 unless it
+            is given).
 
     >>> EvaluationSettings(epsilons={"linf": [8]})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -128,6 +137,18 @@ class EvaluationSettings(CheckedSettings):
     cross: bool = True
     judge_draws: Annotated[int, Field(ge=2, le=MOST_DRAWS)] = 20
     num_examples: Annotated[int, Field(ge=0)] = 8
+    precision: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    until_decided: bool = False
+
+    @property
+    def sampled(self) -> bool:
+        """Whether images are attacked in a random order until enough is known."""
+        return self.precision is not None or self.until_decided
+
+    @property
+    def margin(self) -> float:
+        """The largest difference of two errors that does not matter."""
+        return DEFAULT_MARGIN if self.precision is None else self.precision
 
     def chosen_attacks(self) -> list[Attack]:
         """Return the attacks in all their norms, with these settings."""
@@ -189,6 +210,8 @@ class EvaluationSettings(CheckedSettings):
     def decisive(self) -> dict[str, Any]:
         """Return the settings that results depend on, as JSON takes them."""
         found = self.model_dump(mode="json", exclude={"batch_size", "num_examples"})
+        if not self.sampled:
+            del found["precision"], found["until_decided"]
         added = ("loss", "round")
         return {name: value for name, value in found.items() if name not in added or value}
 

@@ -219,6 +219,7 @@ def _metadata(
         split="test",
         n=len(test.split),
         limit=None if test.whole else len(test.split),
+        population=len(test.split) if settings.sampled else None,
         settings=decisive,
         models=[Model(**candidate.metadata) for candidate in candidates],
         # All that decides the outcomes: an interrupted evaluation goes on only with the same.
