@@ -90,7 +90,7 @@ def test_images_of_a_users_own_count_by_their_size(tmp_path):
         (("--threat", "linf:8"), "threat 'linf:8': bounds must be numbers from 0 to 1, in the units"
                                  " of [0, 1] images, not 8"),
         (("--threat", "l2"), "threat 'l2' must be written like linf:8/255, l2:0.5"),
-        (("--threat", "l2:1", "--attacks", "fgsm"), "attack 'fgsm' fits none of the threats (l2:1)"),
+        (("--threat", "l2:1", "--attacks", "fgsm"), "'fgsm' fits none of the threats (l2:1)"),
         (("--threat", "l2:1"), "no attack fits the threats (l2:1); name one that does"),
         (("--threat", "patch:29"), "a patch of 29 pixels does not fit into images of 28x28"),
         (("--eps", "0.1", "--fail-if", "robust_accuracy < 0.1 at l2:1"),
