@@ -72,9 +72,10 @@ def open_stream(data: Any) -> ImageStream:
         return Items(data)
     if isinstance(data, Iterable) and not _is_plain(data):
         return ReadOnce(data)
+    parts = f"; give one of its parts, {', '.join(map(str, data))}" if _has_parts(data) else ""
     raise InputError(
         f"images must be a tensor or an array with its labels, a Dataset, a DataLoader, a folder"
-        f" or an .npz file, not {type(data).__name__}"
+        f" or an .npz file, not {type(data).__name__}{parts}"
     )
 
 
@@ -133,6 +134,11 @@ def _length(loader: DataLoader) -> int | None:
     if isinstance(loader.dataset, IterableDataset) or ours:
         return None
     return len(loader) * (loader.batch_size or 1) if loader.drop_last else len(loader.sampler)  # type: ignore[arg-type]
+
+
+def _has_parts(data: object) -> bool:
+    """Tell whether it is a dict of data sets, as Hugging Face has them by split."""
+    return isinstance(data, Mapping) and all(hasattr(part, "__len__") for part in data.values())
 
 
 def _is_plain(data: object) -> bool:
@@ -437,9 +443,9 @@ def _stacked(pairs: list[tuple[Tensor, Any]]) -> tuple[Tensor, list[Any]]:
     shapes = {tuple(image.shape) for image, _ in pairs}
     if len(shapes) > 1:
         one, other = sorted(shapes)[:2]
+        remedy = "crop or resize them to one" if one[0] == other[0] else "convert all to RGB"
         raise InputError(
-            f"images of the data have different shapes, such as {one} and {other}; crop or resize"
-            " them to one"
+            f"images of the data have different shapes, such as {one} and {other}; {remedy}"
         )
     return torch.stack([image for image, _ in pairs]), [label for _, label in pairs]
 

@@ -6,7 +6,7 @@ What is found out stays on the device until the batch is done, so that no step w
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust.attacks import (
-    NORMS,
     Attack,
     AttackResult,
     CleanPass,
@@ -24,6 +23,7 @@ from winnrobust.attacks import (
     Run,
     Step,
     answer,
+    measured,
     run_attack,
 )
 from winnrobust.data.streams import ImageStream, Shuffled
@@ -40,7 +40,7 @@ from winnrobust.evaluation.prediction import (
 )
 from winnrobust.evaluation.settings import EvaluationSettings
 from winnrobust.evaluation.state import devices_of, own_randomness
-from winnrobust.evaluation.targets import TARGETS
+from winnrobust.evaluation.targets import TARGETS, given_targets
 from winnrobust.runtime import distributed
 from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError, brief
@@ -84,7 +84,7 @@ class Job:
 
     def epsilons(self, attack: Attack) -> list[float]:
         """Return the epsilons of an attack; the infinite one is for the nearest example at all."""
-        bounds = list(self.settings.epsilons[attack.norm])
+        bounds = list(self.settings.bounds(attack.norm))
         return [*bounds, math.inf] if attack.minimum_norm else bounds
 
 
@@ -98,6 +98,7 @@ class _Batch:
         images: (B, C, H, W) float32.
         labels: (B,) int64.
         room: how many of them are kept whole.
+        unrounded: attempt -> as `verdicts`, of the model under attack, before rounding.
         verdicts: (attempt, or None for the images themselves, and judge) -> as `_judge`.
         targets: model -> (B,) int64, for targeted attacks.
         distances: attempt -> (B,).
@@ -114,6 +115,7 @@ class _Batch:
     labels: Tensor
     room: int
     verdicts: dict[tuple[_Example | None, str], Tensor] = field(default_factory=dict)
+    unrounded: dict[_Example, Tensor] = field(default_factory=dict)
     targets: dict[str, Tensor] = field(default_factory=dict)
     distances: dict[_Example, Tensor] = field(default_factory=dict)
     passes: dict[_Example, Tensor] = field(default_factory=dict)
@@ -162,8 +164,11 @@ def _attack_model(
         with errors_named(source, images):
             logits = clean.answer.logits
         check_shape(source, logits, len(images))
-        choose = TARGETS[settings.targeted]
-        clean.targets = choose(logits, labels, settings.seed, batch.numbers)
+        if isinstance(settings.targeted, str):
+            choose = TARGETS[settings.targeted]
+            clean.targets = choose(logits, labels, settings.seed, batch.numbers)
+        else:
+            clean.targets = given_targets(settings.targeted, batch.numbers.tolist(), labels)
         batch.targets[source] = clean.targets
     run = Run(
         seed=settings.seed,
@@ -181,14 +186,29 @@ def _attack_model(
         results = _attack(job, batch, attack, source, clean, run, strict)
         for epsilon, result in zip(job.epsilons(attack), results, strict=True):
             made = Case(attack.name, attack.norm, epsilon), source
+            if settings.round is not None and attack.norm != outcomes.CORRUPTIONS:
+                batch.unrounded[made] = _judge(job, source, result.images, labels)
+                result = replace(result, images=rounded(result.images, images, settings.round))
             spent = [result.gradients, result.queries, result.unfinished]
-            batch.distances[made] = NORMS[attack.norm].size(result.images - images).float()
+            batch.distances[made] = measured(attack.norm, images, result.images)
             batch.passes[made] = torch.stack(spent).int()
             batch.kept[made] = result.images[: batch.room].float().cpu().numpy()
-            for judge in job.models if settings.cross and epsilon < math.inf else [source]:
+            # A corrupted image is the same for all models.
+            alone = not settings.cross or epsilon == math.inf or attack.norm == outcomes.CORRUPTIONS
+            for judge in [source] if alone else job.models:
                 batch.verdicts[made, judge] = _judge(job, judge, result.images, labels)
         report(len(images), len(batch.seconds))
     batch.verdicts[None, source] = _judge(job, source, images, labels, known=clean)
+
+
+def rounded(examples: Tensor, images: Tensor, bits: int) -> Tensor:
+    """Return examples (B, C, H, W) in so many bits; pixels that were left alone stay as they are.
+
+    >>> rounded(torch.tensor([0.5, 0.3]), torch.tensor([0.0, 0.3]), 1)
+    tensor([0.0000, 0.3000])
+    """
+    steps = 2**bits - 1
+    return torch.where(examples == images, images, (examples * steps).round() / steps)
 
 
 def _named(callback: Callable[[Step], None], model: str, step: Step) -> None:
@@ -309,8 +329,11 @@ def _columns(
     if case.epsilon == math.inf:
         found = 2 * verdicts[(case, source), source][1] <= draws
         distance = np.where(found, distance, np.inf)
+    before = batch.unrounded.get((case, source))
+    unrounded = None if before is None else 2 * before[1].cpu().numpy() > draws
     return {
         **case._asdict(), "source": source, "seed": job.settings.seed,
+        outcomes.UNROUNDED: unrounded,
         "target": batch.targets[source].cpu().numpy() if targeted else None,
         "distance": distance, "status": status, "gradients": gradients, "queries": queries,
     }  # fmt: skip

@@ -43,6 +43,8 @@ MOST_DRAWS = 255
 
 NAMES = pa.dictionary(pa.int16(), pa.string())
 
+UNROUNDED = "correct_unrounded"
+
 SCHEMA = pa.schema(
     [
         ("image", pa.int32()),
@@ -62,6 +64,7 @@ SCHEMA = pa.schema(
         ("status", NAMES),
         ("gradients", pa.int32()),
         ("queries", pa.int32()),
+        (UNROUNDED, pa.bool_()),
     ]
 )
 """A row says what the model `evaluated` answered to one image:
@@ -81,6 +84,8 @@ distance: measured size of the perturbation in that norm; null for the clean ima
 status: one of `STATUSES`; null for the clean image.
 gradients, queries: gradient and forward-only passes spent on making the example, the same in the
     rows of all models that look at it.
+correct_unrounded: whether the model under attack is right about the example as it was before
+    rounding; null where nothing was rounded. Parts of before November 2026 lack it.
 """
 
 
@@ -145,6 +150,9 @@ class Part:
         with self._reading(), pq.ParquetFile(self.path, page_checksum_verification=True) as file:
             table = file.read(use_threads=False)
             table.validate(full=True)
+            if UNROUNDED not in table.schema.names:
+                nothing = pa.nulls(len(table), pa.bool_())
+                table = table.append_column(SCHEMA.field(UNROUNDED), nothing)
             if table.schema.remove_metadata() != SCHEMA or not len(table):
                 raise ValueError("it has other columns than an outcome table")
             facts = _facts(table.schema)
@@ -306,6 +314,9 @@ def _some_parts(folder: Path) -> list[Part]:
 # --- all parts, a few bytes for each image ------------------------------------------------------
 
 
+CORRUPTIONS = "corruptions"
+"""Stands for a norm where images are corrupted, not attacked; epsilon is the severity then."""
+
 UNITS = {"spatial": "°", "patch": " px"}
 """Of an epsilon that is not in the units of the images."""
 
@@ -316,7 +327,7 @@ def norm_text(norm: str) -> str:
     >>> norm_text("linf"), norm_text("corruptions"), norm_text("spatial")
     ('Linf', 'severity', 'spatial')
     """
-    return norm.capitalize() if norm in NORMS else {"corruptions": "severity"}.get(norm, norm)
+    return norm.capitalize() if norm in NORMS else {CORRUPTIONS: "severity"}.get(norm, norm)
 
 
 class Level(NamedTuple):
@@ -365,6 +376,7 @@ class PerImage:
         wrong: (case, source, model) -> (n,) uint8, in how many draws the model was wrong on the
             example made against the source; `CLEAN`, with itself for the source, is the image.
         status: (case, source) -> (n,) uint8, numbers in `STATUSES`.
+        unrounded: (case, source) -> (n,) uint8, 1 where the source was wrong before rounding.
         hits: (case, source) -> images in which the source saw the class wanted; targeted alone.
         distances: (attack, norm, source) -> (n,) float32, of minimum-norm attacks.
         passes: (attack, norm, source) -> [gradient passes, forward-only passes].
@@ -379,6 +391,7 @@ class PerImage:
     draws: dict[str, int] = field(default_factory=dict)
     wrong: dict[tuple[Case, str, str], np.ndarray] = field(default_factory=dict)
     status: dict[tuple[Case, str], np.ndarray] = field(default_factory=dict)
+    unrounded: dict[tuple[Case, str], np.ndarray] = field(default_factory=dict)
     hits: Counter[tuple[Case, str]] = field(default_factory=Counter)
     distances: dict[Made, np.ndarray] = field(default_factory=dict)
     passes: dict[Made, Any] = field(default_factory=lambda: defaultdict(int))
@@ -414,6 +427,8 @@ class PerImage:
         codes, names = _encoded(table["status"])
         status = np.array([STATUSES.index(name or STATUSES[ATTACKED]) for name in names])[codes]
         distance = table["distance"].to_numpy()
+        was_rounded = table[UNROUNDED].is_valid().to_numpy()
+        unrounded = ~table[UNROUNDED].fill_null(True).to_numpy()
         spent = np.stack([table["gradients"].to_numpy(), table["queries"].to_numpy()], axis=1)
         seen: set[Any] = set()
 
@@ -432,6 +447,8 @@ class PerImage:
                 if source == model:
                     place(self.status, key, status)
                     self.passes[attack, norm, source] += spent[rows].sum(0)
+                    if was_rounded[rows].any():
+                        place(self.unrounded, key, unrounded)
                     if not np.isnan(target[rows]).all():
                         self.hits[key] += int(hit[rows].sum())
             elif source == model:
@@ -494,6 +511,8 @@ def per_image(outcomes: Path | str | pd.DataFrame) -> PerImage:
         InputError: there are no outcomes, or some are damaged or of another evaluation.
     """
     if isinstance(outcomes, pd.DataFrame):
+        if UNROUNDED not in outcomes:
+            outcomes = outcomes.assign(**{UNROUNDED: None})
         if lacking := set(SCHEMA.names) - set(outcomes):
             raise InputError(f"outcomes must have the columns {', '.join(sorted(lacking))}, too")
         images, positions = np.unique(outcomes.image, return_inverse=True)

@@ -21,6 +21,8 @@ from winnrobust.evaluation.sequential import DECISIVE, check_sampled, is_enough,
 from winnrobust.evaluation.settings import EvaluationSettings, check_surrogates
 from winnrobust.evaluation.state import channels_last, devices_of, frozen, own_randomness
 from winnrobust.evaluation.statistics import Summary, summarize
+from winnrobust.evaluation.targets import check_targets
+from winnrobust.evaluation.threats import defaults_for
 from winnrobust.runtime import distributed
 from winnrobust.runtime.devices import device_of, resolve_device
 from winnrobust.runtime.errors import InputError
@@ -87,7 +89,8 @@ def run(
         images: (N, C, H, W), uint8, or floating point in [0, 1]; or a stream of them with their
             labels (`winnrobust.data.streams`), which is read batch after batch.
         labels: (N,) integers, the true classes 0 .. K - 1.
-        settings: what is done to the models.
+        settings: what is done to the models; by default in the threats that suit the size of
+            the images.
         folder: results folder; every batch is written to it when it is done. Batches that are there
             already are taken as they are.
         device: where to compute; None leaves every model where it is.
@@ -101,6 +104,7 @@ def run(
     """
     nets = checked_models(models)
     data = checked_data(images, labels)
+    settings, _ = settings.completed(defaults_for(None, data.batch(0, 1).images.shape[1:]))
     attacks = settings.chosen_attacks()
     check_surrogates(attacks, list(nets))
     check_sampled(settings, list(nets))
@@ -118,6 +122,7 @@ def run(
             few, truth = as_floats(head.images), head.labels
             known = truth if data.labels is None else data.labels
             classes = check_classes(nets, few[:2], known)
+            check_targets(settings.targeted, len(data), classes)
             with channels_last(nets.values(), few[:2], truth[:2]):
                 random = {name: answers_at_random(name, net, few) for name, net in nets.items()}
                 often = {name: settings.judge_draws if random[name] else 1 for name in nets}
@@ -128,7 +133,7 @@ def run(
                 size = _attack_my_share(job, few[0].numel(), progress)
     except OUT_OF_MEMORY:
         raise InputError(
-            "there is not enough memory for the models and a single image; use --device cpu"
+            "there is not enough memory for the models and a single image; use the device cpu"
         ) from None
     size = min(distributed.all_gather(size))
     found = None

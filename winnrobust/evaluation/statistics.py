@@ -18,6 +18,7 @@ from winnrobust.evaluation.always_valid import MISS
 from winnrobust.evaluation.outcomes import (
     CASE,
     CLEAN,
+    CORRUPTIONS,
     FAILED,
     NO_ATTACK,
     OUT_OF_TIME,
@@ -34,6 +35,8 @@ from winnrobust.runtime.intervals import Rate, rate
 
 WORST_CASE = "worst case"
 """Stands for all attacks of one norm: what breaks an image at this epsilon or a smaller one."""
+NORMAL = 1.959964
+"""95 % of a normal distribution are within so many standard deviations."""
 TRANSFER = "transfer:"
 """Begins the name of an attack that makes its examples on the model named after it."""
 
@@ -48,6 +51,8 @@ COLUMNS = {
     "robust": "norm epsilon model n robust_accuracy low high robust_error not_attacked attacks",
     "paired": "attack norm epsilon first second n first_only second_only p_value",
     "gaps": "norm epsilon first second n difference low high p_value",
+    "corruption": "model reference n mean_error mean_error_low mean_error_high relative",
+    "rounded": "attack norm epsilon model n successes survived",
     "targeted": "attack norm epsilon source n hits hit_rate hit_rate_low hit_rate_high",
     "costs": "attack norm source seconds gradients queries out_of_time failed failure",
     "gradients": "attack norm source entries zero_entries images zero_images tiny_images"
@@ -92,13 +97,21 @@ class Summary:
             models: by how much more often the first errs in the worst case, in the whole
             population. All intervals of this table hold at once with 95 %, and its p-values are
             corrected for their number (Bonferroni).
+        corruption: one row per pair of models, each with itself among them: the mean corruption
+            error of `model`, over all corruptions and severities (their errors are in `errors`, at
+            the norm "corruptions"), with an interval for the choice of the images; and relative to
+            `reference`, as Hendrycks and Dietterich have it: the mean over corruptions of the ratio
+            of the errors of all severities together.
+        rounded: one row per (attack, epsilon, model) where examples were rounded: images that the
+            model gets right without attack and wrong before rounding, and how many of those it
+            gets wrong in the rounded example, too.
         targeted: one row per (attack, epsilon, source) of targeted attacks: images in which the
             source sees the class wanted.
         distances: (attack, norm, model) -> (n,) float32 of every minimum-norm attack: the smallest
             perturbation found, 0 where the model is wrong anyway, infinite where none was found.
-        costs: one row per (attack, norm, source): seconds of all processes together, passes, and images
-            that the attack did not get done with; `failure` is what went wrong where it failed. NaN
-            where seconds are unknown.
+        costs: one row per (attack, norm, source): seconds of all processes together, passes, and
+            images that the attack did not get done with; `failure` is what went wrong where it
+            failed. NaN where seconds are unknown.
         gradients: one row per (attack, norm, source): how many gradients were zero.
         random_models: model -> whether its answers differ from draw to draw.
         n: number of images.
@@ -111,6 +124,8 @@ class Summary:
     corrections: pd.DataFrame
     robust: pd.DataFrame
     paired: pd.DataFrame
+    corruption: pd.DataFrame
+    rounded: pd.DataFrame
     targeted: pd.DataFrame
     distances: dict[Made, np.ndarray]
     costs: pd.DataFrame
@@ -154,6 +169,8 @@ def summarize(
         "robust": _robust,
         "paired": _paired,
         "gaps": _gaps,
+        "corruption": _corruption,
+        "rounded": _rounded,
         "targeted": _targeted,
         "costs": _costs,
         "gradients": _gradients,
@@ -266,6 +283,44 @@ def _gaps(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
         yield *key, n, *gap, min(1.0, len(rows) * p_value)
 
 
+def _corruption(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
+    cases = [case for case in found.cases if case.norm == CORRUPTIONS]
+    if not cases:
+        return
+    names = list(dict.fromkeys(case.attack for case in cases))
+    of_each = {model: _corruption_shares(found, cases, model) for model in models}
+    totals = {
+        model: np.array([shares[[case.attack == name for case in cases]].sum() for name in names])
+        for model, shares in of_each.items()
+    }
+    for model, reference in itertools.product(models, repeat=2):
+        by_image = of_each[model].mean(0)
+        mean, half = float(by_image.mean()), NORMAL * float(by_image.std()) / found.n**0.5
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = float((totals[model] / totals[reference]).mean())
+        ends = [max(mean - half, 0.0), min(mean + half, 1.0)]
+        if found.population is not None:
+            _, *ends = _rate(found, float(by_image.sum()))
+        yield model, reference, found.n, mean, *ends, relative
+
+
+def _corruption_shares(found: PerImage, cases: Sequence[Case], model: str) -> np.ndarray:
+    """Return the share of wrong draws under every corruption (cases, n)."""
+    return np.stack([found.wrong[case, model, model] for case in cases]) / found.draws[model]
+
+
+def _rounded(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
+    for (case, model), unrounded in found.unrounded.items():
+        if model in models:
+            draws = found.draws[model]
+            clean, attacked = (
+                2 * found.wrong[key, model, model].astype(np.int64) >= draws
+                for key in (CLEAN, case)
+            )
+            successes = ~clean & (unrounded > 0)
+            yield *case, model, found.n, int(successes.sum()), int((successes & attacked).sum())
+
+
 def _targeted(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
     for case, source in _attacked(found, models):
         if (case, source) in found.hits:
@@ -312,7 +367,9 @@ def worst_case(found: PerImage, cases: Sequence[Case], model: str) -> np.ndarray
 
 
 def _levels(found: PerImage) -> list[Level]:
-    return list(dict.fromkeys(case.level for case in found.cases))
+    """Return all threat models that have a worst case, which corruptions have not."""
+    levels = dict.fromkeys(case.level for case in found.cases)
+    return [level for level in levels if level.norm != CORRUPTIONS]
 
 
 def _attacked(found: PerImage, models: Sequence[str]) -> Iterator[tuple[Case, str]]:

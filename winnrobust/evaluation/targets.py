@@ -1,10 +1,14 @@
 """Which class a targeted attack wants to see, chosen for every image."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.randomness import uniform
 
 
@@ -39,6 +43,40 @@ def least_likely_targets(logits: Tensor, labels: Tensor, seed: int, numbers: Ten
     tensor([2])
     """
     return logits.scatter(1, labels.unsqueeze(1), math.inf).argmin(1)
+
+
+def given_targets(targets: np.ndarray, numbers: Sequence[int], labels: Tensor) -> Tensor:
+    """Return the classes (B,) that were given for some of the images.
+
+    Args:
+        targets: (N,), of all.
+        numbers: of the images.
+        labels: (B,) int64, theirs.
+
+    Raises:
+        InputError: one is the true class.
+    """
+    chosen = torch.from_numpy(targets[np.asarray(numbers)]).to(labels)
+    if len(same := (chosen == labels).nonzero()):
+        number = numbers[int(same[0])]
+        raise InputError(f"the target of image {number} is its true class; give a wrong class")
+    return chosen
+
+
+def check_targets(targets: Any, n: int, classes: int) -> None:
+    """Check that targets, if they were given as an array (N,), are of these images and classes.
+
+    Raises:
+        InputError: they are not.
+    """
+    if isinstance(targets, np.ndarray):
+        if len(targets) != n:
+            raise InputError(f"there are {len(targets)} targets for {n} images; give one for each")
+        if targets.max() >= classes:
+            raise InputError(
+                f"targets go up to {targets.max()}, but the models know only the classes 0 to"
+                f" {classes - 1}"
+            )
 
 
 TARGETS: dict[str, Callable[[Tensor, Tensor, int, Tensor], Tensor]] = {

@@ -81,7 +81,7 @@ def write_results(folder: Path, manifest: dict[str, Any]) -> Results:
     write_json(folder / "manifest.json", manifest)
     results = _from_outcomes(folder, metadata)
     if results.examples is not None and len(results.examples.images):
-        case = results.strongest(results.cases)
+        case = results.strongest(results.cases or results.corruptions)
         save_figure(examples_figure(results.examples, case), folder / "examples.png")
     tables = comparison_tables(results)
     write_text(folder / "table.md", to_markdown(tables))

@@ -66,7 +66,10 @@ class Verdict:
         compared = [name for name in results.groups if self.trust(name) != RANDOM]
         refused = [name for name in results.groups if name not in compared]
         if not any(map(is_attack, results.cases)):
-            return sentence("headline", "nothing")
+            found = results.summary.corruption
+            own = found[found.model == found.reference].itertuples()
+            told = names(f"{row.model} {percent(row.mean_error, results.n)} %" for row in own)
+            return sentence("headline", "corrupted" if len(found) else "nothing", errors=told)
         if results.counts_only:
             return sentence("headline", "counts only")
         if refused and len(compared) < 2:

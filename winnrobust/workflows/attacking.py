@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from winnrobust.attacks.corruptions import check_available
 from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.evaluation import EvaluationSettings, outcomes, run
 from winnrobust.evaluation.diagnosis import diagnose
-from winnrobust.evaluation.outcomes import Level
-from winnrobust.evaluation.settings import check_surrogates
+from winnrobust.evaluation.outcomes import CORRUPTIONS, Level
+from winnrobust.evaluation.settings import check_surrogates, find_attacks
+from winnrobust.evaluation.threats import Defaults, defaults_for
 from winnrobust.reporting import Metadata, Model, read_diagnosis, write_diagnosis, write_results
 from winnrobust.runtime import distributed
 from winnrobust.runtime.progress import log, remaining, show_progress
@@ -29,7 +31,8 @@ from winnrobust.workflows.evaluation_folder import (
     evaluation_folder,
     images_done,
 )
-from winnrobust.workflows.gates import check_baseline
+from winnrobust.workflows.gates import Gate, check_attacked, check_baseline
+from winnrobust.workflows.given import own_code
 from winnrobust.workflows.images import Images, ImageSource, images_for
 from winnrobust.workflows.preflight import check_fit
 from winnrobust.workflows.saving import save_examples, saved_text
@@ -39,9 +42,6 @@ TEST_IMAGES = ImageSource()
 
 DIAGNOSED = 256
 """False robustness is looked for on the first so many images."""
-
-DIAGNOSED_EPSILON = 0.125
-"""Where it is looked for if the attacks have no L-infinity bound above 0."""
 
 
 def attack_runs(
@@ -56,6 +56,7 @@ def attack_runs(
     resume_with: str | None = None,
     baseline: Path | None = None,
     save: int = 0,
+    gates: Sequence[Gate] = (),
 ) -> None:
     """Attack models with each other as judges and write the results to `out`.
 
@@ -70,16 +71,23 @@ def attack_runs(
         baseline: an earlier evaluation that must be of the same images.
         save: how many adversarial examples of each kind to write as files; the settings must have
             kept as many.
+        gates: what must be attacked.
 
     Raises:
-        InputError: models or data cannot be used, or `out` exists; before any long work.
+        InputError: models or data cannot be used, no attack fits, or `out` exists; before any long
+            work.
     """
     if distributed.is_main_process():
         check_place(out)
     candidates = load_candidates(paths, external)
     modules = {candidate.name: candidate.module for candidate in candidates}
-    check_surrogates(settings.chosen_attacks(), list(modules))
+    check_surrogates(find_attacks(settings.attacks), list(modules))
     test = images_for(candidates, source)
+    known = test.name if source.path is None else None
+    usual = defaults_for(known, test.split.batch(0, 1).images.shape[1:])
+    settings = _with_threats(settings, usual).for_first(None if test.whole else len(test.split))
+    for gate in gates:
+        check_attacked(gate, settings)
     metadata = _metadata(candidates, test, settings)
     if baseline is not None:
         check_baseline(baseline, metadata)
@@ -106,7 +114,7 @@ def attack_runs(
                 progress=progress if done else _with_first_figure(progress, out),
             )
         if to_diagnose:
-            _diagnose(out, modules, test.split.batch(0, DIAGNOSED), settings, device)
+            _diagnose(out, modules, test.split.batch(0, DIAGNOSED), settings, usual, device)
         if distributed.is_main_process():
             manifest = sessions[0] | {
                 "resumed": sessions[1:],
@@ -118,6 +126,16 @@ def attack_runs(
                 log(saved_text(save_examples(out, save, modules, device)))
                 log(f"adversarial examples are in {out / 'saved'}")
         distributed.barrier()
+
+
+def _with_threats(settings: EvaluationSettings, usual: Defaults) -> EvaluationSettings:
+    """Return settings that name all threats; says which are there by default, and why."""
+    settings, filled = settings.completed(usual)
+    if filled:
+        log(usual.explained(filled, "--threat"))
+    if settings.bounds("corruptions"):
+        check_available()
+    return settings
 
 
 def _with_first_figure(
@@ -144,7 +162,7 @@ def first_figure(part: outcomes.Part) -> str:
         name, attack, level = row["evaluated"], row["attack"], Level(row["norm"], row["epsilon"])
         if attack is None:
             right[name]["no attack"].append(row["correct"])
-        elif row["source"] == name and level.epsilon < math.inf:
+        elif row["source"] == name and level.epsilon < math.inf and level.norm != CORRUPTIONS:
             right[name][f"{attack}, {level}"].append(row["correct"])
     told = (
         f"{name} is right about "
@@ -159,12 +177,13 @@ def _diagnose(
     modules: dict[str, nn.Module],
     few: ImageSplit,
     settings: EvaluationSettings,
+    usual: Defaults,
     device: torch.device,
 ) -> None:
     """Look for false robustness, and keep what was found."""
     # The middle one: where an attack breaks nothing, or everything, it hides how weak it is.
-    above = sorted(epsilon for epsilon in settings.epsilons["linf"] if epsilon > 0)
-    epsilon = above[len(above) // 2] if above else DIAGNOSED_EPSILON
+    above = sorted(epsilon for epsilon in settings.bounds("linf") if epsilon > 0)
+    epsilon = above[len(above) // 2] if above else usual.epsilons["linf"][0]
     log(
         f"looking for false robustness on {len(few)} of them around epsilon {epsilon:g}"
         " (--no-diagnose leaves that out)"
@@ -204,5 +223,6 @@ def _metadata(
         settings=decisive,
         models=[Model(**candidate.metadata) for candidate in candidates],
         # All that decides the outcomes: an interrupted evaluation goes on only with the same.
-        what={"models": weights, "data": test.metadata(), "settings": decisive},
+        what={"models": weights, "data": test.metadata(), "settings": decisive}
+        | own_code(settings),
     )

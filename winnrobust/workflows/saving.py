@@ -40,9 +40,9 @@ def save_examples(
 ) -> pd.DataFrame:
     """Write the first adversarial examples of an evaluation to its folder `saved`.
 
-    For each attack, norm, epsilon and source an `.npz` file that `--data` takes, float32, and a folder of
-    PNG files named by image, label and what the source sees in them. A PNG has 8 bits, which
-    moves pixels by up to 1/510: the source is asked about these anew.
+    For each attack, norm, epsilon and source an `.npz` file that `--data` takes, float32, and a
+    folder of PNG files named by image, label and what the source sees in them. A PNG has 8 bits,
+    which moves pixels by up to 1/510: the source is asked about these anew.
 
     Args:
         folder: a finished results folder whose examples were kept.
@@ -51,8 +51,8 @@ def save_examples(
         device: where they are asked.
 
     Returns:
-        `saved.csv`: a row for each attack, norm, epsilon and source, with `COLUMNS`: how many images are
-        adversarial (the source is wrong), and how many of these still are in 8 bits.
+        `saved.csv`: a row for each attack, norm, epsilon and source, with `COLUMNS`: how many
+        images are adversarial (the source is wrong), and how many of these still are in 8 bits.
     """
     first = next(stored_examples(folder), None)
     if first is None:
