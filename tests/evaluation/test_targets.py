@@ -127,5 +127,5 @@ def test_an_attack_that_cannot_be_targeted_is_refused():
 
 
 def test_an_unknown_choice_of_targets_is_refused():
-    with pytest.raises(InputError, match=r"targeted cannot be 'high': .*'random' or"):
+    with pytest.raises(InputError, match=r"targeted must be random, .* not 'high'"):
         evaluation({"net": nn.Flatten()}, IMAGES, LABELS, ["aiming"], targeted="high")

@@ -209,9 +209,9 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
     winnrobust attack --eps 0.125
     winnrobust attack runs/my-baseline runs/my-winn --attacks fgsm,pgd,autoattack --limit 1000
     winnrobust attack runs/my-winn zoo:mnist-vanilla-winn
-    winnrobust attack zoo:mnist-vanilla-baseline zoo:mnist-vanilla-winn --until-decided
     winnrobust attack runs/my-winn --attacks pgd --threat linf:0.3 --threat l2:1.5
     winnrobust attack runs/my-winn --threat corruptions:1-5 --threat spatial:30
+    winnrobust attack zoo:mnist-vanilla-baseline zoo:mnist-vanilla-winn --until-decided
     winnrobust attack --model mine=my_models:cnn --weights mine=cnn.safetensors --data my-images
     winnrobust attack runs/my-winn --attacks 'pgd(steps=100, restarts=5)' --attack mine=my_nets:best
     """

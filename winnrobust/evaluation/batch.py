@@ -168,7 +168,7 @@ def _attack_model(
             choose = TARGETS[settings.targeted]
             clean.targets = choose(logits, labels, settings.seed, batch.numbers)
         else:
-            clean.targets = given_targets(settings.targeted, batch.numbers.tolist(), labels)
+            clean.targets = given_targets(settings.targeted, batch.numbers, labels)
         batch.targets[source] = clean.targets
     run = Run(
         seed=settings.seed,

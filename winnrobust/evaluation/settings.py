@@ -210,7 +210,9 @@ class EvaluationSettings(CheckedSettings):
     def decisive(self) -> dict[str, Any]:
         """Return the settings that results depend on, as JSON takes them."""
         found = self.model_dump(mode="json", exclude={"batch_size", "num_examples"})
-        added = ("loss", "round", "precision", "until_decided")
+        if not self.sampled:
+            del found["precision"], found["until_decided"]
+        added = ("loss", "round")
         return {name: value for name, value in found.items() if name not in added or value}
 
     @field_validator("seconds", mode="before")

@@ -50,9 +50,9 @@ COLUMNS = {
     " difference_low difference_high p_value",
     "robust": "norm epsilon model n robust_accuracy low high robust_error not_attacked attacks",
     "paired": "attack norm epsilon first second n first_only second_only p_value",
-    "gaps": "norm epsilon first second n difference low high p_value",
     "corruption": "model reference n mean_error mean_error_low mean_error_high relative",
     "rounded": "attack norm epsilon model n successes survived",
+    "gaps": "norm epsilon first second n difference low high p_value",
     "targeted": "attack norm epsilon source n hits hit_rate hit_rate_low hit_rate_high",
     "costs": "attack norm source seconds gradients queries out_of_time failed failure",
     "gradients": "attack norm source entries zero_entries images zero_images tiny_images"
@@ -93,10 +93,6 @@ class Summary:
         paired: one row per pair of models without an attack, under every attack, and in the worst
             case of those of `robust`: who errs alone on the same images, each attacked itself, and
             McNemar's test.
-        gaps: where images are drawn at random, one row per (norm, epsilon) above 0 and pair of
-            models: by how much more often the first errs in the worst case, in the whole
-            population. All intervals of this table hold at once with 95 %, and its p-values are
-            corrected for their number (Bonferroni).
         corruption: one row per pair of models, each with itself among them: the mean corruption
             error of `model`, over all corruptions and severities (their errors are in `errors`, at
             the norm "corruptions"), with an interval for the choice of the images; and relative to
@@ -105,6 +101,10 @@ class Summary:
         rounded: one row per (attack, epsilon, model) where examples were rounded: images that the
             model gets right without attack and wrong before rounding, and how many of those it
             gets wrong in the rounded example, too.
+        gaps: where images are drawn at random, one row per (norm, epsilon) above 0 and pair of
+            models: by how much more often the first errs in the worst case, in the whole
+            population. All intervals of this table hold at once with 95 %, and its p-values are
+            corrected for their number (Bonferroni).
         targeted: one row per (attack, epsilon, source) of targeted attacks: images in which the
             source sees the class wanted.
         distances: (attack, norm, model) -> (n,) float32 of every minimum-norm attack: the smallest
@@ -168,9 +168,9 @@ def summarize(
         "corrections": _corrections,
         "robust": _robust,
         "paired": _paired,
-        "gaps": _gaps,
         "corruption": _corruption,
         "rounded": _rounded,
+        "gaps": _gaps,
         "targeted": _targeted,
         "costs": _costs,
         "gradients": _gradients,
@@ -268,21 +268,6 @@ def _paired(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
             yield WORST_CASE, *level, *_discordant(found, pair, wrong)
 
 
-def _gaps(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
-    if found.population is None:
-        return
-    keys = itertools.product(_levels(found), itertools.combinations(models, 2))
-    rows = [
-        (*level, *_discordant(found, pair, [worst_case(found, cases, model) for model in pair]))
-        for level, pair in keys
-        if level.epsilon > 0 and (cases := _fair_cases(found, level, pair, models))
-    ]
-    for *key, n, first_only, second_only, p_value in rows:
-        miss = MISS / len(rows)
-        gap = always_valid.difference(first_only, second_only, n, found.population, miss)
-        yield *key, n, *gap, min(1.0, len(rows) * p_value)
-
-
 def _corruption(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
     cases = [case for case in found.cases if case.norm == CORRUPTIONS]
     if not cases:
@@ -298,9 +283,7 @@ def _corruption(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
         mean, half = float(by_image.mean()), NORMAL * float(by_image.std()) / found.n**0.5
         with np.errstate(divide="ignore", invalid="ignore"):
             relative = float((totals[model] / totals[reference]).mean())
-        ends = [max(mean - half, 0.0), min(mean + half, 1.0)]
-        if found.population is not None:
-            _, *ends = _rate(found, float(by_image.sum()))
+        ends = max(mean - half, 0.0), min(mean + half, 1.0)
         yield model, reference, found.n, mean, *ends, relative
 
 
@@ -319,6 +302,21 @@ def _rounded(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
             )
             successes = ~clean & (unrounded > 0)
             yield *case, model, found.n, int(successes.sum()), int((successes & attacked).sum())
+
+
+def _gaps(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
+    if found.population is None:
+        return
+    keys = itertools.product(_levels(found), itertools.combinations(models, 2))
+    rows = [
+        (*level, *_discordant(found, pair, [worst_case(found, cases, model) for model in pair]))
+        for level, pair in keys
+        if level.epsilon > 0 and (cases := _fair_cases(found, level, pair, models))
+    ]
+    for *key, n, first_only, second_only, p_value in rows:
+        miss = MISS / len(rows)
+        gap = always_valid.difference(first_only, second_only, n, found.population, miss)
+        yield *key, n, *gap, min(1.0, len(rows) * p_value)
 
 
 def _targeted(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:

@@ -1,7 +1,7 @@
 """Which class a targeted attack wants to see, chosen for every image."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -45,20 +45,20 @@ def least_likely_targets(logits: Tensor, labels: Tensor, seed: int, numbers: Ten
     return logits.scatter(1, labels.unsqueeze(1), math.inf).argmin(1)
 
 
-def given_targets(targets: np.ndarray, numbers: Sequence[int], labels: Tensor) -> Tensor:
+def given_targets(targets: np.ndarray, numbers: Tensor, labels: Tensor) -> Tensor:
     """Return the classes (B,) that were given for some of the images.
 
     Args:
         targets: (N,), of all.
-        numbers: of the images.
+        numbers: (B,) int64, of the images.
         labels: (B,) int64, theirs.
 
     Raises:
         InputError: one is the true class.
     """
-    chosen = torch.from_numpy(targets[np.asarray(numbers)]).to(labels)
+    chosen = torch.from_numpy(targets[numbers.cpu().numpy()]).to(labels)
     if len(same := (chosen == labels).nonzero()):
-        number = numbers[int(same[0])]
+        number = int(numbers[int(same[0])])
         raise InputError(f"the target of image {number} is its true class; give a wrong class")
     return chosen
 

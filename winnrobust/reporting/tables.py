@@ -7,14 +7,7 @@ import numpy as np
 import pandas as pd
 
 from winnrobust.evaluation.diagnosis import overall
-from winnrobust.evaluation.outcomes import (
-    CLEAN,
-    CORRUPTIONS,
-    NO_ATTACK,
-    Case,
-    Level,
-    norm_text,
-)
+from winnrobust.evaluation.outcomes import CLEAN, CORRUPTIONS, NO_ATTACK, Case, Level, norm_text
 from winnrobust.evaluation.sequential import decision
 from winnrobust.evaluation.statistics import SIGNIFICANCE, WORST_CASE, aggregate
 from winnrobust.reporting.paper import QUANTITIES, published, reading_note

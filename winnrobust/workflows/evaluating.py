@@ -97,7 +97,7 @@ def evaluate(
             `queries`, `loss`, `eot`, `targeted`, `round`, `seconds`, `seed`, `cross`, ... With
             `precision=0.01` images are attacked in a random order until the interval of every error
             is within one point of it, with `until_decided=True` until it is settled who is more
-            robust; `.images` says which images those were.
+            robust; `.outcomes.image` says which images those were.
 
     Raises:
         InputError: an argument or a model cannot be used, or an attack left the ball.
