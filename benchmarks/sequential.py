@@ -141,7 +141,10 @@ def _wald(value: float, first: Any, second: Any, n: int, _: int) -> np.ndarray:
     return np.abs(mean - value) <= QUANTILE * np.sqrt((first + second) / n - mean**2) / np.sqrt(n)
 
 
-RULES: dict[str, tuple[Any, Any]] = {"always-valid": (mcnemar, may_differ_by), "McNemar, again and again": (once, _wald)}
+RULES: dict[str, tuple[Any, Any]] = {
+    "always-valid": (mcnemar, may_differ_by),
+    "McNemar, again and again": (once, _wald),
+}
 
 
 def decided(

@@ -283,7 +283,9 @@ def _corruption(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
         mean, half = float(by_image.mean()), NORMAL * float(by_image.std()) / found.n**0.5
         with np.errstate(divide="ignore", invalid="ignore"):
             relative = float((totals[model] / totals[reference]).mean())
-        ends = max(mean - half, 0.0), min(mean + half, 1.0)
+        ends = [max(mean - half, 0.0), min(mean + half, 1.0)]
+        if found.population is not None:
+            _, *ends = _rate(found, float(by_image.sum()))
         yield model, reference, found.n, mean, *ends, relative
 
 
