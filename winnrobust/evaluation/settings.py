@@ -121,7 +121,7 @@ class EvaluationSettings(CheckedSettings):
     ['l2']
     """
 
-    attacks: Sequence[Named] = ("fgsm",)
+    attacks: Sequence[Named] = ("fgsm", "aa-fast")
     epsilons: Mapping[str, Sequence[float] | None] = {}
     steps: Count | None = None
     restarts: Count | None = None
