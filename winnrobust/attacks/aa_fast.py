@@ -162,9 +162,7 @@ class Best:
             images = progress.images[rows]
             draw = partial(_draw, progress.numbers[rows], (progress.run.seed, "aa-fast", query))
             side = side_of_square(query, queries, *images.shape[2:])
-            tried = PROPOSALS[self.norm].change(
-                self.points[rows], images, self.epsilon, side, draw
-            )
+            tried = PROPOSALS[self.norm].change(self.points[rows], images, self.epsilon, side, draw)
             self.remember(rows, tried, progress.look(rows, tried).logits)
             (rows,) = progress.compact(rows)
             if query % BLOCK == 0:
