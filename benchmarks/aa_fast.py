@@ -138,7 +138,9 @@ MODELS: dict[str, Model] = {
     ),
     "mnist-resnet-baseline": Model("zoo:mnist-resnet32-baseline", "mnist", MNIST, 10),
     "mnist-resnet-winn": Model("zoo:mnist-resnet32-winn", "mnist", MNIST, 10),
-    "cifar-resnet-baseline": Model("zoo:cifar10-20k-resnet32-baseline", "cifar10-20k", PLAIN_CIFAR, 10),
+    "cifar-resnet-baseline": Model(
+        "zoo:cifar10-20k-resnet32-baseline", "cifar10-20k", PLAIN_CIFAR, 10
+    ),
     "cifar-resnet-winn": Model("zoo:cifar10-20k-resnet32-winn", "cifar10-20k", PLAIN_CIFAR, 10),
 }
 

@@ -202,6 +202,9 @@ def test_a_damaged_picture_is_an_error_when_it_is_read(one_is_damaged):
     assert len(data.images.batch(0, 2)) == 2
     with pytest.raises(InputError, match=r"0/2.png is not an image.*--skip-damaged, in Python"):
         data.images.batch(0, 6)
+    (one_is_damaged / "0" / "0.png").write_bytes(b"")  # seen by its header, before pixels are read
+    with pytest.raises(InputError, match=r"0/0.png is not an image.*--skip-damaged, in Python"):
+        load_user_data(one_is_damaged)
 
 
 def test_damaged_pictures_are_skipped_counted_and_named_where_that_is_asked_for(one_is_damaged):

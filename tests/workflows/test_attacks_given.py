@@ -418,12 +418,17 @@ def test_a_loss_and_a_library_s_settings_are_part_of_what_decides(tmp_path):
     def loss(logits, labels):
         return -logits.gather(1, labels[:, None])[:, 0]
 
-    chosen = EvaluationSettings(attacks=as_attacks(["fgsm"]), loss=loss)
+    bound = {"linf": [0.1]}
+    chosen = EvaluationSettings(attacks=as_attacks(["fgsm"]), epsilons=bound, loss=loss)
     (told,) = own_code(chosen)["functions"].values()
     assert "loss, sha256" in told
     torchattacks = pytest.importorskip("torchattacks")
     one, other = (
-        own_code(EvaluationSettings(attacks=as_attacks([torchattacks.PGD(LEFT, steps=steps)])))
+        own_code(
+            EvaluationSettings(
+                attacks=as_attacks([torchattacks.PGD(LEFT, steps=steps)]), epsilons=bound
+            )
+        )
         for steps in (3, 4)
     )
     assert one != other

@@ -31,6 +31,7 @@ from winnrobust.cli.options import (
     out_option,
     picture_size,
     runs_option,
+    sampling_options,
     seed_option,
     threat_option,
 )
@@ -83,6 +84,20 @@ if TYPE_CHECKING:
     help="Make the attacks targeted, each image at a wrong class that is chosen like this."
     "  [default: untargeted]",
 )
+@click.option(
+    "--targets",
+    type=PATH,
+    metavar="FILE",
+    help="Make the attacks targeted, at the classes in this file: one for each image, in their"
+    " order, as .npy, or as .csv or .txt with one a line.",
+)
+@click.option(
+    "--round",
+    type=click.IntRange(1, 16),
+    metavar="BITS",
+    help="Round examples to so many bits (8 as in a PNG) before the models judge them, and say how"
+    " many successes survive that.",
+)
 @click.option("--aim", type=click.Choice(TARGETS), hidden=True)
 @click.option(
     "--time-budget",
@@ -97,6 +112,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Let every model look at the examples made against the others, for correction rates.",
 )
+@sampling_options
 @diagnose_option
 @seed_option
 @click.option("--limit", type=COUNT, help="Attack the first N test images only.")
@@ -195,6 +211,7 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
     winnrobust attack runs/my-winn zoo:mnist-vanilla-winn
     winnrobust attack runs/my-winn --attacks pgd --threat linf:0.3 --threat l2:1.5
     winnrobust attack runs/my-winn --threat corruptions:1-5 --threat spatial:30
+    winnrobust attack zoo:mnist-vanilla-baseline zoo:mnist-vanilla-winn --until-decided
     winnrobust attack --model mine=my_models:cnn --weights mine=cnn.safetensors --data my-images
     winnrobust attack runs/my-winn --attacks 'pgd(steps=100, restarts=5)' --attack mine=my_nets:best
     """
@@ -271,6 +288,7 @@ def _source(options: dict[str, Any]) -> "ImageSource":
 
 def _settings(options: dict[str, Any]) -> "EvaluationSettings":
     """What the options say of the evaluation; those of the same name are its settings."""
+    from winnrobust.data.arrays import read_targets
     from winnrobust.evaluation import EvaluationSettings
     from winnrobust.workflows.given import imported_attack
 
@@ -282,7 +300,12 @@ def _settings(options: dict[str, Any]) -> "EvaluationSettings":
     del given["attacks"]
     given |= asked_for([*named, *own] or None)
     given["epsilons"] = bounds(options["threats"], options["epsilons"], options["epsilons_l2"])
+    given["precision"] = options["precision"] and options["precision"] / 100
     given["targeted"] = options["targeted"] or options["aim"]
+    if options["targets"]:
+        if given["targeted"]:
+            raise InputError("--targets and --targeted exclude each other")
+        given["targeted"] = read_targets(options["targets"])
     if options["save_examples"]:
         given["num_examples"] = max(options["save_examples"], 8)
     return EvaluationSettings(**given)

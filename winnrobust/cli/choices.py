@@ -70,7 +70,7 @@ ATTACKS = (
            "Andriushchenko, Croce, Flammarion, Hein 2020, arXiv:1912.00049"),
     Listed("autoattack", "linf, l2, l1", "white-box", "up to 1900 gradients, 5900 queries",
            "targeted", "Croce, Hein 2020, arXiv:2003.01690"),
-    Listed("aa-fast", "linf", "white-box", "up to 420 gradients, 1000 queries", "targeted",
+    Listed("aa-fast", "linf, l2, l1", "white-box", "up to 420 gradients, 1000 queries", "targeted",
            "this toolkit, after Croce, Hein 2020, arXiv:2003.01690 and others"),
     Listed("deepfool", "l2", "white-box", "up to 9 x 50 gradients, 50 queries", "distances",
            "Moosavi-Dezfooli, Fawzi, Frossard 2016, arXiv:1511.04599"),
@@ -84,6 +84,15 @@ ATTACKS = (
            "Cinà et al. 2025, arXiv:2402.01879"),
     Listed("hopskipjump", "l2", "black-box", "5000 queries", "distances",
            "Chen, Jordan, Wainwright 2020, arXiv:1904.02144"),
+    Listed("spatial", "spatial", "black-box", "775 queries", "targeted",
+           "Engstrom, Tran, Tsipras, Schmidt, Madry 2019, arXiv:1712.02779"),
+    Listed("patch", "patch", "white-box", "up to 201 gradients, 50 queries", "targeted",
+           "Karmon et al. 2018, arXiv:1801.02608; Rao, Stutz, Schiele 2020, arXiv:2005.02313"),
     Listed("transfer:NAME", "linf", "transfer", "10 gradients of another model", "targeted",
            "Papernot, McDaniel, Goodfellow 2016, arXiv:1605.07277; Dong et al. 2018"),
+)  # fmt: skip
+CORRUPTIONS = (
+    "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur",
+    "zoom_blur", "snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate",
+    "jpeg_compression",
 )  # fmt: skip

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from winnrobust.cli.grouped import Grouped
 from winnrobust.cli.options import (
     asked_for,
     attacks_option,
@@ -18,6 +19,7 @@ from winnrobust.cli.options import (
     given_settings,
     report_option,
     runs_option,
+    sampling_options,
     threat_option,
 )
 from winnrobust.runtime.progress import log
@@ -27,12 +29,13 @@ if TYPE_CHECKING:
     import torch
 
 
-@click.command()
+@click.command(cls=Grouped)
 @config_options()
 @config_file_option
 @attacks_option
 @threat_option
 @eps_option
+@sampling_options
 @diagnose_option
 @report_option
 @runs_option
@@ -43,6 +46,8 @@ def compare(
     attacks: list[str] | None,
     threats: tuple[str, ...],
     epsilons: tuple[list[float], ...],
+    precision: float | None,
+    until_decided: bool,
     with_diagnosis: bool,
     out: Path | None,
     runs: Path,
@@ -74,7 +79,12 @@ def compare(
         config,
         runs,
         out,
-        EvaluationSettings(epsilons=bounds(threats, epsilons), **asked_for(attacks)),
+        EvaluationSettings(
+            epsilons=bounds(threats, epsilons),
+            precision=precision and precision / 100,
+            until_decided=until_decided,
+            **asked_for(attacks),
+        ),
         with_diagnosis=with_diagnosis,
         data_root=data_root,
         device=device,

@@ -159,6 +159,28 @@ diagnose_option = click.option(
     show_default=True,
     help="Look for false robustness, too.",
 )
+
+
+def sampling_options(command: Callable) -> Callable:
+    """Attack images in a random order until enough is known."""
+    precision = click.option(
+        "--precision",
+        type=click.FloatRange(0, 50, min_open=True, max_open=True),
+        metavar="POINTS",
+        help="Attack images in a random order until the interval of every error ends within so many"
+        " points of it, such as 1. The intervals are always-valid: they hold although they were"
+        " looked at again and again.",
+    )
+    until_decided = click.option(
+        "--until-decided",
+        is_flag=True,
+        help="Attack images in a random order until it is settled for every two models and every"
+        " epsilon who is more robust, or that they differ by no more than 1 point, or than"
+        " --precision.",
+    )
+    return precision(until_decided(command))
+
+
 seed_option = click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all random numbers."
 )

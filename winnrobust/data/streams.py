@@ -23,6 +23,7 @@ from winnrobust.data.datasets import ImageSplit
 from winnrobust.data.folders import load_user_data
 from winnrobust.data.geometry import Geometry, Size
 from winnrobust.runtime.errors import EvaluationWarning, InputError
+from winnrobust.runtime.randomness import stream as random_stream
 
 IMAGES = ("image", "img", "pixel_values", "images")
 LABELS = ("label", "labels", "fine_label", "target")
@@ -274,6 +275,60 @@ class First:
     def identity(self) -> Any:
         """Return the stream's, and their number."""
         return [self.n, self.stream.identity()]
+
+
+class Shuffled:
+    """All images of a stream, in a random order.
+
+    Attributes:
+        numbers: (N,) int64, the images' numbers in the stream, as `random_order` says.
+
+    Raises:
+        InputError: the stream can only be read from its beginning.
+    """
+
+    def __init__(self, stream: ImageStream, seed: int) -> None:
+        inner: Any = stream
+        while not isinstance(inner, ReadOnce) and hasattr(inner, "stream"):
+            inner = inner.stream
+        if isinstance(inner, ReadOnce):
+            raise InputError(
+                "images that come one after the other cannot be drawn at random: give an array, a"
+                " Dataset (a DataLoader has one) or a folder, or leave out precision and"
+                " until_decided"
+            )
+        self.stream, self.numbers = stream, random_order(len(stream), seed)
+
+    @property
+    def labels(self) -> Tensor | None:
+        """All labels, where they are known without reading the images."""
+        return None if self.stream.labels is None else self.stream.labels[self.numbers]
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def batch(self, start: int, stop: int) -> ImageSplit:
+        """Read the images that come at these places of the order."""
+        numbers = self.numbers[start:stop]
+        if isinstance(self.stream, ImageSplit):
+            return ImageSplit(self.stream.images[numbers], self.stream.labels[numbers])
+        read = [self.stream.batch(number, number + 1) for number in numbers.tolist()]
+        return ImageSplit(
+            torch.cat([each.images for each in read]), torch.cat([each.labels for each in read])
+        )
+
+    def identity(self) -> Any:
+        """Return the stream's."""
+        return self.stream.identity()
+
+
+def random_order(n: int, seed: int) -> Tensor:
+    """Return the numbers 0, ..., n - 1 (n,) int64, each order as likely as any other.
+
+    >>> random_order(5, seed=0).sort().values.tolist()
+    [0, 1, 2, 3, 4]
+    """
+    return torch.randperm(n, generator=random_stream(seed, "order"))
 
 
 class Checked:

@@ -195,7 +195,8 @@ def _targets(
     if isinstance(wanted, str):
         if wanted not in TARGETS:
             raise InputError(f"targets must be classes or {' or '.join(TARGETS)}, not '{wanted}'")
-        return TARGETS[wanted](answer(model, images).logits, labels, seed, start)
+        numbers = torch.arange(start, start + len(labels))
+        return TARGETS[wanted](answer(model, images).logits, labels, seed, numbers)
     chosen = torch.as_tensor(wanted)[start : start + len(labels)].to(labels)
     if chosen.shape != labels.shape or bool((chosen == labels).any()):
         raise InputError("targets must be a wrong class for each image")

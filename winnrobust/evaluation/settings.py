@@ -1,8 +1,9 @@
 """What is done to the models, checked before any long work."""
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import (
@@ -17,6 +18,7 @@ from pydantic import (
 from winnrobust.attacks import ATTACKS, OF_KINDS, PREFIX, Attack, find, with_settings
 from winnrobust.attacks.gradients import find_loss
 from winnrobust.evaluation.outcomes import MOST_DRAWS
+from winnrobust.evaluation.targets import TARGETS
 from winnrobust.evaluation.threats import KINDS, Defaults, Epsilons, listed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.settings import (
@@ -28,6 +30,9 @@ from winnrobust.runtime.settings import (
     shown,
 )
 
+DEFAULT_MARGIN = 0.01
+"""Difference of two errors that does not matter to who only wants to know which one is larger."""
+
 
 def _described(attack: str | Attack) -> str:
     return attack if isinstance(attack, str) else attack.name
@@ -35,6 +40,12 @@ def _described(attack: str | Attack) -> str:
 
 def _loss_name(loss: Any) -> str | None:
     return loss if loss is None or isinstance(loss, str) else getattr(loss, "__name__", "custom")
+
+
+def _targets_text(targets: Any) -> str | None:
+    if targets is None or isinstance(targets, str):
+        return targets
+    return f"as given, sha256 {hashlib.sha256(targets.tobytes()).hexdigest()[:16]}"
 
 
 Named = Annotated[SkipValidation[str | Attack], PlainSerializer(_described)]
@@ -81,8 +92,11 @@ class EvaluationSettings(CheckedSettings):
             of one gradient, and is not part of PGD.
         eot: draws that an attack averages over, for models that answer at random.
         targeted: "random" draws a wrong class for every image, "least-likely" takes the wrong one
-            with the lowest clean logit; None: any wrong class will do. An error is whatever is not
-            the true class in either case.
+            with the lowest clean logit; or an array (N,) of wrong classes. None: any wrong class
+            will do. An error is whatever is not the true class in either case.
+        round: examples are rounded to so many bits before any model judges them, as a file of
+            pixels would (8 for PNG); the model under attack is asked about them as they were, too.
+            Pixels that were moved by rounding may be beyond an epsilon by half a step.
         seconds: time for each attack on each model, over all images. Every image has the same share
             of it, and every epsilon the same share of that, whatever others leave.
         seed: of all random numbers.
@@ -92,6 +106,12 @@ class EvaluationSettings(CheckedSettings):
         judge_draws: how often a model that answers at random is asked about every image; others
             are asked once.
         num_examples: how many of the first images are kept whole.
+        precision: attack images in a random order until the ends of the interval of every error
+            (without attack, of each attack, in the worst case) are no more than this away from it,
+            a share such as 0.01. The intervals are those of `evaluation.always_valid`.
+        until_decided: attack images in a random order until every two models are told apart in the
+            worst case of every threat model, or differ by no more than `precision` (0.01 unless it
+            is given).
 
     >>> EvaluationSettings(epsilons={"linf": [8]})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -109,13 +129,26 @@ class EvaluationSettings(CheckedSettings):
     loss: Annotated[SkipValidation[Any], PlainSerializer(_loss_name)] = None
     fgsm_screen: bool = False
     eot: Count = 1
-    targeted: Literal["random", "least-likely"] | None = None
+    targeted: Annotated[SkipValidation[Any], PlainSerializer(_targets_text)] = None
+    round: Annotated[int, Field(ge=1, le=16)] | None = None
     seconds: Positive | None = None
     seed: Seed = 0
     batch_size: Count | None = None
     cross: bool = True
     judge_draws: Annotated[int, Field(ge=2, le=MOST_DRAWS)] = 20
     num_examples: Annotated[int, Field(ge=0)] = 8
+    precision: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    until_decided: bool = False
+
+    @property
+    def sampled(self) -> bool:
+        """Whether images are attacked in a random order until enough is known."""
+        return self.precision is not None or self.until_decided
+
+    @property
+    def margin(self) -> float:
+        """The largest difference of two errors that does not matter."""
+        return DEFAULT_MARGIN if self.precision is None else self.precision
 
     def chosen_attacks(self) -> list[Attack]:
         """Return the attacks in all their norms, with these settings."""
@@ -128,6 +161,12 @@ class EvaluationSettings(CheckedSettings):
     def bounds(self, norm: str) -> Sequence[float]:
         """Return the bounds of a norm, or other kind of threat."""
         return self.epsilons.get(norm) or ()
+
+    def for_first(self, limit: int | None) -> Self:
+        """Return settings for the first so many images; None for all."""
+        if limit is None or not isinstance(self.targeted, np.ndarray):
+            return self
+        return self.model_copy(update={"targeted": self.targeted[:limit]})
 
     def completed(self, defaults: Defaults) -> tuple[Self, Epsilons]:
         """Return settings that name all threats, and those of them that are taken from `defaults`.
@@ -171,7 +210,10 @@ class EvaluationSettings(CheckedSettings):
     def decisive(self) -> dict[str, Any]:
         """Return the settings that results depend on, as JSON takes them."""
         found = self.model_dump(mode="json", exclude={"batch_size", "num_examples"})
-        return {name: value for name, value in found.items() if (name, value) != ("loss", None)}
+        if not self.sampled:
+            del found["precision"], found["until_decided"]
+        added = ("loss", "round")
+        return {name: value for name, value in found.items() if name not in added or value}
 
     @field_validator("seconds", mode="before")
     @classmethod
@@ -184,6 +226,11 @@ class EvaluationSettings(CheckedSettings):
         found = find_attacks(value)
         own = {attack.name for attack in value if isinstance(attack, Attack)}
         return tuple(attack if attack.name in own else attack.name for attack in found)
+
+    @field_validator("targeted", mode="before")
+    @classmethod
+    def _targeted(cls, value: Any) -> Any:
+        return value if value is None else checked_targets(value)
 
     @field_validator("loss", mode="before")
     @classmethod
@@ -213,7 +260,28 @@ class EvaluationSettings(CheckedSettings):
         return self.checked() if self.epsilons else self
 
 
-def find_attacks(names: object, targeted: str | None = None) -> list[Attack]:
+def checked_targets(value: Any) -> str | np.ndarray:
+    """Return how targets are chosen, or an array (N,) int64 of them.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if isinstance(value, str):
+        if value not in TARGETS:
+            raise InputError(
+                f"targeted must be {', '.join(TARGETS)} or an array of classes, not '{value}'"
+            )
+        return value
+    try:
+        found = np.asarray(value)
+    except (ValueError, TypeError):
+        found = np.empty(0)
+    if found.ndim != 1 or found.dtype.kind not in "iu" or not len(found) or found.min() < 0:
+        raise InputError("targets must be a wrong class for each image: whole numbers from 0 on")
+    return found.astype(np.int64)
+
+
+def find_attacks(names: object, targeted: Any = None) -> list[Attack]:
     """Return the attacks with these names, each once.
 
     Args:
@@ -234,7 +302,9 @@ def find_attacks(names: object, targeted: str | None = None) -> list[Attack]:
         other = found.setdefault(attack.name, attack)
         if other != attack and isinstance(name, Attack):
             raise InputError(f"two attacks are called '{attack.name}'; give one another name")
-    unable = [attack.name for attack in found.values() if targeted and not attack.targeted]
+    unable = [
+        attack.name for attack in found.values() if targeted is not None and not attack.targeted
+    ]
     if unable:
         raise InputError(
             f"{', '.join(unable)} cannot be targeted; leave out the targets or"

@@ -139,6 +139,11 @@ class Evaluation:
         """The headline, in a sentence."""
         return Verdict(self.results).line
 
+    @property
+    def images(self) -> np.ndarray:
+        """The numbers (n,) of the images that were attacked, in the order of `broken`."""
+        return self._per_image.images
+
     def broken(
         self, attack: str = WORST_CASE, epsilon: float | None = None, norm: str | None = None
     ) -> Any:

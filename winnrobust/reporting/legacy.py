@@ -157,6 +157,7 @@ def _summary(stored: dict[str, Any], distances: dict[Made, np.ndarray]) -> Summa
         "corrections": framed("corrections", []),
         "robust": framed("robust", []),
         "corruption": framed("corruption", []),
+        "rounded": framed("rounded", []),
         "paired": paired.assign(p_value=tests),
         "targeted": aimed,
         "costs": costs,

@@ -12,6 +12,8 @@ from winnrobust.attacks import Attack, find
 from winnrobust.evaluation import statistics
 from winnrobust.evaluation.examples import Examples
 from winnrobust.evaluation.outcomes import CLEAN, CORRUPTIONS, Case, Level
+from winnrobust.evaluation.sequential import is_enough
+from winnrobust.evaluation.settings import DEFAULT_MARGIN
 from winnrobust.evaluation.statistics import WORST_CASE, Summary
 from winnrobust.runtime.errors import InputError
 
@@ -62,6 +64,7 @@ class Results:
     Attributes:
         dataset, split, limit: what was attacked; limit is None for the whole split.
         n: number of images.
+        population: of how many they were drawn at random; None if they are all.
         models: one row per model, fields of `stored.Model`, in the order of the tables.
         settings: what the attacks were given.
         summary: every number.
@@ -84,6 +87,7 @@ class Results:
     diagnosis: pd.DataFrame | None = None
     diagnosis_is_shared: bool = False
     counts_only: bool = False
+    population: int | None = None
 
     @cached_property
     def ordered(self) -> list[dict[str, Any]]:
@@ -166,6 +170,16 @@ class Results:
         """Whether models looked at examples made against others."""
         return any(source != target for _, source, target in self.transfer)
 
+    @property
+    def margin(self) -> float:
+        """The largest difference of errors that does not matter, where images were drawn."""
+        return self.settings.get("precision") or DEFAULT_MARGIN
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the images drawn were enough for what was asked."""
+        return is_enough(self.summary, bool(self.settings.get("until_decided")), self.margin)
+
     @cached_property
     def own(self) -> pd.DataFrame:
         """Every model's own error in every case but corruptions."""
@@ -175,7 +189,9 @@ class Results:
     @cached_property
     def differences(self) -> pd.DataFrame:
         """Every two groups in every case, as `statistics.differences` returns it."""
-        return statistics.differences(self.own, self.summary.paired, self.group_of)
+        summary = self.summary
+        of_a_sample = summary.population is not None
+        return statistics.differences(self.own, summary.paired, self.group_of, of_a_sample)
 
     @property
     def group_of(self) -> dict[str, str]:
@@ -194,7 +210,9 @@ class Results:
         known = known_attack(case.attack)
         screened = self.settings.get("fgsm_screen") and known and "screen" in known.parameters
         text = f"{case.attack}{' after FGSM' if screened else ''}"
-        several = len({level.norm for level in self.levels}) > 1
+        if case.attack == case.norm:  # spatial, patch
+            return str(case.level)
+        several = len({level.norm for level in self.levels}) > 1 or case.norm == CORRUPTIONS
         return f"{text}, {case.level}" if several else f"{text} {case.epsilon:g}"
 
     def is_random(self, name: str) -> bool:

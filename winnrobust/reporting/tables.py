@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from winnrobust.evaluation.diagnosis import overall
-from winnrobust.evaluation.outcomes import CLEAN, CORRUPTIONS, NO_ATTACK, Case, norm_text
+from winnrobust.evaluation.outcomes import CLEAN, CORRUPTIONS, NO_ATTACK, Case, Level, norm_text
+from winnrobust.evaluation.sequential import decision
 from winnrobust.evaluation.statistics import SIGNIFICANCE, WORST_CASE, aggregate
 from winnrobust.reporting.paper import QUANTITIES, published, reading_note
 from winnrobust.reporting.results import (
@@ -44,7 +45,9 @@ OWN = ";outline:2px solid #1d2329;outline-offset:-2px"
 
 NOTHING = Error(math.nan, math.nan, math.nan)
 UNSET = ("None", "False")
-SETTINGS = ("steps", "restarts", "queries", "eot", "targeted", "seconds", "fgsm_screen", "seed")
+SETTINGS = (
+    "steps", "restarts", "queries", "eot", "targeted", "round", "seconds", "fgsm_screen", "seed"
+)  # fmt: skip
 
 
 def comparison_tables(results: Results) -> list[Table]:
@@ -307,6 +310,7 @@ def test_tables(results: Results) -> list[Table]:
     """Whether differences are more than noise, on the same images and over seeds."""
     summary, n = results.summary, results.n
     tables = [paired_table(results)] if len(summary.paired) else []
+    tables += [gaps_table(results)] if len(summary.gaps) else []
     corrections = rows_of(summary.corrections, results.strongest_cases)
     if len(corrections):
         rates = ("difference", "difference_low", "difference_high")
@@ -328,7 +332,19 @@ def paired_table(results: Results) -> Table:
         paired = paired[paired.attack.isin([NO_ATTACK, WORST_CASE])]
     better = paired["first"].where(paired.first_only < paired.second_only, paired.second)
     less = better.where(paired.p_value < SIGNIFICANCE, "within noise")
-    return framed("paired", _with_case(results, paired, less=less), results.n)
+    key = "paired" if results.population is None else "paired sample"
+    return framed(key, _with_case(results, paired, less=less), results.n)
+
+
+def gaps_table(results: Results) -> Table:
+    """What is settled about every two models, where images were drawn at random."""
+    gaps = results.summary.gaps
+    settled = [decision(row, results.margin) or "not settled" for row in gaps.itertuples()]
+    points = {name: 100 * gaps[name] for name in ("difference", "low", "high")}
+    levels = [str(Level(*key)) for key in zip(gaps.norm, gaps.epsilon, strict=True)]
+    shown = gaps.assign(level=levels, settled=settled, **points)
+    slots = {"population": results.population, "margin": 100 * results.margin}
+    return framed("gaps", shown, results.n, **slots)
 
 
 # --- what stands behind ---------------------------------------------------------------------------
@@ -340,10 +356,12 @@ def detail_tables(results: Results) -> list[Table]:
     costs = summary.costs[summary.costs.norm != CORRUPTIONS]
     found = {
         "targeted": _with_case(results, summary.targeted),
+        "rounded": _with_case(results, summary.rounded),
         "distances": _with_norm(quartiles(results)),
         "costs": _with_norm(costs.assign(gradients=costs.gradients / n, queries=costs.queries / n)),
     }
-    return [framed(key, frame, n) for key, frame in found.items() if len(frame)]
+    bits = results.settings.get("round")
+    return [framed(key, frame, n, bits=bits) for key, frame in found.items() if len(frame)]
 
 
 def quartiles(results: Results) -> pd.DataFrame:

@@ -44,6 +44,10 @@ DIAGNOSED = 256
 """False robustness is looked for on the first so many images."""
 
 
+SOON = 5.0
+"""Seconds that the first figure may wait for a second batch, which tells how long batches take."""
+
+
 def attack_runs(
     paths: Sequence[Path],
     out: Path,
@@ -85,7 +89,7 @@ def attack_runs(
     test = images_for(candidates, source)
     known = test.name if source.path is None else None
     usual = defaults_for(known, test.split.batch(0, 1).images.shape[1:])
-    settings = _with_threats(settings, usual)
+    settings = _with_threats(settings, usual).for_first(None if test.whole else len(test.split))
     for gate in gates:
         check_attacked(gate, settings)
     metadata = _metadata(candidates, test, settings)
@@ -141,16 +145,25 @@ def _with_threats(settings: EvaluationSettings, usual: Defaults) -> EvaluationSe
 def _with_first_figure(
     progress: Callable[[int, int], None], out: Path
 ) -> Callable[[int, int], None]:
-    """Return the same, which once says what the first finished batch tells."""
+    """Return the same, which once says what the first finished batch tells, and how long the rest
+    takes: by the second batch if they are quick, for the first one's time is mostly preparation.
+    """
     began, told = time.monotonic(), not distributed.is_main_process()
+    first: tuple[float, int] | None = None
 
     def update(done: int, total: int) -> None:
-        nonlocal told
+        nonlocal told, first
         progress(done, total)
-        if not told and done < total and (parts := outcomes.parts(out)):
-            told = True
-            left = remaining(time.monotonic() - began, done, total)
-            log(f"{first_figure(parts[0])}; the rest takes {left}")
+        if told or done >= total or not (parts := outcomes.parts(out)):
+            return
+        now = time.monotonic()
+        first = first or (now, done)
+        if len(parts) == 1 and now - began < SOON:
+            return
+        told = True
+        since, before = first if len(parts) > 1 else (began, 0)
+        left = remaining(now - since, done - before, total - before)
+        log(f"{first_figure(parts[0])}; the rest takes {left}")
 
     return update
 
@@ -219,6 +232,7 @@ def _metadata(
         split="test",
         n=len(test.split),
         limit=None if test.whole else len(test.split),
+        population=len(test.split) if settings.sampled else None,
         settings=decisive,
         models=[Model(**candidate.metadata) for candidate in candidates],
         # All that decides the outcomes: an interrupted evaluation goes on only with the same.

@@ -18,7 +18,14 @@ from winnrobust.evaluation import EvaluationSettings, run
 from winnrobust.evaluation.one_attack import Attacked, attack_images
 from winnrobust.evaluation.settings import checked_epsilons
 from winnrobust.evaluation.threats import defaults_for, gathered
-from winnrobust.reporting import Metadata, Model, load_results, write_metadata, write_results
+from winnrobust.reporting import (
+    Metadata,
+    Model,
+    completed,
+    load_results,
+    write_metadata,
+    write_results,
+)
 from winnrobust.reporting.evaluation import Evaluation
 from winnrobust.runtime import distributed
 from winnrobust.runtime.devices import device_of, resolve_device
@@ -87,7 +94,10 @@ def evaluate(
         callback: called with a `Step` after each gradient step; see `winnrobust.Step`. On a GPU
             it makes every step wait.
         settings: others of `winnrobust.evaluation.EvaluationSettings`: `steps`, `restarts`,
-            `queries`, `loss`, `eot`, `targeted`, `seconds`, `seed`, `cross`, ...
+            `queries`, `loss`, `eot`, `targeted`, `round`, `seconds`, `seed`, `cross`, ... With
+            `precision=0.01` images are attacked in a random order until the interval of every error
+            is within one point of it, with `until_decided=True` until it is settled who is more
+            robust; `.outcomes.image` says which images those were.
 
     Raises:
         InputError: an argument or a model cannot be used, or an attack left the ball.
@@ -117,7 +127,7 @@ def evaluate(
         **{"num_examples": 8 if folder else 0} | named | settings,
     )
     defaults = defaults_for(None, data.batch(0, 1).images.shape[1:])
-    chosen, filled = chosen.completed(defaults)
+    chosen, filled = chosen.for_first(limit).completed(defaults)
     if filled and distributed.is_main_process():
         print(defaults.explained(filled, "threats=['linf:0.1', ...]"), file=sys.stderr)
     place = None if device is None else resolve_device(str(device))
@@ -132,7 +142,7 @@ def evaluate(
                 nets, data, None, chosen, folder=out, device=place, progress=tell, callback=callback
             )
         if distributed.is_main_process():
-            _finish(out, metadata, sessions, tables=folder is not None)
+            _finish(out, sessions, tables=folder is not None)
         distributed.barrier()
     found = Evaluation(out, load_results(out), alone=not isinstance(models, Mapping))
     if folder is None:
@@ -241,7 +251,7 @@ def _metadata(
     decisive = settings.decisive()
     return Metadata(
         schema=3, status="running", dataset="data", split="test", n=len(data), limit=None,
-        settings=decisive, models=rows,
+        population=len(data) if settings.sampled else None, settings=decisive, models=rows,
         what={"models": [*models], "settings": decisive} | own_code(settings),
     )  # fmt: skip
 
@@ -257,11 +267,11 @@ def _row(name: str, model: nn.Module) -> Model:
     )  # fmt: skip
 
 
-def _finish(out: Path, metadata: Metadata, sessions: list[dict[str, Any]], tables: bool) -> None:
+def _finish(out: Path, sessions: list[dict[str, Any]], tables: bool) -> None:
     """Make a whole results folder of outcomes; tables of one that nobody looks at can wait."""
     manifest = sessions[0] | {"resumed": sessions[1:]}
     if tables:
         write_results(out, manifest)
     else:
         write_json(out / "manifest.json", manifest)
-        write_metadata(out, metadata.model_copy(update={"status": "complete"}))
+        write_metadata(out, completed(out))

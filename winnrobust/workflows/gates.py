@@ -168,6 +168,11 @@ def check_baseline(old: Path, new: Metadata) -> None:
         InputError: it holds no outcomes, or those of other images, or of no model in common.
     """
     before = read_metadata(old)
+    if before.population or new.population:
+        raise InputError(
+            "--baseline compares the same images, one by one; leave out --precision and"
+            " --until-decided, which take as many as are needed"
+        )
 
     def images(metadata: Metadata) -> list[Any]:
         data = metadata.what.get("data", {})
