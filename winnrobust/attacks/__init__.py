@@ -8,6 +8,7 @@ from typing import Any
 
 from winnrobust.attacks.apgd import APGD_CE, APGD_T
 from winnrobust.attacks.autoattack import AUTOATTACK
+from winnrobust.attacks import bpda
 from winnrobust.attacks.base import (
     Access,
     Attack,
@@ -100,6 +101,9 @@ def find(name: str) -> Attack:
     """
     if name in ATTACKS:
         return ATTACKS[name]
+    module, _, inner = name.removeprefix(bpda.PREFIX).partition(":")
+    if name.startswith(bpda.PREFIX) and module and inner:
+        return bpda.through(module, find(inner))
     source = name.removeprefix(PREFIX)
     if source and source != name:  # a model, whose name may have brackets
         return transfer_from(source)
