@@ -1,7 +1,5 @@
 """Auto-PGD: on paper, and step by step beside its authors' code (pyautoattack)."""
 
-from contextlib import contextmanager
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,6 +8,7 @@ from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from torch import nn
 
 from tests.attacks.models import LABEL, Answers, Linear, attacked, image, wavy_problem
+from tests.attacks.trajectories import in_float64
 from winnrobust.attacks import Run, logits
 from winnrobust.attacks.apgd import checkpoints, difference_of_logits_ratio
 
@@ -20,15 +19,6 @@ def likeliest_wrong(model, images, labels):
     found = model(images).scatter(1, labels[:, None], -torch.inf).argmax(1)
     model.inputs.clear()
     return found
-
-
-@contextmanager
-def in_float64():
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize("name", ["apgd-ce", "apgd-t"])

@@ -34,6 +34,24 @@ def test_an_attack_of_ones_own_has_the_same_signature():
     assert half.parameters == {"share": 0.5}
 
 
+def test_an_attack_keeps_its_name_and_settings_in_another_norm():
+    few = find("pgd(steps=3)")
+    there = few.in_norm("l2")
+    assert (there.name, there.norm, there.norms) == ("pgd(steps=3)", "l2", few.norms)
+    (result,) = run_attack(there, MODEL, IMAGES, LABEL, [0.04], run=Run())
+    offsets = result.images - IMAGES
+    assert result.gradients.tolist() == [3]
+    assert offsets.norm() <= 0.04 + 1e-6  # in Linf all pixels could move by so much
+    assert there.in_norm("linf") == few.in_norm("linf") == few
+    assert find("pgd-l2").in_norm("l2") == find("pgd-l2")
+
+
+def test_a_norm_that_an_attack_does_not_know():
+    with pytest.raises(InputError, match="attack 'fgsm' bounds the norm linf, not l2"):
+        find("fgsm").in_norm("l2")
+    assert own(None).norms == ("linf",)
+
+
 def test_what_leaves_the_ball_is_an_error_that_names_the_attack():
     def cheat(model, images, labels, *, epsilon, run):
         return replace(AttackResult.untouched(images), images=images + 2 * epsilon)

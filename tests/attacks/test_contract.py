@@ -11,10 +11,13 @@ DRAW_NOTHING = {"fgsm", "bim", "mifgsm", "fab", "deepfool", "cw-l2", "ddn", "fmn
 """DDN draws only where a gradient is 0."""
 
 
-def small(name):
+EVERY = [attack.in_norm(norm) for attack in ATTACKS.values() for norm in attack.norms]
+
+
+def small(attack):
     """The attack with enough to break some of the images below, not all."""
-    queries = 90 if name == "hopskipjump" else 12
-    attack = with_settings(ATTACKS[name], steps=2, restarts=2, queries=queries)
+    queries = 90 if attack.name == "hopskipjump" else 12
+    attack = with_settings(attack, steps=2, restarts=2, queries=queries)
     return configured(attack, searches=2) if "searches" in attack.parameters else attack
 
 
@@ -27,7 +30,7 @@ def six(network):
     return images, labels
 
 
-@pytest.fixture(params=list(ATTACKS))
+@pytest.fixture(params=EVERY, ids=lambda attack: f"{attack.name}-{attack.norm}")
 def attack(request):
     return small(request.param)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from tests.attacks.models import LABEL, Linear, attacked, image, wavy_problem
 from winnrobust.attacks import Run
-from winnrobust.attacks.fab import fab, offset_to_boundary
+from winnrobust.attacks.fab import fab, linf_offset
 
 
 class Single(nn.Module):
@@ -71,7 +71,7 @@ def test_the_offset_to_the_boundary_is_the_smallest(seed, value):
     gradient = torch.randn(1, 1, 2, 3, generator=generator, dtype=torch.float64)
     gradient[0, 0, 0, 0] = 0
     points[0, 0, 1, 1] = 1
-    found = offset_to_boundary(points, gradient, torch.tensor([value], dtype=torch.float64))
+    found = linf_offset(points, gradient, torch.tensor([value], dtype=torch.float64))
     assert (points + found).min() >= -1e-9
     assert (points + found).max() <= 1 + 1e-9
     optimum = exact_offset(points.flatten().tolist(), gradient.flatten().tolist(), value)

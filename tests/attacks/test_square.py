@@ -1,5 +1,7 @@
 """The Square Attack: point by point beside the authors' code, and on paper."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,13 +9,14 @@ from hypothesis import strategies as st
 from pyautoattack.square import SquareAttack
 
 from tests.attacks.models import Answers, Linear, image
-from tests.attacks.trajectories import Recorder, start
-from winnrobust.attacks import Run, draws, logits
+from tests.attacks.trajectories import Recorder, in_float64, start
+from winnrobust.attacks import NORMS, Run, draws, logits
 from winnrobust.attacks.square import place_squares, side_of_square, square
 
 LABEL = torch.tensor([0])
 COLOR = (3, 9, 9)
 """Three channels, because each has signs of its own."""
+EPSILON = {"linf": 0.02, "l2": 0.3, "l1": 10.0}
 
 
 # The same points as the authors' code
@@ -22,27 +25,34 @@ COLOR = (3, 9, 9)
 class Replayed(SquareAttack):
     """The authors' code with our random numbers, in the order in which we drew them.
 
-    It draws one place and one sign a channel for a whole batch, so it gets one image. The last
-    place of all, which the authors leave out, it draws as the paper does.
+    It draws places and signs for a whole batch, so it gets one image. The last place of all, which
+    the authors leave out, it draws as the paper does.
     """
 
     def __init__(self, drawn: list[torch.Tensor], *args, **options) -> None:
         super().__init__(*args, **options)
         self.drawn = iter(drawn)
-        self.square: list[float] = []
+        self.left: list[float] = []
+
+    def take(self, count: int = 1) -> torch.Tensor:
+        if not self.left:
+            self.left = next(self.drawn).flatten().tolist()
+        taken, self.left = self.left[:count], self.left[count:]
+        return torch.tensor(taken)
 
     def random_int(self, low=0, high=1, shape=(1,)):
-        if not self.square:
-            self.square = next(self.drawn).flatten().tolist()
-        return torch.tensor([low + (high - low + 1) * self.square.pop(0)]).long()
+        return (low + (high - low + 1) * self.take()).long()
 
     def random_choice(self, shape):
-        numbers = torch.tensor(self.square) if self.square else next(self.drawn)
-        self.square = []
-        return torch.where(numbers < 0.5, 1.0, -1.0).reshape(shape)
+        return torch.where(self.take(math.prod(shape)) < 0.5, 1.0, -1.0).reshape(shape)
 
 
-def beside_the_authors(monkeypatch, queries, rescaled, original=None, **options):
+def projection(images, offsets, epsilon):
+    points = images + offsets
+    return NORMS["l1"].project(points, images, epsilon) - points
+
+
+def beside_the_authors(monkeypatch, queries, rescaled, original=None, norm="linf", **options):
     """Attack an image that does not break, with both; return the points (queries, C, H, W)."""
     drawn: list[torch.Tensor] = []
 
@@ -52,15 +62,21 @@ def beside_the_authors(monkeypatch, queries, rescaled, original=None, **options)
 
     uniform = draws.uniform
     monkeypatch.setattr(draws, "uniform", remember)
-    model, original = Recorder(COLOR, lead=20.0), start(COLOR) if original is None else original
-    square(model, original, LABEL, epsilon=0.02, queries=queries, **options)
+    original = start(COLOR) if original is None else original
+    model, epsilon = Recorder(tuple(original.shape[1:]), lead=20.0), EPSILON[norm]
+    square(model, original, LABEL, epsilon=epsilon, norm=norm, queries=queries, **options)
     ours = torch.cat(model.points[1:])  # after the clean pass
     model.points.clear()
     theirs = Replayed(
-        drawn, model, n_queries=queries, eps=0.02, resc_schedule=rescaled, device="cpu"
-    )
+        drawn, model, norm=NORMS[norm].display, n_queries=queries, eps=epsilon,
+        resc_schedule=rescaled, device="cpu",
+    )  # fmt: skip
     theirs.init_hyperparam(original)
-    with pytest.raises(StopIteration):  # it tries one square more than we do
+    monkeypatch.setattr(torch, "rand", lambda shape: theirs.take())  # whether a bump is turned
+    # Their projection is float32: what it should leave unchanged it changes by a rounding, which
+    # then is scaled to the size of a bump. Tests of the norms compare both projections.
+    monkeypatch.setattr("pyautoattack.square.L1_projection", projection)
+    with in_float64(), pytest.raises(StopIteration):  # it tries one square more than we do
         theirs.attack_single_run(original, LABEL)
     return ours, torch.cat(model.points)
 
@@ -84,6 +100,16 @@ def test_every_point_is_the_authors_where_the_box_ends(monkeypatch):
 def test_every_point_of_the_first_queries_of_the_full_schedule_is_the_authors(monkeypatch):
     ours, theirs = beside_the_authors(monkeypatch, 300, rescaled=False, schedule=10_000)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+@pytest.mark.parametrize(("size", "contrast"), [(21, 1), (22, 1), (21, 10)])  # which tiles fit
+def test_every_bump_is_the_authors(norm, size, contrast, monkeypatch):
+    original = (contrast * (start((3, size, size)) - 0.5) + 0.5).clamp(0, 1)
+    ours, theirs = beside_the_authors(monkeypatch, 120, True, original, norm)
+    assert len(ours) == 120
+    assert len(ours.flatten(1).unique(dim=0)) > 80
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)  # theirs leaves 1e-6 of epsilon
 
 
 @pytest.mark.parametrize("schedule", [300, 777, 2500, 5000, 10_000])

@@ -1,6 +1,7 @@
 """What an attack asked a model, point by point: ours and a library's, side by side."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -61,3 +62,13 @@ def first_visits(points: Iterable[Tensor], tolerance: float = 1e-9) -> Tensor:
         if not found or (torch.cat(found) - point).abs().flatten(1).amax(1).min() > tolerance:
             found.append(point)
     return torch.cat(found)
+
+
+@contextmanager
+def in_float64() -> Iterator[None]:
+    """Let a library whose tensors are of the default dtype do its sums in float64."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)

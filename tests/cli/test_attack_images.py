@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from tests.cli.conftest import assert_one_line, winnrobust, work_in
+from tests.external.nets import write_huggingface
 from winnrobust import read_outcomes
 
 CODE = """
@@ -151,19 +151,8 @@ def test_what_is_for_pictures_is_refused_elsewhere(folder):
 
 
 def test_a_model_s_own_transforms_normalization_and_names_are_used(folder, monkeypatch):
-    transformers = pytest.importorskip("transformers")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    config = transformers.ResNetConfig(
-        embedding_size=4,
-        hidden_sizes=[4, 8],
-        depths=[1, 1],
-        id2label={0: "emu", 1: "bright", 2: "dark, dim"},
-    )
-    torch.manual_seed(0)
-    transformers.ResNetForImageClassification(config).save_pretrained("net")
-    transformers.ViTImageProcessor(
-        size={"height": 40, "width": 32}, image_mean=[0.5] * 3, image_std=[0.25] * 3
-    ).save_pretrained("net")
+    write_huggingface("net", ["emu", "bright", "dark, dim"], (40, 32))
     for old, new in (("2", "dim"), ("5", "bright")):
         (folder / "pictures" / old).rename(folder / "pictures" / new)
     typed = ["attack", "--model", "net=hf:net", *TYPED[2:], "--out", "out"]

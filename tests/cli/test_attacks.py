@@ -13,6 +13,6 @@ def test_lists_every_attack_with_its_threat_model_cost_and_source():
     assert len(lines) == 2 + len(ATTACKS) + 1
     for name, attack in ATTACKS.items():
         (line,) = (line for line in lines if line.split()[0] == name)
-        for fact in (attack.norm, attack.access, attack.cost, attack.source):
+        for fact in (", ".join(attack.norms), attack.access, attack.cost, attack.source):
             assert fact in line
     assert lines[-1].startswith("transfer:NAME")

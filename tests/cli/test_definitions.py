@@ -12,7 +12,7 @@ from tests.cli.conftest import winnrobust
 from tests.cli.nets import FIRST, NOISY, SECOND, WAVES, write_images
 from winnrobust import read_outcomes
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "report.md"
 
 ROWS = [
     (0.9, 0.9, 1),
@@ -73,14 +73,14 @@ def test_every_answer_is_in_the_table(folder):
     assert set(others[~others.correct].image) == {4, 5}, "neither sees what the other does"
 
 
-def test_the_readme_answers_its_three_questions(folder):
+def test_the_page_about_reports_answers_its_three_questions(folder):
     """The old WINN is the first network, the new one the second; the baseline stays the first."""
     for out, winn in (("results/old", FIRST), ("results/new", SECOND)):
         models = [text.replace(old, new) for old, new, texts in (
             ("first=", "baseline=", FIRST), (winn[1].split(":")[0], "winn=tests.cli.nets", winn),
         ) for text in texts]  # fmt: skip
         attack(*models, "--attacks", "fgsm,pgd", "--steps", 2, out=out)
-    names, (by_class,) = run_block(README, "from winnrobust import read_outcomes")
+    names, (by_class,) = run_block(PAGE, "from winnrobust import read_outcomes")
     assert set(names["only_b"]) == BROKEN["second"] - BROKEN["first"] == {2, 5}
     assert by_class.to_dict() == pytest.approx({
         (model, attack, 0.125, label): error

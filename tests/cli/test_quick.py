@@ -75,7 +75,8 @@ def test_the_list_of_attacks_is_that_of_the_attacks():
     for attack in (*ATTACKS.values(), find("transfer:NAME")):
         can = {"targeted": attack.targeted, "distances": attack.minimum_norm}
         also = ", ".join(word for word, does in can.items() if does)
-        rows.append((attack.name, attack.norm, attack.access, attack.cost, also, attack.source))
+        norms = ", ".join(attack.norms)
+        rows.append((attack.name, norms, attack.access, attack.cost, also, attack.source))
     assert [tuple(row) for row in choices.ATTACKS] == rows
 
 

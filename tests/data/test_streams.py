@@ -169,6 +169,32 @@ def test_the_first_images_alone():
     assert len(data.batch(5, 50)) == 5
 
 
+def floats_to_255(dark, bright):
+    """Images of floats, the numbers `dark` of which are no brighter than 1 of 255."""
+    images = 255 * FLOATS
+    images[dark], images[bright] = images[dark] / 255, images[bright].clamp(100)
+    return images
+
+
+@pytest.mark.parametrize("kind", [Pairs, lambda images: DataLoader(Pairs(images), 10)])
+@pytest.mark.parametrize("whole", [False, True], ids=["any floats", "whole numbers"])
+def test_a_dark_batch_has_the_range_of_those_before(kind, whole):
+    images = floats_to_255(slice(20, 40), slice(0, 20)) * (1 if whole else 0.999)
+    images = images.round() if whole else images
+    data = checked_data(open_stream(kind(images)), None)
+    for start in range(0, N, 10):
+        found = data.batch(start, start + 10).images
+        found = found if found.is_floating_point() else found.float() / 255
+        torch.testing.assert_close(found, images[start : start + 10] / 255)
+
+
+def test_a_bright_batch_after_one_within_0_and_1_is_refused_in_one_line():
+    data = checked_data(open_stream(Pairs(floats_to_255(slice(0, 10), slice(10, N)))), None)
+    data.batch(0, 10)
+    with pytest.raises(InputError, match=r"lay in \[0, 1\] so far, .* all of them in one"):
+        data.batch(10, 20)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

@@ -26,6 +26,7 @@ from tests.evaluation.tiny import (
 )
 from winnrobust.attacks import ATTACKS, AttackResult
 from winnrobust.evaluation import Examples, read_outcomes
+from winnrobust.evaluation.outcomes import Case
 from winnrobust.runtime.errors import InputError
 
 TABLES = ("clean", "errors", "transfer", "corrections", "robust", "paired", "targeted", "gradients")
@@ -66,12 +67,12 @@ def test_counts_by_hand():
     ]
     # Half of the pixels have no gradient: the model does not look at them.
     assert found.gradients.values.tolist() == [
-        ["fgsm", "left", 10, 5, 5, 0, 0, 0],
-        ["fgsm", "right", 10, 5, 5, 0, 0, 0],
+        ["fgsm", "linf", "left", 10, 5, 5, 0, 0, 0],
+        ["fgsm", "linf", "right", 10, 5, 5, 0, 0, 0],
     ]
     assert found.costs.drop(columns="seconds").values.tolist() == [
-        ["fgsm", "left", 5, 0, 0, 0, ""],
-        ["fgsm", "right", 5, 0, 0, 0, ""],
+        ["fgsm", "linf", "left", 5, 0, 0, 0, ""],
+        ["fgsm", "linf", "right", 5, 0, 0, 0, ""],
     ]
     assert (found.costs.seconds > 0).all()
 
@@ -372,13 +373,13 @@ def test_examples_hold_what_was_counted(batch_size):
     np.testing.assert_array_equal(examples.images, IMAGES[:3].numpy())
     assert examples.labels.tolist() == [1, 1, 1]
     assert examples.clean_predictions.tolist() == [[1, 1, 1], [1, 1, 0]]
-    case = examples.case("fgsm", 0.2, "left")
+    case = examples.case(Case("fgsm", "linf", 0.2), "left")
     np.testing.assert_allclose(
         examples.adversarials[case].reshape(3, 2), [[0.7, 0.9], [0.4, 0.9], [0.4, 0.4]]
     )
     assert examples.predictions[case].tolist() == [[1, 0, 0], [1, 1, 0]]
-    with pytest.raises(KeyError):
-        examples.case("fgsm", 0.3, "left")
+    with pytest.raises(ValueError, match="is not in list"):
+        examples.case(Case("fgsm", "linf", 0.3), "left")
 
 
 def test_number_of_examples():

@@ -304,15 +304,15 @@ def test_costs_and_gradients_of_all_parts_together(tmp_path):
     counts = {"entries": 80, "zero_entries": 12, "images": 20, "zero_images": 3}
     for first in (0, 5):
         frame = PAIR.assign(image=PAIR.image + first)
-        facts = {"seconds": [["up", "a", 1.5]], "gradients": [["up", "a", counts]]}
-        facts["failures"] = [["up", "a", "RuntimeError: no"]] if first else []
+        facts = {"seconds": [["up", "linf", "a", 1.5]], "gradients": [["up", "linf", "a", counts]]}
+        facts["failures"] = [["up", "linf", "a", "RuntimeError: no"]] if first else []
         write_part(tmp_path, table_of(frame), facts)
     found = summarize(tmp_path)
     assert list(found.costs) == COLUMNS["costs"].split()
-    assert found.costs.iloc[0].tolist() == ["up", "a", 3.0, 10, 0, 0, 0, "RuntimeError: no"]
+    assert found.costs.iloc[0].tolist() == ["up", "linf", "a", 3.0, 10, 0, 0, 0, "RuntimeError: no"]
     assert math.isnan(found.costs.seconds[1])
     assert list(found.gradients) == COLUMNS["gradients"].split()
-    assert found.gradients.values.tolist() == [["up", "a", 160, 24, 40, 6, 0, 0]]
+    assert found.gradients.values.tolist() == [["up", "linf", "a", 160, 24, 40, 6, 0, 0]]
 
 
 def test_hits_are_those_of_the_model_under_attack():
@@ -335,7 +335,7 @@ def test_distances_are_in_the_order_of_the_images(tmp_path):
         write_part(tmp_path, table_of(rows))
     for found in (summarize(tmp_path), summarize(whole.sample(frac=1, random_state=0))):
         ((key, distances),) = found.distances.items()
-        assert key == ("fmn", "a")
+        assert key == ("fmn", "linf", "a")
         assert distances.dtype == np.float32
         np.testing.assert_allclose(distances, [0.3, 0.2, np.inf, 0.1], rtol=1e-6)
         assert found.errors.epsilon.tolist() == [0.1]

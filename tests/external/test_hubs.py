@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.external.nets import write_huggingface
 from winnrobust.data.geometry import Geometry
 from winnrobust.external import load_external
 from winnrobust.external.preprocessing import Preprocessing
@@ -86,19 +87,7 @@ def test_a_timm_model_that_was_never_fetched_is_named_in_one_line(offline):
 @pytest.fixture
 def huggingface(tmp_path):
     """A folder with a tiny classifier of transformers."""
-    transformers = pytest.importorskip("transformers")
-    config = transformers.ResNetConfig(
-        embedding_size=4,
-        hidden_sizes=[4, 8],
-        depths=[1, 1],
-        id2label={0: "cat", 1: "dog", 2: "emu"},
-    )
-    torch.manual_seed(0)
-    model = transformers.ResNetForImageClassification(config).eval()
-    model.save_pretrained(tmp_path / "net")
-    transformers.ViTImageProcessor(
-        size={"height": 40, "width": 40}, image_mean=[0.5] * 3, image_std=[0.25] * 3
-    ).save_pretrained(tmp_path / "net")
+    model = write_huggingface(tmp_path / "net", ["cat", "dog", "emu"], (40, 40))
     return model, tmp_path / "net"
 
 
@@ -110,6 +99,25 @@ def test_a_folder_of_transformers_brings_its_processor_and_classes(huggingface, 
     assert loaded.preprocessing == Preprocessing(mean=(0.5,) * 3, std=(0.25,) * 3)
     assert loaded.geometry == Geometry((40, 40), None, "bilinear")
     assert list(loaded.classes) == ["cat", "dog", "emu"]
+
+
+def test_a_timm_model_that_transformers_keeps_brings_its_transforms(tmp_path, offline):
+    transformers = pytest.importorskip("transformers")
+    name = "mobilenetv3_small_050"
+    config = transformers.TimmWrapperConfig(architecture=name, num_labels=5)
+    config.pretrained_cfg = {
+        "input_size": [3, 48, 48], "crop_pct": 0.75, "interpolation": "bicubic",
+        "mean": [0.5] * 3, "std": [0.25] * 3, "architecture": name,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.TimmWrapperForImageClassification(config).eval()
+    model.save_pretrained(tmp_path / "net")
+    loaded = load_external(f"hf:{tmp_path / 'net'}")
+    images = torch.rand(2, 3, 48, 48)
+    expected = model(images).logits
+    torch.testing.assert_close(loaded.module(images).logits, expected, rtol=1e-3, atol=0)
+    assert loaded.preprocessing == Preprocessing(mean=(0.5,) * 3, std=(0.25,) * 3)
+    assert loaded.geometry == Geometry(64, (48, 48), "bicubic")
 
 
 def test_pickled_weights_of_transformers_are_not_loaded(huggingface, offline):

@@ -95,8 +95,9 @@ def results_of(frame: pd.DataFrame, models=None, *, dataset="mnist", **given) ->
 def examples_of(frame: pd.DataFrame, count=2, channels=1) -> Examples:
     """The first images, all of label 1, brightened."""
     models = list(dict.fromkeys(frame.evaluated))
-    cases = list(dict.fromkeys(zip(frame.attack, frame.epsilon, frame.source, strict=True)))
-    cases = [case for case in cases if isinstance(case[0], str) and np.isfinite(case[1])]
+    keys = (frame.attack, frame.norm, frame.epsilon, frame.source)
+    cases = list(dict.fromkeys(zip(*keys, strict=True)))
+    cases = [case for case in cases if isinstance(case[0], str) and np.isfinite(case[2])]
     picture = np.linspace(0, 1, count * channels * 784, dtype=np.float32)
     picture = picture.reshape(count, channels, 28, 28)
     return Examples(
@@ -105,9 +106,10 @@ def examples_of(frame: pd.DataFrame, count=2, channels=1) -> Examples:
         labels=np.ones(count, int),
         clean_predictions=np.ones((len(models), count), int),
         case_attacks=np.array([case[0] for case in cases]),
-        case_epsilons=np.array([case[1] for case in cases]),
-        case_sources=np.array([case[2] for case in cases]),
-        adversarials=np.stack([np.clip(picture + min(case[1], 0.3), 0, 1) for case in cases]),
+        case_norms=np.array([case[1] for case in cases]),
+        case_epsilons=np.array([case[2] for case in cases]),
+        case_sources=np.array([case[3] for case in cases]),
+        adversarials=np.stack([np.clip(picture + min(case[2], 0.3), 0, 1) for case in cases]),
         predictions=np.full((len(cases), len(models), count), 3),
     )
 
@@ -135,7 +137,7 @@ def make_results(
         "tiny_images": 9, "nonfinite_images": 2,
     }  # fmt: skip
     made = frame[frame.attack.notna()]
-    pairs = list(dict.fromkeys(zip(made.attack, made.source, strict=True)))
+    pairs = list(dict.fromkeys(zip(made.attack, made.norm, made.source, strict=True)))
     facts = {
         "seconds": [[*pair, 12.5] for pair in pairs],
         "gradients": [[*pair, gradients] for pair in pairs],

@@ -33,8 +33,10 @@ from winnrobust.reporting.figures import (
     figures_of,
     training_curves,
 )
+from winnrobust.reporting.page import term_of
 from winnrobust.reporting.report import read_report
 from winnrobust.reporting.runs import RunRecord
+from winnrobust.reporting.words import WORDS
 from winnrobust.runtime.errors import InputError
 
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]")
@@ -85,8 +87,33 @@ def test_page_has_every_part(with_runs, tmp_path):
 def test_page_loads_nothing_from_outside(with_runs, tmp_path):
     page = build([with_runs], tmp_path / "report")
     assert all(source.startswith("data:") for source in re.findall(r'src="([^"]*)"', page))
-    for outside in ("<script", "<link", "@import", "url(", "href="):
+    for outside in ("<script", "<link", "@import", "url("):
         assert outside not in page
+    links = re.findall(r'href="([^"]*)"', page)
+    assert links
+    assert all(link.startswith("#") for link in links)
+
+
+def test_the_fields_words_lead_to_what_they_mean(with_runs, tmp_path):
+    page = build([with_runs], tmp_path / "report")
+    linked = re.findall(r'<a class="term" href="#([^"]*)" title="[^"]*">([^<]*)</a>', page)
+    explained = re.findall(r'<dt id="([^"]*)">', page)
+    assert ("clean-accuracy", "clean accuracy") in linked
+    assert {text.split(",")[0] for term, text in linked if term == "robust-accuracy"} == {"robust"}
+    assert set(explained) == {term for term, _ in linked}
+    assert len(explained) == len(set(explained))
+    (tmp_path / "text").mkdir()
+    write_report([with_runs], tmp_path / "text", ["md"])
+    report = (tmp_path / "text" / "report.md").read_text()
+    assert all(f"- **{term.replace('-', ' ')}**: " in report for term in explained)
+
+
+def test_every_word_of_the_glossary_is_found_by_all_its_spellings():
+    for term, entry in WORDS["glossary"].items():
+        for spelling in (term, *entry.get("also", ())):
+            assert term_of(f"{spelling.capitalize()} of it") == term
+            assert term_of(f"the {spelling}") is None
+            assert term_of(f"x{spelling}") is None
 
 
 def test_results_alone_still_have_curves_but_no_pictures(with_runs, tmp_path):

@@ -92,7 +92,7 @@ def test_of_many_epsilons_some_stand_in_the_first_table():
 def test_adversarial_errors_beside_it_and_the_worst_case_below(many):
     (table,) = tables.error_tables(many)
     assert [row[0] for row in table.rows] == [
-        "no attack", "fgsm 0.2", "pgd 0.2", "fgsm 0.1", "pgd 0.1", "ddn 1.5",
+        "no attack", "fgsm, Linf 0.2", "pgd, Linf 0.2", "fgsm, Linf 0.1", "pgd, Linf 0.1", "ddn, L2 1.5",
         "worst case, Linf 0.1", "worst case, Linf 0.2", "worst case, L2 1.5",
     ]  # fmt: skip
     assert table.rows[2][1] == "90.0 [88.0, 91.7]"
@@ -119,7 +119,7 @@ def test_images_that_were_not_attacked_stand_beside_every_rate():
     (table,) = tables.error_tables(results)
     assert [row[1][-16:] for row in table.rows[1:]] == [", 10 not attacked"[-16:]] * 2
     costs = titled(tables.detail_tables(results), "What the attacks took")
-    assert costs.rows == [["pgd", "a", "-", "1.0", "0.0", "7", "3"]]
+    assert costs.rows == [["pgd", "Linf", "a", "-", "1.0", "0.0", "7", "3"]]
     assert ", 10 not attacked" in Verdict(results).line
     whys = [caution.why for caution in Verdict(results).cautions]
     assert "pgd failed on 3 of 100 images, which count as they were: " in whys[0]
@@ -303,8 +303,8 @@ def test_distances_as_quartiles_and_how_many_had_none():
     frame = outcomes(1000, {"a": [], "b": []}, made, distance=distance)
     table = titled(tables.detail_tables(results_of(frame)), "Smallest")
     assert table.rows == [
-        ["ddn", "a", "0.2492", "0.4995", "0.7497", "0"],
-        ["ddn", "b", "0.5", "none found", "none found", "501"],
+        ["ddn", "L2", "a", "0.2492", "0.4995", "0.7497", "0"],
+        ["ddn", "L2", "b", "0.5", "none found", "none found", "501"],
     ]
 
 
@@ -329,9 +329,9 @@ def test_the_diagnosis_is_shown_in_words_with_its_evidence(many):
 def test_gradients_and_costs_come_from_the_parts(results):
     found = load_results(results)
     table = titled(tables.diagnosis_tables(found), "Input gradients")
-    assert table.rows[0] == ["fgsm", "baseline", "25.0000", "7 of 1000", "9", "2"]
+    assert table.rows[0] == ["fgsm", "Linf", "baseline", "25.0000", "7 of 1000", "9", "2"]
     costs = titled(tables.detail_tables(found), "What the attacks took")
-    assert costs.rows[0] == ["fgsm", "baseline", "12.5", "1.0", "0.0", "0", "0"]
+    assert costs.rows[0] == ["fgsm", "Linf", "baseline", "12.5", "1.0", "0.0", "0", "0"]
 
 
 def test_seeds_have_mean_and_spread():
@@ -354,8 +354,8 @@ def test_the_threat_model_tells_bounds_settings_access_and_source():
     bounds, given, attacks = tables.threat_tables(results_of(frame, settings=settings))
     assert bounds.rows == [["Linf 0.125", "0.25", "31.9"], ["L2 1.5", "-", "-"]]
     assert given.rows == [["steps", "40"], ["targeted", "random"], ["seed", "0"]]
-    assert attacks.rows[0][1] == "the model with its gradients (white box)"
-    assert attacks.rows[1][:2] == ["own-attack", "nobody knows: not an attack of ours"]
+    assert attacks.rows[0][1:3] == ["Linf", "the model with its gradients (white box)"]
+    assert attacks.rows[1][:3] == ["own-attack", "L2", "nobody knows: not an attack of ours"]
 
 
 # --- text that is safe wherever it is shown -------------------------------------------------------

@@ -173,7 +173,7 @@ def test_a_function_may_bound_l2_or_look_for_the_nearest():
     found = winnrobust.evaluate(LEFT, IMAGES, LABELS, [nearest], epsilons_l2=[0.1, 0.3])
     assert found.broken("near", 0.1).sum() == 0
     assert found.broken("near", 0.3).tolist() == [False, True, True, False, True]
-    distances = found.results.summary.distances["near", "model"]
+    distances = found.results.summary.distances["near", "linf", "model"]
     np.testing.assert_allclose(distances, [np.inf, 0.25, 0.25, np.inf, 0.25], atol=1e-6)
 
 

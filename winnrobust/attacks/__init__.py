@@ -49,6 +49,7 @@ from winnrobust.attacks.norms import NORMS, Norm, NormName
 from winnrobust.attacks.pgd import BIM, PGD, PGD_L2
 from winnrobust.attacks.progress import Nearest, Progress
 from winnrobust.attacks.rfgsm import RFGSM
+from winnrobust.attacks.sigma_zero import SIGMA_ZERO
 from winnrobust.attacks.square import SQUARE
 from winnrobust.attacks.transfer import PREFIX, transfer_from
 from winnrobust.runtime.errors import InputError, brief
@@ -73,6 +74,7 @@ ATTACKS: dict[str, Attack] = {
         CW_L2,
         DDN,
         FMN,
+        SIGMA_ZERO,
         HOPSKIPJUMP,
     )
 }
@@ -169,6 +171,7 @@ __all__ = [
     "PGD_L2",
     "PREFIX",
     "RFGSM",
+    "SIGMA_ZERO",
     "SQUARE",
     "Access",
     "Answer",

@@ -2,15 +2,20 @@
 
 Croce, Hein: Reliable evaluation of adversarial robustness with an ensemble of diverse
 parameter-free attacks, ICML 2020, section 3 and algorithm 1; as in the authors' code, but an image
-leaves at its first misclassification (see CONTRIBUTING.md for why this is no library's).
+leaves at its first misclassification (see CONTRIBUTING.md for why this is no library's). In L1 an
+ascent is another one, which is in `apgd_l1.py`.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from winnrobust.attacks.apgd_l1 import ascend_l1
 from winnrobust.attacks.base import Attack, AttackResult, Run
 from winnrobust.attacks.gradients import Loss
-from winnrobust.attacks.norms import NORMS, per_image
+from winnrobust.attacks.norms import NORMS, NormName, per_image
 from winnrobust.attacks.progress import BatchObjective, Progress
 
 MOST_CLASSES = 9
@@ -23,6 +28,7 @@ def apgd_ce(
     labels: Tensor,
     *,
     epsilon: float,
+    norm: NormName = "linf",
     steps: int = 100,
     restarts: int = 1,
     loss: str | Loss = "ce-stable",
@@ -32,7 +38,8 @@ def apgd_ce(
 
     Args:
         model, images, labels, run: as for every attack (`base.AttackFunction`).
-        epsilon: L-infinity bound in the units of the images, in [0, 1].
+        epsilon: bound in the units of the images and in the norm.
+        norm: "linf", "l2" or "l1".
         steps: gradient steps.
         restarts: random starts, of which later ones attack what is not broken yet.
         loss: what to raise; of the target, if there is one, it is lowered.
@@ -43,7 +50,7 @@ def apgd_ce(
     progress = Progress(model, images, labels, run)
     objective = progress.objective(loss)
     for restart in range(restarts):
-        ascend(progress, objective, epsilon, steps, "apgd-ce", restart)
+        ASCENTS[norm](progress, objective, epsilon, steps, "apgd-ce", restart)
     return progress.result()
 
 
@@ -53,8 +60,10 @@ def apgd_t(
     labels: Tensor,
     *,
     epsilon: float,
+    norm: NormName = "linf",
     steps: int = 100,
     restarts: int = 1,
+    classes: int = MOST_CLASSES,
     run: Run = Run(),
 ) -> AttackResult:
     """Raise the difference-of-logits ratio towards one wrong class after another.
@@ -65,26 +74,33 @@ def apgd_t(
     Args:
         model, images, labels, run: as for every attack (`base.AttackFunction`); a target is the
             one class to try.
-        epsilon: L-infinity bound in the units of the images, in [0, 1].
-        steps: gradient steps for each of the 9 likeliest wrong classes.
-        restarts: random starts for each.
+        epsilon: bound in the units of the images and in the norm.
+        norm: "linf", "l2" or "l1".
+        steps: gradient steps for each class.
+        restarts: random starts for each class.
+        classes: how many of the wrong classes are tried, the likeliest first.
 
     Raises:
         InputError: the model returns no logits, or they have no gradient.
     """
     progress = Progress(model, images, labels, run)
-    for place, classes in enumerate(wrong_classes(progress)):
+    for place, wanted in enumerate(wrong_classes(progress, classes)):
 
-        def ratio(logits: Tensor, rows: Tensor, classes: Tensor = classes) -> Tensor:
-            return difference_of_logits_ratio(logits, labels[rows], classes[rows])
+        def ratio(logits: Tensor, rows: Tensor, wanted: Tensor = wanted) -> Tensor:
+            return difference_of_logits_ratio(logits, labels[rows], wanted[rows])
 
         for restart in range(restarts):
-            ascend(progress, ratio, epsilon, steps, "apgd-t", place, restart)
+            ASCENTS[norm](progress, ratio, epsilon, steps, "apgd-t", place, restart)
     return progress.result()
 
 
 def ascend(
-    progress: Progress, objective: BatchObjective, epsilon: float, steps: int, *names: str | int
+    progress: Progress,
+    objective: BatchObjective,
+    epsilon: float,
+    steps: int,
+    *names: str | int,
+    norm: NormName,
 ) -> None:
     """Raise an objective from a random point on the surface of the ball: the paper's algorithm 1.
 
@@ -93,8 +109,9 @@ def ascend(
         objective: what to raise.
         epsilon, steps: as for `apgd_ce`.
         names: of the random start.
+        norm: epsilon's, "linf" or "l2".
     """
-    ball, alpha, rho = NORMS["linf"], 0.75, 0.75
+    ball, alpha, rho = NORMS[norm], 0.75, 0.75
     rows = progress.rows()
     if progress.over(rows):
         return
@@ -125,7 +142,7 @@ def ascend(
             points = torch.where(back, best_points, points)
             gradient = torch.where(back, best_gradient, gradient)
         share = alpha if step else 1.0
-        ahead = ball.project(points + eta * gradient.sign(), images, epsilon)
+        ahead = ball.project(points + eta * ball.steepest(gradient), images, epsilon)
         ahead = points + share * (ahead - points) + (1 - share) * (points - before)
         points, before = ball.project(ahead, images, epsilon), points
         (
@@ -134,6 +151,14 @@ def ascend(
             rows, images, points, before, best_points, best_gradient, eta, halved, losses
         )  # fmt: skip
     progress.leave(rows, points)
+
+
+ASCENTS: dict[NormName, Callable[..., None]] = {
+    "linf": partial(ascend, norm="linf"),
+    "l2": partial(ascend, norm="l2"),
+    "l1": ascend_l1,
+}
+"""How the objective is raised in a norm: f(progress, objective, epsilon, steps, *names)."""
 
 
 def checkpoints(steps: int) -> dict[int, int]:
@@ -150,7 +175,7 @@ def checkpoints(steps: int) -> dict[int, int]:
     return found
 
 
-def wrong_classes(progress: Progress) -> list[Tensor]:
+def wrong_classes(progress: Progress, most: int = MOST_CLASSES) -> list[Tensor]:
     """Return the classes (N,) to try on every image: its target, or the likeliest wrong ones."""
     if progress.run.targets is not None:
         return [progress.run.targets]
@@ -159,7 +184,7 @@ def wrong_classes(progress: Progress) -> list[Tensor]:
     logits = progress.clean.answer.logits
     last = logits.scatter(1, progress.labels.unsqueeze(1), -torch.inf)
     likeliest = last.argsort(1, descending=True)[:, :-1]
-    return list(likeliest[:, :MOST_CLASSES].unbind(1))
+    return list(likeliest[:, :most].unbind(1))
 
 
 def difference_of_logits_ratio(logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
@@ -189,14 +214,16 @@ def difference_of_logits(logits: Tensor, labels: Tensor, classes: Tensor) -> Ten
 APGD_CE = Attack(
     name="apgd-ce",
     norm="linf",
+    norms=("linf", "l2", "l1"),
     access="white-box",
     cost="100 gradients",
     summary=(
-        "White-box, untargeted: steps with momentum along the sign of the gradient of the true"
-        " label's cross-entropy, from a random start; a step is halved where the loss stops"
-        " rising. An image stops at its first misclassification."
+        "White-box, untargeted: steps with momentum along which the true label's cross-entropy"
+        " rises most in the norm (in Linf the gradient's sign), from a random start; a step is"
+        " halved where the loss stops rising. In L1 steps change few values, in balls that shrink"
+        " to epsilon. An image stops at its first misclassification."
     ),
-    source="Croce, Hein 2020, arXiv:2003.01690",
+    source="Croce, Hein 2020, arXiv:2003.01690; in L1 2021, arXiv:2103.01208",
     function=apgd_ce,
     targeted=True,
 )
@@ -204,13 +231,14 @@ APGD_CE = Attack(
 APGD_T = Attack(
     name="apgd-t",
     norm="linf",
+    norms=("linf", "l2", "l1"),
     access="white-box",
     cost=f"{MOST_CLASSES} x 100 gradients",
     summary=(
         f"White-box: as apgd-ce, on the difference-of-logits ratio towards each of the"
         f" {MOST_CLASSES} likeliest wrong classes in turn; every misclassification counts."
     ),
-    source="Croce, Hein 2020, arXiv:2003.01690",
+    source="Croce, Hein 2020, arXiv:2003.01690; in L1 2021, arXiv:2103.01208",
     function=apgd_t,
     targeted=True,
 )

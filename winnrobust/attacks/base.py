@@ -209,6 +209,7 @@ class Attack:
         single_step: whether one gradient at the images serves every epsilon.
         settings: keywords for the function where they differ from its defaults.
         changed: those of them that a caller chose, which the name tells.
+        norms: all norms that it can be put in (`in_norm`), the function's default first.
 
     >>> from winnrobust.attacks import PGD
     >>> PGD.norm, PGD.access, PGD.cost
@@ -227,6 +228,32 @@ class Attack:
     single_step: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     changed: Mapping[str, Any] = field(default_factory=dict)
+    norms: tuple[NormName, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Take the norm for the only one where no others are given."""
+        if not self.norms:
+            object.__setattr__(self, "norms", (self.norm,))
+
+    def in_norm(self, norm: NormName) -> "Attack":
+        """Return the attack, under the same name, in another of its norms.
+
+        Raises:
+            InputError: it has no such version.
+
+        >>> from winnrobust.attacks import PGD
+        >>> PGD.in_norm("l2").norm
+        'l2'
+        """
+        if norm not in self.norms:
+            raise InputError(
+                f"attack '{self.name}' bounds the norm {' or '.join(self.norms)}, not {norm}"
+            )
+        if norm == self.norm:
+            return self
+        others = {name: value for name, value in self.settings.items() if name != "norm"}
+        own = {} if norm == self.norms[0] else {"norm": norm}
+        return replace(self, norm=norm, settings={**others, **own})
 
     def __call__(self, **settings: Any) -> "Attack":
         """Return the attack with other settings, which its new name tells.

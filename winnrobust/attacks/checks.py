@@ -7,6 +7,8 @@ from winnrobust.runtime.errors import InputError
 
 ROUNDING = 1e-6
 """How far float32 may carry a pixel over a bound."""
+ADDS_UP = {"linf": 0, "l2": 0.5, "l1": 1, "l0": 0}
+"""Of a size in a norm, by which power of the number of pixels that is."""
 
 
 def check_examples(
@@ -36,9 +38,8 @@ def check_examples(
             f"attack '{attack}' left [0, 1]: its pixels reach from {low:g} to {high:g}"
         )
     size = float(NORMS[norm].size(examples - images).max())
-    # Every pixel may be off by a rounding; in L2 that adds up with the root of their number.
-    pixels = images[0].numel() if norm == "l2" else 1
-    if size > epsilon + ROUNDING * pixels**0.5:
+    # Every pixel may be off by a rounding, which adds up.
+    if size > epsilon + ROUNDING * images[0].numel() ** ADDS_UP[norm]:
         raise InputError(
             f"attack '{attack}' left the ball: it moved an image by {size:g} in"
             f" {NORMS[norm].display}, epsilon is {epsilon:g}"

@@ -5,12 +5,14 @@ Croce, Hein: Minimally distorted Adversarial Examples with a Fast Adaptive Bound
 logits, taken for linear, is 0, staying in [0, 1].
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from winnrobust.attacks.apgd import MOST_CLASSES, difference_of_logits, wrong_classes
 from winnrobust.attacks.base import Attack, AttackResult, Run
-from winnrobust.attacks.norms import NORMS, per_image
+from winnrobust.attacks.norms import NORMS, NormName, linf_size, per_image
 from winnrobust.attacks.progress import Nearest
 
 
@@ -19,6 +21,7 @@ def fab(
     images: Tensor,
     labels: Tensor,
     *,
+    norm: NormName = "linf",
     steps: int = 100,
     alpha_max: float = 0.1,
     eta: float = 1.05,
@@ -31,17 +34,18 @@ def fab(
     Args:
         model, images, labels, run: as for every attack (`base.AttackFunction`); a target is the
             one class to try.
+        norm: "linf", "l2" or "l1".
         steps: for each of the 9 likeliest wrong classes.
         alpha_max: the most that a step is drawn towards the boundary point nearest to the image.
         eta: a step goes this many times as far as the boundary seems to be.
         beta: from a misclassified point, the share of the way from the image that is kept.
-        enough: an image is done once an example is found within this L-infinity distance.
+        enough: an image is done once an example is found within this distance.
 
     Raises:
         InputError: the model returns no logits, or they have no gradient.
     """
-    size = NORMS["linf"].size
-    progress = Nearest(model, images, labels, run, "linf", enough)
+    size, offset_to_boundary = NORMS[norm].size, OFFSETS[norm]
+    progress = Nearest(model, images, labels, run, norm, enough)
     for classes in wrong_classes(progress):
 
         def lead(logits: Tensor, rows: Tensor, classes: Tensor = classes) -> Tensor:
@@ -67,7 +71,7 @@ def fab(
     return progress.result()
 
 
-def offset_to_boundary(points: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
+def linf_offset(points: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
     """Return the smallest offset in L-infinity that brings a linear function to 0 within [0, 1].
 
     All pixels move by the same amount, each until it is at 0 or 1. Where [0, 1] ends before the
@@ -78,25 +82,65 @@ def offset_to_boundary(points: Tensor, gradient: Tensor, value: Tensor) -> Tenso
         gradient: (n, C, H, W), the function's slope.
         value: (n,), what it is at the points.
     """
-    sign = -gradient.sign() * per_image(value.sign())
-    room = torch.where(sign > 0, 1 - points, points) * sign.abs()
-    # With all rooms in order: what the function has changed by when the k-th pixel stops, and the
-    # slopes of the pixels that move until then.
-    ordered, order = room.flatten(1).sort(1)
-    slopes = gradient.abs().flatten(1).gather(1, order)
+    return _move_together(points, gradient, value, gradient.sign().abs())
+
+
+def l2_offset(points: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
+    """Return the smallest offset in L2, as `linf_offset`: pixels move in proportion to slopes."""
+    slopes = gradient.abs()
+    steepest = linf_size(slopes).clamp_min(torch.finfo(slopes.dtype).tiny)
+    return _move_together(points, gradient, value, slopes / per_image(steepest))
+
+
+def l1_offset(points: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
+    """Return the smallest offset in L1, as `linf_offset`: the pixels move one after the other.
+
+    The steepest comes first, each moves to 0 or 1, and the last one only as far as it must.
+    """
+    slopes, order = gradient.abs().flatten(1).sort(dim=1, descending=True, stable=True)
+    sign, room = _way(points, gradient, value)
+    ordered = room.flatten(1).gather(1, order)
+    changed = (slopes * ordered).cumsum(1) - slopes * ordered  # before a pixel moves
+    wanted = (value.abs().unsqueeze(1) - changed).clamp_min(0)
+    moved = torch.minimum(ordered, wanted / slopes.clamp_min(torch.finfo(slopes.dtype).tiny))
+    return sign * torch.zeros_like(moved).scatter(1, order, moved).reshape(points.shape)
+
+
+def _move_together(points: Tensor, gradient: Tensor, value: Tensor, speed: Tensor) -> Tensor:
+    """Move all pixels at once, each at its speed and until it is at 0 or 1, for the same time."""
+    sign, room = _way(points, gradient, value)
+    tiny = torch.finfo(speed.dtype).tiny
+    # With all arrivals in order: what the function has changed by when the k-th pixel stops, and
+    # how fast the pixels change it that move until then.
+    times, order = (room / speed.clamp_min(tiny)).flatten(1).sort(1)
+    changes = (gradient.abs() * room).flatten(1).gather(1, order)
+    slopes = (gradient.abs() * speed).flatten(1).gather(1, order)
     moving = slopes.flip(1).cumsum(1).flip(1)
-    changed = (slopes * ordered).cumsum(1) - slopes * ordered + moving * ordered
+    changed = changes.cumsum(1) - changes + moving * times
     wanted = value.abs().unsqueeze(1)
-    last = (changed < wanted).sum(1, keepdim=True).clamp_max(ordered.shape[1] - 1)
+    last = (changed < wanted).sum(1, keepdim=True).clamp_max(times.shape[1] - 1)
     beyond = (changed.gather(1, last) - wanted).clamp_min(0)
-    slope = moving.gather(1, last).clamp_min(torch.finfo(slopes.dtype).tiny)
-    amount = ordered.gather(1, last) - beyond / slope
-    return sign * torch.minimum(room, per_image(amount))
+    time = times.gather(1, last) - beyond / moving.gather(1, last).clamp_min(tiny)
+    return sign * torch.minimum(room, per_image(time) * speed)
+
+
+def _way(points: Tensor, gradient: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Return in which direction pixels bring the function to 0, and how far they can go."""
+    sign = -gradient.sign() * per_image(value.sign())
+    return sign, torch.where(sign > 0, 1 - points, points) * sign.abs()
+
+
+OFFSETS: dict[NormName, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "linf": linf_offset,
+    "l2": l2_offset,
+    "l1": l1_offset,
+}
 
 
 FAB = Attack(
     name="fab",
     norm="linf",
+    norms=("linf", "l2", "l1"),
     access="white-box",
     cost=f"{MOST_CLASSES} x 100 gradients and queries",
     summary=(

@@ -1,4 +1,4 @@
-"""FMN: the fast minimum-norm attack, in L-infinity.
+"""FMN: the fast minimum-norm attack, in four norms.
 
 Pintor, Roli, Brendel, Biggio: Fast Minimum-norm Adversarial Attacks through Adaptive Norm
 Constraints, NeurIPS 2021, algorithm 1.
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust.attacks.base import Attack, AttackResult, Run
-from winnrobust.attacks.norms import l2_steepest, linf_size, per_image
+from winnrobust.attacks.norms import NORMS, NormName, l2_steepest
 from winnrobust.attacks.progress import Nearest
 
 FIRST_STEP, LAST_STEP = 1.0, 0.01
@@ -20,48 +20,78 @@ FIRST_GAMMA, LAST_GAMMA = 0.05, 0.001
 
 
 def fmn(
-    model: nn.Module, images: Tensor, labels: Tensor, *, steps: int = 100, run: Run = Run()
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    norm: NormName = "linf",
+    steps: int = 100,
+    run: Run = Run(),
 ) -> AttackResult:
     """Step along the gradient of the margin in a ball that just holds a point that is wrong.
 
-    Until there is such a point the ball reaches to where the margin, taken for linear, is 0.
+    Until there is such a point the ball reaches to where the margin, taken for linear, is 0. In L0,
+    where it starts with a single value, it grows by at least one.
 
     Args:
         model, images, labels, run: as for every attack (`base.AttackFunction`).
+        norm: "linf", "l2", "l1" or "l0".
         steps: gradient steps.
 
     Raises:
         InputError: the model returns no logits, or they have no gradient.
     """
-    progress = Nearest(model, images, labels, run, "linf")
+    ball, next_radius = NORMS[norm], counted_radius if norm == "l0" else adapted_radius
+    progress = Nearest(model, images, labels, run, norm)
     objective = progress.objective("margin")
     rows = progress.rows()
     points = originals = progress.images[rows]
-    largest = linf_size(torch.maximum(originals, 1 - originals))
-    radius = largest
+    largest = ball.size(torch.maximum(originals, 1 - originals))
+    radius = torch.ones_like(largest)
     for step in range(steps):
         if progress.over(rows):
             break
         seen = progress.gradient(rows, points, objective)
         cosine = (1 + math.cos(math.pi * step / steps)) / 2
         gamma = LAST_GAMMA + (FIRST_GAMMA - LAST_GAMMA) * cosine
-        slope = seen.gradient.abs().flatten(1).sum(1)  # per L-infinity unit
-        size = linf_size(points - originals)
-        boundary = size + seen.losses.abs() / slope.clamp_min(torch.finfo(slope.dtype).tiny)
-        nearest = progress.distance[rows]
-        outside = torch.where(nearest.isfinite(), radius * (1 + gamma), boundary)
-        inside = torch.minimum(radius * (1 - gamma), nearest)
-        radius = torch.where(progress.broken(rows, seen), inside, outside).minimum(largest)
+        slope = ball.dual(seen.gradient).clamp_min(torch.finfo(seen.gradient.dtype).tiny)
+        boundary = ball.size(points - originals) + seen.losses.abs() / slope
+        smaller, larger = next_radius(radius, gamma, progress.distance[rows], boundary)
+        radius = torch.where(progress.broken(rows, seen), smaller, larger).minimum(largest)
         length = LAST_STEP + (FIRST_STEP - LAST_STEP) * cosine
         offsets = points - originals + length * l2_steepest(seen.gradient)
-        bound = per_image(radius)
-        points = (originals + offsets.clamp(-bound, bound)).clamp_(0, 1)
+        points = (originals + ball.shrink(offsets, radius)).clamp_(0, 1)
     return progress.result()
+
+
+def adapted_radius(
+    radius: Tensor, gamma: float, nearest: Tensor, boundary: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the next radii (n,): where the model is wrong, and where it is not.
+
+    Args:
+        radius: (n,), the last ones.
+        gamma: by what share they change.
+        nearest: (n,), the distances of the nearest points found, infinite where there is none.
+        boundary: (n,), how far away it seems to be.
+    """
+    smaller = torch.minimum(radius * (1 - gamma), nearest)
+    return smaller, torch.where(nearest.isfinite(), radius * (1 + gamma), boundary)
+
+
+def counted_radius(
+    radius: Tensor, gamma: float, nearest: Tensor, boundary: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the same in L0: whole numbers of at least 1, which change by at least 1."""
+    smaller = torch.minimum((radius * (1 - gamma)).floor(), radius - 1)
+    larger = torch.maximum((radius * (1 + gamma)).floor(), radius + 1)
+    return torch.minimum(smaller, nearest).clamp_min(1), larger
 
 
 FMN = Attack(
     name="fmn",
     norm="linf",
+    norms=("linf", "l2", "l1", "l0"),
     access="white-box",
     cost="100 gradients",
     summary=(

@@ -1,4 +1,7 @@
-"""The norms that bound perturbations, each as the few functions that attacks need of it."""
+"""The norms that bound perturbations, each as the few functions that attacks need of it.
+
+Everything here works on the images' device and asks no tensor a question.
+"""
 
 import math
 from collections.abc import Callable
@@ -9,26 +12,33 @@ from torch import Tensor
 
 from winnrobust.attacks import draws
 
-NormName = Literal["linf", "l2"]
+NormName = Literal["linf", "l2", "l1", "l0"]
 
 
 class Norm(NamedTuple):
-    """A norm.
+    """A norm; L0, the number of changed values, is called one too.
 
     Attributes:
         display: what reports call it.
         size: offsets (n, C, H, W) -> their norms (n,).
-        steepest: gradients (n, C, H, W) -> the offsets of size 1 along which a linear function
-            with that gradient rises most; 0 where the gradient is 0.
+        dual: gradients (n, C, H, W) -> by how much (n,) a linear function with that gradient rises
+            at most along offsets of size 1 (in L0: that are at most 1 in a value).
+        steepest: gradients (n, C, H, W) -> the offsets along which it does; 0 where the gradient
+            is 0. Of several values that are as good L1 and L0 change the first.
+        shrink: (offsets, radius) -> offsets of at most that size, the nearest; the radius is a
+            number, or one for each image (n,).
         project: (points, images, epsilon) -> the points, moved into [0, 1] and to at most epsilon
-            from the images.
+            from the images. In L2 that is the ball first, then [0, 1]; in the other norms it is the
+            nearest point that is in both.
         random: (numbers, shape, seed, *names) -> offsets (n, *shape), uniform in the ball of size
-            1; the arguments are those of `draws.uniform`.
+            1; the arguments are those of `draws.uniform`. In L0 it is one value, in [-1, 1).
     """
 
     display: str
     size: Callable[[Tensor], Tensor]
+    dual: Callable[[Tensor], Tensor]
     steepest: Callable[[Tensor], Tensor]
+    shrink: Callable[[Tensor, float | Tensor], Tensor]
     project: Callable[[Tensor, Tensor, float], Tensor]
     random: Callable[..., Tensor]
 
@@ -41,6 +51,12 @@ def per_image(values: Tensor) -> Tensor:
 def linf_size(offsets: Tensor) -> Tensor:
     """Return the largest absolute entry (n,)."""
     return offsets.abs().flatten(1).amax(1)
+
+
+def linf_shrink(offsets: Tensor, radius: float | Tensor) -> Tensor:
+    """Clip to [-radius, radius]."""
+    bound = per_image(_each(radius, offsets))
+    return offsets.clamp(-bound, bound)
 
 
 def linf_project(points: Tensor, images: Tensor, epsilon: float) -> Tensor:
@@ -66,11 +82,15 @@ def l2_steepest(gradient: Tensor) -> Tensor:
     return scaled / per_image(l2_size(scaled).clamp_min(1e-12))
 
 
+def l2_shrink(offsets: Tensor, radius: float | Tensor) -> Tensor:
+    """Shorten offsets that are longer than the radius."""
+    shorter = _each(radius, offsets) / l2_size(offsets).clamp_min(1e-12)
+    return per_image(shorter.clamp_max(1)) * offsets
+
+
 def l2_project(points: Tensor, images: Tensor, epsilon: float) -> Tensor:
     """Shorten offsets that are longer than epsilon, then clip to [0, 1]."""
-    offsets = points - images
-    shrink = (epsilon / l2_size(offsets).clamp_min(1e-12)).clamp_max(1)
-    return (images + per_image(shrink) * offsets).clamp_(0, 1)
+    return (images + l2_shrink(points - images, epsilon)).clamp_(0, 1)
 
 
 def l2_random(numbers: Tensor, shape: tuple[int, ...], seed: int, *names: str | int) -> Tensor:
@@ -81,7 +101,105 @@ def l2_random(numbers: Tensor, shape: tuple[int, ...], seed: int, *names: str | 
     return per_image(radius ** (1 / math.prod(shape))) * directions
 
 
+def l1_size(offsets: Tensor) -> Tensor:
+    """Return the sum of absolute entries (n,)."""
+    return offsets.abs().flatten(1).sum(1)
+
+
+def l1_steepest(gradient: Tensor) -> Tensor:
+    """Return the sign of the largest absolute entry alone."""
+    flat = gradient.flatten(1)
+    largest = flat.abs().argmax(1, keepdim=True)
+    single = torch.zeros_like(flat).scatter(1, largest, flat.gather(1, largest).sign())
+    return single.reshape(gradient.shape)
+
+
+def l1_shrink(offsets: Tensor, radius: float | Tensor) -> Tensor:
+    """Bring all entries nearer to 0 by the same amount, as far as they go."""
+    return _soft_threshold(offsets, torch.full_like(offsets, torch.inf), radius)
+
+
+def l1_project(points: Tensor, images: Tensor, epsilon: float) -> Tensor:
+    """Return the nearest points of the ball that are in [0, 1].
+
+    Croce, Hein: Mind the box: l1-APGD for sparse adversarial attacks on image classifiers, ICML
+    2021, proposition 2.1.
+    """
+    offsets = points - images
+    room = torch.where(offsets > 0, 1 - images, images)
+    return (images + _soft_threshold(offsets, room, epsilon)).clamp_(0, 1)
+
+
+def _soft_threshold(offsets: Tensor, room: Tensor, radius: float | Tensor) -> Tensor:
+    """Take the same amount from all |offsets|, down to 0, cut at `room`: their sum is the radius.
+
+    The sum falls piecewise linearly in the amount. It falls faster by 1 once an entry is no longer
+    cut, and slower by 1 once it is 0, so it is known where two of these follow each other.
+    """
+    sizes, room = offsets.abs().flatten(1), room.flatten(1)
+    cut = (sizes - room).clamp_min(0)
+    places, order = torch.cat([cut, sizes], 1).sort(1)
+    slopes = torch.where(order < sizes.shape[1], 1.0, -1.0).to(sizes).cumsum(1)
+    falls = (slopes[:, :-1] * places.diff(dim=1)).cumsum(1)
+    total = (sizes - cut).sum(1, keepdim=True)
+    sums = torch.cat([total, total - falls], 1)
+    wanted = _each(radius, sizes).unsqueeze(1)
+    last = ((sums >= wanted).sum(1, keepdim=True) - 1).clamp_min(0)
+    beyond = (sums.gather(1, last) - wanted) / slopes.gather(1, last).clamp_min(1)
+    amount = torch.where(total > wanted, places.gather(1, last) + beyond, 0)
+    kept = torch.minimum((sizes - amount).clamp_min(0), room)
+    return offsets.sign() * kept.reshape(offsets.shape)
+
+
+def l1_random(numbers: Tensor, shape: tuple[int, ...], seed: int, *names: str | int) -> Tensor:
+    """Draw from the ball of sums of absolute entries up to 1."""
+    # Shares of exponential numbers are uniform where they add up to 1; one more is what is left.
+    drawn = draws.uniform(numbers, (math.prod(shape) + 1,), seed, *names)
+    shares = -torch.log1p(-drawn)
+    shares = (shares / shares.sum(1, keepdim=True).clamp_min(1e-12))[:, :-1]
+    signs = (draws.uniform(numbers, (math.prod(shape),), seed, *names, "signs") - 0.5).sign()
+    return (signs * shares).reshape(len(numbers), *shape)
+
+
+def l0_size(offsets: Tensor) -> Tensor:
+    """Return how many entries are not 0 (n,), in the offsets' dtype."""
+    return (offsets != 0).flatten(1).sum(1).to(offsets.dtype)
+
+
+def l0_shrink(offsets: Tensor, radius: float | Tensor) -> Tensor:
+    """Keep as many entries as the radius says, those farthest from 0; others become 0."""
+    return torch.where(_first(offsets.abs(), radius), offsets, 0)
+
+
+def l0_project(points: Tensor, images: Tensor, epsilon: float) -> Tensor:
+    """Clip to [0, 1] and keep the epsilon changes that the points gain most by."""
+    inside = points.clamp(0, 1)
+    gains = (points - images) ** 2 - (points - inside) ** 2
+    return torch.where(_first(gains, epsilon), inside, images)
+
+
+def _first(values: Tensor, count: float | Tensor) -> Tensor:
+    """Tell which entries of values (n, C, H, W) are the `count` largest of their images."""
+    ranks = values.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(1)
+    return ranks.reshape(values.shape) < per_image(_each(count, values))
+
+
+def l0_random(numbers: Tensor, shape: tuple[int, ...], seed: int, *names: str | int) -> Tensor:
+    """Draw one entry, and what it is, in [-1, 1)."""
+    place, value = draws.uniform(numbers, (2,), seed, *names).unsqueeze(2).unbind(1)
+    entries = math.prod(shape)
+    zeros = value.new_zeros(len(numbers), entries)
+    return zeros.scatter(1, (place * entries).long(), 2 * value - 1).reshape(-1, *shape)
+
+
+def _each(radius: float | Tensor, like: Tensor) -> Tensor:
+    """Return a radius for each of the images (n,), or one for all (1,)."""
+    return radius if isinstance(radius, Tensor) else like.new_full((1,), radius)
+
+
 NORMS: dict[NormName, Norm] = {
-    "linf": Norm("Linf", linf_size, torch.sign, linf_project, linf_random),
-    "l2": Norm("L2", l2_size, l2_steepest, l2_project, l2_random),
+    "linf": Norm("Linf", linf_size, l1_size, torch.sign, linf_shrink, linf_project, linf_random),
+    "l2": Norm("L2", l2_size, l2_size, l2_steepest, l2_shrink, l2_project, l2_random),
+    "l1": Norm("L1", l1_size, linf_size, l1_steepest, l1_shrink, l1_project, l1_random),
+    "l0": Norm("L0", l0_size, linf_size, l1_steepest, l0_shrink, l0_project, l0_random),
 }

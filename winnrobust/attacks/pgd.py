@@ -1,9 +1,11 @@
-"""Projected gradient ascent on the pixels: BIM, and PGD in two norms.
+"""Projected gradient ascent on the pixels: BIM, and PGD in several norms.
 
 Kurakin, Goodfellow, Bengio: Adversarial examples in the physical world, 2016 (BIM: from the image
 itself); Madry, Makelov, Schmidt, Tsipras, Vladu: Towards Deep Learning Models Resistant to
 Adversarial Attacks, ICLR 2018, section 2.1 (PGD: from random points of the ball).
 """
+
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -140,30 +142,19 @@ BIM = Attack(
 PGD = Attack(
     name="pgd",
     norm="linf",
+    norms=("linf", "l2"),
     access="white-box",
     cost="20 gradients",
     summary=(
-        "White-box, untargeted: steps along the sign of the gradient of the true label's"
-        f" cross-entropy, each {RELATIVE_STEP} * epsilon / steps, from a random start, projected"
-        " to the ball and to [0, 1]. An image stops at its first misclassification."
+        "White-box, untargeted: steps along which the true label's cross-entropy rises most in the"
+        f" norm (in Linf the gradient's sign), each {RELATIVE_STEP} * epsilon / steps, from a"
+        " random start, projected to the ball and to [0, 1]. An image stops at its first"
+        " misclassification."
     ),
     source="Madry, Makelov, Schmidt, Tsipras, Vladu 2018, arXiv:1706.06083",
     function=pgd,
     targeted=True,
 )
 
-PGD_L2 = Attack(
-    name="pgd-l2",
-    norm="l2",
-    access="white-box",
-    cost="20 gradients",
-    summary=(
-        "White-box, untargeted: steps along the gradient of the true label's cross-entropy, each"
-        f" {RELATIVE_STEP} * epsilon / steps long, from a random start, projected to the ball and"
-        " to [0, 1]. An image stops at its first misclassification."
-    ),
-    source="Madry, Makelov, Schmidt, Tsipras, Vladu 2018, arXiv:1706.06083",
-    function=pgd,
-    targeted=True,
-    settings={"norm": "l2"},
-)
+PGD_L2 = replace(PGD.in_norm("l2"), name="pgd-l2", norms=("l2",))
+"""Another name of PGD in L2."""

@@ -139,6 +139,16 @@ class Progress:
         Raises:
             InputError: as `gradients.loss_gradient`.
         """
+        seen = self.explore(rows, points, objective)
+        self._see(rows, points, seen)
+        return seen
+
+    def explore(self, rows: Tensor, points: Tensor, objective: BatchObjective) -> LossGradient:
+        """Return the same at points that may be outside of the ball: none of them is found.
+
+        Raises:
+            InputError: as `gradients.loss_gradient`.
+        """
         seen = gradient_of(lambda logits: objective(logits, rows), self.model, points, self.run.eot)
         active = self.active[rows]
         self._gradients[rows] += self.run.eot * active
@@ -146,7 +156,6 @@ class Progress:
         if self.run.callback is not None:
             self._steps += 1
             self.run.tell(self._steps, seen.losses[active])
-        self._see(rows, points, seen)
         return seen
 
     def look(self, rows: Tensor, points: Tensor) -> Answer:

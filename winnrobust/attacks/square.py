@@ -1,17 +1,21 @@
 """The Square Attack: random squares, kept when they help. It sees the model's logits, nothing else.
 
 Andriushchenko, Croce, Flammarion, Hein: Square Attack: a query-efficient black-box adversarial
-attack via random search, ECCV 2020, section 3 and algorithm 2. Unlike in the authors' code every
-image has its own squares, whatever batch it is in.
+attack via random search, ECCV 2020, section 3 and algorithm 2 (Linf); what is tried in L2 and L1 is
+in `square_bumps.py`. Unlike in the authors' code every image has its own squares, whatever batch it
+is in.
 """
+
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from winnrobust.attacks import draws
 from winnrobust.attacks.base import Attack, AttackResult, Run
-from winnrobust.attacks.norms import per_image
+from winnrobust.attacks.norms import NormName, per_image
 from winnrobust.attacks.progress import Progress
+from winnrobust.attacks.square_bumps import L1_BUMPS, L2_BUMPS, Draw, Proposals, square_at
 
 FIRST_SHARE = 0.8
 """The share of the image that the first squares cover; the paper's p."""
@@ -27,17 +31,19 @@ def square(
     labels: Tensor,
     *,
     epsilon: float,
+    norm: NormName = "linf",
     queries: int = 5000,
     restarts: int = 1,
     schedule: int | None = None,
     run: Run = Run(),
 ) -> AttackResult:
-    """Try random squares of +-epsilon and keep those that bring another class closer.
+    """Try random squares and keep those that bring another class closer.
 
     Args:
         model, images, labels, run: as for every attack (`base.AttackFunction`).
-        epsilon: L-infinity bound in the units of the images, in [0, 1].
-        queries: for each image and restart; the first is vertical stripes, each other a square.
+        epsilon: bound in the units of the images and in the norm.
+        norm: "linf", "l2" or "l1".
+        queries: for each image and restart; the first changes the whole image.
         restarts: searches, of which later ones attack what is not broken yet.
         schedule: the number of queries in which the squares become smallest; None: `queries`.
 
@@ -53,33 +59,58 @@ def square(
     >>> Rounded()(result.images).argmax(1)
     tensor([1])
     """
-    channels, height, width = images.shape[1:]
+    first, change = PROPOSALS[norm]
     progress = Progress(model, images, labels, run)
     objective = progress.objective("margin")
     for restart in range(restarts):
         rows = progress.rows()
-        best = progress.images[rows]
-        low, high = (best - epsilon).clamp_(min=0), (best + epsilon).clamp_(max=1)
+        best = originals = progress.images[rows]
         highest = torch.full_like(rows, -torch.inf, dtype=best.dtype)
         for query in range(queries):
             if progress.over(rows):
                 break
-            shape = (channels, 1, width) if query == 0 else (2 + channels,)
-            numbers = progress.numbers[rows]
-            drawn = draws.uniform(numbers, shape, run.seed, "square", restart, query)
+            names = run.seed, "square", restart, query
+            draw = partial(_draw, progress.numbers[rows], names)
             if query == 0:
-                changed, upwards = torch.ones_like(drawn, dtype=torch.bool), drawn < 0.5
+                tried = first(originals, epsilon, draw)
             else:
-                side = side_of_square(query, schedule or queries, height, width)
-                changed, upwards = place_squares(drawn, side, height, width)
-            tried = torch.where(changed, torch.where(upwards, high, low), best)
+                side = side_of_square(query, schedule or queries, *images.shape[2:])
+                tried = change(best, originals, epsilon, side, draw)
             margins = objective(progress.look(rows, tried).logits, rows)
             better = margins > highest
             best = torch.where(per_image(better), tried, best)
             highest = torch.where(better, margins, highest)
-            rows, best, low, high, highest = progress.compact(rows, best, low, high, highest)
+            rows, best, originals, highest = progress.compact(rows, best, originals, highest)
     progress.leave(rows, best)
     return progress.result()
+
+
+def _draw(numbers: Tensor, names: tuple, shape: tuple[int, ...]) -> Tensor:
+    return draws.uniform(numbers, shape, *names)
+
+
+def stripes(images: Tensor, epsilon: float, draw: Draw) -> Tensor:
+    """Move all columns by +-epsilon, in every channel on its own."""
+    channels, _, width = images.shape[1:]
+    return _moved(images, draw((channels, 1, width)) < 0.5, epsilon)
+
+
+def move_square(best: Tensor, images: Tensor, epsilon: float, side: int, draw: Draw) -> Tensor:
+    """Move a square to +-epsilon from the images, in every channel on its own."""
+    channels, height, width = images.shape[1:]
+    inside, upwards = place_squares(draw((2 + channels,)), side, height, width)
+    return torch.where(inside, _moved(images, upwards, epsilon), best)
+
+
+def _moved(images: Tensor, upwards: Tensor, epsilon: float) -> Tensor:
+    return torch.where(upwards, images + epsilon, images - epsilon).clamp_(0, 1)
+
+
+PROPOSALS: dict[NormName, Proposals] = {
+    "linf": Proposals(stripes, move_square),
+    "l2": L2_BUMPS,
+    "l1": L1_BUMPS,
+}
 
 
 def side_of_square(query: int, schedule: int, height: int, width: int) -> int:
@@ -104,23 +135,20 @@ def place_squares(drawn: Tensor, side: int, height: int, width: int) -> tuple[Te
     Returns:
         (n, 1, H, W) and (n, C, 1, 1).
     """
-    top = per_image((drawn[:, 0] * (height - side + 1)).floor())
-    left = per_image((drawn[:, 1] * (width - side + 1)).floor())
-    row = torch.arange(height, device=drawn.device).reshape(-1, 1) - top
-    column = torch.arange(width, device=drawn.device) - left
-    inside = (row >= 0) & (row < side) & (column >= 0) & (column < side)
+    *_, inside = square_at(drawn[:, :2], side, height, width)
     return inside, drawn[:, 2:, None, None] < 0.5
 
 
 SQUARE = Attack(
     name="square",
     norm="linf",
+    norms=("linf", "l2", "l1"),
     access="black-box",
     cost="5000 queries",
     summary=(
-        "Black-box, untargeted: sees the logits only. Vertical stripes of +-epsilon, then squares"
-        " at random places; what brings another class closer is kept. An image stops at its first"
-        " misclassification."
+        "Black-box, untargeted: sees the logits only. Changes the whole image at random, then"
+        " squares at random places; what brings another class closer is kept. An image stops at its"
+        " first misclassification."
     ),
     source="Andriushchenko, Croce, Flammarion, Hein 2020, arXiv:1912.00049",
     function=square,

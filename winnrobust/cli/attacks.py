@@ -7,14 +7,14 @@ from tabulate import tabulate
 
 from winnrobust.cli.choices import ATTACKS
 
-COLUMNS = ("attack", "norm", "attacker sees", "cost per image", "also", "source")
+COLUMNS = ("attack", "norms", "attacker sees", "cost per image", "also", "source")
 
 
 @click.command()
 def attacks() -> None:
-    """List the attacks with their norm, what the attacker sees, what they cost, their source.
+    """List the attacks with their norms, what the attacker sees, what they cost, their source.
 
-    The norm is the one that --eps (Linf) or --eps-l2 (L2) bounds. Those that can be targeted take
+    A norm is what --eps (Linf) or --eps-l2 (L2) bounds. Those that can be targeted take
     --targeted; those that give distances look for the smallest change that breaks an image.
     """
     click.echo(tabulate(ATTACKS, headers=COLUMNS, tablefmt="simple"))

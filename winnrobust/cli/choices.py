@@ -36,7 +36,7 @@ class Listed(NamedTuple):
     """An attack, as `winnrobust attacks` lists it."""
 
     name: str
-    norm: str
+    norms: str
     access: str
     cost: str
     also: str
@@ -56,7 +56,7 @@ ATTACKS = (
            "Kurakin, Goodfellow, Bengio 2016, arXiv:1607.02533"),
     Listed("mifgsm", "linf", "white-box", "10 gradients", "targeted",
            "Dong, Liao, Pang, Su, Zhu, Hu, Li 2018, arXiv:1710.06081"),
-    Listed("pgd", "linf", "white-box", "20 gradients", "targeted",
+    Listed("pgd", "linf, l2", "white-box", "20 gradients", "targeted",
            "Madry, Makelov, Schmidt, Tsipras, Vladu 2018, arXiv:1706.06083"),
     Listed("pgd-l2", "l2", "white-box", "20 gradients", "targeted",
            "Madry, Makelov, Schmidt, Tsipras, Vladu 2018, arXiv:1706.06083"),

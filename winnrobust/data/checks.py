@@ -2,7 +2,7 @@
 is meant, else refused in one line that says what to do."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,7 +21,11 @@ BYTES_FROM = 16
 """From such a value on, no image is meant to be in [0, 1] or normalized, but in 0 .. 255."""
 
 
-def checked_images(value: Any, name: str = "images") -> Tensor:
+Range = Literal[1, 255]
+"""What white is to images of floats."""
+
+
+def checked_images(value: Any, name: str = "images", white: Range | None = None) -> Tensor:
     """Return images (N, C, H, W), uint8 or floating point in [0, 1], not copied where possible.
 
     Grey ones may come as (N, H, W), others with their channels last; integers and whole floats may
@@ -30,6 +34,7 @@ def checked_images(value: Any, name: str = "images") -> Tensor:
     Args:
         value: a tensor or an array.
         name: what messages call it.
+        white: what `range_of` says of others that they belong to; None: there are no others.
 
     Raises:
         InputError: it is not clear what is meant, there are none, or values make no sense.
@@ -48,7 +53,7 @@ def checked_images(value: Any, name: str = "images") -> Tensor:
         raise InputError(f"{name} must be uint8, or floating point in [0, 1], not complex")
     low, high = (bound.item() for bound in torch.aminmax(images.detach()))
     if not images.is_floating_point():
-        if low < 0 or not 1 < high <= 255:
+        if low < 0 or not (high > 1 or white == 255) or high > 255:
             raise InputError(
                 f"{name} of integers must lie in 0 .. 255, these reach from {low} to {high}; give"
                 " them as uint8, or as floats in [0, 1]"
@@ -56,18 +61,34 @@ def checked_images(value: Any, name: str = "images") -> Tensor:
         return images.to(torch.uint8)
     if not (low == low and high == high):
         raise InputError(f"{name} contain NaN; every pixel must be a number in [0, 1]")
-    if low >= -TOLERANCE and high <= 1 + TOLERANCE:
+    if white != 255 and low >= -TOLERANCE and high <= 1 + TOLERANCE:
         return images if low >= 0 and high <= 1 else images.clamp(0, 1)
+    if white == 1 and low >= 0:
+        raise InputError(
+            f"{name} of floats lay in [0, 1] so far, these reach from {low:g} to {high:g}; give all"
+            " of them in one range"
+        )
     if low >= 0 and high <= 255:
         if bool((images == images.round()).all()):
             return images.to(torch.uint8)
-        if high >= BYTES_FROM:
+        if white == 255 or high >= BYTES_FROM:
             return images / 255
     raise InputError(
         f"{name} of floats must lie in [0, 1], these reach from {low:g} to {high:g}; undo their"
         " normalization (images * std + mean; the model's goes into --mean and --std, or into the"
         " model)"
     )
+
+
+def range_of(images: Tensor | np.ndarray) -> Range | None:
+    """Return what white is to images that `checked_images` takes; None where their dtype says it.
+
+    >>> range_of(np.array([0.0, 200.0])), range_of(np.array([0.0, 0.7]))
+    (255, 1)
+    """
+    if str(images.dtype).removeprefix("torch.") in ("uint8", "bool"):
+        return None
+    return 255 if images.max() > 1 + TOLERANCE else 1
 
 
 def _in_order(images: Tensor, name: str) -> Tensor:

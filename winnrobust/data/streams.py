@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from winnrobust.data.checks import checked_images, checked_labels
+from winnrobust.data.checks import Range, checked_images, checked_labels, range_of
 from winnrobust.data.datasets import ImageSplit
 from winnrobust.data.folders import load_user_data
 from winnrobust.data.geometry import Geometry, Size
@@ -138,6 +138,25 @@ def _is_plain(data: object) -> bool:
     return isinstance(data, list | tuple | Mapping | bytes)
 
 
+class OneRange:
+    """Checks the images of one stream: the first ones tell whether all floats are in [0, 1] or in
+    0 .. 255, so that a dark batch is none of another range."""
+
+    def __init__(self) -> None:
+        self._white: Range | None = None
+
+    def checked(self, images: Any, name: str = "images") -> Tensor:
+        """Return what `checked_images` does; raises InputError as it, or where ranges differ."""
+        found = checked_images(images, name, self._white)
+        self._white = self._white or range_of(images)
+        return found
+
+    def batch(self, images: Any, labels: Any) -> ImageSplit:
+        """Return images, in one block on the CPU, with their labels."""
+        pixels = self.checked(images, "images of the data").cpu().contiguous()
+        return ImageSplit(pixels, checked_labels(labels, len(pixels), "labels of the data"))
+
+
 class Items:
     """A sequence of (image, label), or of dicts, each read when it is asked for."""
 
@@ -145,6 +164,7 @@ class Items:
 
     def __init__(self, items: Any) -> None:
         self.items = items
+        self._range = OneRange()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -153,8 +173,10 @@ class Items:
         """Read some of the items."""
         stop = min(stop, len(self))
         pairs = [_pair(self.items[number], number) for number in range(start, stop)]
-        return _stacked(
-            [(_pixels(image, start + i), label) for i, (image, label) in enumerate(pairs)]
+        return self._range.batch(
+            *_stacked(
+                [(_pixels(image, start + i), label) for i, (image, label) in enumerate(pairs)]
+            )
         )
 
     def identity(self) -> Any:
@@ -175,7 +197,8 @@ class ReadOnce:
     def __init__(self, source: Iterable, n: int | None = None) -> None:
         self._folder = Path(mkdtemp(prefix="winnrobust-images-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self._source: Iterator[ImageSplit] = _batches(source)
+        self._source = _batches(source)
+        self._range = OneRange()
         self._starts: list[int] = []
         self._read = 0
         if n is None:
@@ -214,10 +237,11 @@ class ReadOnce:
                 if stop is None:
                     return
                 raise InputError(f"there are {self._read} images, not {self._n} as it was said")
-            images = _as_bytes(read.images.numpy())
-            np.savez(self._path(len(self._starts)), images=images, labels=read.labels.numpy())
+            part = self._range.batch(*read)
+            images = _as_bytes(part.images.numpy())
+            np.savez(self._path(len(self._starts)), images=images, labels=part.labels.numpy())
             self._starts.append(self._read)
-            self._read += len(read)
+            self._read += len(part)
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number}.npz"
@@ -251,6 +275,7 @@ class Checked:
 
     def __init__(self, stream: ImageStream) -> None:
         self.stream = stream
+        self._range = OneRange()
 
     @property
     def labels(self) -> Tensor | None:
@@ -263,7 +288,7 @@ class Checked:
     def batch(self, start: int, stop: int) -> ImageSplit:
         """Read some images; raises InputError as `checked_images` and `checked_labels`."""
         read = self.stream.batch(start, stop)
-        images = checked_images(read.images)
+        images = self._range.checked(read.images)
         return ImageSplit(images, checked_labels(read.labels, len(images)))
 
     def identity(self) -> Any:
@@ -302,13 +327,13 @@ def checked_data(
 # --- from what comes to tensors -----------------------------------------------------------------
 
 
-def _batches(source: Iterable) -> Iterator[ImageSplit]:
+def _batches(source: Iterable) -> Iterator[tuple[Any, Any]]:
     """Yield batches from what comes in batches or one by one."""
     waiting: list[tuple[Tensor, int]] = []
     for number, item in enumerate(source):
         image, label = _pair(item, number)
         if isinstance(image, Tensor | np.ndarray) and image.ndim == 4:
-            yield _batch(image, label)
+            yield image, label
             continue
         waiting.append((_pixels(image, number), label))
         if len(waiting) == AT_ONCE:
@@ -352,7 +377,8 @@ def _pixels(image: Any, number: int) -> Tensor:
     return image.detach().cpu() if image.ndim == 3 else image.detach().cpu().unsqueeze(0)
 
 
-def _stacked(pairs: list[tuple[Tensor, Any]]) -> ImageSplit:
+def _stacked(pairs: list[tuple[Tensor, Any]]) -> tuple[Tensor, list[Any]]:
+    """Return images (N, C, H, W) and labels in place of N pairs."""
     shapes = {tuple(image.shape) for image, _ in pairs}
     if len(shapes) > 1:
         one, other = sorted(shapes)[:2]
@@ -360,12 +386,7 @@ def _stacked(pairs: list[tuple[Tensor, Any]]) -> ImageSplit:
             f"images of the data have different shapes, such as {one} and {other}; crop or resize"
             " them to one"
         )
-    return _batch(torch.stack([image for image, _ in pairs]), [label for _, label in pairs])
-
-
-def _batch(images: Any, labels: Any) -> ImageSplit:
-    pixels = checked_images(images, "images of the data").cpu().contiguous()
-    return ImageSplit(pixels, checked_labels(labels, len(pixels), "labels of the data"))
+    return torch.stack([image for image, _ in pairs]), [label for _, label in pairs]
 
 
 def _as_bytes(images: np.ndarray) -> np.ndarray:

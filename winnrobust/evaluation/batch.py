@@ -30,7 +30,7 @@ from winnrobust.data.streams import ImageStream
 from winnrobust.evaluation import outcomes
 from winnrobust.evaluation.checks import as_floats
 from winnrobust.evaluation.examples import Examples, write_examples
-from winnrobust.evaluation.outcomes import Case
+from winnrobust.evaluation.outcomes import Case, Made
 from winnrobust.evaluation.prediction import (
     OUT_OF_MEMORY,
     check_finite,
@@ -96,8 +96,8 @@ class _Batch:
         distances: attempt -> (B,).
         passes: attempt -> (3, B) int32: gradients, queries, whether time ran out.
         kept: attempt -> (room, C, H, W) float32, the first adversarial examples.
-        seconds, gradients, failures: (attack, source) -> how long it took, what was followed, and
-            what was wrong if it failed.
+        seconds, gradients, failures: (attack, norm, source) -> how long it took, what was followed,
+            and what was wrong if it failed.
         cache: shared by attacks on all models.
     """
 
@@ -110,9 +110,9 @@ class _Batch:
     distances: dict[_Example, Tensor] = field(default_factory=dict)
     passes: dict[_Example, Tensor] = field(default_factory=dict)
     kept: dict[_Example, np.ndarray] = field(default_factory=dict)
-    seconds: dict[tuple[str, str], float] = field(default_factory=dict)
-    gradients: dict[tuple[str, str], GradientStatistics] = field(default_factory=dict)
-    failures: dict[tuple[str, str], str] = field(default_factory=dict)
+    seconds: dict[Made, float] = field(default_factory=dict)
+    gradients: dict[Made, GradientStatistics] = field(default_factory=dict)
+    failures: dict[Made, str] = field(default_factory=dict)
     cache: dict[Any, Any] = field(default_factory=dict)
 
 
@@ -191,7 +191,8 @@ def _attack(
     job: Job, batch: _Batch, attack: Attack, source: str, clean: CleanPass, run: Run, strict: bool
 ) -> list[AttackResult]:
     """Attack one model at all epsilons, in this batch's share of the time."""
-    epsilons, key, images = job.epsilons(attack), (attack.name, source), clean.images
+    epsilons, images = job.epsilons(attack), clean.images
+    key = attack.name, attack.norm, source
     share = (job.settings.seconds or math.inf) * len(images) / len(job.data)
     began = time.monotonic()
     try:
@@ -290,7 +291,7 @@ def _columns(
     distance = batch.distances[case, source].cpu().numpy()
     draws, targeted = job.draws[source], job.settings.targeted is not None
     status = np.where(unfinished, outcomes.OUT_OF_TIME, outcomes.ATTACKED)
-    if (case.attack, source) in batch.failures:
+    if (case.attack, case.norm, source) in batch.failures:
         status[:] = outcomes.FAILED
     if not targeted:
         wrong_already = 2 * verdicts[None, source][1] <= draws
@@ -320,6 +321,7 @@ def _kept(job: Job, batch: _Batch, verdicts: _Verdicts, attempts: list[_Example]
         labels=batch.labels[: batch.room].numpy(),
         clean_predictions=predictions(None),
         case_attacks=np.array([case.attack for case, _ in shown]),
+        case_norms=np.array([case.norm for case, _ in shown]),
         case_epsilons=np.array([case.epsilon for case, _ in shown]),
         case_sources=np.array([source for _, source in shown]),
         adversarials=np.stack([batch.kept[attempt] for attempt in shown]),

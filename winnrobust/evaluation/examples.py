@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from winnrobust.evaluation.outcomes import parts
+from winnrobust.attacks import find
+from winnrobust.evaluation.outcomes import Case, parts
 from winnrobust.runtime.errors import InputError, brief
 from winnrobust.runtime.files import replacing
 from winnrobust.runtime.readers import read_npz
@@ -21,6 +22,7 @@ AXES = {
     "labels": "K",
     "clean_predictions": "MK",
     "case_attacks": "R",
+    "case_norms": "R",
     "case_epsilons": "R",
     "case_sources": "R",
     "adversarials": "RKCHW",
@@ -33,7 +35,7 @@ AXES = {
 class Examples:
     """The first K evaluated images with what attacks made of them, for M models and R cases.
 
-    A case is one (attack, epsilon, source). All fields are plain arrays:
+    A case is one (attack, norm, epsilon, source). All fields are plain arrays:
     `np.savez(path, **vars(examples))` stores them, `Examples(**np.load(path))` brings them back.
 
     Attributes:
@@ -41,7 +43,7 @@ class Examples:
         images: (K, C, H, W) float32 in [0, 1].
         labels: (K,) int64.
         clean_predictions: (M, K) int64.
-        case_attacks, case_epsilons, case_sources: (R,) str, float64, str.
+        case_attacks, case_norms, case_epsilons, case_sources: (R,) str, str, float64, str.
         adversarials: (R, K, C, H, W) float32 in [0, 1].
         predictions: (R, M, K) int64, what every model sees in them; -1 for models not asked.
     """
@@ -51,6 +53,7 @@ class Examples:
     labels: np.ndarray
     clean_predictions: np.ndarray
     case_attacks: np.ndarray
+    case_norms: np.ndarray
     case_epsilons: np.ndarray
     case_sources: np.ndarray
     adversarials: np.ndarray
@@ -69,20 +72,20 @@ class Examples:
             if len(shape) != len(axes) or known != shape:
                 raise ValueError(f"{name} have the shape {shape}, which does not fit the others")
 
-    def case(self, attack: str, epsilon: float, source: str) -> int:
+    @property
+    def cases(self) -> list[tuple[Case, str]]:
+        """What is on the R axes: an attack at an epsilon, and the model it was made against."""
+        columns = self.case_attacks, self.case_norms, self.case_epsilons, self.case_sources
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return [(Case(attack, norm, epsilon), source) for attack, norm, epsilon, source in rows]
+
+    def case(self, case: Case, source: str) -> int:
         """Return the index of a case on the R axes.
 
         Raises:
-            KeyError: there is none.
+            ValueError: there is none.
         """
-        found = np.flatnonzero(
-            (self.case_attacks == attack)
-            & (self.case_epsilons == epsilon)
-            & (self.case_sources == source)
-        )
-        if not len(found):
-            raise KeyError((attack, epsilon, source))
-        return int(found[0])
+        return self.cases.index((case, source))
 
 
 def write_examples(part: Path, examples: Examples) -> None:
@@ -145,9 +148,19 @@ def read_file(path: Path) -> Examples:
     Raises:
         InputError: it is missing or damaged.
     """
-    examples = Examples(**read_npz(path, list(AXES)))
+    arrays = read_npz(path, [name for name in AXES if name != "case_norms"], ["case_norms"])
+    # Until November 2026 an attack had one norm, and files did not name it.
+    arrays.setdefault("case_norms", np.array([_only_norm(str(n)) for n in arrays["case_attacks"]]))
+    examples = Examples(**arrays)
     try:
         examples.check_shapes()
     except (ValueError, IndexError) as error:
         raise InputError(f"{path} is damaged ({brief(error)})") from None
     return examples
+
+
+def _only_norm(attack: str) -> str:
+    try:
+        return find(attack).norm
+    except InputError:
+        return "linf"

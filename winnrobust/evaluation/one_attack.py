@@ -202,24 +202,23 @@ def _targets(
 
 
 def find_in_norm(name: str, norm: str | None) -> Attack:
-    """Return the attack called `name`, or its twin in another norm: pgd in L2 is pgd-l2.
+    """Return the attack called `name`, in that norm; None is the attack's own.
 
     Raises:
         InputError: there is none.
 
-    >>> find_in_norm("pgd(steps=5)", "l2").name
-    'pgd-l2(steps=5)'
+    >>> find_in_norm("pgd(steps=5)", "l2").norm
+    'l2'
     """
     if norm is not None and norm not in NORMS:
         raise InputError(f"norm must be {' or '.join(NORMS)}, not {norm!r}")
-    plain, bracket, settings = name.partition("(")
-    if norm is not None and f"{plain}-{norm}" in ATTACKS:
-        return find(f"{plain}-{norm}{bracket}{settings}")
     attack = find(name)
-    if norm not in (None, attack.norm):
-        others = [each.name for each in ATTACKS.values() if each.norm == norm]
+    if norm is None:
+        return attack
+    if norm not in attack.norms:
+        others = [each.name for each in ATTACKS.values() if norm in each.norms]
         raise InputError(
-            f"attack '{name}' bounds the norm {attack.norm}; those of {norm} are"
+            f"attack '{name}' bounds the norm {' or '.join(attack.norms)}; those of {norm} are"
             f" {', '.join(others)}"
         )
-    return attack
+    return attack.in_norm(norm)

@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from winnrobust.attacks.norms import NORMS
 from winnrobust.runtime.errors import InputError, brief
 from winnrobust.runtime.files import replacing
 from winnrobust.runtime.readers import reading
@@ -182,7 +183,8 @@ def write_part(
         folder: a results folder.
         table: all rows of a range of images; from `outcome_table` or `table_of`.
         facts: what is known of the batch as a whole, as JSON takes it: `seconds` as a list of
-            [attack, source, seconds], `gradients` as a list of [attack, source, counts by name].
+            [attack, norm, source, seconds], `gradients` as one of [attack, norm, source, counts by
+            name].
         rank: of the process.
 
     Returns:
@@ -284,6 +286,19 @@ def _some_parts(folder: Path) -> list[Part]:
 # --- all parts, a few bytes for each image ------------------------------------------------------
 
 
+UNITS = {"spatial": "°", "patch": " px"}
+"""Of an epsilon that is not in the units of the images."""
+
+
+def norm_text(norm: str) -> str:
+    """Return what reports call a norm, or another kind of threat.
+
+    >>> norm_text("linf"), norm_text("corruptions"), norm_text("spatial")
+    ('Linf', 'severity', 'spatial')
+    """
+    return norm.capitalize() if norm in NORMS else {"corruptions": "severity"}.get(norm, norm)
+
+
 class Level(NamedTuple):
     """A threat model: what an attacker may do to an image."""
 
@@ -291,7 +306,7 @@ class Level(NamedTuple):
     epsilon: float
 
     def __str__(self) -> str:
-        return f"{self.norm.capitalize()} {self.epsilon:g}"
+        return f"{norm_text(self.norm)} {self.epsilon:g}{UNITS.get(self.norm, '')}"
 
 
 class Case(NamedTuple):
@@ -308,6 +323,9 @@ class Case(NamedTuple):
 
 
 CASE = list(Case._fields)
+
+Made = tuple[str, str, str]
+"""An attack, its norm, and the model that it was made against."""
 
 NO_ATTACK = "none"
 """Stands for the clean images where a table has a row per attack; their epsilon is 0."""
@@ -326,11 +344,11 @@ class PerImage:
             example made against the source; `CLEAN`, with itself for the source, is the image.
         status: (case, source) -> (n,) uint8, numbers in `STATUSES`.
         hits: (case, source) -> images in which the source saw the class wanted; targeted alone.
-        distances: (attack, source) -> (n,) float32, of minimum-norm attacks.
-        passes: (attack, source) -> [gradient passes, forward-only passes].
-        seconds: (attack, source) -> how long the attack ran, where that is known.
-        gradients: (attack, source) -> sums of the gradients' statistics, by name.
-        failures: (attack, source) -> what went wrong in the first batch on which it failed.
+        distances: (attack, norm, source) -> (n,) float32, of minimum-norm attacks.
+        passes: (attack, norm, source) -> [gradient passes, forward-only passes].
+        seconds: (attack, norm, source) -> how long the attack ran, where that is known.
+        gradients: (attack, norm, source) -> sums of the gradients' statistics, by name.
+        failures: (attack, norm, source) -> what went wrong in the first batch on which it failed.
     """
 
     n: int
@@ -338,13 +356,11 @@ class PerImage:
     wrong: dict[tuple[Case, str, str], np.ndarray] = field(default_factory=dict)
     status: dict[tuple[Case, str], np.ndarray] = field(default_factory=dict)
     hits: Counter[tuple[Case, str]] = field(default_factory=Counter)
-    distances: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
-    passes: dict[tuple[str, str], Any] = field(default_factory=lambda: defaultdict(int))
-    seconds: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
-    gradients: dict[tuple[str, str], Counter[str]] = field(
-        default_factory=lambda: defaultdict(Counter)
-    )
-    failures: dict[tuple[str, str], str] = field(default_factory=dict)
+    distances: dict[Made, np.ndarray] = field(default_factory=dict)
+    passes: dict[Made, Any] = field(default_factory=lambda: defaultdict(int))
+    seconds: dict[Made, float] = field(default_factory=lambda: defaultdict(float))
+    gradients: dict[Made, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    failures: dict[Made, str] = field(default_factory=dict)
 
     @property
     def cases(self) -> list[Case]:
@@ -391,21 +407,28 @@ class PerImage:
                 place(self.wrong, (*key, model), wrong)
                 if source == model:
                     place(self.status, key, status)
-                    self.passes[attack, source] += spent[rows].sum(0)
+                    self.passes[attack, norm, source] += spent[rows].sum(0)
                     if not np.isnan(target[rows]).all():
                         self.hits[key] += int(hit[rows].sum())
             elif source == model:
-                place(self.distances, (attack, source), distance, np.float32)
+                place(self.distances, (attack, norm, source), distance, np.float32)
         return seen
 
     def add_facts(self, facts: Mapping[str, Any]) -> None:
         """Take in what is known of a batch as a whole."""
-        for attack, source, seconds in facts.get("seconds", ()):
-            self.seconds[attack, source] += seconds
-        for attack, source, counts in facts.get("gradients", ()):
-            self.gradients[attack, source].update(counts)
-        for attack, source, failure in facts.get("failures", ()):
-            self.failures.setdefault((attack, source), failure)
+        norms = {case.attack: case.norm for case in self.cases}
+
+        def told(name: str) -> Iterator[tuple[Made, Any]]:
+            for attack, *norm, source, fact in facts.get(name, ()):
+                # Until November 2026 an attack had one norm, and parts did not name it here.
+                yield (attack, *(norm or [norms.get(attack, "")]), source), fact
+
+        for made, seconds in told("seconds"):
+            self.seconds[made] += seconds
+        for made, counts in told("gradients"):
+            self.gradients[made].update(counts)
+        for made, failure in told("failures"):
+            self.failures.setdefault(made, failure)
 
 
 def _answers(table: pa.Table, positions: np.ndarray) -> Iterator[tuple[Any, ...]]:

@@ -121,7 +121,7 @@ def run(
                 job = Job(
                     nets, attacks, settings, draws, data, classes, Path(folder), identity, callback
                 )
-                size = _attack_my_share(job, progress)
+                size = _attack_my_share(job, few[0].numel(), progress)
     except OUT_OF_MEMORY:
         raise InputError(
             "there is not enough memory for the models and a single image; use --device cpu"
@@ -146,10 +146,10 @@ def _checksum(tensors: Iterable[object]) -> int:
 # --- batch after batch ------------------------------------------------------------------------
 
 
-def _attack_my_share(job: Job, progress: Progress | None) -> int:
+def _attack_my_share(job: Job, pixels: int, progress: Progress | None) -> int:
     """Attack this process's share of the batches that are missing; returns their size at the end.
 
-    Every process cuts the images at the same places.
+    Every process cuts the images, which have so many `pixels`, at the same places.
 
     Raises:
         InputError: batches that are there are of another evaluation.
@@ -160,7 +160,7 @@ def _attack_my_share(job: Job, progress: Progress | None) -> int:
         if part.facts().get("evaluation") != job.identity:
             raise part.unusable("is of other models, images or settings")
     finished = distributed.broadcast([range(part.start, part.stop) for part in parts])
-    size, most = (given, given) if given else distributed.broadcast(_sizes(job))
+    size, most = (given, given) if given else distributed.broadcast(_sizes(job, pixels))
     # One process goes through all images; several have many shares, as some images take long.
     processes = distributed.world_size()
     many = n if processes == 1 else max(n // (8 * processes), min(size, -(-n // processes)))
@@ -191,12 +191,11 @@ def _attack_my_share(job: Job, progress: Progress | None) -> int:
     return size
 
 
-def _sizes(job: Job) -> tuple[int, int]:
+def _sizes(job: Job, pixels: int) -> tuple[int, int]:
     """Return how many images to attack at once at first, and where batches are quick."""
     if all(device_of(model).type == "cuda" for model in job.models.values()):
         first, most = FIRST_BATCH["cuda"], LARGEST_BATCH["cuda"]
     else:
-        pixels = job.data.batch(0, 1).images.numel()
         most = max(min(LARGEST_BATCH["cpu"], MOST_BYTES // (4 * pixels)), 1)
         first = min(FIRST_BATCH["cpu"], most)
     # What a random model draws belongs to a batch: batches that depend on the time taken would

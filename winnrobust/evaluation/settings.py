@@ -29,7 +29,7 @@ from winnrobust.runtime.settings import (
 )
 
 DEFAULT_EPSILONS: Mapping[NormName, Sequence[float]] = {"linf": (0.125,), "l2": (1.5,)}
-LARGEST_EPSILON = {"linf": 1.0, "l2": math.inf}
+LARGEST_EPSILON = {"linf": 1.0, "l2": math.inf, "l1": math.inf, "l0": math.inf}
 
 
 def _described(attack: str | Attack) -> str:

@@ -21,6 +21,7 @@ from winnrobust.evaluation.outcomes import (
     OUT_OF_TIME,
     Case,
     Level,
+    Made,
     PerImage,
     expected,
     per_image,
@@ -45,8 +46,8 @@ COLUMNS = {
     "robust": "norm epsilon model n robust_accuracy low high robust_error not_attacked attacks",
     "paired": "attack norm epsilon first second n first_only second_only p_value",
     "targeted": "attack norm epsilon source n hits hit_rate hit_rate_low hit_rate_high",
-    "costs": "attack source seconds gradients queries out_of_time failed failure",
-    "gradients": "attack source entries zero_entries images zero_images tiny_images"
+    "costs": "attack norm source seconds gradients queries out_of_time failed failure",
+    "gradients": "attack norm source entries zero_entries images zero_images tiny_images"
     " nonfinite_images",
     "own": "attack norm epsilon model n errors error",
     "spread": "attack norm epsilon group seeds mean sd min max",
@@ -84,12 +85,12 @@ class Summary:
             McNemar's test.
         targeted: one row per (attack, epsilon, source) of targeted attacks: images in which the
             source sees the class wanted.
-        distances: (attack, model) -> (n,) float32 of every minimum-norm attack: the smallest
+        distances: (attack, norm, model) -> (n,) float32 of every minimum-norm attack: the smallest
             perturbation found, 0 where the model is wrong anyway, infinite where none was found.
-        costs: one row per (attack, source): seconds of all processes together, passes, and images
+        costs: one row per (attack, norm, source): seconds of all processes together, passes, and images
             that the attack did not get done with; `failure` is what went wrong where it failed. NaN
             where seconds are unknown.
-        gradients: one row per (attack, source): how many gradients were zero.
+        gradients: one row per (attack, norm, source): how many gradients were zero.
         random_models: model -> whether its answers differ from draw to draw.
         n: number of images.
     """
@@ -101,7 +102,7 @@ class Summary:
     robust: pd.DataFrame
     paired: pd.DataFrame
     targeted: pd.DataFrame
-    distances: dict[tuple[str, str], np.ndarray]
+    distances: dict[Made, np.ndarray]
     costs: pd.DataFrame
     gradients: pd.DataFrame
     random_models: dict[str, bool]
@@ -141,7 +142,7 @@ def summarize(outcomes: Path | str | pd.DataFrame, models: Sequence[str] | None 
     }
     return Summary(
         **{name: framed(name, rows(found, models)) for name, rows in tables.items()},
-        distances={key: far for key, far in found.distances.items() if key[1] in models},
+        distances={key: far for key, far in found.distances.items() if key[-1] in models},
         random_models={model: found.draws[model] > 1 for model in models},
         n=found.n,
     )
@@ -236,22 +237,22 @@ def _targeted(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
 
 
 def _costs(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
-    for (attack, source), (gradients, queries) in found.passes.items():
+    for (attack, norm, source), (gradients, queries) in found.passes.items():
         if source not in models:
             continue
-        cases = [case for case in found.cases if case.attack == attack]
+        cases = [case for case in found.cases if case[:2] == (attack, norm)]
         status = [found.status[case, source] for case in cases if (case, source) in found.status]
         counts = [int(np.any([s == code for s in status], 0).sum()) for code in NOT_DONE]
-        seconds = found.seconds.get((attack, source), np.nan)
-        failure = found.failures.get((attack, source), "")
-        yield attack, source, seconds, int(gradients), int(queries), *counts, failure
+        seconds = found.seconds.get((attack, norm, source), np.nan)
+        failure = found.failures.get((attack, norm, source), "")
+        yield attack, norm, source, seconds, int(gradients), int(queries), *counts, failure
 
 
 def _gradients(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
-    names = COLUMNS["gradients"].split()[2:]
-    for (attack, source), counts in found.gradients.items():
-        if source in models:
-            yield attack, source, *(counts[name] for name in names)
+    names = COLUMNS["gradients"].split()[3:]
+    for made, counts in found.gradients.items():
+        if made[-1] in models:
+            yield *made, *(counts[name] for name in names)
 
 
 # --- what they share --------------------------------------------------------------------------

@@ -46,7 +46,12 @@ def load_timm(name: str, weights: Path | None) -> External:
         raise InputError(f"timm has no model '{name}'{_like(bare, known)}")
     with _fetching(f"timm:{name}", weights):
         module = timm.create_model(name, pretrained=weights is None)
-    config = timm.data.resolve_model_data_config(module)
+    wanted = _of_timm(timm.data.resolve_model_data_config(module))
+    return _finished(External(module, *wanted, _imagenet(timm, module)), weights)
+
+
+def _of_timm(config: Mapping[str, Any]) -> tuple[Preprocessing, Geometry]:
+    """Read what timm says of a model's images."""
     high, wide = config["input_size"][-2:]
     share = 1 if config["crop_mode"] == "squash" else config["crop_pct"]
     scaled = math.floor(high / share), math.floor(wide / share)
@@ -54,8 +59,7 @@ def load_timm(name: str, weights: Path | None) -> External:
     geometry = Geometry(
         scaled[0] if square else scaled, (high, wide), _interpolation(config["interpolation"])
     )
-    preprocessing = Preprocessing(mean=tuple(config["mean"]), std=tuple(config["std"]))
-    return _finished(External(module, preprocessing, geometry, _imagenet(timm, module)), weights)
+    return Preprocessing(mean=tuple(config["mean"]), std=tuple(config["std"])), geometry
 
 
 def _imagenet(timm: Any, module: nn.Module) -> Sequence[str]:
@@ -126,6 +130,8 @@ def load_huggingface(name: str, weights: Path | None) -> External:
 
 def _of_processor(found: Mapping[str, Any]) -> tuple[Preprocessing, Geometry | None]:
     """Read a transformers image processor's settings."""
+    if "data_config" in found:  # one of timm's models
+        return _of_timm(found["data_config"])
     given: dict[str, Any] = {}
     if found:
         scale = found["rescale_factor"] if found.get("do_rescale") else 1.0

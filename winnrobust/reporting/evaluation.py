@@ -127,12 +127,14 @@ class Evaluation:
         """The headline, in a sentence."""
         return Verdict(self.results).line
 
-    def broken(self, attack: str = WORST_CASE, epsilon: float | None = None) -> Any:
+    def broken(
+        self, attack: str = WORST_CASE, epsilon: float | None = None, norm: str | None = None
+    ) -> Any:
         """Tell for every image whether a model is wrong about it under an attack on the model.
 
         Args:
             attack: its name; "none" for the images themselves, "worst case" for all attacks.
-            epsilon: which, where there are several.
+            epsilon, norm: which, where there are several.
 
         Returns:
             (n,) bool, or a dict of them by model. Images that are wrong without attack are broken.
@@ -140,7 +142,7 @@ class Evaluation:
         Raises:
             InputError: there was no such attack.
         """
-        case, found = self._case(attack, epsilon), self._per_image
+        case, found = self._case(attack, epsilon, norm), self._per_image
         masks = {}
         for name in self.models:
             if case.attack == WORST_CASE:
@@ -154,7 +156,7 @@ class Evaluation:
     def _per_image(self) -> PerImage:
         return per_image(self.folder)
 
-    def _case(self, attack: str, epsilon: float | None) -> Case:
+    def _case(self, attack: str, epsilon: float | None, norm: str | None) -> Case:
         if attack == CLEAN.attack:
             return CLEAN
         levels = [Case(WORST_CASE, *level) for level in self.results.tried]
@@ -162,12 +164,15 @@ class Evaluation:
         fitting = [
             case
             for case in known
-            if case.attack == attack and (epsilon is None or np.isclose(case.epsilon, epsilon))
+            if case.attack == attack
+            and (epsilon is None or np.isclose(case.epsilon, epsilon))
+            and norm in (None, case.norm)
         ]
         if len(fitting) == 1:
             return fitting[0]
         listed = ", ".join(f"{case.attack} at {case.level}" for case in known)
         at = "" if epsilon is None else f" at {epsilon:g}"
+        at += "" if norm is None else f" in {norm}"
         if fitting:
             raise InputError(f"'{attack}'{at} was done at several epsilons or norms: {listed}")
         raise InputError(f"there is no attack '{attack}'{at}; there are {listed}")

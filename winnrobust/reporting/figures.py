@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from winnrobust.evaluation.examples import Examples
-from winnrobust.evaluation.outcomes import CLEAN
+from winnrobust.evaluation.outcomes import CLEAN, Case, norm_text
 from winnrobust.reporting.page import DPI
 from winnrobust.reporting.results import Results, worst_case
 from winnrobust.reporting.runs import RunRecord
@@ -26,6 +26,9 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#00
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 """So that nobody depends on colors; they come round at another number than the colors do."""
+
+WIDTH = 5.6
+"""Inches: two figures stand side by side on a page."""
 
 COLUMNS = 3
 MANY = 8
@@ -69,8 +72,8 @@ def figures_of(results: Results) -> dict[str, Figure]:
     if results.summary.distances:
         figures["distances"] = distance_figure(results)
     if results.examples is not None and len(results.examples.images):
-        attack = results.strongest(results.cases).attack
-        figures["examples"] = examples_figure(results.examples, attack)
+        case = results.strongest(results.cases)
+        figures["examples"] = examples_figure(results.examples, case)
     return figures
 
 
@@ -82,7 +85,7 @@ def accuracy_figure(results: Results) -> Figure:
     cases = {"no attack": CLEAN} | {f"robust, {x}": worst_case(x) for x in results.tried}
     names, step = results.names, 0.6 / len(cases)
     height = 1.2 + len(names) * (0.6 if len(names) < MANY else 0.35) + _legend_height(len(cases))
-    figure = Figure(figsize=(7.2, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.add_subplot()
     for index, (label, case) in enumerate(cases.items()):
         errors = [results.errors[case, name][:3] for name in names]
@@ -121,20 +124,20 @@ def curve_figure(results: Results) -> Figure:
             errors = [results.errors[case, name] for case in (CLEAN, *map(worst_case, levels))]
             middle, low, high = 100 * np.array([error[:3] for error in errors], float).T
             line = Line([0, *(level.epsilon for level in levels)], middle, low, high)
-            panels.setdefault(norm.capitalize(), {})[name] = line
+            panels.setdefault(norm_text(norm), {})[name] = line
     return _lines(panels, results.names, "ε", "robust error, %", marker=True)
 
 
 def distance_figure(results: Results) -> Figure:
     """How far the nearest adversarial examples are: cumulative, with the medians marked."""
     panels: dict[str, dict[str, Line]] = {}
-    for (attack, name), distances in results.summary.distances.items():
+    for (attack, norm, name), distances in results.summary.distances.items():
         found = np.sort(distances[np.isfinite(distances)])
         shares = 100 * np.arange(len(found) + 1) / len(distances)
         median = float(np.quantile(distances, 0.5, method="inverted_cdf"))
         line = Line([0, *found], shares, mark=(median, 50))
-        panels.setdefault(attack, {})[name] = line
-    labels = "distance, in the attack's norm", "images broken within it, %"
+        panels.setdefault(f"{attack}, {norm_text(norm)}", {})[name] = line
+    labels = "distance, in the norm", "images broken within it, %"
     return _lines(panels, results.names, *labels, drawstyle="steps-post")
 
 
@@ -145,7 +148,7 @@ def _lines(
     """Draw a panel for each title, and in it the line of every model, always in the same look."""
     columns = min(COLUMNS, len(panels))
     height = 2.9 * -(-len(panels) // columns) + _legend_height(len(names))
-    figure = Figure(figsize=(max(4.0 * columns, 6.0), height), layout="constrained")
+    figure = Figure(figsize=(max(4.0 * columns, WIDTH), height), layout="constrained")
     for number, (title, lines) in enumerate(panels.items()):
         axes = figure.add_subplot(-(-len(panels) // columns), columns, number + 1)
         for index, (name, color) in enumerate(zip(names, cycle(len(names)), strict=True)):
@@ -177,17 +180,17 @@ def _legend(figure: Figure) -> None:
 # --- of examples ----------------------------------------------------------------------------------
 
 
-def examples_figure(examples: Examples, attack: str) -> Figure:
+def examples_figure(examples: Examples, strongest: Case) -> Figure:
     """Show clean images, and for every attacked model the perturbation and what came of it.
 
     Under each picture stands what every model that was asked sees in it, wrong answers in red. The
-    attack is shown at its largest epsilon.
+    attack is shown at the largest epsilon of its norm.
     """
-    epsilon = float(examples.case_epsilons[examples.case_attacks == attack].max())
+    case = max(case for case, _ in examples.cases if case[:2] == strongest[:2])
     models = [str(name) for name in examples.models][:MODELS_SHOWN]
-    shown = [examples.case(attack, epsilon, source) for source in models]
+    shown = [examples.case(case, source) for source in models]
     # Of an L2 attack epsilon bounds the length of the whole change, so scale by what is there.
-    changes = [examples.adversarials[case] - examples.images for case in shown]
+    changes = [examples.adversarials[place] - examples.images for place in shown]
     largest = max((float(np.abs(change).max()) for change in changes), default=0.0) or 1.0
     count, lines = len(examples.images), 1 + 2 * len(models)
     size = 1.15 * count + 1.5, (1.18 + 0.13 * len(models)) * lines
@@ -200,21 +203,21 @@ def examples_figure(examples: Examples, attack: str) -> Figure:
         grid[0, column].set_title(f"label {label}", fontsize=8)
         _draw(grid[0, column], examples.images[column])
         _name(grid[0, column], models, examples.clean_predictions[:, column], label)
-        for line, (case, change) in enumerate(zip(shown, changes, strict=True)):
+        for line, (place, change) in enumerate(zip(shown, changes, strict=True)):
             difference, adversarial = grid[1 + 2 * line : 3 + 2 * line, column]
             difference.imshow(
                 change[column].mean(0), cmap="RdBu_r", vmin=-largest, vmax=largest,
                 interpolation="nearest",
             )  # fmt: skip
-            _draw(adversarial, examples.adversarials[case, column])
-            _name(adversarial, models, examples.predictions[case][:, column], label)
+            _draw(adversarial, examples.adversarials[place, column])
+            _name(adversarial, models, examples.predictions[place][:, column], label)
     rows = ["clean", *(f"{what}\n{shortened(name, 16)}" for name in models
                        for what in ("perturbation\nagainst", "attacked"))]  # fmt: skip
     for axes, row in zip(grid[:, 0], rows, strict=True):
         axes.set_ylabel(row, fontsize=8)
     hidden = len(examples.models) - len(models)
     more = f"; {hidden} more models are not shown" if hidden else ""
-    title = f"{attack}, ε = {epsilon:g}: the first {count} images; wrong answers in red{more}"
+    title = f"{case.attack}, {case.level}: the first {count} images; wrong answers in red{more}"
     figure.suptitle(title, fontsize=9)
     return figure
 

@@ -77,8 +77,8 @@ def write_results(folder: Path, manifest: dict[str, Any]) -> Results:
     write_json(folder / "manifest.json", manifest)
     results = _from_outcomes(folder, metadata)
     if results.examples is not None and len(results.examples.images):
-        attack = results.strongest(results.cases).attack
-        save_figure(examples_figure(results.examples, attack), folder / "examples.png")
+        case = results.strongest(results.cases)
+        save_figure(examples_figure(results.examples, case), folder / "examples.png")
     tables = comparison_tables(results)
     write_text(folder / "table.md", to_markdown(tables))
     write_text(folder / "table.tex", to_latex(tables))

@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import BaseModel, create_model
 
 from winnrobust.evaluation.examples import read_file
-from winnrobust.evaluation.outcomes import CASE, NO_ATTACK
+from winnrobust.evaluation.outcomes import CASE, NO_ATTACK, Made
 from winnrobust.evaluation.paired import mcnemar
 from winnrobust.evaluation.statistics import COLUMNS, WORST_CASE, Summary, framed
 from winnrobust.reporting import stored as kinds
@@ -86,14 +86,16 @@ def read_results(folder: Path, stored: dict[str, Any], manifest: dict[str, Any])
     )
 
 
-def _distances(path: Path, counts: dict[str, Any]) -> dict[tuple[str, str], np.ndarray]:
+def _distances(path: Path, counts: dict[str, Any]) -> dict[Made, np.ndarray]:
     attacks, sources, distances = read_npz(path, ("attacks", "sources", "distances")).values()
     known = {(row["attack"], row["source"]) for row in counts["rows"]}
     pairs = list(zip(map(str, attacks.flat), map(str, sources.flat), strict=False))
     fits = len(pairs) == len(set(pairs)) == attacks.size == sources.size and known.issuperset(pairs)
     if not fits or distances.shape != (len(pairs), counts["n"]) or not (distances >= 0).all():
         raise InputError(f"{path} is damaged (they are not the distances of {counts['n']} images)")
-    return dict(zip(pairs, distances, strict=True))
+    norms = {row["attack"]: row["norm"].lower() for row in counts["rows"]}
+    made = [(attack, norms[attack], source) for attack, source in pairs]
+    return dict(zip(made, distances, strict=True))
 
 
 def read_counts(stored: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -123,7 +125,7 @@ def _filled(rows: Any, key: str, default: Any) -> Any:
     return [{key: default or row.get("method") or row.get("name")} | row for row in rows]
 
 
-def _summary(stored: dict[str, Any], distances: dict[tuple[str, str], np.ndarray]) -> Summary:
+def _summary(stored: dict[str, Any], distances: dict[Made, np.ndarray]) -> Summary:
     """Put the counts of an evaluation into the tables that reports read."""
     n, models = stored["n"], _frame(stored, "models")
     clean = dict(zip(models.name, models.clean_errors, strict=True))
@@ -142,6 +144,10 @@ def _summary(stored: dict[str, Any], distances: dict[tuple[str, str], np.ndarray
     renamed = {"adversarial_error": "error", "source": "model", "source_errors": "errors"}
     renamed |= {f"adversarial_error_{end}": f"error_{end}" for end in ("low", "high")}
     own = rows[rows.source == rows.target].rename(columns=renamed)
+    norms = dict(zip(rows.attack, rows.norm, strict=True))
+    costs, gradients = (
+        frame.assign(norm=frame.attack.map(norms)) for frame in (costs, _frame(stored, "gradients"))
+    )
     paired = paired[paired.attack != WORST_CASE]
     tests = list(map(mcnemar, paired.first_only, paired.second_only))
     frames = {
@@ -153,7 +159,7 @@ def _summary(stored: dict[str, Any], distances: dict[tuple[str, str], np.ndarray
         "paired": paired.assign(p_value=tests),
         "targeted": aimed,
         "costs": costs,
-        "gradients": _frame(stored, "gradients"),
+        "gradients": gradients,
     }
     return Summary(
         **{name: frame.reindex(columns=COLUMNS[name].split()) for name, frame in frames.items()},

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from winnrobust.reporting.table import Table, markdown_text, one_line, plain, to_markdown
+from winnrobust.reporting.words import WORDS
 from winnrobust.runtime.files import write_text
 
 DPI = 150
@@ -26,12 +28,14 @@ class Picture:
         path: where it lies, or would lie.
         png: its content, where it need not lie there.
         wide: whether it stands alone, as wide as it was drawn; else several stand in a row.
+        chart: whether it is a drawing on white, whose colors a dark page may turn over.
     """
 
     path: Path
     caption: str
     png: bytes | None = None
     wide: bool = False
+    chart: bool = False
 
     @property
     def uri(self) -> str:
@@ -66,6 +70,11 @@ class Section:
     claim: str = ""
     folded: Mapping[str, Sequence[Table]] = field(default_factory=dict)
 
+    @property
+    def all_tables(self) -> list[Table]:
+        """Those shown and those folded."""
+        return [*self.tables, *(table for tables in self.folded.values() for table in tables)]
+
 
 @dataclass(frozen=True)
 class Page:
@@ -93,8 +102,31 @@ def to_html(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {"term_of": term_of, "glossary": terms_in(page)}
     provenance = {name: json.dumps(value, indent=2) for name, value in page.provenance.items()}
     return environment.get_template("page.html.jinja").render(page=page, provenance=provenance)
+
+
+def term_of(heading: str) -> str | None:
+    """Return the glossary's term that a heading begins with.
+
+    >>> term_of("robust, Linf 0.125"), term_of("model")
+    ('robust accuracy', None)
+    """
+    words = heading.lower()
+    for term, entry in WORDS["glossary"].items():
+        for spelling in (term, *entry.get("also", ())):
+            if re.match(rf"{re.escape(spelling)}\b", words):
+                return str(term)
+    return None
+
+
+def terms_in(page: Page) -> dict[str, str]:
+    """Return what the terms in the headings of a page mean."""
+    tables = [table for section in page.sections for table in section.all_tables]
+    headings = {text for table in tables for text in (table.title, *table.header)}
+    used = {term_of(heading) for heading in headings}
+    return {term: entry["means"] for term, entry in WORDS["glossary"].items() if term in used}
 
 
 def to_report(page: Page, folder: Path) -> str:
@@ -104,12 +136,14 @@ def to_report(page: Page, folder: Path) -> str:
         parts += [f"## {markdown_text(section.title)}\n"] if section.title else []
         parts += [f"**{markdown_text(section.claim)}**\n"] if section.claim else []
         parts += [f"{markdown_text(sentence)}\n" for sentence in section.text]
-        tables = [*section.tables, *(table for of in section.folded.values() for table in of)]
-        parts += [to_markdown(tables)] if tables else []
+        parts += [to_markdown(section.all_tables)] if section.all_tables else []
         for picture in section.pictures:
             caption = markdown_text(picture.caption)
             place = picture.path.relative_to(folder).as_posix()
             parts.append(f"![{caption}]({place})\n\n{caption}\n")
+    if terms := terms_in(page):
+        listed = "".join(f"- **{term}**: {markdown_text(means)}\n" for term, means in terms.items())
+        parts.append(f"## Words\n\n{listed}")
     if page.commands:
         lines = "".join(f"    {one_line(command)}\n" for command in page.commands)
         parts.append(f"## Commands\n\n{lines}")

@@ -1,6 +1,6 @@
 """The published numbers (Lee, Xu, Fan, Tu, CVPR 2018) that ours compare to, out of paper.toml."""
 
-from winnrobust.evaluation.outcomes import NO_ATTACK
+from winnrobust.evaluation.outcomes import CLEAN, Case
 from winnrobust.reporting.words import read_toml, sentence
 
 PAPER = read_toml("paper.toml")
@@ -17,38 +17,38 @@ ATTACK = "fgsm(loss='ce')"
 """The paper's: FGSM with the usual float32 cross-entropy, as its code has it."""
 ATTACKS = ("fgsm", ATTACK)
 """Those that its figures stand beside."""
+NORM = "linf"
 
 READINGS = {1.0: "code", 0.5: "text"}
 """The paper says its epsilon is on [-1, 1], its code says [0, 1]: read literally it is half."""
 
 
-def published(
-    dataset: str, arch: str | None, method: str | None, attack: str, epsilon: float
-) -> dict[str, float]:
+def published(dataset: str, arch: str | None, method: str | None, case: Case) -> dict[str, float]:
     """What the paper has for a network on a whole test set, as shares; nothing where it has none.
 
     Both readings of the paper's epsilon count.
 
-    >>> published("mnist", "vanilla", "winn", "fgsm", 0.0625)["adversarial_error"]
+    >>> published("mnist", "vanilla", "winn", Case("fgsm", "linf", 0.0625))["adversarial_error"]
     0.0799
     """
     row = PAPER.get(dataset, {}).get(arch, {}).get(method, {})
-    if attack == NO_ATTACK:
+    if case == CLEAN:
         found = {"test_error": row["test_error"]} if row else {}
-    elif _reading(dataset, attack, epsilon):
+    elif _reading(dataset, case):
         found = {name: value for name, value in row.items() if name not in ("name", "test_error")}
     else:
         found = {}
     return {name: round(percentage / 100, 6) for name, percentage in found.items()}
 
 
-def reading_note(dataset: str, attack: str, epsilon: float) -> str:
+def reading_note(dataset: str, case: Case) -> str:
     """Which reading of the paper's epsilon a table is, in words; empty where none applies."""
-    reading = _reading(dataset, attack, epsilon)
+    reading = _reading(dataset, case)
     slots = PAPER["fgsm"].get(dataset, {})
     return sentence("reading", reading, **slots) if reading else ""
 
 
-def _reading(dataset: str, attack: str, epsilon: float) -> str:
+def _reading(dataset: str, case: Case) -> str:
     theirs = PAPER["fgsm"].get(dataset, {}).get("epsilon")
-    return READINGS.get(epsilon / theirs, "") if attack in ATTACKS and theirs else ""
+    of_paper = theirs and case.attack in ATTACKS and case.norm == NORM
+    return READINGS.get(case.epsilon / theirs, "") if of_paper else ""

@@ -206,7 +206,13 @@ def page_of(report: Report, folder: Path, lead: Lead | None = None) -> Page:
 def _sections(results: Results, mark: str, folder: Path, title: str) -> list[Section]:
     """An evaluation, the headline first; the rest as words.toml lays it out."""
     pictures = {
-        name: Picture(folder / f"{name}{mark}.png", WORDS["figure"][name], to_png(figure), True)
+        name: Picture(
+            folder / f"{name}{mark}.png",
+            WORDS["figure"][name],
+            to_png(figure),
+            True,
+            chart=name != "examples",
+        )
         for name, figure in figures_of(results).items()
     }
     verdict = Verdict(results)
@@ -233,7 +239,7 @@ def _training(runs: Sequence[RunRecord], folder: Path) -> list[Section]:
     measured = [run for run in runs if run.metrics]
     if measured:
         png = to_png(training_curves(measured))
-        curves = Picture(folder / "training.png", words["training"], png, True)
+        curves = Picture(folder / "training.png", words["training"], png, True, chart=True)
         sections.append(Section("Training", pictures=[curves]))
     for number, run in enumerate(runs):
         stem, chosen = f"pseudo-negatives-{number + 1}-epoch-", chosen_samples(run).items()

@@ -195,7 +195,7 @@ def _case(epsilon: float) -> Case:
 
 def _paper(group: Group, method: str, epsilon: float) -> dict[str, float]:
     """The paper's figures, by quantity, as shares; NaN where it has none."""
-    found = paper.published(group.published, group.arch, method, *_case(epsilon)[::2])
+    found = paper.published(group.published, group.arch, method, _case(epsilon))
     return {quantity: found.get(key, math.nan) for quantity, key in QUANTITIES.items()}
 
 
@@ -351,7 +351,7 @@ def _notes(figures: pd.DataFrame, epsilon: float) -> list[str]:
     elif len(given):
         notes.append(sentence("reproduction", "partly given", networks=named))
     for (ours, theirs), part in figures.groupby(["dataset", "paper_dataset"], sort=False):
-        notes.append(paper.reading_note(theirs, "fgsm", epsilon))
+        notes.append(paper.reading_note(theirs, Case("fgsm", paper.NORM, epsilon)))
         slots = {"dataset": ours, "n": part.n.max(), "published": theirs}
         notes += [sentence("reproduction", "other data", **slots)] if ours != theirs else []
     about = ["intervals", *(["losses", "corrections"] if epsilon else ["test errors"]), "effort"]

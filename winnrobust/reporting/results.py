@@ -170,14 +170,19 @@ class Results:
         return {model["name"]: model["group"] for model in self.models}
 
     def case_text(self, case: Case) -> str:
-        """`pgd 0.125`; `worst case, Linf 0.125`; an FGSM screen before PGD is said."""
+        """`pgd 0.125`, or `pgd, Linf 0.125` where there are several norms; `worst case, Linf 0.125`.
+
+        An FGSM screen before PGD is said.
+        """
         if case == CLEAN:
             return "no attack"
         if case.attack == WORST_CASE:
             return f"{WORST_CASE}, {case.level}"
         known = known_attack(case.attack)
         screened = self.settings.get("fgsm_screen") and known and "screen" in known.parameters
-        return f"{case.attack}{' after FGSM' if screened else ''} {case.epsilon:g}"
+        text = f"{case.attack}{' after FGSM' if screened else ''}"
+        several = len({level.norm for level in self.levels}) > 1
+        return f"{text}, {case.level}" if several else f"{text} {case.epsilon:g}"
 
     def is_random(self, name: str) -> bool:
         """Whether a model answers at random and was attacked as if it did not."""

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from winnrobust.evaluation.diagnosis import overall
-from winnrobust.evaluation.outcomes import CLEAN, NO_ATTACK, Case
+from winnrobust.evaluation.outcomes import CLEAN, NO_ATTACK, Case, norm_text
 from winnrobust.evaluation.statistics import SIGNIFICANCE, WORST_CASE, aggregate
 from winnrobust.reporting.paper import QUANTITIES, published, reading_note
 from winnrobust.reporting.results import (
@@ -187,7 +187,7 @@ def paper_tables(results: Results) -> list[Table]:
     for case in results.cases:
         of_case = rows_of(frame, [case])
         slots = {"attack": case.attack, "level": case.level, "dataset": results.dataset}
-        reading = reading_note(results.dataset, case.attack, case.epsilon)
+        reading = reading_note(results.dataset, case)
         slots["reading"] = joined(reading, left_out(results, case))
         tables.append(framed(key, of_case, results.n, reference=reference, **slots))
     return tables
@@ -221,7 +221,7 @@ def comparison_frame(results: Results) -> pd.DataFrame:
                 row[f"correction_rate_by_{label}{part}"] = rate
             row[f"corrected_by_{label}"] = found and found.source_errors - found.both_errors
             row[f"to_correct_by_{label}"] = found and found.source_errors
-        paper = published(*kind, *CLEAN[::2]) | published(*kind, *case[::2])
+        paper = published(*kind, CLEAN) | published(*kind, case)
         for quantity in QUANTITIES:
             row[f"{quantity}_paper"] = paper.get(quantity) if results.limit is None else None
         rows.append(row)
@@ -277,8 +277,8 @@ def detail_tables(results: Results) -> list[Table]:
     costs = summary.costs
     found = {
         "targeted": _with_case(results, summary.targeted),
-        "distances": quartiles(results),
-        "costs": costs.assign(gradients=costs.gradients / n, queries=costs.queries / n),
+        "distances": _with_norm(quartiles(results)),
+        "costs": _with_norm(costs.assign(gradients=costs.gradients / n, queries=costs.queries / n)),
     }
     return [framed(key, frame, n) for key, frame in found.items() if len(frame)]
 
@@ -289,8 +289,13 @@ def quartiles(results: Results) -> pd.DataFrame:
         (*key, *np.quantile(found, [0.25, 0.5, 0.75], method="inverted_cdf"), np.isinf(found).sum())
         for key, found in results.summary.distances.items()
     ]
-    columns = ["attack", "model", "first", "median", "third", "none_found"]
+    columns = ["attack", "norm", "model", "first", "median", "third", "none_found"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _with_norm(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add what reports call the norms."""
+    return frame.assign(display=frame.norm.map(norm_text))
 
 
 def diagnosis_tables(results: Results) -> list[Table]:
@@ -301,7 +306,7 @@ def diagnosis_tables(results: Results) -> list[Table]:
         if not results.diagnosis_is_shared:  # the evidence stands where it was found
             tables.append(framed("diagnosis", results.diagnosis, results.n))
     followed = gradients[gradients.entries > 0]
-    followed = followed.assign(zero=100 * followed.zero_entries / followed.entries)
+    followed = _with_norm(followed).assign(zero=100 * followed.zero_entries / followed.entries)
     return [*tables, framed("gradients", followed, results.n)] if len(followed) else tables
 
 
@@ -329,7 +334,8 @@ def threat_tables(results: Results) -> list[Table]:
         known, fields = known_attack(name), ("cost", "summary", "source")
         sees = WORDS["access"][known.access if known else "unknown"]
         texts = {key: str(getattr(known, key, DASH)) for key in fields}
-        attacks.append({"name": name, "sees": sees} | texts)
+        norms = dict.fromkeys(norm_text(c.norm) for c in results.cases if c.attack == name)
+        attacks.append({"name": name, "norms": names(norms), "sees": sees} | texts)
     tables = {
         "bounds": bounds.assign(wide=2 * pixels, gray=255 * pixels),
         "settings": pd.DataFrame([item for item in given.items() if item[1] not in UNSET]),

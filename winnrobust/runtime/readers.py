@@ -125,17 +125,23 @@ def read_toml(path: Path) -> dict[str, Any]:
         return _checked(tomllib.loads(path.read_text(encoding="utf-8")))
 
 
-def read_npz(path: Path, names: Sequence[str]) -> "dict[str, np.ndarray]":
+def read_npz(
+    path: Path, names: Sequence[str], if_there: Sequence[str] = ()
+) -> "dict[str, np.ndarray]":
     """Read the arrays called `names` of an `.npz` file, as numpy writes it, and no others.
 
     None of them may hold pickled objects, or have another size than its header claims.
+
+    Args:
+        if_there: other arrays, which older files may lack.
     """
     with reading(path, "a whole .npz file"), zipfile.ZipFile(path) as archive:
         members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
         if not members.keys() >= set(names):
             wanted, found = " and ".join(map(repr, names)), ", ".join(sorted(members)) or "none"
             raise InputError(f"{path} must have the arrays {wanted}; it has {found}")
-        return {name: _read_array(archive, members[name]) for name in names}
+        chosen = [*names, *(name for name in if_there if name in members)]
+        return {name: _read_array(archive, members[name]) for name in chosen}
 
 
 def check_safetensors(path: Path) -> None:

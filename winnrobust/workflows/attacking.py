@@ -12,6 +12,7 @@ from torch import nn
 from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.evaluation import EvaluationSettings, outcomes, run
 from winnrobust.evaluation.diagnosis import diagnose
+from winnrobust.evaluation.outcomes import Level
 from winnrobust.evaluation.settings import check_surrogates
 from winnrobust.reporting import Metadata, Model, read_diagnosis, write_diagnosis, write_results
 from winnrobust.runtime import distributed
@@ -93,7 +94,7 @@ def attack_runs(
         if done:
             log(f"going on after {done} of them")
         to_diagnose = with_diagnosis and distributed.broadcast(read_diagnosis(out)) is None
-        rounds = len(settings.attacks) * len(modules)
+        rounds = len(settings.chosen_attacks()) * len(modules)
         with show_progress("attack", "image", done * rounds) as progress:
             run(
                 modules,
@@ -140,11 +141,11 @@ def first_figure(part: outcomes.Part) -> str:
     """Say how often every model is right in a part of the outcomes, by attack."""
     right: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for row in part.read()[0].to_pylist():
-        name, attack, epsilon = row["evaluated"], row["attack"], row["epsilon"]
+        name, attack, level = row["evaluated"], row["attack"], Level(row["norm"], row["epsilon"])
         if attack is None:
             right[name]["no attack"].append(row["correct"])
-        elif row["source"] == name and epsilon < math.inf:
-            right[name][f"{attack} {epsilon:.3g}"].append(row["correct"])
+        elif row["source"] == name and level.epsilon < math.inf:
+            right[name][f"{attack}, {level}"].append(row["correct"])
     told = (
         f"{name} is right about "
         + ", ".join(f"{sum(found) / len(found):.0%} ({how})" for how, found in by_attack.items())

@@ -181,7 +181,7 @@ def attack(
         attack: a name, an attack or a function, as for `evaluate`.
         epsilon: bound in the attack's norm, in the units of the images; a minimum-norm attack does
             without.
-        norm: "linf" or "l2", where the name stands for attacks in both: "pgd". None: the attack's.
+        norm: one of the attack's (`Attack.norms`): "linf" or "l2" for "pgd"; None: its own.
         targets: (N,) the wrong classes that the model shall see, or how they are chosen: "random"
             or "least-likely". None: any wrong class will do.
         eot: draws averaged in every step and decision, for models that answer at random.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from winnrobust.evaluation.outcomes import CLEAN, Case, Level, PerImage, per_image
+from winnrobust.evaluation.outcomes import CLEAN, NO_ATTACK, Case, Level, PerImage, per_image
 from winnrobust.evaluation.paired import mcnemar
 from winnrobust.evaluation.settings import EvaluationSettings
 from winnrobust.evaluation.statistics import WORST_CASE, worst_case
@@ -241,12 +241,14 @@ def write_changes(changes: Changes, folder: Path) -> str:
     rows = [
         [
             row.model,
-            row.attack if np.isnan(row.epsilon) else f"{row.attack} {row.epsilon:.4g}",
+            row.attack
+            if row.attack == NO_ATTACK
+            else f"{row.attack}, {Level(row.norm, row.epsilon)}",
             *(str(getattr(row, name)) for name in ("errors_before", "errors_now")),
             str(row.newly_wrong),
             str(row.newly_right),
             p_value(row.p_value),
         ]
-        for row in changes.summary.fillna({"epsilon": np.nan}).itertuples()
+        for row in changes.summary.itertuples()
     ]
     return to_text([Table(f"Changes on the same {changes.summary.n.max()} images", header, rows)])

@@ -52,13 +52,13 @@ def as_attacks(given: Any) -> list[str | Attack]:
 
 
 def one_attack(given: AnyAttack, norm: NormName | None = None, name: str | None = None) -> Attack:
-    """Return one attack, in that norm where its name stands for several.
+    """Return one attack, in that norm; None is its own.
 
     Args:
         name: what it shall be called; None leaves that to it.
 
     Raises:
-        InputError: it is none, or is in another norm.
+        InputError: it is none, or has no version in that norm.
     """
     if isinstance(given, str):
         made = find_in_norm(given, norm)
@@ -66,8 +66,8 @@ def one_attack(given: AnyAttack, norm: NormName | None = None, name: str | None 
         made = given
     else:
         made = library_attack(given) or as_attack(given, name, norm or "linf")
-    if norm not in (None, made.norm):
-        raise InputError(f"attack '{made.name}' bounds the norm {made.norm}, not {norm}")
+    if norm is not None:
+        made = made.in_norm(norm)
     return made if name is None else replace(made, name=name)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 from winnrobust.evaluation.examples import Examples, stored_examples
+from winnrobust.evaluation.outcomes import Level
 from winnrobust.evaluation.prediction import prediction
 from winnrobust.evaluation.state import frozen
 from winnrobust.reporting.table import Table, to_csv, to_text
@@ -24,7 +25,9 @@ from winnrobust.runtime.progress import progress_bar
 FOLDER = "saved"
 """Of a results folder, the one that they are written to."""
 
-COLUMNS = ("folder", "attack", "epsilon", "source", "images", "adversarial", "adversarial_8_bits")
+COLUMNS = (
+    "folder", "attack", "norm", "epsilon", "source", "images", "adversarial", "adversarial_8_bits"
+)  # fmt: skip
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Channels -> Pillow's name of a picture that has them."""
@@ -35,7 +38,7 @@ def save_examples(
 ) -> pd.DataFrame:
     """Write the first adversarial examples of an evaluation to its folder `saved`.
 
-    For each attack, epsilon and source an `.npz` file that `--data` takes, float32, and a folder of
+    For each attack, norm, epsilon and source an `.npz` file that `--data` takes, float32, and a folder of
     PNG files named by image, label and what the source sees in them. A PNG has 8 bits, which
     moves pixels by up to 1/510: the source is asked about these anew.
 
@@ -46,7 +49,7 @@ def save_examples(
         device: where they are asked.
 
     Returns:
-        `saved.csv`: a row for each attack, epsilon and source, with `COLUMNS`: how many images are
+        `saved.csv`: a row for each attack, norm, epsilon and source, with `COLUMNS`: how many images are
         adversarial (the source is wrong), and how many of these still are in 8 bits.
     """
     first = next(stored_examples(folder), None)
@@ -66,7 +69,7 @@ def save_examples(
             for case, names in enumerate(counts):
                 images = examples.adversarials[case, some.start : some.stop]
                 files[names].add(images, examples.labels[some.start : some.stop])
-                source = str(names[3])
+                source = str(names[4])
                 wrong = _write(place / str(names[0]), images, examples, case, source, start,
                                modules[source])  # fmt: skip
                 counts[names] = [old + new for old, new in zip(counts[names], wrong, strict=True)]
@@ -78,12 +81,11 @@ def save_examples(
 
 
 def _names(examples: Examples) -> list[tuple[Any, ...]]:
-    """Return folder, attack, epsilon and source of all cases."""
-    cases = zip(examples.case_attacks, examples.case_epsilons, examples.case_sources, strict=True)
+    """Return folder, attack, norm, epsilon and source of all cases."""
     found = []
-    for number, (attack, epsilon, source) in enumerate(cases):
-        text = f"{number:02d}-{attack}-{epsilon:.4g}-{source}"
-        found.append((re.sub(r"[^\w.+@-]+", "_", text), str(attack), float(epsilon), str(source)))
+    for number, (case, source) in enumerate(examples.cases):
+        text = f"{number:02d}-{case.attack}-{case.norm}-{case.epsilon:.4g}-{source}"
+        found.append((re.sub(r"[^\w.+@-]+", "_", text), *case, source))
     return found
 
 
@@ -138,10 +140,10 @@ class _Arrays:
 
 def saved_text(table: pd.DataFrame) -> str:
     """Return the table for a terminal."""
-    header = ["attack", "epsilon", "source", "images", "adversarial", "in 8 bits"]
+    header = ["attack", "norm and epsilon", "source", "images", "adversarial", "in 8 bits"]
     rows = [
-        [row.attack, f"{row.epsilon:.4g}", row.source]
-        + [str(getattr(row, name)) for name in COLUMNS[4:]]
+        [row.attack, str(Level(row.norm, row.epsilon)), row.source]
+        + [str(getattr(row, name)) for name in COLUMNS[5:]]
         for row in table.itertuples()
     ]
     return to_text([Table("Saved adversarial examples", header, rows)])

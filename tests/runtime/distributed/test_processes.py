@@ -1,5 +1,6 @@
 """Real processes that work together compute what one does."""
 
+import json
 import os
 import signal
 import subprocess
@@ -92,6 +93,16 @@ def test_evaluation_is_that_of_one_process(job, together, name, tmp_path):
     pd.testing.assert_frame_equal(read_outcomes(job / name), read_outcomes(tmp_path))
     writers = {path.stem.split("-")[-1] for path in (job / name / "outcomes").iterdir()}
     assert writers == {"r0", "r1"}
+
+
+def test_every_process_reads_its_share_of_a_folder_alone(job):
+    read = [json.loads((job / "pictures" / f"read-{rank}.json").read_text()) for rank in range(2)]
+    looked_at, each = 16, worker.PICTURES // 2
+    assert all(len(names) <= looked_at + each + 8 for names in read)
+    assert len(set(read[0]) | set(read[1])) == worker.PICTURES
+    # All see the first ones, to learn how the models answer; no other is read twice.
+    assert set(read[0]) & set(read[1]) == set(read[0][:looked_at])
+    assert len(read[0][looked_at:]) == len(set(read[0][looked_at:]))
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,21 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from tests.evaluation import tiny
 from tests.evaluation.tiny import IMAGES, LABELS, MODELS, NEAREST
 from winnrobust.attacks import ATTACKS
 from winnrobust.data.datasets import load_dataset, to_unit
+from winnrobust.data.folders import Pictures
+from winnrobust.data.streams import open_images
 from winnrobust.evaluation import RunResult
 from winnrobust.models import build
 from winnrobust.runtime import distributed
+from winnrobust.runtime.files import write_json
 from winnrobust.runtime.randomness import stream
 from winnrobust.synthesis import Ascent, near, synthesize
 from winnrobust.training.config import TrainConfig
@@ -23,6 +28,7 @@ from winnrobust.training.methods.side_network import SideNetwork
 CPU = torch.device("cpu")
 BATCH = 7
 """Odd, so that two processes get unequal parts."""
+PICTURES = 75
 
 
 def gradients(method_name: str) -> dict[str, torch.Tensor]:
@@ -113,7 +119,30 @@ def distances(folder: Path) -> RunResult:
         )
 
 
+def pictures(folder: Path) -> RunResult:
+    """An evaluation of a folder of pictures; `read-RANK.json` says which ones a process read."""
+    rank = distributed.rank()
+    root = folder / f"pictures-{rank}"
+    digits = load_dataset("mnist5k").test.first(PICTURES)
+    for number, (image, label) in enumerate(zip(digits.images, digits.labels, strict=True)):
+        (root / str(int(label))).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(root / str(int(label)) / f"{number}.png")
+    read: list[str] = []
+    original = Pictures.read
+
+    def noted(self: Pictures, name: str) -> np.ndarray:
+        read.append(name)
+        return original(self, name)
+
+    models = {"net": build("vanilla", 1, 28, 10, stream(0, "net"))}
+    with patch.object(Pictures, "read", noted):
+        found = tiny.evaluation(models, open_images(root), None, batch_size=8, folder=folder)
+    write_json(folder / f"read-{rank}.json", read)
+    return found
+
+
 EVALUATIONS = {
+    "pictures": pictures,
     "untargeted": evaluation,
     "targeted": partial(evaluation, targeted="random"),
     "distances": distances,
