@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from winnrobust.attacks import CleanPass, Run, find, logits_of, loss_gradient, with_settings
+from winnrobust.attacks import CleanPass, Run, find, loss_gradient, with_settings
 from winnrobust.data.datasets import load_dataset, to_unit
 from winnrobust.defenses import Around
 from winnrobust.workflows.loading import load

@@ -6,9 +6,9 @@ from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
+from winnrobust.attacks import bpda
 from winnrobust.attacks.apgd import APGD_CE, APGD_T
 from winnrobust.attacks.autoattack import AUTOATTACK
-from winnrobust.attacks import bpda
 from winnrobust.attacks.base import (
     Access,
     Attack,

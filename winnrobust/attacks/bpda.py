@@ -255,7 +255,8 @@ def _found(model: nn.Module, images: Tensor) -> StraightThrough:
         exits = [
             name
             for name, given, out in calls
-            if given.shape != out.shape == answer.shape and (out.argmax(1) == predicted).float().mean() > AGREE
+            if given.shape != out.shape == answer.shape
+            and (out.argmax(1) == predicted).float().mean() > AGREE
         ]
         layers = [
             name

@@ -104,7 +104,7 @@ TRANSFORMS: list[Callable[[Tensor], Tensor]] = [
 
 STOCHASTIC = (
     _front("noise", lambda images: images + 0.2 * torch.randn_like(images),
-           "Gaussian noise on the pixels.", "Cohen et al. 2019, arXiv:1902.02918, without its vote"),
+           "Gaussian noise on the pixels.", "Cohen et al. 2019, arXiv:1902.02918, unvoted"),
     _front("uniform-noise", lambda images: images + 0.8 * (torch.rand_like(images) - 0.5),
            "Uniform noise on the pixels.", OBFUSCATED),
     _front("dithered", lambda images: (3 * images + torch.rand_like(images)).floor() / 3,
@@ -115,7 +115,7 @@ STOCHASTIC = (
            lambda images: images * (torch.rand_like(images[:, :1]) > 0.3).to(images),
            "Three of ten pixels are blackened at random.",
            "Prakash et al. 2018, arXiv:1801.08926"),
-    _front("off-grid", off_grid_noise, "Random off the grid of 255ths alone, so not on clean images.",
+    _front("off-grid", off_grid_noise, "Random off the grid of 255ths alone: not on clean images.",
            "this project's trial"),
     Defense("transforms", "stochastic", lambda network: OneOf(network, TRANSFORMS),
             "Two of five transforms, drawn anew in every pass.", EOT,

@@ -4,6 +4,7 @@ Two looks at a model's answers, and small attacks of our own, batch after batch.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,12 +20,12 @@ from winnrobust.attacks import (
     AttackResult,
     CleanPass,
     Run,
+    draws,
     find,
     loss_gradient,
     run_attack,
     with_settings,
 )
-from winnrobust.attacks import draws
 from winnrobust.attacks.gradients import log_odds
 from winnrobust.attacks.pgd import RELATIVE_STEP
 from winnrobust.evaluation.checks import as_floats
@@ -109,8 +110,6 @@ class Attacked(NamedTuple):
         usual: (N, E) bool, after PGD with its usual `STEPS` at each of them.
         patient: after PGD with `PATIENT_STEPS` and `PATIENT_RESTARTS`.
         margin: after PGD with `PATIENT_STEPS` on the margin of logits, not on cross-entropy.
-        straight: after the same with gradients that pass straight through what hides them, on what
-            is not `known` to break.
         single_step: after FGSM.
         half_step: after FGSM at half the epsilon.
         path: at the end of a plain PGD path that nothing cuts short.
@@ -128,7 +127,6 @@ class Attacked(NamedTuple):
     usual: np.ndarray
     patient: np.ndarray
     margin: np.ndarray
-    straight: np.ndarray
     single_step: np.ndarray
     half_step: np.ndarray
     path: np.ndarray
@@ -154,6 +152,9 @@ class Measurements:
         differentiable: whether a gradient may be expected: torch knows parameters of the model.
         obstacle: why there is none; empty where there is one.
         attacked: None where there is no gradient.
+        straight: (N,) bool, wrong already, or after the PGD of `margin` with gradients that pass
+            straight through what hides them, on what is not known to break. None where it has none
+            in that way, either.
         queried: of the first `FEW` images, (n,) bool, wrong already or after Square with `QUERIES`
             on those that are not known to break.
         averaged: of the same, wrong in most draws after PGD along gradients averaged over `EOT`
@@ -168,6 +169,7 @@ class Measurements:
     differentiable: bool
     obstacle: str
     attacked: Attacked | None
+    straight: np.ndarray | None
     queried: np.ndarray
     averaged: np.ndarray | None
     single_draw: np.ndarray | None
@@ -417,31 +419,46 @@ def _probed(
     advance: Callable[[int], None],
 ) -> dict[str, Any]:
     """Look at the answers of a model and attack it; returns fields of `Measurements`."""
-    answers, hits, queried, averaged, single_draw = [], [], [], [], []
+    found: dict[str, list[Any]] = defaultdict(list)
     for batch in sample.batches(name, models):
-        answers.append(_answers(batch, sample.epsilon))
-        known = answers[-1].wrong
+        answers = _answers(batch, sample.epsilon)
+        known = answers.wrong
         if not obstacle:
-            hits.append(_attacked(batch, sample.epsilon))
-            known = hits[-1].known
-        first = (batch.numbers < FEW).cpu().numpy()
-        if first.any():
-            few = batch.of((batch.numbers < FEW).nonzero().flatten())
-            queried.append(few.also_broken(known[first], "square", sample.epsilon, queries=QUERIES))
-            if (answers[-1].moved | answers[-1].noise_moved).any() and not obstacle:
-                averaged.append(_in_most_draws(replace(few, eot=EOT), sample.epsilon))
-                single_draw.append(_in_most_draws(few, sample.epsilon))
+            attacked = _attacked(batch, sample.epsilon)
+            known = attacked.known
+            found["attacked"].append(attacked)
+        found["answers"].append(answers)
+        found["straight"].append(_straight(batch, known, sample.epsilon))
+        rows = (batch.numbers < FEW).nonzero().flatten()
+        if len(rows):
+            few, known = batch.of(rows), known[: len(rows)]
+            queried = few.also_broken(known, "square", sample.epsilon, queries=QUERIES)
+            found["queried"].append(queried)
+            if (answers.moved | answers.noise_moved).any() and not obstacle:
+                found["single_draw"].append(_in_most_draws(few, sample.epsilon))
+                several = replace(few, eot=max(EOT, few.eot))
+                found["averaged"].append(_in_most_draws(several, sample.epsilon))
         advance(len(batch.images))
-    seen, found = (map(np.concatenate, zip(*parts, strict=True)) for parts in (answers, hits))
+
+    def joined(part: str) -> np.ndarray | None:
+        parts = [each for each in found[part] if each is not None]
+        return np.concatenate(parts) if parts else None
+
+    hits = map(np.concatenate, zip(*found["attacked"], strict=True))
     return {
-        "answers": Answers(*seen),
+        "answers": Answers(*map(np.concatenate, zip(*found["answers"], strict=True))),
         "differentiable": next(models[name].parameters(), None) is not None,
         "obstacle": obstacle,
-        "attacked": Attacked(*found) if hits else None,
-        "queried": np.concatenate(queried),
-        "averaged": np.concatenate(averaged) if averaged else None,
-        "single_draw": np.concatenate(single_draw) if single_draw else None,
+        "attacked": Attacked(*hits) if found["attacked"] else None,
+        **{part: joined(part) for part in ("straight", "queried", "averaged", "single_draw")},
     }
+
+
+def _straight(batch: Batch, known: np.ndarray, epsilon: float) -> np.ndarray | None:
+    try:
+        return batch.also_broken(known, STRAIGHT, epsilon, steps=PATIENT_STEPS, loss="margin")
+    except InputError:  # no gradient in that way, either
+        return None
 
 
 def _answers(batch: Batch, epsilon: float) -> Answers:
@@ -472,16 +489,12 @@ def _attacked(batch: Batch, epsilon: float) -> Attacked:
         batch.broken("pgd", [epsilon], steps=PATIENT_STEPS, **how)[:, 0]
         for how in ({"restarts": PATIENT_RESTARTS}, {"loss": "margin"})
     )
-    known = single_step | path[-1] | patient | margin
     return Attacked(
         gray=batch.judge(torch.full_like(batch.images, HALF))[0],
         noise=batch.broken("noise-uniform", epsilons, restarts=DRAWS),
         usual=batch.broken("pgd", epsilons, steps=STEPS),
         patient=patient,
         margin=margin,
-        straight=batch.also_broken(
-            known, STRAIGHT, epsilon, steps=PATIENT_STEPS, loss="margin"
-        ),
         single_step=single_step,
         half_step=batch.judge(half.images)[0],
         path=path[-1],
@@ -530,10 +543,9 @@ def _uphill(batch: Batch, distance: float) -> np.ndarray:
     ratio = (unit.abs().flatten(1).sum(1) / unit.flatten(1).norm(dim=1)).numpy()
 
     def rise(direction: Tensor) -> np.ndarray:
-        ahead, behind = (batch.judge(points + side * direction)[1] for side in (distance, -distance))
+        ahead, behind = (batch.judge(points + s * direction)[1] for s in (distance, -distance))
         return ahead - behind
 
-    shape = tuple(batch.images.shape[1:])
     along_random = [
         rise(draws.uniform(batch.numbers, shape, batch.seed, "uphill", number).sub(0.5).sign())
         for number in range(DIRECTIONS)
