@@ -69,10 +69,22 @@ if TYPE_CHECKING:
 @click.option(
     "--eot",
     type=COUNT,
-    default=1,
-    show_default=True,
-    help="Draws averaged in every step and every decision of an attack, for models that answer at"
-    " random (expectation over transformation).",
+    help="Draws averaged in every step and every decision of an attack (expectation over"
+    " transformation).  [default: 20 for models that answer at random, 1 for others]",
+)
+@click.option(
+    "--bpda",
+    "straight",
+    metavar="MODULE|auto",
+    multiple=True,
+    help="Run every attack that follows gradients once more, with gradients that pass straight"
+    " through a module of the model (BPDA): one that rounds, or has no derivative. auto finds what"
+    " hides them.",
+)
+@click.option(
+    "--adapt",
+    is_flag=True,
+    help="Look for false robustness first, and add the attacks that suit what is found.",
 )
 @click.option(
     "--targeted",
@@ -190,6 +202,7 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
     winnrobust attack --eps 0.125
     winnrobust attack runs/my-baseline runs/my-winn --attacks fgsm,pgd,autoattack --limit 1000
     winnrobust attack runs/my-winn zoo:mnist-vanilla-winn
+    winnrobust attack runs/my-winn --adapt
     winnrobust attack --model mine=my_models:cnn --weights mine=cnn.safetensors --data my-images
     winnrobust attack runs/my-winn --attacks 'pgd(steps=100, restarts=5)' --attack mine=my_nets:best
     """
@@ -219,6 +232,7 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
         external=external,
         source=_source(options),
         with_diagnosis=options["with_diagnosis"],
+        adapt=options["adapt"],
         baseline=options["baseline"],
         save=options["save_examples"] or 0,
     )
@@ -266,12 +280,13 @@ def _source(options: dict[str, Any]) -> "ImageSource":
 def _settings(options: dict[str, Any]) -> "EvaluationSettings":
     """What the options say of the evaluation; those of the same name are its settings."""
     from winnrobust.evaluation import EvaluationSettings
-    from winnrobust.workflows.given import imported_attack
+    from winnrobust.workflows.given import imported_attack, through
 
     if options["targeted"] and options["aim"]:
         raise InputError("--aim is the old name of --targeted; give one of them")
     given = {name: options[name] for name in EvaluationSettings.model_fields if name in options}
-    given["attacks"] = [*options["attacks"], *starmap(imported_attack, options["own_attacks"])]
+    attacks = [*options["attacks"], *starmap(imported_attack, options["own_attacks"])]
+    given["attacks"] = [*attacks, *through(options["straight"], attacks)]
     given["epsilons"] = bounds(options["epsilons"], options["epsilons_l2"])
     given["targeted"] = options["targeted"] or options["aim"]
     if options["save_examples"]:

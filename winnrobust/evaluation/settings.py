@@ -29,6 +29,8 @@ from winnrobust.runtime.settings import (
 )
 
 DEFAULT_EPSILONS: Mapping[NormName, Sequence[float]] = {"linf": (0.125,), "l2": (1.5,)}
+RANDOM_EOT = 20
+"""Draws that attacks average over where a model answers at random."""
 LARGEST_EPSILON = {"linf": 1.0, "l2": math.inf, "l1": math.inf, "l0": math.inf}
 
 
@@ -78,7 +80,8 @@ class EvaluationSettings(CheckedSettings):
             function of (logits, labels) that returns a number for each image.
         fgsm_screen: whether PGD first tries one step of FGSM, which breaks many images at the cost
             of one gradient, and is not part of PGD.
-        eot: draws that an attack averages over, for models that answer at random.
+        eot: draws that an attack averages over; None: `RANDOM_EOT` for a model that answers at
+            random, one for others.
         targeted: "random" draws a wrong class for every image, "least-likely" takes the wrong one
             with the lowest clean logit; None: any wrong class will do. An error is whatever is not
             the true class in either case.
@@ -104,7 +107,7 @@ class EvaluationSettings(CheckedSettings):
     queries: Count | None = None
     loss: Annotated[SkipValidation[Any], PlainSerializer(_loss_name)] = None
     fgsm_screen: bool = False
-    eot: Count = 1
+    eot: Count | None = None
     targeted: Literal["random", "least-likely"] | None = None
     seconds: Positive | None = None
     seed: Seed = 0

@@ -6,12 +6,15 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import nn
 
+from winnrobust.attacks import Attack, find
 from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.evaluation import EvaluationSettings, outcomes, run
 from winnrobust.evaluation.diagnosis import diagnose
+from winnrobust.evaluation.diagnosis.next_steps import SQUARE, has_no_gradient, suitable_attacks
 from winnrobust.evaluation.outcomes import Level
 from winnrobust.evaluation.settings import check_surrogates
 from winnrobust.reporting import Metadata, Model, read_diagnosis, write_diagnosis, write_results
@@ -53,6 +56,7 @@ def attack_runs(
     external: Sequence[ExternalModel] = (),
     source: ImageSource = TEST_IMAGES,
     with_diagnosis: bool = True,
+    adapt: bool = False,
     resume_with: str | None = None,
     baseline: Path | None = None,
     save: int = 0,
@@ -66,6 +70,7 @@ def attack_runs(
         external: models from elsewhere.
         source: the images.
         with_diagnosis: look for false robustness, too.
+        adapt: look for it first, and add the attacks that suit what is found.
         resume_with: as for `evaluation_folder`.
         baseline: an earlier evaluation that must be of the same images.
         save: how many adversarial examples of each kind to write as files; the settings must have
@@ -80,6 +85,10 @@ def attack_runs(
     modules = {candidate.name: candidate.module for candidate in candidates}
     check_surrogates(settings.chosen_attacks(), list(modules))
     test = images_for(candidates, source)
+    found = None
+    if adapt:
+        found = _diagnose(modules, test.split.batch(0, DIAGNOSED), settings, device)
+        settings = adapted(settings, found)
     metadata = _metadata(candidates, test, settings)
     if baseline is not None:
         check_baseline(baseline, metadata)
@@ -93,6 +102,8 @@ def attack_runs(
         done = distributed.broadcast(images_done(out))
         if done:
             log(f"going on after {done} of them")
+        if found is not None and distributed.is_main_process():
+            write_diagnosis(out, found)
         to_diagnose = with_diagnosis and distributed.broadcast(read_diagnosis(out)) is None
         rounds = len(settings.chosen_attacks()) * len(modules)
         with show_progress("attack", "image", done * rounds) as progress:
@@ -106,7 +117,9 @@ def attack_runs(
                 progress=progress if done else _with_first_figure(progress, out),
             )
         if to_diagnose:
-            _diagnose(out, modules, test.split.batch(0, DIAGNOSED), settings, device)
+            found = _diagnose(modules, test.split.batch(0, DIAGNOSED), settings, device)
+            if distributed.is_main_process():
+                write_diagnosis(out, found)
         if distributed.is_main_process():
             manifest = sessions[0] | {
                 "resumed": sessions[1:],
@@ -154,14 +167,31 @@ def first_figure(part: outcomes.Part) -> str:
     return f"first {part.stop - part.start} images: {'; '.join(told)}"
 
 
+def adapted(settings: EvaluationSettings, found: pd.DataFrame) -> EvaluationSettings:
+    """Return the settings with the attacks that suit what a diagnosis found, and say which.
+
+    Attacks that follow gradients are left out where a model has none.
+    """
+    blind = [name for name in found.model.unique() if has_no_gradient(found, name)]
+    chosen = [each if isinstance(each, Attack) else find(each) for each in settings.attacks]
+    able = [each for each in chosen if not (blind and each.access == "white-box")]
+    suited = [find(name) for name in suitable_attacks(found)]
+    added = [each for each in suited if each.name not in {attack.name for attack in able}]
+    if len(able) < len(chosen):
+        left = ", ".join(each.name for each in chosen if each not in able)
+        log(f"adapting: {', '.join(blind)} has no gradient, so {left} is left out")
+    log(f"adapting: {', '.join(each.name for each in added) or 'nothing'} is added")
+    attacks = [*able, *added] or [find(SQUARE)]
+    return settings.model_copy(update={"attacks": tuple(attacks)})
+
+
 def _diagnose(
-    out: Path,
     modules: dict[str, nn.Module],
     few: ImageSplit,
     settings: EvaluationSettings,
     device: torch.device,
-) -> None:
-    """Look for false robustness, and keep what was found."""
+) -> pd.DataFrame:
+    """Look for false robustness."""
     # The middle one: where an attack breaks nothing, or everything, it hides how weak it is.
     above = sorted(epsilon for epsilon in settings.epsilons["linf"] if epsilon > 0)
     epsilon = above[len(above) // 2] if above else DIAGNOSED_EPSILON
@@ -170,18 +200,17 @@ def _diagnose(
         " (--no-diagnose leaves that out)"
     )
     with show_progress("diagnose", "image") as progress:
-        diagnosis = diagnose(
+        return diagnose(
             modules,
             to_unit(few.images),
             few.labels,
             epsilon=epsilon,
             seed=settings.seed,
             batch_size=settings.batch_size,
+            eot=settings.eot or 1,
             device=device,
             progress=progress,
         )
-    if distributed.is_main_process():
-        write_diagnosis(out, diagnosis)
 
 
 def _metadata(

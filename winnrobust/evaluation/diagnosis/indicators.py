@@ -47,7 +47,7 @@ NEARLY_ALL = 0.99
 FEWEST = 30
 """Images that a model must get right before attacks can show anything."""
 
-LOSS_MATTERS = 0.08
+LOSS_MATTERS = 0.05
 """So much more must another loss break: cross-entropy loses a little to a margin everywhere."""
 UPHILL, DOWNHILL = 0.25, 0.15
 """The share of what a gradient says by which its loss must rise, and the share of the images where
@@ -58,7 +58,8 @@ PATIENT_PGD = f"PGD ({PATIENT_STEPS} steps, {PATIENT_RESTARTS} restarts)"
 MARGIN_PGD = f"PGD on the margin ({PATIENT_STEPS} steps)"
 STRAIGHT_PGD = "the same with gradients straight through what hides them (bpda:auto)"
 SQUARE = f"Square ({QUERIES} queries)"
-KNOWN = "all attacks along its gradient"
+NO_GRADIENT = "a white-box attack has no gradient to follow"
+KNOWN = "all attacks along its gradients"
 
 
 class Finding(NamedTuple):
@@ -72,16 +73,38 @@ def conclude(measured: Measurements) -> dict[str, Finding]:
     """Return indicator -> what it says of the model."""
     found = {name: indicator(measured) for name, indicator in OF_ANSWERS.items()}
     right = int((~measured.answers.wrong).sum())
+    blind = Finding("not tested", NO_GRADIENT)
+    few = Finding("not tested", f"only {right} images are classified right; it takes {FEWEST}")
     for name, of_attack in OF_ATTACKS.items():
-        if measured.attacked is None:
-            found[name] = Finding("not tested", "a white-box attack has no gradient to follow")
-        elif right < FEWEST:
-            found[name] = Finding(
-                "not tested", f"only {right} images are classified right; it takes {FEWEST}"
-            )
-        else:
-            found[name] = of_attack(measured, measured.attacked)
+        attacked = measured.attacked
+        found[name] = blind if attacked is None else few
+        if attacked is not None and right >= FEWEST:
+            found[name] = of_attack(measured, attacked)
+    for name, of_probes in OF_PROBES.items():
+        expected = measured.attacked is not None or measured.differentiable
+        found[name] = few if expected else blind
+        if expected and right >= FEWEST:
+            found[name] = of_probes(measured)
     return found
+
+
+def strongest_error(measured: Measurements) -> tuple[int, int]:
+    """Return how many images a model gets wrong by all that is known, and of how many.
+
+    All probes at the epsilon in question together. Of a model that answers at random what is wrong
+    in most draws: of many attacks each breaks some by luck.
+    """
+    if (measured.answers.moved | measured.answers.noise_moved).any():
+        tried = [each for each in (measured.averaged, measured.single_draw) if each is not None]
+        if not tried:
+            return int(measured.answers.wrong.sum()), len(measured.answers.wrong)
+        return int(np.logical_or.reduce(tried).sum()), len(tried[0])
+    broken = measured.known.copy()
+    for more in (measured.straight, *measured.transferred.values()):
+        if more is not None:
+            broken |= more
+    broken[: len(measured.queried)] |= measured.queried
+    return int(broken.sum()), len(broken)
 
 
 # --- signs in the model's answers -------------------------------------------------------------
@@ -268,14 +291,14 @@ def another_loss(measured: Measurements, attacked: Attacked) -> Finding:
     return _rivals(PATIENT_PGD, attacked.patient, MARGIN_PGD, attacked.margin, LOSS_MATTERS)
 
 
-def straight_through(measured: Measurements, attacked: Attacked) -> Finding:
+def straight_through(measured: Measurements) -> Finding:
     """Gradients that lead further once they pass straight through a part were hidden by it.
 
     Athalye et al. 2018, BPDA.
     """
     if measured.straight is None:
         return Finding("not tested", "there is nothing to pass through")
-    return _added(KNOWN, attacked.known, STRAIGHT_PGD, measured.straight)
+    return _added(KNOWN, measured.known, STRAIGHT_PGD, measured.straight)
 
 
 def single_step_over_epsilon(measured: Measurements, attacked: Attacked) -> Finding:
@@ -322,12 +345,13 @@ def error_at_half(measured: Measurements, attacked: Attacked) -> Finding:
     return Finding("ok" if _is_nearly_all(half) else "suspicious", evidence)
 
 
-def black_box_vs_white_box(measured: Measurements, attacked: Attacked) -> Finding:
+def black_box_vs_white_box(measured: Measurements) -> Finding:
     """An attack that sees only answers cannot beat one that sees gradients, unless these mislead.
 
     Or unless it stops too early; whatever the cause, it is not strong enough. Carlini et al.
     """
-    return _added(KNOWN, attacked.known[:FEW], SQUARE, measured.queried)
+    known = measured.known if measured.straight is None else measured.straight
+    return _added(KNOWN, known[:FEW], SQUARE, measured.queried)
 
 
 def transfer_vs_white_box(measured: Measurements, attacked: Attacked) -> Finding:
@@ -360,11 +384,15 @@ OF_ATTACKS: dict[str, Callable[[Measurements, Attacked], Finding]] = {
     "single step over epsilon": single_step_over_epsilon,
     "error over epsilon": error_over_epsilon,
     "error at epsilon 0.5": error_at_half,
-    "straight through": straight_through,
-    "black box vs white box": black_box_vs_white_box,
     "transfer vs white box": transfer_vs_white_box,
 }
 """Name -> indicator, of a model with gradients."""
+
+OF_PROBES: dict[str, Callable[[Measurements], Finding]] = {
+    "straight through": straight_through,
+    "black box vs white box": black_box_vs_white_box,
+}
+"""Name -> indicator, of a model that has a gradient or should have one."""
 
 
 # --- the statistics ---------------------------------------------------------------------------

@@ -176,6 +176,11 @@ class Measurements:
     transferred: dict[str, np.ndarray]
 
     @property
+    def known(self) -> np.ndarray:
+        """(N,) bool, what is wrong as it is or after attacks along the gradient as it is."""
+        return self.answers.wrong if self.attacked is None else self.attacked.known
+
+    @property
     def epsilons(self) -> list[float]:
         """The E epsilons of its attacks, ascending."""
         return epsilons_around(self.epsilon)
@@ -428,16 +433,19 @@ def _probed(
             known = attacked.known
             found["attacked"].append(attacked)
         found["answers"].append(answers)
-        found["straight"].append(_straight(batch, known, sample.epsilon))
+        straight = _straight(batch, known, sample.epsilon)
+        found["straight"].append(straight)
+        known = known if straight is None else straight
         rows = (batch.numbers < FEW).nonzero().flatten()
         if len(rows):
             few, known = batch.of(rows), known[: len(rows)]
             queried = few.also_broken(known, "square", sample.epsilon, queries=QUERIES)
             found["queried"].append(queried)
             if (answers.moved | answers.noise_moved).any() and not obstacle:
-                found["single_draw"].append(_in_most_draws(few, sample.epsilon))
+                found["single_draw"].append(_in_most_draws(few, "pgd", sample.epsilon))
                 several = replace(few, eot=max(EOT, few.eot))
-                found["averaged"].append(_in_most_draws(several, sample.epsilon))
+                either = [_in_most_draws(several, how, sample.epsilon) for how in ("pgd", STRAIGHT)]
+                found["averaged"].append(np.logical_or(*either))
         advance(len(batch.images))
 
     def joined(part: str) -> np.ndarray | None:
@@ -469,8 +477,9 @@ def _answers(batch: Batch, epsilon: float) -> Answers:
     return Answers(wrong, *_changes(first, second), noise_moved)
 
 
-def _in_most_draws(batch: Batch, epsilon: float) -> np.ndarray:
-    (made,) = batch.attack("pgd", [epsilon], steps=PATIENT_STEPS, loss="margin")
+def _in_most_draws(batch: Batch, attack: str, epsilon: float) -> np.ndarray:
+    """Tell where the model is wrong in most of `EOT` draws, (n,) bool, on the examples."""
+    (made,) = batch.attack(attack, [epsilon], steps=PATIENT_STEPS, loss="margin")
     wrong = [batch.judge(made.images)[0] for _ in range(EOT)]
     return np.mean(wrong, axis=0) > 0.5
 
@@ -546,6 +555,7 @@ def _uphill(batch: Batch, distance: float) -> np.ndarray:
         ahead, behind = (batch.judge(points + s * direction)[1] for s in (distance, -distance))
         return ahead - behind
 
+    shape = tuple(batch.images.shape[1:])
     along_random = [
         rise(draws.uniform(batch.numbers, shape, batch.seed, "uphill", number).sub(0.5).sign())
         for number in range(DIRECTIONS)
