@@ -159,7 +159,8 @@ def test_a_network_that_answers_at_random_is_not_called_robust(folder):
     said = in_one_line(attack(*NOISY, *FIRST, "--eot", 1))
     assert "--eot 20" in said
     assert not re.search(r"noisy is (the most|more) robust", said)
-    assert "random, no --eot" in row_of(attack(*NOISY, "--eot", 1, out="alone"), "Clean and robust", "noisy")
+    alone = attack(*NOISY, "--eot", 1, out="alone")
+    assert "random, no --eot" in row_of(alone, "Clean and robust", "noisy")
     outcomes = read_outcomes("out")
     assert set(outcomes[outcomes.evaluated == "noisy"].draws) == {20}
     assert set(outcomes[outcomes.evaluated == "first"].draws) == {1}

@@ -1,5 +1,7 @@
 """The first line of a report: true, and no stronger than the numbers. Golden examples of each."""
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
