@@ -5,10 +5,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import AttackResult, Run, find, run_attack
+from winnrobust.attacks import ATTACKS, AttackResult, Run, find, run_attack
 from winnrobust.attacks.base import Attack
 
 LABEL = torch.tensor([0])
+EVERY = [attack.in_norm(norm) for attack in ATTACKS.values() for norm in attack.norms]
+"""Every attack in each of its norms."""
+
+
+def called(attack: Attack) -> str:
+    """Return what a test with an attack is called."""
+    return f"{attack.name}-{attack.norm}"
 
 
 def attacked(

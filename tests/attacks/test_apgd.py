@@ -9,10 +9,12 @@ from torch import nn
 
 from tests.attacks.models import LABEL, Answers, Linear, attacked, image, wavy_problem
 from tests.attacks.trajectories import in_float64
-from winnrobust.attacks import Run, logits
+from winnrobust.attacks import NORMS, Run, draws, find, logits
 from winnrobust.attacks.apgd import checkpoints, difference_of_logits_ratio
+from winnrobust.attacks.apgd_l1 import sparse_direction
 
 STEPS = 60
+BASE = "pyautoattack.autopgd_base"
 
 
 def likeliest_wrong(model, images, labels):
@@ -21,27 +23,77 @@ def likeliest_wrong(model, images, labels):
     return found
 
 
-@pytest.mark.parametrize("name", ["apgd-ce", "apgd-t"])
-def test_every_step_is_its_authors(name):
+def both(name, norm, epsilon):
+    """Attack with all steps; return our points, the authors' attack, and what it is run on."""
     model, images, labels = wavy_problem(16)
     classes = likeliest_wrong(model, images, labels)
     # As a target it is the one class that apgd-t tries.
     run = Run(early_stop=False, targets=classes if name == "apgd-t" else None)
-    result = attacked(name, model, images, labels, 0.15, run, steps=STEPS)
+    result = attacked(find(name).in_norm(norm), model, images, labels, epsilon, run, steps=STEPS)
     ours = [*model.inputs, result.images]
     model.inputs.clear()
-    if name == "apgd-ce":
-        attack = APGDAttack(model, n_iter=STEPS, eps=0.15)
-    else:
-        attack = APGDAttack_targeted(model, n_iter=STEPS, eps=0.15)
+    kind = APGDAttack if name == "apgd-ce" else APGDAttack_targeted
+    attack = kind(model, n_iter=STEPS, eps=epsilon, norm=NORMS[norm].display)
+    if name == "apgd-t":
         attack.loss, attack.y_target = "dlr-targeted", classes
     attack.init_hyperparam(images)
+    return ours, attack, model, images, labels
+
+
+@pytest.mark.parametrize("name", ["apgd-ce", "apgd-t"])
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.15), ("l2", 0.3)])
+def test_every_step_is_its_authors(name, norm, epsilon):
+    ours, attack, model, images, labels = both(name, norm, epsilon)
     with in_float64():  # else it compares losses of float64 that it has rounded to float32
         attack.attack_single_run(images, labels, x_init=ours[0])
     # Steps of 2 * epsilon, momentum, after every check: that is where points could part. (At the
     # first check their code takes the loss of the random start for 0; it makes no difference here.)
     for step in (1, 2, 3, *(check + 1 for check in checkpoints(STEPS) if check < STEPS), STEPS):
         torch.testing.assert_close(ours[step], model.inputs[step], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["apgd-ce", "apgd-t"])
+def test_every_step_in_l1_is_its_authors(name, monkeypatch):
+    ours, attack, model, images, labels = both(name, "l1", 1.5)
+    places = ("apgd-ce", 0) if name == "apgd-ce" else ("apgd-t", 0, 0)
+    start = draws.normal(torch.arange(16), (1, 4, 4), 0, *places)
+    monkeypatch.setattr(torch, "randn_like", lambda images: start.to(images))
+    # Their projection leaves roundings (in float32) where it should leave the image, which their
+    # count of changed values counts; tests of the norms compare both projections.
+    monkeypatch.setattr(f"{BASE}.L1_projection", projection)
+    monkeypatch.setattr(f"{BASE}.L0_norm", lambda offsets: (abs(offsets) > 1e-9).flatten(1).sum(1))
+    attack.decr_eps_pgd(images, labels, [4.5, 3.0, 1.5], [18, 18, 24])
+    # In the two larger balls the last point is looked at, too.
+    assert len(ours) == 18 + 1 + 18 + 1 + 24 + 1
+    torch.testing.assert_close(torch.stack(ours), torch.stack(model.inputs), atol=1e-6, rtol=0)
+
+
+def projection(images, offsets, epsilon):
+    points = images + offsets
+    return NORMS["l1"].project(points, images, epsilon) - points
+
+
+def test_what_is_wrong_in_a_larger_ball_only_counts_for_nothing():
+    # Wrong where the values are 1.5 farther than the image in sum; 3 times epsilon is.
+    model = Linear([[0.0] * 4, [1.0] * 4], [3.5, 0.0])
+    attack = find("apgd-ce").in_norm("l1")
+    short, enough = (
+        attacked(attack, model, image(*[0.5] * 4), LABEL, epsilon, steps=20)
+        for epsilon in (1.2, 1.6)
+    )
+    assert model(short.images).argmax(1).item() == 0
+    assert (short.images - 0.5).abs().sum() == pytest.approx(1.2, abs=1e-5)
+    assert short.gradients.item() == 22
+    assert model(enough.images).argmax(1).item() == 1
+    assert 14 < enough.gradients.item() < 22  # six steps and a look in each of the larger balls
+
+
+def test_sparse_directions_by_hand():
+    gradient = torch.tensor([[3.0, -4.0, 0.0, 1.0]] * 3).reshape(3, 1, 2, 2)
+    found = sparse_direction(gradient, torch.tensor([0.25, 0.5, 0.0]))
+    torch.testing.assert_close(
+        found.flatten(1), torch.tensor([[0, -1, 0, 0], [0.5, -0.5, 0, 0], [0, -1, 0, 0]])
+    )
 
 
 class Script(nn.Module):
@@ -84,7 +136,11 @@ def test_the_step_is_halved_where_its_authors_halve_it():
 @pytest.mark.parametrize("name", ["apgd-ce", "apgd-t"])
 def test_it_starts_on_the_surface_of_the_ball(name):
     model, images, labels = wavy_problem()
-    attacked(name, model, images, labels, 0.15, Run(early_stop=False), steps=1)
+    for norm in ("l2", "linf"):
+        attack = find(name).in_norm(norm)
+        attacked(attack, model, images, labels, 0.15, Run(early_stop=False), steps=1)
+        sizes = NORMS[norm].size(model.inputs[-1] - images)
+        torch.testing.assert_close(sizes, torch.full((8,), 0.15).double())
     offsets = (model.inputs[-1] - images).flatten(1)
     torch.testing.assert_close(offsets.abs().amax(1), torch.full((8,), 0.15).double())
     assert offsets.abs().min() < 0.1

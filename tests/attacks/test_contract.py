@@ -3,15 +3,12 @@
 import pytest
 import torch
 
-from tests.attacks.models import attacked, configured
+from tests.attacks.models import EVERY, attacked, called, configured
 from winnrobust.attacks import ATTACKS, Run, check_examples, logits, with_settings
 
-EPSILONS = {"linf": [0.03, 0.0, 0.01], "l2": [0.5, 0.0, 0.2]}
-DRAW_NOTHING = {"fgsm", "bim", "mifgsm", "fab", "deepfool", "cw-l2", "ddn", "fmn"}
+EPSILONS = {"linf": [0.03, 0.0, 0.01], "l2": [0.5, 0.0, 0.2], "l1": [4, 0, 2], "l0": [20, 0, 9]}
+DRAW_NOTHING = {"fgsm", "bim", "mifgsm", "fab", "deepfool", "cw-l2", "ddn", "fmn", "sigma-zero"}
 """DDN draws only where a gradient is 0."""
-
-
-EVERY = [attack.in_norm(norm) for attack in ATTACKS.values() for norm in attack.norms]
 
 
 def small(attack):
@@ -30,7 +27,7 @@ def six(network):
     return images, labels
 
 
-@pytest.fixture(params=EVERY, ids=lambda attack: f"{attack.name}-{attack.norm}")
+@pytest.fixture(params=EVERY, ids=called)
 def attack(request):
     return small(request.param)
 

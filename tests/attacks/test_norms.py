@@ -4,8 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyautoattack.autopgd_base import L1_projection
 
 from winnrobust.attacks import NORMS
+from winnrobust.attacks.norms import per_image
 
 NAMES = sorted(NORMS)
 
@@ -19,6 +21,8 @@ def test_sizes_by_hand():
     offset = torch.tensor([[[[3.0, -4.0]]]])
     assert NORMS["linf"].size(offset).item() == 4
     assert NORMS["l2"].size(offset).item() == 5
+    assert NORMS["l1"].size(offset).item() == 7
+    assert NORMS["l0"].size(torch.tensor([[[[3.0, 0.0, -1e-9]]]])).item() == 2
 
 
 def test_steepest_by_hand():
@@ -27,6 +31,7 @@ def test_steepest_by_hand():
     torch.testing.assert_close(
         NORMS["l2"].steepest(gradient).flatten(1), torch.tensor([[0.6, -0.8], [0.0, 0.0]])
     )
+    assert NORMS["l1"].steepest(gradient).flatten(1).tolist() == [[0, -1], [0, 0]]
 
 
 def test_the_steepest_direction_of_a_gradient_whose_squares_vanish():
@@ -34,10 +39,11 @@ def test_the_steepest_direction_of_a_gradient_whose_squares_vanish():
     torch.testing.assert_close(NORMS["l2"].steepest(gradient).flatten(), torch.tensor([0.6, -0.8]))
 
 
-@given(st.sampled_from(NAMES), st.integers(0, 10**6), st.floats(0, 2))
-@settings(max_examples=50, deadline=None)
+@given(st.sampled_from(NAMES), st.integers(0, 10**6), st.floats(0, 5))
+@settings(max_examples=100, deadline=None)
 def test_projection_stays_in_the_ball_and_in_the_box(name, seed, epsilon):
     norm = NORMS[name]
+    epsilon = int(epsilon) if name == "l0" else epsilon
     images, points = random_images(seed), random_images(seed + 1, -2, 3)
     found = norm.project(points, images, epsilon)
     assert norm.size(found - images).max() <= epsilon + 1e-5
@@ -45,6 +51,55 @@ def test_projection_stays_in_the_ball_and_in_the_box(name, seed, epsilon):
     assert found.max() <= 1
     # What is inside already stays.
     torch.testing.assert_close(norm.project(found, images, epsilon), found)
+
+
+@given(st.sampled_from(["linf", "l1", "l0"]), st.integers(0, 10**6), st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_no_other_point_of_ball_and_box_is_nearer_than_the_projection(name, seed, size):
+    norm, epsilon = NORMS[name], size if name == "l0" else size / 3
+    images, points = random_images(seed).double(), random_images(seed + 1, -2, 3).double()
+    found = norm.project(points, images, epsilon)
+    nearest = (found - points).flatten(1).norm(dim=1)
+    generator = torch.Generator().manual_seed(seed + 2)
+    for spread in (0.01, 0.3, 2.0):
+        noise = torch.randn(50, *found.shape, generator=generator).double()
+        for other in found + spread * noise:
+            inside = norm.project(other, images, epsilon)
+            assert ((inside - points).flatten(1).norm(dim=1) >= nearest - 1e-9).all()
+
+
+@given(st.integers(0, 10**6), st.floats(0.01, 6))
+@settings(max_examples=50, deadline=None)
+def test_the_projection_in_l1_is_that_of_mind_the_boxs_authors(seed, epsilon):
+    images, points = random_images(seed), random_images(seed + 1, -2, 3)
+    offsets = points - images
+    theirs = points + L1_projection(images, offsets.clone(), epsilon)
+    torch.testing.assert_close(NORMS["l1"].project(points, images, epsilon), theirs.clamp(0, 1))
+
+
+def test_projections_in_l1_and_l0_by_hand():
+    images, offsets = torch.tensor([[[[0.5, 0.9, 0.5]]]]), torch.tensor([[[[-0.4, 0.6, 0.1]]]])
+    l1, l0 = NORMS["l1"], NORMS["l0"]
+    # 0.1 off all of them leaves 0.3, 0.5 and 0, but the second value has room for 0.1 only.
+    torch.testing.assert_close(
+        l1.project(images + offsets, images, 0.4), torch.tensor([[[[0.2, 1.0, 0.5]]]])
+    )
+    # For the same reason it is the first value that the point gains most by.
+    torch.testing.assert_close(
+        l0.project(images + offsets, images, 1), torch.tensor([[[[0.1, 0.9, 0.5]]]])
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_image_can_have_a_radius_of_its_own(name):
+    images, points = random_images(0), random_images(1, -2, 3)
+    radii = torch.tensor([0.0, 1.0, 2.0, 100.0])
+    found = NORMS[name].project(points, images, radii)
+    for place, radius in enumerate(radii.tolist()):
+        alone = NORMS[name].project(points, images, radius)[place]
+        torch.testing.assert_close(found[place], alone)
+    assert torch.equal(found[0], images[0])
+    torch.testing.assert_close(found[3], points[3].clamp(0, 1))
 
 
 def test_a_projection_to_a_euclidean_ball_shortens_and_never_turns():
@@ -63,11 +118,15 @@ def test_nothing_of_size_one_is_steeper_than_the_steepest(name, seed):
     gradient, other = random_images(seed, -1, 1), random_images(seed + 1, -1, 1)
     steepest = norm.steepest(gradient)
     torch.testing.assert_close(norm.size(steepest), torch.ones(4))
-    other = other / norm.size(other).reshape(-1, 1, 1, 1)
+    torch.testing.assert_close((gradient * steepest).flatten(1).sum(1), norm.dual(gradient))
+    # In L0 it is one value, of at most 1.
+    if name == "l0":
+        other = norm.project(other, torch.zeros_like(other), 1)
+    other = other / per_image(norm.size(other).clamp_min(1e-12))
     assert ((gradient * steepest).flatten(1).sum(1) >= (gradient * other).flatten(1).sum(1)).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["linf", "l2", "l1"])
 def test_random_offsets_fill_the_ball(name):
     norm = NORMS[name]
     drawn = norm.random(torch.arange(4000), (1, 1, 2), 0, "x", 1)
@@ -75,4 +134,12 @@ def test_random_offsets_fill_the_ball(name):
     assert sizes.max() <= 1 + 1e-6
     # In two dimensions half of a ball's volume is within 1 / sqrt(2) of its centre.
     assert abs((sizes < 0.5**0.5).float().mean() - 0.5) < 0.04
+    assert drawn.mean(0).abs().max() < 0.04
+
+
+def test_random_offsets_in_l0_are_one_value():
+    drawn = NORMS["l0"].random(torch.arange(4000), (1, 1, 2), 0, "x", 1)
+    assert NORMS["l0"].size(drawn).unique().tolist() == [1]
+    assert drawn.abs().max() <= 1
+    assert abs((drawn[:, 0, 0, 0] != 0).float().mean() - 0.5) < 0.04
     assert drawn.mean(0).abs().max() < 0.04

@@ -5,14 +5,24 @@ import time
 import pytest
 import torch
 
-from tests.attacks.models import LABEL, Answers, Linear, attacked, image, wavy_problem
+from tests.attacks.models import (
+    EVERY,
+    LABEL,
+    Answers,
+    Linear,
+    attacked,
+    called,
+    image,
+    wavy_problem,
+)  # fmt: skip
 from tests.attacks.waiting import Waits
-from winnrobust.attacks import ATTACKS, Run, logits, progress
+from winnrobust.attacks import ATTACKS, Run, logits, progress, with_settings
 from winnrobust.runtime import devices
 from winnrobust.runtime.errors import InputError
 
-WHITE_BOX = [name for name, attack in ATTACKS.items() if attack.access == "white-box"]
-ITERATIVE = [name for name in WHITE_BOX if not ATTACKS[name].single_step]
+WHITE_BOX = [attack for attack in EVERY if attack.access == "white-box"]
+ITERATIVE = [attack for attack in WHITE_BOX if not attack.single_step]
+STEPWISE = [attack for attack in WHITE_BOX if "steps" in attack.parameters]
 THREE_CLASSES = [[0.0] * 4, [1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]
 
 
@@ -136,23 +146,23 @@ class Slow(Linear):
         return super().forward(images)
 
 
-@pytest.mark.parametrize("name", WHITE_BOX)
-def test_past_the_deadline_nothing_is_attacked(name):
+@pytest.mark.parametrize("attack", WHITE_BOX, ids=called)
+def test_past_the_deadline_nothing_is_attacked(attack):
     model = Linear(THREE_CLASSES, [0.56, 0.0, 0.0])
     images = image(*[0.5] * 4)
-    result = attacked(name, model, images, LABEL, 0.1, Run(deadline=0.0))
+    result = attacked(attack, model, images, LABEL, 0.1, Run(deadline=0.0))
     assert torch.equal(result.images, images)
     assert result.unfinished.tolist() == [True]
     assert model.seen == []
 
 
-@pytest.mark.parametrize("name", ITERATIVE)
-def test_an_attack_ends_soon_after_the_deadline(name):
+@pytest.mark.parametrize("attack", ITERATIVE, ids=called)
+def test_an_attack_ends_soon_after_the_deadline(attack):
     # Unbreakable, and an attack would take seconds.
     model, images = Slow(THREE_CLASSES, [100.0, 0.0, 0.0]), image(*[0.5] * 4)
     began = time.monotonic()
-    settings = {"restarts": 200} if name == "rfgsm" else {}
-    result = attacked(name, model, images, LABEL, 0.1, Run(deadline=began + 0.3), **settings)
+    settings = {"restarts": 200} if attack.name == "rfgsm" else {}
+    result = attacked(attack, model, images, LABEL, 0.1, Run(deadline=began + 0.3), **settings)
     assert time.monotonic() - began < 3
     assert result.unfinished.tolist() == [True]
     assert result.gradients.item() > 0
@@ -177,16 +187,16 @@ def test_an_image_that_is_done_before_the_deadline_is_finished():
 # Devices
 
 
-@pytest.mark.parametrize("name", ["bim", "pgd", "pgd-l2", "mifgsm", "apgd-ce", "apgd-t", "fab"])
-def test_on_a_device_no_step_waits(name, monkeypatch):
+@pytest.mark.parametrize("attack", STEPWISE, ids=called)
+def test_on_a_device_no_step_waits(attack, monkeypatch):
     monkeypatch.setattr(progress, "LOOK_EVERY", 8)
-    attack, counts = ATTACKS[name], []
+    attack, counts = with_settings(attack, queries=40), []
     epsilon = {} if attack.minimum_norm else {"epsilon": 0.1}
     for steps in (8, 24):
         model = Linear(THREE_CLASSES, [100.0, 0.0, 0.0])  # nothing breaks: all steps are taken
         with Waits(monkeypatch) as waits:
             attack.function(
-                model, image(*[0.5] * 4), LABEL, steps=steps, **epsilon, **attack.settings
+                model, image(*[0.5] * 4), LABEL, **{**attack.settings, **epsilon, "steps": steps}
             )
         counts.append((waits.count, len(model.seen)))
     (few, passes_few), (many, passes_many) = counts
@@ -194,19 +204,20 @@ def test_on_a_device_no_step_waits(name, monkeypatch):
     assert many - few <= (passes_many - passes_few) / 8 + 1
 
 
-@pytest.mark.parametrize("name", ITERATIVE)
-def test_a_device_finds_what_a_cpu_finds(name, monkeypatch):
+FOUND = {"linf": 0.05, "l2": 0.15, "l1": 0.4, "l0": 1}
+"""Bounds within which an attack breaks some of the images below, not all."""
+
+
+@pytest.mark.parametrize("attack", ITERATIVE, ids=called)
+def test_a_device_finds_what_a_cpu_finds(attack, monkeypatch):
     model, images, labels = wavy_problem(24, frequency=0.5)
     labels[3] = (labels[3] + 1) % 5
-    settings = {"steps": 30} if "steps" in ATTACKS[name].parameters else {}
-    if name == "ddn":
-        settings["steps"] = 90  # its radius is 1 at first
-    if name == "autoattack":
-        settings["queries"] = 20
-    epsilon = 0.05 if ATTACKS[name].norm == "linf" else 0.15
-    here = attacked(name, model, images, labels, epsilon, **settings)
+    # DDN's radius is 1 at first.
+    attack = with_settings(attack, steps=90 if attack.name == "ddn" else 30, queries=20)
+    epsilon = FOUND[attack.norm]
+    here = attacked(attack, model, images, labels, epsilon)
     monkeypatch.setattr(devices, "waits", lambda device: True)
-    there = attacked(name, model, images, labels, epsilon, **settings)
+    there = attacked(attack, model, images, labels, epsilon)
     broken = logits(model, here.images).argmax(1) != labels
     assert 1 < broken.sum() < 24
     torch.testing.assert_close(there.images, here.images)
@@ -218,11 +229,11 @@ def test_a_device_finds_what_a_cpu_finds(name, monkeypatch):
 # Errors
 
 
-@pytest.mark.parametrize("name", WHITE_BOX)
-def test_a_model_without_gradient_is_an_error_that_names_black_boxes(name):
+@pytest.mark.parametrize("attack", WHITE_BOX, ids=called)
+def test_a_model_without_gradient_is_an_error_that_names_black_boxes(attack):
     model = Answers(lambda images: images.flatten(1).detach())
     with pytest.raises(InputError, match=r"no gradient to follow.*hopskipjump"):
-        attacked(name, model, image(0.9, 0.1, 0.2, 0.3), LABEL, 0.1)
+        attacked(attack, model, image(0.9, 0.1, 0.2, 0.3), LABEL, 0.1)
 
 
 @pytest.mark.parametrize("name", list(ATTACKS))

@@ -55,7 +55,7 @@ def test_metadata_say_what_was_done(results):
     assert (stored["schema"], stored["status"]) == (3, "complete")
     assert (stored["dataset"], stored["split"], stored["n"]) == ("mnist5k", "test", N)
     assert stored["limit"] == N
-    settings = EvaluationSettings(epsilons={"linf": (0.0625, 0.125), "l2": (1.5,)})
+    settings = EvaluationSettings(epsilons={"linf": (0.0625, 0.125)})
     assert stored["settings"] == settings.decisive()
     assert [model["name"] for model in stored["models"]] == ["baseline", "winn"]
     assert all(len(model["weights_sha256"]) == 64 for model in stored["models"])
@@ -128,7 +128,7 @@ def test_the_newest_run_of_each_method_is_taken(runs, tmp_path):
 
 
 def test_one_model_alone_gets_its_error(runs, tmp_path):
-    result = attack(runs / "winn", "--limit", 20, "--out", tmp_path / "out")
+    result = attack(runs / "winn", "--eps", "0.125", "--limit", 20, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert len(pd.read_csv(tmp_path / "out" / "results.csv")) == 1
     assert "winn has a robust accuracy of" in " ".join(result.output.split())
@@ -208,9 +208,8 @@ def test_a_part_that_was_lost_is_attacked_again(runs, tmp_path):
 
 
 def test_pgd_errs_no_less_than_fgsm(runs, tmp_path):
-    result = attack(
-        "--runs", runs, "--attacks", "fgsm,pgd", "--limit", 100, "--out", tmp_path / "out"
-    )
+    typed = ("--attacks", "fgsm,pgd", "--eps", "0.125", "--limit", 100)
+    result = attack("--runs", runs, *typed, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     table = pd.read_csv(tmp_path / "out" / "results.csv")
     own = table[table.source == table.target].pivot(

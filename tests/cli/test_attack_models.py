@@ -73,7 +73,7 @@ def test_without_an_output_the_parts_are_listed(folder):
     result = winnrobust(
         "attack", "--model", "net=brights:Bright(answer='dict')", "--output", "logits", *TYPED
     )
-    assert_one_line(result, "model 'net': --output logits: it returns dict with features, scores")
+    assert_one_line(result, "model 'net': output logits: it returns dict with features, scores")
 
 
 @pytest.mark.parametrize("arch", ["net=brights:Bright", "brights:Bright(scale=3)"])

@@ -37,7 +37,8 @@ def folder(tmp_path, monkeypatch):
 
 def attack(*arguments, data="images.npz", out="out"):
     """As typed; returns what was said."""
-    typed = ("--data", data, "--no-diagnose", "--device", "cpu", "--out", out)
+    typed = ["--data", data, "--no-diagnose", "--device", "cpu", "--out", out]
+    typed += [] if "--eps" in arguments else ["--eps", "0.125"]
     result = winnrobust("attack", *arguments, *typed)
     assert result.exit_code == 0, result.output
     return result.output

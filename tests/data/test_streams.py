@@ -67,6 +67,13 @@ class HuggingFace:
         return {"img": image, "label": label}
 
 
+def arrow(tmp_path):
+    """The same as the library itself keeps them."""
+    datasets = pytest.importorskip("datasets")
+    pictures = [Pictures()[number][0] for number in range(N)]
+    return datasets.Dataset.from_dict({"image": pictures, "label": LABELS.tolist()})
+
+
 def folder(tmp_path):
     for number in range(N):
         place = tmp_path / "images" / str(int(LABELS[number]))
@@ -91,6 +98,9 @@ SOURCES = {
     "iterable dataset": lambda tmp_path: Endless(),
     "generator": lambda tmp_path: ((image, label) for image, label in Endless()),
     "Hugging Face": lambda tmp_path: HuggingFace(),
+    "Hugging Face's own": arrow,
+    "Hugging Face's own as tensors": lambda tmp_path: arrow(tmp_path).with_format("torch"),
+    "Hugging Face's own, iterable": lambda tmp_path: arrow(tmp_path).to_iterable_dataset(),
     "loader of dicts": lambda tmp_path: DataLoader(
         [{"image": image, "label": label} for image, label in Endless()], batch_size=64
     ),
@@ -199,6 +209,8 @@ def test_a_bright_batch_after_one_within_0_and_1_is_refused_in_one_line():
     ("data", "message"),
     [
         (None, "images must be a tensor or an array with its labels, a Dataset"),
+        ({"train": Pairs(), "test": Pairs()}, "not dict; give one of its parts, train, test"),
+        (Pairs([torch.rand(1 + 2 * (n % 2), 4, 4) for n in range(N)]), "convert all to RGB"),
         ("nowhere", "nowhere is neither a folder"),
         ([1, 2], "not list"),
         (Pairs([torch.rand(3, 4, 4 + number % 2) for number in range(N)]), "different shapes"),

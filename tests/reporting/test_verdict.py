@@ -61,6 +61,20 @@ HEADLINES = {
         "No verdict on noisy: its answers are random and attacks saw a single draw; attack again"
         " with --eot 20.",
     ),
+    "refuted": (
+        Verdict(
+            results_of(
+                attacked({("fgsm", "linf", 0.1): {"winn": 20}}, {"winn": 20}),
+                [describe_model("winn")],
+                diagnosis=diagnosis_of({"winn": {"gradients": "ok"}}).assign(
+                    wrong=71, of=100, epsilon=0.1
+                ),
+            )
+        ),
+        "winn has a robust accuracy of no more than 29.0 % [21.0, 38.5] at Linf 0.1, by stronger"
+        " attacks of the diagnosis on a part of the images; the attacks asked for show 98.0 %"
+        " [96.9, 98.7].",
+    ),
     "alone": (
         verdict(("fgsm", 0.1, 100), ("pgd", 0.1, 300)),
         "baseline has a robust accuracy of 70.0 % [67.1, 72.8] at Linf 0.1; without an attack 98.0"

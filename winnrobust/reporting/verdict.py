@@ -22,6 +22,7 @@ from winnrobust.reporting.results import (
 from winnrobust.reporting.table import one_line, p_text, percent, share_text
 from winnrobust.reporting.words import WORDS, sentence
 from winnrobust.runtime.intervals import rate
+from winnrobust.runtime.progress import duration
 
 RANDOM = "random, no --eot"
 SEVERITY = ("ok", "not tested", "suspicious", "broken", RANDOM)
@@ -67,7 +68,10 @@ class Verdict:
         compared = [name for name in results.groups if self.trust(name) != RANDOM]
         refused = [name for name in results.groups if name not in compared]
         if not any(map(is_attack, results.cases)):
-            return sentence("headline", "nothing")
+            found = results.summary.corruption
+            own = found[found.model == found.reference].itertuples()
+            told = names(f"{row.model} {percent(row.mean_error, results.n)} %" for row in own)
+            return sentence("headline", "corrupted" if len(found) else "nothing", errors=told)
         if results.counts_only:
             return sentence("headline", "counts only")
         if refused and len(compared) < 2:
@@ -306,7 +310,24 @@ class Verdict:
         }
         slots = {"attacks": names(sighted), "cases": names(contrary), "n": str(results.n)}
         slots["split"] = results.split
-        return [sentence("note", key, **slots) for key, true in holds.items() if true]
+        said = [sentence("note", key, **slots) for key, true in holds.items() if true]
+        return self._sampled() + said
+
+    def _sampled(self) -> list[str]:
+        """How many images it took, where they were drawn at random, and what all would have."""
+        results, population = self.results, self.results.population
+        if population is None:
+            return []
+        decides, margin = bool(results.settings.get("until_decided")), f"{100 * results.margin:g}"
+        if results.is_enough:
+            why = sentence("enough", "decided" if decides else "precision", margin=margin)
+        else:
+            aim = sentence("enough", "to decide" if decides else "to measure", margin=margin)
+            why = sentence("enough", "all", aim=aim)
+        seconds = float(results.summary.costs.seconds.sum())
+        slots = {"n": results.n, "population": population, "why": why}
+        slots |= {"spent": duration(seconds), "whole": duration(seconds * population / results.n)}
+        return [sentence("note", key, **slots) for key in ("sampled", "always valid")]
 
     def _disagreeing(self) -> list[Case]:
         """Of two groups, the single attacks that contradict what sums all of them up."""

@@ -10,6 +10,7 @@ import torch
 
 from winnrobust.evaluation import diagnosis
 from winnrobust.evaluation.diagnosis.next_steps import next_steps, suitable_attacks
+from winnrobust.evaluation.threats import defaults_for
 from winnrobust.reporting.table import plain
 from winnrobust.runtime.devices import resolve_device
 from winnrobust.workflows.given import labelled, modules_of, shown_progress, warn_of_doubts
@@ -74,7 +75,7 @@ def diagnose(
     images: Any,
     labels: Any = None,
     *,
-    epsilon: float = 0.125,
+    epsilon: float | None = None,
     limit: int | None = FEW,
     seed: int = 0,
     batch_size: int | None = None,
@@ -90,7 +91,8 @@ def diagnose(
     Args:
         models, images, labels: as for `evaluate`. Of several models, examples made on one are tried
             on the others, too.
-        epsilon: the L-infinity bound in question, above 0 and at most 1.
+        epsilon: the L-infinity bound in question, above 0 and at most 1; None: 8/255 for small
+            images, 4/255 for others (`evaluation.threats`).
         limit: take the first so many images only; None for all.
         seed: of all random draws, the models' own among them.
         batch_size: images at once; None is 64.
@@ -123,6 +125,8 @@ def diagnose(
     place = None if device is None else resolve_device(str(device))
     warn_of_doubts(nets, data, place)
     few = data.batch(0, len(data))
+    if epsilon is None:
+        (epsilon,) = defaults_for(None, few.images.shape[1:]).epsilons["linf"]
     with shown_progress(progress, "diagnose") as tell:
         table = diagnosis.diagnose(
             nets, few.images, few.labels, epsilon=epsilon, seed=seed, batch_size=batch_size,

@@ -7,16 +7,18 @@ import pandas as pd
 from winnrobust.attacks import PREFIX
 from winnrobust.evaluation.diagnosis.indicators import NO_GRADIENT
 
-STRONG = "pgd(steps=100, restarts=2, loss='margin')"
-"""On a loss that does not saturate, and with patience."""
+STRONG = "aa-fast"
+"""On margins of logits, from several starts, and by squares in the end."""
 STRAIGHT = f"bpda:auto:{STRONG}"
 """The same, with gradients straight through what hides them."""
+AVERAGED = "pgd(steps=100, loss='margin')"
+"""For a model that answers at random, which every step asks many times."""
 SQUARE = "square"
 """Where nothing else suits, too."""
 TRANSFER = "transfer vs white box"
 
 SUITS = {
-    "random answers": (STRONG, STRAIGHT),
+    "random answers": (AVERAGED, f"bpda:auto:{AVERAGED}"),
     "iterative vs single step": (STRONG,),
     "steps and restarts": (STRONG,),
     "another loss": (STRONG,),
@@ -70,7 +72,7 @@ def suitable_attacks(table: pd.DataFrame, models: Sequence[str] | None = None) -
 
     >>> row = {"model": "net", "indicator": "another loss", "verdict": "suspicious"}
     >>> suitable_attacks(pd.DataFrame([row]))
-    ["pgd(steps=100, restarts=2, loss='margin')"]
+    ['aa-fast']
     """
     found: dict[str, None] = {}
     for model in table.model.unique() if models is None else models:
@@ -103,7 +105,7 @@ def next_steps(table: pd.DataFrame, model: str) -> list[str]:
     >>> for step in next_steps(pd.DataFrame([row]), "net"):
     ...     print(step)
     another loss: follow the margin of logits, not cross-entropy
-    type: --adapt, or --attacks "pgd(steps=100, restarts=2, loss='margin')"
+    type: --adapt, or --attacks "aa-fast"
     """
     own = table[table.model == model]
     steps = [f"{name}: {REMEDIES[name]}" for name in signs(table, model).indicator]

@@ -1,0 +1,205 @@
+"""AutoAttack's verdict at a fraction of its cost: short ascents, from two starts, to every class.
+
+What it is made of is of the literature: targets one after the other and momentum (Croce, Hein 2020,
+arXiv:2003.01690), step sizes that fall as a cosine (Liu et al. 2022, arXiv:2203.05154; they also
+leave images that will not break sooner), most of the effort where the margin is smallest (Melamed,
+Yehudai, Shamir 2024, arXiv:2407.02240), random squares where gradients do not help (Andriushchenko
+et al. 2020, arXiv:1912.00049). That a second ascent begins at the ball's grayest point is ours: a
+model that is flat around the image is not so there.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from winnrobust.attacks import draws
+from winnrobust.attacks.apgd import difference_of_logits, wrong_classes
+from winnrobust.attacks.apgd_l1 import sparse_direction
+from winnrobust.attacks.base import Attack, AttackResult, Run
+from winnrobust.attacks.norms import NORMS, NormName, per_image
+from winnrobust.attacks.progress import BatchObjective, Progress
+from winnrobust.attacks.square import PROPOSALS, side_of_square
+
+MOMENTUM = 0.25
+"""The share of the last move that a step repeats."""
+LONGER = 5
+"""The last ascents have so many times the steps of the others."""
+PROMISING = 2
+"""So many classes, those that came nearest, get one from each start."""
+GRAY = 0.5
+BLOCK = 50
+"""After so many queries an image's search ends if it is not worth going on with."""
+SPARSITY = 0.05
+"""In L1 a step changes this share of the values."""
+
+
+def aa_fast(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    norm: NormName = "linf",
+    steps: int = 10,
+    queries: int = 1000,
+    run: Run = Run(),
+) -> AttackResult:
+    """Ascend to any wrong class, to each, longer to those that came nearest; then try squares.
+
+    Every ascent is made twice, from the image and from the point of the ball that is nearest to
+    gray. An image leaves once it is broken.
+
+    Args:
+        model, images, labels, run: as for every attack (`base.AttackFunction`); a target is the
+            one class to try.
+        epsilon: bound in the units of the images and in the norm.
+        norm: "linf", "l2" or "l1".
+        steps: gradient steps of an ascent; the last ones have five times as many.
+        queries: at most, of a search with squares that goes on from the best point of the ascents.
+
+    Raises:
+        InputError: the model returns no logits, or they have no gradient.
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]))
+    >>> image = torch.tensor([[[[0.55, 0.5], [0.5, 0.5]]]])  # the first pixel wins: class 0
+    >>> result = aa_fast(model, image, torch.tensor([0]), epsilon=0.1)
+    >>> model(result.images).argmax(1), result.gradients
+    (tensor([1]), tensor([1]))
+    """
+    progress = Progress(model, images, labels, run)
+    best = Best(progress, epsilon, norm)
+    gray = NORMS[norm].project(torch.full_like(best.points, GRAY), progress.images, epsilon)
+    starts = progress.images, gray
+    for start in starts:
+        best.ascend(start, best.margin, steps)
+    classes = wrong_classes(progress)
+    reached = []
+    for wanted in classes:
+        lead = partial(_lead, labels, wanted)
+        reached.append(torch.maximum(*(best.ascend(start, lead, steps) for start in starts)))
+    if classes:
+        order = torch.stack(reached, 1).argsort(dim=1, descending=True, stable=True)
+        nearest = torch.stack(classes, 1).gather(1, order)
+        for wanted in nearest[:, :PROMISING].unbind(1):
+            for start in starts:
+                best.ascend(start, partial(_lead, labels, wanted), LONGER * steps)
+    best.search(queries)
+    return progress.result()
+
+
+def _lead(labels: Tensor, wanted: Tensor, logits: Tensor, rows: Tensor) -> Tensor:
+    return difference_of_logits(logits, labels[rows], wanted[rows])
+
+
+class Best:
+    """The points of a batch where the margin is highest, and what raises it.
+
+    Attributes:
+        progress: the batch.
+        margin: the largest other logit less the label's, or the target's less the largest other.
+        points: (N, C, H, W), the best so far.
+        margins: (N,), at those.
+    """
+
+    def __init__(self, progress: Progress, epsilon: float, norm: NormName) -> None:
+        self.progress, self.epsilon, self.norm = progress, epsilon, norm
+        self.margin = progress.objective("margin")
+        self.points = progress.images.clone()
+        self.margins = self.points.new_full((len(self.points),), -torch.inf)
+
+    def remember(self, rows: Tensor, points: Tensor, logits: Tensor) -> Tensor:
+        """Keep those points (n, C, H, W) that are better, and tell which (n,)."""
+        margins = self.margin(logits, rows)
+        better = margins > self.margins[rows]
+        self.points[rows] = torch.where(per_image(better), points, self.points[rows])
+        self.margins[rows] = torch.where(better, margins, self.margins[rows])
+        return better
+
+    def ascend(self, start: Tensor, objective: BatchObjective, steps: int) -> Tensor:
+        """Raise an objective with momentum, in steps from epsilon's size down to 0.
+
+        Args:
+            start: (N, C, H, W), of all images of the batch.
+            objective: what to raise.
+            steps: how many.
+
+        Returns:
+            (N,), the highest that it was; -inf for images that were not active.
+        """
+        progress, ball, epsilon = self.progress, NORMS[self.norm], self.epsilon
+        highest = torch.full_like(self.margins, -torch.inf)
+        rows = progress.rows()
+        images, points, before = progress.images[rows], start[rows], start[rows]
+        for size in epsilon * (1 + torch.cos(torch.arange(steps) * torch.pi / steps)) / 2:
+            if progress.over(rows):
+                return highest
+            seen = progress.gradient(rows, points, objective)
+            self.remember(rows, points, seen.logits)
+            highest[rows] = torch.maximum(highest[rows], seen.losses.to(highest.dtype))
+            ahead = points + float(size) * DIRECTIONS[self.norm](seen.gradient)
+            ahead = ball.project(ahead, images, epsilon) + MOMENTUM * (points - before)
+            points, before = ball.project(ahead, images, epsilon), points
+            rows, images, points, before = progress.compact(rows, images, points, before)
+        if not progress.over(rows):
+            self.remember(rows, points, progress.look(rows, points).logits)
+        return highest
+
+    def search(self, queries: int) -> None:
+        """Try squares on the best points, as long as that goes well.
+
+        An image is given up after `BLOCK` queries in which its margin rose by so little that the
+        queries that are left would not break it at that pace.
+        """
+        progress = self.progress
+        rows = progress.rows()
+        last = self.margins.clone()
+        for query in range(1, queries + 1):
+            if progress.over(rows):
+                return
+            images = progress.images[rows]
+            draw = partial(_draw, progress.numbers[rows], (progress.run.seed, "aa-fast", query))
+            side = side_of_square(query, queries, *images.shape[2:])
+            tried = PROPOSALS[self.norm].change(self.points[rows], images, self.epsilon, side, draw)
+            self.remember(rows, tried, progress.look(rows, tried).logits)
+            (rows,) = progress.compact(rows)
+            if query % BLOCK == 0:
+                rise = (self.margins - last)[rows]
+                rows = rows[self.margins[rows] + rise * (queries - query) / BLOCK > 0]
+                last = self.margins.clone()
+
+
+def _draw(numbers: Tensor, names: tuple[int, str, int], shape: tuple[int, ...]) -> Tensor:
+    return draws.uniform(numbers, shape, *names)
+
+
+def _sparse(gradient: Tensor) -> Tensor:
+    return sparse_direction(gradient, gradient.new_full((len(gradient),), SPARSITY))
+
+
+DIRECTIONS: dict[NormName, Callable[[Tensor], Tensor]] = {
+    "linf": NORMS["linf"].steepest,
+    "l2": NORMS["l2"].steepest,
+    "l1": _sparse,
+}
+"""Where a step of size 1 goes. In L1 not the steepest, which would be a single value."""
+
+
+AA_FAST = Attack(
+    name="aa-fast",
+    norm="linf",
+    norms=("linf", "l2", "l1"),
+    access="white-box",
+    cost="up to 420 gradients, 1000 queries",
+    summary=(
+        "White-box, and black-box where that helps: short ascents with momentum on the difference"
+        " of logits, from the image and from the grayest point of the ball, to any wrong class, to"
+        " each of the 9 likeliest, and longer to the 2 that came nearest; then random squares as"
+        " long as they bring another class closer. An image stops at its first misclassification."
+    ),
+    source="this toolkit, after Croce, Hein 2020, arXiv:2003.01690 and others",
+    function=aa_fast,
+    targeted=True,
+)
