@@ -179,16 +179,18 @@ def test_a_screen_by_fgsm_is_named_wherever_pgd_is(folder):
 
 
 def test_a_network_that_answers_at_random_is_not_called_robust(folder):
-    said = in_one_line(attack(*NOISY, *FIRST))
+    said = in_one_line(attack(*NOISY, *FIRST, "--eot", 1))
     assert "--eot 20" in said
     assert not re.search(r"noisy is (the most|more) robust", said)
-    assert "random, no --eot" in row_of(attack(*NOISY, out="alone"), "Clean and robust", "noisy")
+    alone = attack(*NOISY, "--eot", 1, out="alone")
+    assert "random, no --eot" in row_of(alone, "Clean and robust", "noisy")
     outcomes = read_outcomes("out")
     assert set(outcomes[outcomes.evaluated == "noisy"].draws) == {20}
     assert set(outcomes[outcomes.evaluated == "first"].draws) == {1}
-    averaged = attack(*NOISY, "--eot", 5, out="averaged")
-    assert "--eot 20" not in averaged
-    assert "random" not in row_of(averaged, "Clean and robust accuracy", "noisy")
+    for name, how in {"averaged": ["--eot", 5], "by-itself": []}.items():
+        averaged = attack(*NOISY, *how, out=name)
+        assert "--eot 20" not in averaged
+        assert "random" not in row_of(averaged, "Clean and robust accuracy", "noisy")
 
 
 def test_what_time_ran_out_for_is_no_robustness(folder):

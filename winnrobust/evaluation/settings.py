@@ -30,6 +30,8 @@ from winnrobust.runtime.settings import (
     shown,
 )
 
+RANDOM_EOT = 20
+"""Draws that attacks average over where a model answers at random."""
 DEFAULT_MARGIN = 0.01
 """Difference of two errors that does not matter to who only wants to know which one is larger."""
 
@@ -94,7 +96,8 @@ class EvaluationSettings(CheckedSettings):
             function of (logits, labels) that returns a number for each image.
         fgsm_screen: whether PGD first tries one step of FGSM, which breaks many images at the cost
             of one gradient, and is not part of PGD.
-        eot: draws that an attack averages over, for models that answer at random.
+        eot: draws that an attack averages over; None: `RANDOM_EOT` for a model that answers at
+            random, one for others.
         targeted: "random" draws a wrong class for every image, "least-likely" takes the wrong one
             with the lowest clean logit; or an array (N,) of wrong classes. None: any wrong class
             will do. An error is whatever is not the true class in either case.
@@ -132,7 +135,7 @@ class EvaluationSettings(CheckedSettings):
     queries: Count | None = None
     loss: Annotated[SkipValidation[Any], PlainSerializer(_loss_name)] = None
     fgsm_screen: bool = False
-    eot: Count = 1
+    eot: Count | None = None
     targeted: Annotated[SkipValidation[Any], PlainSerializer(_targets_text)] = None
     round: Annotated[int, Field(ge=1, le=16)] | None = None
     seconds: Positive | None = None
