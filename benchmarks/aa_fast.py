@@ -1,7 +1,7 @@
 """Is aa-fast's verdict AutoAttack's, at a tenth of its cost? One table, image by image.
 
-    python -m benchmarks.aa_fast train FOLDER        # the small nets that do not come with winnrobust
-    python -m benchmarks.aa_fast reference FOLDER    # AutoAttack by its authors, goes on where it was
+    python -m benchmarks.aa_fast train FOLDER      # the small nets that do not come with winnrobust
+    python -m benchmarks.aa_fast reference FOLDER  # AutoAttack by its authors, goes on where it was
 
 The protocol, written down before the attack was:
 
