@@ -286,6 +286,6 @@ def test_no_more_than_a_few_batches_are_in_memory(tmp_path):
             most = max(most, len(alive))
             return image, label
 
-    settings = EvaluationSettings(attacks=["fgsm"], batch_size=10)
+    settings = EvaluationSettings(batch_size=10)
     run({"net": Bright()}, open_stream(Watched()), settings=settings, folder=tmp_path)
     assert most <= LOOKED_AT + 10
