@@ -174,7 +174,7 @@ def compare(
     >>> labels = images.flatten(1).argmax(1)
     >>> found = winnrobust.compare(bold, {"again": bold}, images, labels, epsilons=[0.1])
     >>> found.models, found.paired.p_value.tolist()
-    (['first', 'again'], [1.0, 1.0, 1.0])
+    (['first', 'again'], [1.0, 1.0, 1.0, 1.0])
     """
     named: dict[str, Any] = {}
     for name, model in (("first", first), ("second", second)):
