@@ -218,11 +218,17 @@ CONTESTANTS: dict[str, Contestant] = {
 }
 
 
-def race(work: Path, count: int, rounds: int) -> pd.DataFrame:
-    """Time PGD by all contestants in turns, a process for each; kept in `work`."""
+def race(work: Path, count: int, rounds: int) -> tuple[pd.DataFrame, list[float]]:
+    """Time PGD by all contestants in turns, a process for each; kept in `work`.
+
+    Returns:
+        A row for each, and the load of the machine before and after.
+    """
     kept = work / f"race-{count}-{rounds}.json"
     if kept.exists():
-        return pd.DataFrame(read_json(kept))
+        stored = read_json(kept)
+        return pd.DataFrame(stored["rows"]), stored["load"]
+    load = [os.getloadavg()[0]]
     found: dict[str, list[tuple[float, int, int]]] = {name: [] for name in CONTESTANTS}
     with ExitStack() as stack:
         context = multiprocessing.get_context("spawn")
@@ -255,8 +261,9 @@ def race(work: Path, count: int, rounds: int) -> pd.DataFrame:
         }
         for name in CONTESTANTS
     ]
-    write_json(kept, rows)
-    return pd.DataFrame(rows)
+    load.append(os.getloadavg()[0])
+    write_json(kept, {"rows": rows, "load": load})
+    return pd.DataFrame(rows), load
 
 
 def few(work: Path, count: int) -> tuple[Tensor, Tensor]:
@@ -390,9 +397,10 @@ def text_of(
                 "The same photographs, epsilon, number and size of steps, from random starts; to"
                 " attack, and to judge what came out. A process for each, which take turns; medians"
                 " over the turns. winnrobust's is the whole evaluation: images looked at, models"
-                " tried, examples checked and judged anew, outcomes and tables written. It chooses"
-                " its batches itself, and leaves broken images alone, which the others attack to"
-                " the end. Peak memory is the process's, before the attack what it took with the"
+                " asked again and again whether their answers are random, examples checked and"
+                " judged anew, outcomes and tables written; it leaves broken images alone, which"
+                " the others attack to the end. Where no number is given it chooses its batches"
+                " itself. Peak memory is the process's, before the attack what it took with the"
                 f" model loaded. Load of the machine meanwhile: {load[0]:.1f} before,"
                 f" {load[1]:.1f} after, on {machine['cores']} cores (1 is this command alone): the"
                 " more, the less seconds mean; ratios are of turns side by side.",
@@ -407,7 +415,7 @@ def text_of(
     "--work", default="results/real-models", show_default=True, type=click.Path(path_type=Path),
     help="Folder for photographs, models, and what was measured.",
 )  # fmt: skip
-@click.option("--images", default=8, show_default=True, help="Photographs that are timed.")
+@click.option("--images", default=25, show_default=True, help="Photographs that are timed.")
 @click.option("--rounds", default=3, show_default=True, help="Turns of every contestant.")
 @click.option(
     "--out", default="reports/real-models", show_default=True, type=click.Path(path_type=Path),
@@ -423,14 +431,12 @@ def main(work: Path, images: int, rounds: int, out: Path) -> None:
     prepare(work)
     for name in EVALUATIONS:
         attack(name, work)
-    loads = [os.getloadavg()[0]]
-    speed = race(work, images, rounds)
-    loads.append(os.getloadavg()[0])
+    speed, load = race(work, images, rounds)
     tables = {"attacks": attack_table(work), "kinds": kind_table(work), "speed": speed}
     for name, table in tables.items():
         write_text(out / f"{name}.csv", to_csv(table))
     pictures = sorted((work / "photos").glob("*/*"))
-    write_text(out / "report.md", text_of(*tables.values(), loads, len(pictures)))
+    write_text(out / "report.md", text_of(*tables.values(), load, len(pictures)))
     write_json(
         out / "manifest.json",
         provenance.describe()
@@ -447,7 +453,7 @@ def main(work: Path, images: int, rounds: int, out: Path) -> None:
                 name: file_sha256(work / name)
                 for name in ("lite0.pth", "lite0.onnx", "hf/model.safetensors")
             },
-            "load": loads,
+            "load": load,
         },
     )
     click.echo((out / "report.md").read_text())

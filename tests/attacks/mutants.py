@@ -120,6 +120,57 @@ MUTANTS = [
         "drawn[:, 0] * (height - side + 1)", "drawn[:, 0] * (height - side)", "test_square.py",
     ),
     Mutant(
+        "a projection to the L1 ball that forgets the box", "norms.py",
+        "cut = (sizes - room).clamp_min(0)", "cut = 0 * sizes", "test_norms.py",
+    ),
+    Mutant(
+        "a projection in L0 that keeps the farthest values, not those it gains most by",
+        "norms.py", " - (points - inside) ** 2).flatten(1)", ").flatten(1)", "test_norms.py",
+    ),
+    Mutant(
+        "APGD in L1 that believes what is wrong in a larger ball", "apgd_l1.py",
+        "progress, progress.explore, objective", "progress, progress.gradient, objective",
+        "test_apgd.py",
+    ),
+    Mutant(
+        "APGD in L1 with steps of one sparsity", "apgd_l1.py",
+        "            share = changed / values / SPARSER\n", "", "test_apgd.py",
+    ),
+    Mutant(
+        "FAB in L1 that moves the flattest pixels first", "fab.py", "descending=True",
+        "descending=False", "test_fab.py",
+    ),
+    Mutant(
+        "FAB in L2 that moves all pixels alike", "fab.py", "slopes / per_image(steepest)",
+        "slopes.sign()", "test_fab.py",
+    ),
+    Mutant(
+        "Square in L2 that takes nothing from the other square", "square_bumps.py",
+        "torch.where(there, 0, offsets)", "offsets", "test_square.py",
+    ),
+    Mutant(
+        "Square in L1 with bumps as flat as in L2", "square_bumps.py",
+        "4, _l1_budget", "2, _l1_budget", "test_square.py",
+    ),
+    Mutant(
+        "FMN in L0 that shrinks by a share only", "fmn.py",
+        "torch.minimum((radius * (1 - gamma)).floor(), radius - 1)",
+        "(radius * (1 - gamma)).ceil()", "test_minimum_norm.py",
+    ),
+    Mutant(
+        "sigma-zero that undoes no small changes", "sigma_zero.py",
+        "torch.where(offsets.abs() < per_image(threshold), 0, offsets)", "offsets",
+        "test_sigma_zero.py",
+    ),
+    Mutant(
+        "sigma-zero that goes on beyond the boundary", "sigma_zero.py", ".clamp_max(0)", "",
+        "test_sigma_zero.py",
+    ),
+    Mutant(
+        "AutoAttack in L1 that starts once", "autoattack.py", "restarts * STARTS[norm]",
+        "restarts", "test_autoattack.py",
+    ),
+    Mutant(
         "AutoAttack's Square with the schedule of its own queries", "autoattack.py",
         ", schedule=FULL_SCHEDULE", "", "test_autoattack.py",
     ),

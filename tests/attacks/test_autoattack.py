@@ -101,6 +101,23 @@ def test_what_every_part_spent_is_counted():
     assert result.gradients + result.queries == len(model.points) - 1
 
 
+def test_in_l2_it_is_the_standard_version_in_l2():
+    model, original = Recorder(lead=20.0), start()
+    result = autoattack(model, original, LABEL, epsilon=0.05, norm="l2", steps=4, queries=30)
+    assert result.gradients.tolist() == [4 + 3 * 4 + 3 * 4]
+    apgd_ce(model, original, LABEL, epsilon=0.05, norm="l2", steps=4)
+    assert torch.equal(model.points[1], model.points[-4])  # after the clean passes
+    assert (result.images - original).norm() <= 0.05 + 1e-9
+
+
+def test_in_l1_apgd_ce_starts_five_times_and_apgd_t_tries_five_classes():
+    model, original = Recorder(classes=8, lead=30.0), start()
+    result = autoattack(model, original, LABEL, epsilon=0.1, norm="l1", steps=10, queries=30)
+    # The last points in the two larger balls are looked at, too; FAB tries all 7 wrong classes.
+    assert result.gradients.tolist() == [5 * 12 + 5 * 12 + 7 * 10]
+    assert (result.images - original).abs().sum() <= 0.1 + 1e-9
+
+
 def test_restarts_are_those_of_apgd_and_square():
     model = Recorder(lead=20.0)
     result = autoattack(model, start(), LABEL, epsilon=0.01, steps=2, restarts=3, queries=5)

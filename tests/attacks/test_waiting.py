@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from tests.attacks.models import configured
 from tests.attacks.trajectories import Recorder, start
 from tests.attacks.waiting import Waits
-from winnrobust.attacks import ATTACKS, Run
+from winnrobust.attacks import Run, find
 
 SETTINGS = {
     "square": {"epsilon": 0.05, "queries": 200},
@@ -17,14 +18,17 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_it_waits_less_often_than_it_asks(name, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "norm"), [(name, norm) for name in SETTINGS for norm in find(name).norms]
+)
+def test_it_waits_less_often_than_it_asks(name, norm, monkeypatch):
+    attack = configured(find(name).in_norm(norm), **SETTINGS[name])
     images = torch.cat([start(seed=seed) for seed in range(8)])
     labels = torch.zeros(8).long()
-    plain = ATTACKS[name].function(Recorder(lead=6.0), images, labels, **SETTINGS[name])
+    plain = attack.function(Recorder(lead=6.0), images, labels, **attack.settings)
     model = Recorder(lead=6.0)
     with Waits(monkeypatch) as waits:
-        found = ATTACKS[name].function(model, images, labels, run=Run(), **SETTINGS[name])
+        found = attack.function(model, images, labels, run=Run(), **attack.settings)
     # Twice for every fifth query: how many are left, and which.
     assert waits.count <= 2 * len(model.points) / 5 + 15
     # And it comes to the same.

@@ -28,7 +28,8 @@ class Bright(nn.Module):
                    "tuple": (images, both), "one": 2 * score}
         return answers[self.answer]
 """
-TYPED = ["--data", "squares.npz", "--no-diagnose", "--device", "cpu", "--eps", "0.1"]
+TYPED = ["--data", "squares.npz", "--attacks", "fgsm", "--eps", "0.1", "--no-diagnose"]
+TYPED += ["--device", "cpu"]
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_without_an_output_the_parts_are_listed(folder):
     result = winnrobust(
         "attack", "--model", "net=brights:Bright(answer='dict')", "--output", "logits", *TYPED
     )
-    assert_one_line(result, "model 'net': --output logits: it returns dict with features, scores")
+    assert_one_line(result, "model 'net': output logits: it returns dict with features, scores")
 
 
 @pytest.mark.parametrize("arch", ["net=brights:Bright", "brights:Bright(scale=3)"])

@@ -2,7 +2,7 @@
 
 from click.testing import CliRunner
 
-from winnrobust.attacks import ATTACKS
+from winnrobust.attacks import ATTACKS, find
 from winnrobust.cli import main
 
 
@@ -10,9 +10,11 @@ def test_lists_every_attack_with_its_threat_model_cost_and_source():
     result = CliRunner().invoke(main, ["attacks"])
     assert result.exit_code == 0
     lines = result.output.splitlines()
-    assert len(lines) == 2 + len(ATTACKS) + 1
-    for name, attack in ATTACKS.items():
-        (line,) = (line for line in lines if line.split()[0] == name)
+    listed = ATTACKS | {"spatial": find("spatial"), "patch": find("patch")}
+    assert len(lines) == 2 + len(listed) + 1 + 2
+    for name, attack in listed.items():
+        (line,) = (line for line in lines if line.split()[:1] == [name])
         for fact in (", ".join(attack.norms), attack.access, attack.cost, attack.source):
             assert fact in line
-    assert lines[-1].startswith("transfer:NAME")
+    assert lines[-3].startswith("transfer:NAME")
+    assert lines[-1].startswith("--threat corruptions:1-5 is no attack, but 15 corruptions: gauss")

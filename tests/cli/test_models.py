@@ -87,6 +87,44 @@ def test_a_model_that_lacks_a_file_is_damaged(own_zoo, tmp_path, name):
     assert_one_line(result, "zoo:mnist-vanilla-winn are missing or damaged", "install winnrobust")
 
 
+@pytest.fixture
+def without_weights(own_zoo, tmp_path, monkeypatch) -> Path:
+    """What the wheel is like: the weights of a model are elsewhere, in the folder returned."""
+    monkeypatch.setattr(zoo, "cache", lambda: tmp_path / "cache")
+    monkeypatch.delenv(zoo.SOURCE, raising=False)
+    elsewhere = tmp_path / "elsewhere" / "mnist-vanilla-winn"
+    elsewhere.mkdir(parents=True)
+    weights = own_zoo / "models" / "mnist-vanilla-winn" / "model.safetensors"
+    shutil.move(weights, elsewhere / "model.safetensors")
+    return elsewhere.parent
+
+
+def test_weights_that_do_not_come_along_are_fetched_once(without_weights, monkeypatch):
+    listed = winnrobust("models")
+    assert listed.exit_code == 0, listed.output
+    assert "to be fetched" in listed.output
+    monkeypatch.setenv(zoo.SOURCE, str(without_weights))
+    folder = zoo.locate(Path("zoo:mnist-vanilla-winn"))
+    shutil.rmtree(without_weights)
+    assert zoo.locate(Path("zoo:mnist-vanilla-winn")) == folder
+    assert load_run(folder).manifest["status"] == "complete"
+    assert "to be fetched" not in winnrobust("models").output
+
+
+def test_other_weights_than_those_that_were_measured_are_not_taken(without_weights, monkeypatch):
+    with pytest.raises(InputError, match=r"do not come in the wheel; set WINNROBUST_ZOO"):
+        zoo.locate(Path("zoo:mnist-vanilla-winn"))
+    monkeypatch.setenv(zoo.SOURCE, str(without_weights / "nowhere"))
+    with pytest.raises(InputError, match=r"nowhere/mnist-vanilla-winn/model.safetensors cannot be"):
+        zoo.locate(Path("zoo:mnist-vanilla-winn"))
+    file = without_weights / "mnist-vanilla-winn" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    monkeypatch.setenv(zoo.SOURCE, str(without_weights))
+    with pytest.raises(InputError, match=r"is not zoo:mnist-vanilla-winn: its hash is another one"):
+        zoo.locate(Path("zoo:mnist-vanilla-winn"))
+    assert not list(zoo.cache().iterdir())
+
+
 def damaged() -> list[str]:
     """The models of which the list says so."""
     result = winnrobust("models")
@@ -127,7 +165,7 @@ def test_attack_without_any_run_takes_them_and_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = winnrobust(
         "attack", "--eps", "0.125", "--dataset", "mnist5k", "--limit", 20, "--no-diagnose",
-        "--out", "out",
+        "--attacks", "fgsm", "--out", "out",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "no trained run under runs: attacking models that come with winnrobust" in result.output
@@ -145,7 +183,7 @@ def test_attack_without_any_run_takes_them_and_says_so(tmp_path, monkeypatch):
 def test_attack_takes_them_beside_runs(runs, tmp_path):
     result = winnrobust(
         "attack", runs / "winn", "zoo:mnist-vanilla-winn", "--dataset", "mnist5k", "--limit", 20,
-        "--no-diagnose", "--out", tmp_path / "out",
+        "--attacks", "fgsm", "--no-diagnose", "--out", tmp_path / "out",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     rows = json.loads((tmp_path / "out" / "results.json").read_text())["models"]

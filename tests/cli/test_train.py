@@ -1,6 +1,7 @@
 """`winnrobust train` as a user types it (in process; tests/faults runs real processes)."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -51,9 +52,19 @@ def test_settings_come_from_defaults_then_file_then_options(tmp_path):
 
 
 def test_every_setting_has_an_option(tmp_path):
-    help_text = winnrobust("train", "--help").output
+    help_text = winnrobust("train", "--help-all").output
     for name in SETTINGS:
         assert option_name(name) in help_text
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "texture"])
+def test_help_shows_what_matters_by_topic_and_says_where_the_rest_is(command):
+    help_text = winnrobust(command, "--help").output
+    assert "\nAdversarial training:\n  --at-epsilon " in help_text
+    assert {"--out PATH", "--help-all"} <= set(re.findall(r"--out PATH|--help-all", help_text))
+    settings = [name for name in SETTINGS if f"  {option_name(name)} " in help_text]
+    assert 15 <= len(settings) <= 20
+    assert f"Show the other {len(SETTINGS) - len(settings)} settings" in help_text
 
 
 def test_an_existing_folder_is_left_alone(trained):

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import winnrobust
 from winnrobust.data.datasets import ImageSplit
-from winnrobust.data.streams import First, ReadOnce, checked_data, open_stream
+from winnrobust.data.streams import First, ReadOnce, Shuffled, checked_data, open_stream
 from winnrobust.evaluation import EvaluationSettings, run
 from winnrobust.evaluation.run import LOOKED_AT
 from winnrobust.runtime.errors import InputError
@@ -67,6 +67,13 @@ class HuggingFace:
         return {"img": image, "label": label}
 
 
+def arrow(tmp_path):
+    """The same as the library itself keeps them."""
+    datasets = pytest.importorskip("datasets")
+    pictures = [Pictures()[number][0] for number in range(N)]
+    return datasets.Dataset.from_dict({"image": pictures, "label": LABELS.tolist()})
+
+
 def folder(tmp_path):
     for number in range(N):
         place = tmp_path / "images" / str(int(LABELS[number]))
@@ -91,6 +98,9 @@ SOURCES = {
     "iterable dataset": lambda tmp_path: Endless(),
     "generator": lambda tmp_path: ((image, label) for image, label in Endless()),
     "Hugging Face": lambda tmp_path: HuggingFace(),
+    "Hugging Face's own": arrow,
+    "Hugging Face's own as tensors": lambda tmp_path: arrow(tmp_path).with_format("torch"),
+    "Hugging Face's own, iterable": lambda tmp_path: arrow(tmp_path).to_iterable_dataset(),
     "loader of dicts": lambda tmp_path: DataLoader(
         [{"image": image, "label": label} for image, label in Endless()], batch_size=64
     ),
@@ -188,6 +198,15 @@ def test_a_dark_batch_has_the_range_of_those_before(kind, whole):
         torch.testing.assert_close(found, images[start : start + 10] / 255)
 
 
+@pytest.mark.parametrize("kind", [lambda d: Shuffled(d, 0), lambda d: d], ids=["drawn", "in order"])
+def test_whole_numbers_and_others_come_together_in_one_range(kind):
+    images = 255 * FLOATS * 0.999
+    images[::2] = images[::2].round()
+    data = kind(checked_data(open_stream(Pairs(images)), None))
+    order = getattr(data, "numbers", torch.arange(N))
+    torch.testing.assert_close(data.batch(0, N).images, images[order] / 255)
+
+
 def test_a_bright_batch_after_one_within_0_and_1_is_refused_in_one_line():
     data = checked_data(open_stream(Pairs(floats_to_255(slice(0, 10), slice(10, N)))), None)
     data.batch(0, 10)
@@ -199,6 +218,8 @@ def test_a_bright_batch_after_one_within_0_and_1_is_refused_in_one_line():
     ("data", "message"),
     [
         (None, "images must be a tensor or an array with its labels, a Dataset"),
+        ({"train": Pairs(), "test": Pairs()}, "not dict; give one of its parts, train, test"),
+        (Pairs([torch.rand(1 + 2 * (n % 2), 4, 4) for n in range(N)]), "convert all to RGB"),
         ("nowhere", "nowhere is neither a folder"),
         ([1, 2], "not list"),
         (Pairs([torch.rand(3, 4, 4 + number % 2) for number in range(N)]), "different shapes"),

@@ -54,7 +54,7 @@ def test_folders_called_by_numbers_are_these_classes(tmp_path):
 def test_folders_of_other_names_are_asked_for(tmp_path):
     for name in ("cat", "ant"):
         save_image(tmp_path / name / "a.png", 7)
-    with pytest.raises(InputError, match=r"folders are called ant, cat; say .* --classes FILE"):
+    with pytest.raises(InputError, match=r"called ant, cat; say .* --classes FILE .*in Python"):
         load_user_data(tmp_path)
     given = ["emu", "cat, felis", "n01440764 ant, formica"]
     assert load_user_data(tmp_path, classes=given).images.labels.tolist() == [2, 1]
@@ -129,7 +129,9 @@ def test_names_that_are_no_text_are_files_as_others(tmp_path):
 def test_an_image_of_another_size_is_named_with_the_remedy(tmp_path):
     save_image(tmp_path / "0" / "1.png", 7)
     save_image(tmp_path / "1" / "odd.png", 9, size=(5, 3))
-    with pytest.raises(InputError, match=r"1/odd.png has 5x3 pixels, .*0/1.png has 4x3; .*--crop"):
+    with pytest.raises(
+        InputError, match=r"1/odd.png has 5x3 pixels, .*0/1.png has 4x3; .*in Python"
+    ):
         load_user_data(tmp_path)
     data = load_user_data(tmp_path, geometry=Geometry(8, (8, 8)))
     assert all_of(data).images.shape == (2, 1, 8, 8)
@@ -198,8 +200,11 @@ def one_is_damaged(tmp_path):
 def test_a_damaged_picture_is_an_error_when_it_is_read(one_is_damaged):
     data = load_user_data(one_is_damaged)
     assert len(data.images.batch(0, 2)) == 2
-    with pytest.raises(InputError, match=r"0/2.png is not an image.*--skip-damaged"):
+    with pytest.raises(InputError, match=r"0/2.png is not an image.*--skip-damaged, in Python"):
         data.images.batch(0, 6)
+    (one_is_damaged / "0" / "0.png").write_bytes(b"")  # seen by its header, before pixels are read
+    with pytest.raises(InputError, match=r"0/0.png is not an image.*--skip-damaged, in Python"):
+        load_user_data(one_is_damaged)
 
 
 def test_damaged_pictures_are_skipped_counted_and_named_where_that_is_asked_for(one_is_damaged):

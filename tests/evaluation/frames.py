@@ -51,4 +51,4 @@ def outcome_frame(
             "gradients": 1,
         }
         answers += [answer(judge, right) | example for judge, right in judged.items()]
-    return outcome_table(first, np.ones(size, int), answers).to_pandas()
+    return outcome_table(first + np.arange(size), np.ones(size, int), answers).to_pandas()

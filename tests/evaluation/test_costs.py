@@ -141,7 +141,7 @@ def test_distances_are_in_the_order_of_the_images(batch_size):
     found = evaluation(
         MODELS, IMAGES, LABELS, ["nearest", "up"], l2=[0.1, 0.2], batch_size=batch_size
     ).summary
-    left, right = (found.distances["nearest", "linf", name] for name in MODELS)
+    left, right = (found.distances["nearest", "l2", name] for name in MODELS)
     assert left.tolist() == pytest.approx([INF, 0.11, 0.11, INF, 0.11])
     assert right.tolist() == [INF, INF, 0, 0, INF]
     errors = found.errors[found.errors.attack == "nearest"].set_index(["epsilon", "model"]).errors
@@ -162,4 +162,4 @@ def test_a_distance_that_the_judge_does_not_confirm_is_none(monkeypatch):
     attack = described("boaster", boaster, norm="l2", minimum_norm=True)
     monkeypatch.setitem(ATTACKS, "boaster", attack)
     found = evaluation({"left": MODELS["left"]}, IMAGES, LABELS, ["boaster"]).summary
-    assert found.distances["boaster", "linf", "left"].tolist() == [INF] * 5
+    assert found.distances["boaster", "l2", "left"].tolist() == [INF] * 5

@@ -111,7 +111,7 @@ MISTAKES = {
     "half a batch": ({"batch_size": 0.5}, "batch_size must be of type int, not 0.5"),
     "no steps": ({"steps": 0}, "steps must be at least 1, not 0"),
     "half a query": ({"queries": 0.5}, "queries must be of type int, not 0.5"),
-    "no eot": ({"eot": None}, "eot must be of type int, not None"),
+    "no eot": ({"eot": 0}, "eot must be at least 1, not 0"),
     "one draw": ({"judge_draws": 1}, "judge_draws must be at least 2, not 1"),
     "too many draws": ({"judge_draws": 1000}, "judge_draws must be at most 255, not 1000"),
     "seed below 0": ({"seed": -1}, "seed must be at least 0, not -1"),
@@ -237,12 +237,12 @@ def test_the_device_can_be_named():
 
 
 def test_settings_are_checked_when_they_are_made():
-    with pytest.raises(InputError, match="attack 'pgd-l2' needs epsilons of the norm l2"):
+    with pytest.raises(InputError, match=r"'pgd-l2' fits none of .* \(linf:0.1\); add .* l2:0.5"):
         EvaluationSettings(attacks=["pgd-l2"], epsilons={"linf": [0.1]})
     with pytest.raises(InputError, match="epsilons must be lists of numbers by norm"):
         EvaluationSettings(epsilons=[0.1])
     with pytest.raises(InputError, match="epsilons must be lists of numbers by norm"):
-        EvaluationSettings(epsilons={"l1": [0.1]})
+        EvaluationSettings(epsilons={"l3": [0.1]})
     settings = EvaluationSettings(attacks=["pgd", "fgsm", "pgd"], epsilons={"linf": [0.2, 0.2]})
     assert settings.attacks == ("pgd", "fgsm")
     assert settings.epsilons == {"linf": (0.2,)}
@@ -251,7 +251,9 @@ def test_settings_are_checked_when_they_are_made():
 
 
 def test_steps_restarts_and_queries_reach_the_attacks_that_have_them():
-    settings = EvaluationSettings(attacks=["pgd", "fgsm", "square"], steps=7, queries=99)
+    settings = EvaluationSettings(
+        attacks=["pgd", "fgsm", "square"], epsilons={"linf": [0.1]}, steps=7, queries=99
+    )
     pgd, fgsm, square = settings.chosen_attacks()
     assert pgd.parameters["steps"] == 7
     assert square.parameters["queries"] == 99

@@ -19,7 +19,7 @@ from winnrobust.runtime.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("tiny_attacks")
 
-SETTINGS = {"attacks": ["fgsm", "pgd", "nearest"], "linf": [0.1, 0.2], "l2": [0.2]}
+SETTINGS = {"attacks": ["fgsm", "bim", "nearest"], "linf": [0.1, 0.2], "l2": [0.2]}
 
 
 def stop_after(calls: int):

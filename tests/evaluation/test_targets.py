@@ -13,7 +13,7 @@ from winnrobust.runtime.errors import InputError
 
 def test_random_targets_are_wrong_classes_each_as_likely():
     labels = torch.arange(5).repeat(2000)
-    targets = random_targets(torch.zeros(len(labels), 5), labels, 0, 0)
+    targets = random_targets(torch.zeros(len(labels), 5), labels, 0, torch.arange(len(labels)))
     counts = torch.zeros(5, 5, dtype=torch.int64)
     counts.index_put_((labels, targets), torch.tensor(1), accumulate=True)
     assert counts.diagonal().tolist() == [0] * 5
@@ -25,21 +25,25 @@ def test_random_targets_are_wrong_classes_each_as_likely():
 def test_random_targets_belong_to_the_image_whatever_its_batch():
     logits = torch.rand(12, 5, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(12) % 5
-    whole = random_targets(logits, labels, 3, 0)
-    assert random_targets(logits[7:10], labels[7:10], 3, 7).tolist() == whole[7:10].tolist()
-    assert random_targets(logits, labels, 4, 0).tolist() != whole.tolist()
+    numbers = torch.arange(len(labels))
+    whole = random_targets(logits, labels, 3, numbers)
+    assert (
+        random_targets(logits[7:10], labels[7:10], 3, numbers[7:10]).tolist()
+        == whole[7:10].tolist()
+    )
+    assert random_targets(logits, labels, 4, numbers).tolist() != whole.tolist()
 
 
 def test_two_classes_leave_no_choice():
     labels = torch.tensor([0, 1, 1, 0])
     for choose in TARGETS.values():
-        assert choose(torch.zeros(4, 2), labels, 0, 0).tolist() == [1, 0, 0, 1]
+        assert choose(torch.zeros(4, 2), labels, 0, torch.arange(4)).tolist() == [1, 0, 0, 1]
 
 
 def test_least_likely_is_the_lowest_logit_of_a_wrong_class():
     logits = torch.tensor([[0.5, 0.2, 0.9], [0.5, 0.2, 0.9]])
     # The second image is a 1: the model already thinks it least likely, so the target is the next.
-    assert least_likely_targets(logits, torch.tensor([2, 1]), 0, 0).tolist() == [1, 0]
+    assert least_likely_targets(logits, torch.tensor([2, 1]), 0, torch.arange(2)).tolist() == [1, 0]
 
 
 def raise_the_target(images: torch.Tensor, epsilon: float, run) -> torch.Tensor:
@@ -123,5 +127,5 @@ def test_an_attack_that_cannot_be_targeted_is_refused():
 
 
 def test_an_unknown_choice_of_targets_is_refused():
-    with pytest.raises(InputError, match=r"targeted cannot be 'high': .*'random' or"):
+    with pytest.raises(InputError, match=r"targeted must be random, .* not 'high'"):
         evaluation({"net": nn.Flatten()}, IMAGES, LABELS, ["aiming"], targeted="high")

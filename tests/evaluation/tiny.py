@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import Attack, AttackResult, NormName, Run
+from winnrobust.attacks import Attack, AttackResult, NormName, Run, find
 from winnrobust.evaluation import EvaluationSettings, RunResult, run
 
 
@@ -48,11 +48,11 @@ def evaluation(
     **settings,
 ) -> RunResult:
     """Run an evaluation, in a folder that is thrown away unless one is given."""
-    chosen = EvaluationSettings(
-        attacks=attacks or ["fgsm"],
-        epsilons={"linf": linf or [0.125], "l2": l2 or [1.5]},
-        **settings,
-    )
+    names = attacks or ["fgsm"]
+    epsilons = {"linf": linf or [0.125]}
+    if l2 or any(find(name).norm == "l2" for name in names):
+        epsilons["l2"] = l2 or [1.5]
+    chosen = EvaluationSettings(attacks=names, epsilons=epsilons, **settings)
     with TemporaryDirectory() as temporary:
         place = folder or Path(temporary)
         return run(models, images, labels, chosen, folder=place, progress=progress)

@@ -128,7 +128,7 @@ def test_without_it_one_line_says_so(folder, network):
     torch.save(network.state_dict(), "weights.pth")
     with pytest.raises(InputError, match="if it is a state dict, name what it belongs to as well"):
         load_module("weights.pth")
-    with pytest.raises(InputError, match="--arch is for a state dict that --model names, not for"):
+    with pytest.raises(InputError, match="arch is for a state dict, not for"):
         load_module("somebodys:cnn", arch="somebodys:cnn")
 
 

@@ -147,5 +147,5 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, suffix):
 
 
 def test_weights_for_a_file_that_has_its_own_are_refused(files, tmp_path):
-    with pytest.raises(InputError, match="has its weights inside; leave out --weights"):
+    with pytest.raises(InputError, match="has its weights inside; leave out the weights"):
         load_module(str(files / "script.pt"), tmp_path / "weights.safetensors")

@@ -24,7 +24,7 @@ def test_nothing_to_do_is_no_wrapper():
 
 def test_a_mean_for_other_channels_is_refused():
     around = Preprocessing(mean=(0.4, 0.4, 0.4)).around(nn.Identity())
-    with pytest.raises(InputError, match="--mean has 3 values, but the images have 1 channels"):
+    with pytest.raises(InputError, match="mean has 3 values, but the images have 1 channels"):
         around(torch.zeros(2, 1, 4, 4))
 
 
@@ -88,6 +88,7 @@ def test_a_really_trained_network_is_given_back_its_range(trained):
     few = ImageSplit(images[:256], labels[:256])
     (doubt,) = doubts("net", module, Preprocessing(high=255), few)
     assert "with --input-range net=-1,1;" in doubt
+    assert "in Python these go into winnrobust.load" in doubt
     assert list(doubts("net", module, Preprocessing(-1, 1), few)) == []
 
 

@@ -92,8 +92,8 @@ def test_of_many_epsilons_some_stand_in_the_first_table():
 def test_adversarial_errors_beside_it_and_the_worst_case_below(many):
     (table,) = tables.error_tables(many)
     assert [row[0] for row in table.rows] == [
-        "no attack", "fgsm, Linf 0.2", "pgd, Linf 0.2", "fgsm, Linf 0.1", "pgd, Linf 0.1", "ddn, L2 1.5",
-        "worst case, Linf 0.1", "worst case, Linf 0.2", "worst case, L2 1.5",
+        "no attack", "fgsm, Linf 0.2", "pgd, Linf 0.2", "fgsm, Linf 0.1", "pgd, Linf 0.1",
+        "ddn, L2 1.5", "worst case, Linf 0.1", "worst case, Linf 0.2", "worst case, L2 1.5",
     ]  # fmt: skip
     assert table.rows[2][1] == "90.0 [88.0, 91.7]"
     assert table.rows[-1][1:] == ["100.0 [99.6, 100.0]", "30.0 [27.2, 32.9]", "1.0 [0.5, 1.8]"]

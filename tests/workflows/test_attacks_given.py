@@ -12,7 +12,9 @@ from torch import nn
 import winnrobust
 from tests.evaluation.tiny import IMAGES, LABELS, MODELS
 from winnrobust.attacks import BIM, PGD, find
+from winnrobust.evaluation import EvaluationSettings
 from winnrobust.runtime.errors import InputError
+from winnrobust.workflows.given import as_attacks, own_code
 
 LEFT = MODELS["left"]
 
@@ -173,7 +175,7 @@ def test_a_function_may_bound_l2_or_look_for_the_nearest():
     found = winnrobust.evaluate(LEFT, IMAGES, LABELS, [nearest], epsilons_l2=[0.1, 0.3])
     assert found.broken("near", 0.1).sum() == 0
     assert found.broken("near", 0.3).tolist() == [False, True, True, False, True]
-    distances = found.results.summary.distances["near", "linf", "model"]
+    distances = found.results.summary.distances["near", "l2", "model"]
     np.testing.assert_allclose(distances, [np.inf, 0.25, 0.25, np.inf, 0.25], atol=1e-6)
 
 
@@ -378,3 +380,56 @@ def test_art():
     assert pgd.estimator is theirs
     agrees(evasion.FastGradientMethod(theirs, norm=2, eps=0.5), "l2")
     agrees(evasion.DeepFool(theirs, max_iter=20, verbose=False), "l2", minimum_norm=True)
+
+
+def named(function):
+    """Both called the same: only their code tells them apart."""
+    function.__module__, function.__qualname__ = "attacks", "mine"
+    return function
+
+
+def test_an_interrupted_evaluation_goes_on_with_the_same_function_only(tmp_path):
+    calls = []
+
+    def half(model, images, labels, epsilon):
+        calls.append(len(images))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return images - epsilon / 2
+
+    def whole(model, images, labels, epsilon):
+        return images - epsilon
+
+    def attacked(function):
+        return winnrobust.evaluate(
+            LEFT, IMAGES, LABELS, {"mine": named(function)}, [0.1], batch_size=2, num_examples=0,
+            folder=tmp_path / "results",
+        )  # fmt: skip
+
+    with pytest.raises(KeyboardInterrupt):
+        attacked(half)
+    with pytest.raises(InputError, match="an interrupted evaluation with other functions"):
+        attacked(whole)
+    assert len(attacked(half).outcomes) == 2 * len(IMAGES)
+    assert sum(calls) == len(IMAGES) + 2
+
+
+def test_a_loss_and_a_library_s_settings_are_part_of_what_decides(tmp_path):
+    def loss(logits, labels):
+        return -logits.gather(1, labels[:, None])[:, 0]
+
+    bound = {"linf": [0.1]}
+    chosen = EvaluationSettings(attacks=as_attacks(["fgsm"]), epsilons=bound, loss=loss)
+    (told,) = own_code(chosen)["functions"].values()
+    assert "loss, sha256" in told
+    torchattacks = pytest.importorskip("torchattacks")
+    one, other = (
+        own_code(
+            EvaluationSettings(
+                attacks=as_attacks([torchattacks.PGD(LEFT, steps=steps)]), epsilons=bound
+            )
+        )
+        for steps in (3, 4)
+    )
+    assert one != other
+    assert own_code(EvaluationSettings()) == {}

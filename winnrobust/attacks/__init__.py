@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
+from winnrobust.attacks import bpda
 from winnrobust.attacks.aa_fast import AA_FAST
 from winnrobust.attacks.apgd import APGD_CE, APGD_T
 from winnrobust.attacks.autoattack import AUTOATTACK
@@ -19,8 +20,9 @@ from winnrobust.attacks.base import (
     run_attack,
     with_settings,
 )
-from winnrobust.attacks.checks import check_examples
-from winnrobust.attacks.custom import CustomFunction, as_attack
+from winnrobust.attacks.checks import check_examples, measured
+from winnrobust.attacks.corruptions import CORRUPTIONS
+from winnrobust.attacks.custom import CustomFunction, as_attack, code_of
 from winnrobust.attacks.cw import CW_L2
 from winnrobust.attacks.ddn import DDN
 from winnrobust.attacks.deepfool import DEEPFOOL
@@ -46,10 +48,12 @@ from winnrobust.attacks.hopskipjump import HOPSKIPJUMP
 from winnrobust.attacks.mifgsm import MIFGSM
 from winnrobust.attacks.noise import NOISE_GAUSSIAN, NOISE_UNIFORM
 from winnrobust.attacks.norms import NORMS, Norm, NormName
+from winnrobust.attacks.patch import PATCH
 from winnrobust.attacks.pgd import BIM, PGD, PGD_L2
 from winnrobust.attacks.progress import Nearest, Progress
 from winnrobust.attacks.rfgsm import RFGSM
 from winnrobust.attacks.sigma_zero import SIGMA_ZERO
+from winnrobust.attacks.spatial import SPATIAL
 from winnrobust.attacks.square import SQUARE
 from winnrobust.attacks.transfer import PREFIX, transfer_from
 from winnrobust.runtime.errors import InputError, brief
@@ -81,6 +85,14 @@ ATTACKS: dict[str, Attack] = {
 }
 """Name -> attack; `transfer:NAME` is made by `find`."""
 
+OF_KINDS: dict[str, tuple[Attack, ...]] = {
+    "spatial": (SPATIAL,),
+    "patch": (PATCH,),
+    "corruptions": CORRUPTIONS,
+}
+"""Kind of threat that no norm measures -> what is done; nobody need name it."""
+BY_KIND = {attack.name: attack for attacks in OF_KINDS.values() for attack in attacks}
+
 
 WITH_SETTINGS = re.compile(r"([^()]*)\((.*)\)", re.DOTALL)
 
@@ -102,8 +114,11 @@ def find(name: str) -> Attack:
     >>> find("pgd(steps=100, restarts=5)").settings
     {'steps': 100, 'restarts': 5}
     """
-    if name in ATTACKS:
-        return ATTACKS[name]
+    if name in ATTACKS or name in BY_KIND:
+        return ATTACKS.get(name) or BY_KIND[name]
+    module, _, inner = name.removeprefix(bpda.PREFIX).partition(":")
+    if name.startswith(bpda.PREFIX) and module and inner:
+        return bpda.through(module, find(inner))
     source = name.removeprefix(PREFIX)
     if source and source != name:  # a model, whose name may have brackets
         return transfer_from(source)
@@ -113,8 +128,8 @@ def find(name: str) -> Attack:
         return _load(point)
     others = sorted(metadata.entry_points(group=ENTRY_POINTS).names)
     raise InputError(
-        f"unknown attack '{name}'; known are {', '.join([*ATTACKS, *others])}, {PREFIX}NAME of a"
-        " model"
+        f"unknown attack '{name}'; known are"
+        f" {', '.join([*ATTACKS, *others])}, {PREFIX}NAME of a model"
     )
 
 
@@ -143,7 +158,7 @@ def _load(point: metadata.EntryPoint) -> Attack:
         ) from error
     if isinstance(found, Attack):
         return replace(found, name=point.name)
-    return as_attack(found, point.name, source=point.value)
+    return as_attack(found, point.name)
 
 
 __all__ = [
@@ -153,6 +168,7 @@ __all__ = [
     "ATTACKS",
     "AUTOATTACK",
     "BIM",
+    "CORRUPTIONS",
     "CW_L2",
     "DDN",
     "DEEPFOOL",
@@ -166,11 +182,14 @@ __all__ = [
     "NOISE_GAUSSIAN",
     "NOISE_UNIFORM",
     "NORMS",
+    "OF_KINDS",
+    "PATCH",
     "PGD",
     "PGD_L2",
     "PREFIX",
     "RFGSM",
     "SIGMA_ZERO",
+    "SPATIAL",
     "SQUARE",
     "Access",
     "Answer",
@@ -192,11 +211,13 @@ __all__ = [
     "answers_by_one_number",
     "as_attack",
     "check_examples",
+    "code_of",
     "find",
     "is_compiled",
     "logits",
     "logits_of",
     "loss_gradient",
+    "measured",
     "run_attack",
     "two_logits",
     "with_settings",

@@ -176,7 +176,7 @@ class Best:
                 last = self.margins.clone()
 
 
-def _draw(numbers: Tensor, names: tuple[str | int, ...], shape: tuple[int, ...]) -> Tensor:
+def _draw(numbers: Tensor, names: tuple[int, str, int], shape: tuple[int, ...]) -> Tensor:
     return draws.uniform(numbers, shape, *names)
 
 

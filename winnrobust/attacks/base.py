@@ -18,7 +18,7 @@ from winnrobust.attacks.gradients import (
     at_least_float32,
     find_loss,
 )
-from winnrobust.attacks.norms import NormName, per_image
+from winnrobust.attacks.norms import per_image
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.settings import shown
 
@@ -198,7 +198,8 @@ class Attack:
 
     Attributes:
         name: what users call it.
-        norm: the norm that epsilon bounds.
+        norm: the norm that epsilon bounds, or another kind of threat: "spatial", "patch",
+            "corruptions".
         access: what the attacker sees: nothing (a control), gradients, answers, another model.
         cost: what an image costs with default settings, such as "20 gradients".
         summary: one sentence for reports: what the attacker knows and does.
@@ -217,7 +218,7 @@ class Attack:
     """
 
     name: str
-    norm: NormName
+    norm: str
     access: Access
     cost: str
     summary: str
@@ -228,14 +229,14 @@ class Attack:
     single_step: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     changed: Mapping[str, Any] = field(default_factory=dict)
-    norms: tuple[NormName, ...] = ()
+    norms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Take the norm for the only one where no others are given."""
         if not self.norms:
             object.__setattr__(self, "norms", (self.norm,))
 
-    def in_norm(self, norm: NormName) -> "Attack":
+    def in_norm(self, norm: str) -> "Attack":
         """Return the attack, under the same name, in another of its norms.
 
         Raises:
@@ -300,7 +301,7 @@ class Attack:
         return {**defaults, **self.settings}
 
 
-FIXED = ("norm", "surrogate")
+FIXED = ("norm", "surrogate", "corruption")
 """Parameters that make an attack what it is: with another value it has another name."""
 
 

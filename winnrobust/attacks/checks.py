@@ -1,8 +1,9 @@
 """Nothing that an attack returns is believed before it is checked."""
 
+import torch
 from torch import Tensor
 
-from winnrobust.attacks.norms import NORMS, NormName
+from winnrobust.attacks.norms import NORMS
 from winnrobust.runtime.errors import InputError
 
 ROUNDING = 1e-6
@@ -12,18 +13,19 @@ ADDS_UP = {"linf": 0, "l2": 0.5, "l1": 1, "l0": 0}
 
 
 def check_examples(
-    attack: str, norm: NormName, images: Tensor, examples: Tensor, epsilon: float
+    attack: str, norm: str, images: Tensor, examples: Tensor, epsilon: float
 ) -> None:
-    """Check that adversarial examples are images, and in the ball around the originals.
+    """Check that adversarial examples are images, and what epsilon allows to make of the originals.
 
     Args:
         attack: the name of the attack that made them.
-        norm: the ball's.
+        norm: the ball's; or "patch": they differ in a square of side epsilon alone; "spatial": no
+            pixel is brighter than all of the original; "corruptions": images, that is all.
         images, examples: (N, C, H, W).
         epsilon: the radius.
 
     Raises:
-        InputError: one is outside [0, 1] or the ball, or not finite; the attack is named.
+        InputError: one is outside [0, 1] or what is allowed, or not finite; the attack is named.
     """
     if examples.shape != images.shape:
         raise InputError(
@@ -37,6 +39,19 @@ def check_examples(
         raise InputError(
             f"attack '{attack}' left [0, 1]: its pixels reach from {low:g} to {high:g}"
         )
+    if norm in NORMS:
+        _check_ball(attack, norm, images, examples, epsilon)
+    elif norm == "patch" and (side := int(square_side(examples - images).max())) > epsilon:
+        raise InputError(f"attack '{attack}' changed a square of {side} pixels, not of {epsilon:g}")
+    elif norm == "spatial":
+        brightest = [each.flatten(2).amax(2) for each in (images, examples)]
+        if bool((brightest[1] > brightest[0] + ROUNDING).any()):
+            raise InputError(
+                f"attack '{attack}' did more than to move an image: it made it brighter"
+            )
+
+
+def _check_ball(attack: str, norm: str, images: Tensor, examples: Tensor, epsilon: float) -> None:
     size = float(NORMS[norm].size(examples - images).max())
     # Every pixel may be off by a rounding, which adds up.
     if size > epsilon + ROUNDING * images[0].numel() ** ADDS_UP[norm]:
@@ -44,3 +59,36 @@ def check_examples(
             f"attack '{attack}' left the ball: it moved an image by {size:g} in"
             f" {NORMS[norm].display}, epsilon is {epsilon:g}"
         )
+
+
+def measured(norm: str, images: Tensor, examples: Tensor) -> Tensor:
+    """Return how far examples (N, C, H, W) are from the images: (N,) float32.
+
+    In the norm; of a patch the side of the square. Of what no number measures NaN, and 0 where
+    nothing was changed.
+    """
+    offsets = examples - images
+    if norm in NORMS:
+        return NORMS[norm].size(offsets).float()
+    if norm == "patch":
+        return square_side(offsets).float()
+    changed = offsets.flatten(1).ne(0).any(1)
+    return torch.where(changed, torch.nan, torch.zeros_like(offsets[:, 0, 0, 0])).float()
+
+
+def square_side(offsets: Tensor) -> Tensor:
+    """Return the side (N,) of the smallest square that has all changes of an image in it.
+
+    >>> offsets = torch.zeros(1, 1, 5, 5)
+    >>> offsets[0, 0, 1, 1] = offsets[0, 0, 2, 4] = 0.1
+    >>> square_side(offsets)
+    tensor([4])
+    """
+    changed = offsets.ne(0).any(1)
+    sides = []
+    for axis in (2, 1):
+        lines = changed.any(axis).int()
+        size = lines.shape[1]
+        first, last = lines.argmax(1), size - 1 - lines.flip(1).argmax(1)
+        sides.append(torch.where(lines.any(1), last - first + 1, 0))
+    return torch.maximum(*sides)

@@ -4,6 +4,7 @@ Nothing that it returns is believed: like every attack's, its examples must be i
 ball, and every model judges them anew.
 """
 
+import hashlib
 import inspect
 import math
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ def as_attack(
     *,
     minimum_norm: bool = False,
     access: Access = "unknown",
-    source: str = "a user's own",
+    source: str | None = None,
 ) -> Attack:
     """Make an attack of a function `(model, images, labels, epsilon) -> images`.
 
@@ -45,7 +46,7 @@ def as_attack(
         minimum_norm: whether it looks for the smallest perturbation. Epsilon is infinite then, and
             what it finds counts at every epsilon that it is within.
         access: what it sees of the model, for reports.
-        source: where it comes from, for reports.
+        source: where it comes from; None: module, name and a checksum of the function.
 
     Raises:
         InputError: it is not a function, or there is no such norm.
@@ -64,11 +65,12 @@ def as_attack(
     if norm not in NORMS:
         raise InputError(f"the norm of an attack must be {' or '.join(NORMS)}, not {norm!r}")
     own: str = getattr(function, "__name__", type(function).__name__)
+    origin = source or code_of(function)
     called = name or ("custom" if own == "<lambda>" else own)
 
     def attack_of(function: Callable[..., AttackResult]) -> Attack:
         return Attack(
-            called, norm, access, "unknown", "An attack of a user's own.", source, function,
+            called, norm, access, "unknown", "An attack of a user's own.", origin, function,
             minimum_norm,
         )  # fmt: skip
 
@@ -89,6 +91,21 @@ def as_attack(
         return _nearest(model, images, labels, result, norm) if minimum_norm else result
 
     return attack_of(attacked)
+
+
+def code_of(function: Callable) -> str:
+    """Say where a function comes from, with a checksum of its code where that can be read.
+
+    >>> code_of(math.floor)
+    'math:floor'
+    """
+    named = function if hasattr(function, "__qualname__") else type(function)
+    name = f"{named.__module__}:{named.__qualname__}"
+    try:
+        code = inspect.getsource(named)
+    except (OSError, TypeError):
+        return name
+    return f"{name}, sha256 {hashlib.sha256(code.encode()).hexdigest()[:12]}"
 
 
 def _takes_run(function: Callable) -> bool:

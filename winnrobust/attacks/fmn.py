@@ -1,7 +1,8 @@
 """FMN: the fast minimum-norm attack, in four norms.
 
 Pintor, Roli, Brendel, Biggio: Fast Minimum-norm Adversarial Attacks through Adaptive Norm
-Constraints, NeurIPS 2021, algorithm 1.
+Constraints, NeurIPS 2021, algorithm 1. Unlike there a point is brought into the ball and [0, 1] at
+once, not first into the one and then into the other: in L1 little was left of it in between.
 """
 
 import math
@@ -59,8 +60,8 @@ def fmn(
         smaller, larger = next_radius(radius, gamma, progress.distance[rows], boundary)
         radius = torch.where(progress.broken(rows, seen), smaller, larger).minimum(largest)
         length = LAST_STEP + (FIRST_STEP - LAST_STEP) * cosine
-        offsets = points - originals + length * l2_steepest(seen.gradient)
-        points = (originals + ball.shrink(offsets, radius)).clamp_(0, 1)
+        points = points + length * l2_steepest(seen.gradient)
+        points = ball.project(points, originals, radius)
     return progress.result()
 
 

@@ -25,11 +25,9 @@ class Norm(NamedTuple):
             at most along offsets of size 1 (in L0: that are at most 1 in a value).
         steepest: gradients (n, C, H, W) -> the offsets along which it does; 0 where the gradient
             is 0. Of several values that are as good L1 and L0 change the first.
-        shrink: (offsets, radius) -> offsets of at most that size, the nearest; the radius is a
-            number, or one for each image (n,).
         project: (points, images, epsilon) -> the points, moved into [0, 1] and to at most epsilon
-            from the images. In L2 that is the ball first, then [0, 1]; in the other norms it is the
-            nearest point that is in both.
+            from the images; epsilon is a number, or one for each image (n,). In L2 that is the ball
+            first, then [0, 1]; in the other norms it is the nearest point that is in both.
         random: (numbers, shape, seed, *names) -> offsets (n, *shape), uniform in the ball of size
             1; the arguments are those of `draws.uniform`. In L0 it is one value, in [-1, 1).
     """
@@ -38,8 +36,7 @@ class Norm(NamedTuple):
     size: Callable[[Tensor], Tensor]
     dual: Callable[[Tensor], Tensor]
     steepest: Callable[[Tensor], Tensor]
-    shrink: Callable[[Tensor, float | Tensor], Tensor]
-    project: Callable[[Tensor, Tensor, float], Tensor]
+    project: Callable[[Tensor, Tensor, float | Tensor], Tensor]
     random: Callable[..., Tensor]
 
 
@@ -53,14 +50,9 @@ def linf_size(offsets: Tensor) -> Tensor:
     return offsets.abs().flatten(1).amax(1)
 
 
-def linf_shrink(offsets: Tensor, radius: float | Tensor) -> Tensor:
-    """Clip to [-radius, radius]."""
-    bound = per_image(_each(radius, offsets))
-    return offsets.clamp(-bound, bound)
-
-
-def linf_project(points: Tensor, images: Tensor, epsilon: float) -> Tensor:
+def linf_project(points: Tensor, images: Tensor, epsilon: float | Tensor) -> Tensor:
     """Clip to [images - epsilon, images + epsilon] and to [0, 1]."""
+    epsilon = _each(epsilon)
     return torch.clamp(points, (images - epsilon).clamp_(min=0), (images + epsilon).clamp_(max=1))
 
 
@@ -82,15 +74,11 @@ def l2_steepest(gradient: Tensor) -> Tensor:
     return scaled / per_image(l2_size(scaled).clamp_min(1e-12))
 
 
-def l2_shrink(offsets: Tensor, radius: float | Tensor) -> Tensor:
-    """Shorten offsets that are longer than the radius."""
-    shorter = _each(radius, offsets) / l2_size(offsets).clamp_min(1e-12)
-    return per_image(shorter.clamp_max(1)) * offsets
-
-
-def l2_project(points: Tensor, images: Tensor, epsilon: float) -> Tensor:
+def l2_project(points: Tensor, images: Tensor, epsilon: float | Tensor) -> Tensor:
     """Shorten offsets that are longer than epsilon, then clip to [0, 1]."""
-    return (images + l2_shrink(points - images, epsilon)).clamp_(0, 1)
+    offsets = points - images
+    shrink = (_each(epsilon) / per_image(l2_size(offsets).clamp_min(1e-12))).clamp_max(1)
+    return (images + shrink * offsets).clamp_(0, 1)
 
 
 def l2_random(numbers: Tensor, shape: tuple[int, ...], seed: int, *names: str | int) -> Tensor:
@@ -114,41 +102,31 @@ def l1_steepest(gradient: Tensor) -> Tensor:
     return single.reshape(gradient.shape)
 
 
-def l1_shrink(offsets: Tensor, radius: float | Tensor) -> Tensor:
-    """Bring all entries nearer to 0 by the same amount, as far as they go."""
-    return _soft_threshold(offsets, torch.full_like(offsets, torch.inf), radius)
-
-
-def l1_project(points: Tensor, images: Tensor, epsilon: float) -> Tensor:
-    """Return the nearest points of the ball that are in [0, 1].
+def l1_project(points: Tensor, images: Tensor, epsilon: float | Tensor) -> Tensor:
+    """Take the same amount from all |offsets|, down to 0, cut at [0, 1]: their sum is epsilon.
 
     Croce, Hein: Mind the box: l1-APGD for sparse adversarial attacks on image classifiers, ICML
-    2021, proposition 2.1.
+    2021, proposition 2.1. The sum falls piecewise linearly in the amount: faster by 1 once an entry
+    is no longer cut, slower by 1 once it is 0.
     """
     offsets = points - images
-    room = torch.where(offsets > 0, 1 - images, images)
-    return (images + _soft_threshold(offsets, room, epsilon)).clamp_(0, 1)
-
-
-def _soft_threshold(offsets: Tensor, room: Tensor, radius: float | Tensor) -> Tensor:
-    """Take the same amount from all |offsets|, down to 0, cut at `room`: their sum is the radius.
-
-    The sum falls piecewise linearly in the amount. It falls faster by 1 once an entry is no longer
-    cut, and slower by 1 once it is 0, so it is known where two of these follow each other.
-    """
-    sizes, room = offsets.abs().flatten(1), room.flatten(1)
+    sizes = offsets.abs().flatten(1)
+    room = torch.where(offsets > 0, 1 - images, images).flatten(1)
     cut = (sizes - room).clamp_min(0)
     places, order = torch.cat([cut, sizes], 1).sort(1)
     slopes = torch.where(order < sizes.shape[1], 1.0, -1.0).to(sizes).cumsum(1)
-    falls = (slopes[:, :-1] * places.diff(dim=1)).cumsum(1)
     total = (sizes - cut).sum(1, keepdim=True)
-    sums = torch.cat([total, total - falls], 1)
-    wanted = _each(radius, sizes).unsqueeze(1)
+    sums = torch.cat([total, total - (slopes[:, :-1] * places.diff(dim=1)).cumsum(1)], 1)
+    wanted = _each(epsilon, 2)
     last = ((sums >= wanted).sum(1, keepdim=True) - 1).clamp_min(0)
     beyond = (sums.gather(1, last) - wanted) / slopes.gather(1, last).clamp_min(1)
-    amount = torch.where(total > wanted, places.gather(1, last) + beyond, 0)
+    amount = places.gather(1, last) + beyond
+    # The sums of an image's many values are rounded; that of what is kept is not so long.
     kept = torch.minimum((sizes - amount).clamp_min(0), room)
-    return offsets.sign() * kept.reshape(offsets.shape)
+    falling = ((kept > 0) & (kept < room)).sum(1, keepdim=True).clamp_min(1)
+    amount = torch.where(total > wanted, amount + (kept.sum(1, keepdim=True) - wanted) / falling, 0)
+    kept = torch.minimum((sizes - amount).clamp_min(0), room)
+    return (images + offsets.sign() * kept.reshape(offsets.shape)).clamp_(0, 1)
 
 
 def l1_random(numbers: Tensor, shape: tuple[int, ...], seed: int, *names: str | int) -> Tensor:
@@ -166,22 +144,12 @@ def l0_size(offsets: Tensor) -> Tensor:
     return (offsets != 0).flatten(1).sum(1).to(offsets.dtype)
 
 
-def l0_shrink(offsets: Tensor, radius: float | Tensor) -> Tensor:
-    """Keep as many entries as the radius says, those farthest from 0; others become 0."""
-    return torch.where(_first(offsets.abs(), radius), offsets, 0)
-
-
-def l0_project(points: Tensor, images: Tensor, epsilon: float) -> Tensor:
+def l0_project(points: Tensor, images: Tensor, epsilon: float | Tensor) -> Tensor:
     """Clip to [0, 1] and keep the epsilon changes that the points gain most by."""
     inside = points.clamp(0, 1)
-    gains = (points - images) ** 2 - (points - inside) ** 2
-    return torch.where(_first(gains, epsilon), inside, images)
-
-
-def _first(values: Tensor, count: float | Tensor) -> Tensor:
-    """Tell which entries of values (n, C, H, W) are the `count` largest of their images."""
-    ranks = values.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(1)
-    return ranks.reshape(values.shape) < per_image(_each(count, values))
+    gains = ((points - images) ** 2 - (points - inside) ** 2).flatten(1)
+    ranks = gains.argsort(dim=1, descending=True, stable=True).argsort(1)
+    return torch.where(ranks.reshape(points.shape) < _each(epsilon), inside, images)
 
 
 def l0_random(numbers: Tensor, shape: tuple[int, ...], seed: int, *names: str | int) -> Tensor:
@@ -192,14 +160,16 @@ def l0_random(numbers: Tensor, shape: tuple[int, ...], seed: int, *names: str | 
     return zeros.scatter(1, (place * entries).long(), 2 * value - 1).reshape(-1, *shape)
 
 
-def _each(radius: float | Tensor, like: Tensor) -> Tensor:
-    """Return a radius for each of the images (n,), or one for all (1,)."""
-    return radius if isinstance(radius, Tensor) else like.new_full((1,), radius)
+def _each(epsilon: float | Tensor, dimensions: int = 4) -> float | Tensor:
+    """Return a number for all images, or one for each (n, 1, ...)."""
+    if isinstance(epsilon, Tensor):
+        return epsilon.reshape(-1, *[1] * (dimensions - 1))
+    return epsilon
 
 
-NORMS: dict[NormName, Norm] = {
-    "linf": Norm("Linf", linf_size, l1_size, torch.sign, linf_shrink, linf_project, linf_random),
-    "l2": Norm("L2", l2_size, l2_size, l2_steepest, l2_shrink, l2_project, l2_random),
-    "l1": Norm("L1", l1_size, linf_size, l1_steepest, l1_shrink, l1_project, l1_random),
-    "l0": Norm("L0", l0_size, linf_size, l1_steepest, l0_shrink, l0_project, l0_random),
+NORMS: dict[str, Norm] = {
+    "linf": Norm("Linf", linf_size, l1_size, torch.sign, linf_project, linf_random),
+    "l2": Norm("L2", l2_size, l2_size, l2_steepest, l2_project, l2_random),
+    "l1": Norm("L1", l1_size, linf_size, l1_steepest, l1_project, l1_random),
+    "l0": Norm("L0", l0_size, linf_size, l1_steepest, l0_project, l0_random),
 }

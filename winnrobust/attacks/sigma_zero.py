@@ -26,13 +26,13 @@ BETA_1, BETA_2, TINY = 0.9, 0.999, 1e-8
 
 
 def sigma_zero(
-    model: nn.Module, images: Tensor, labels: Tensor, *, steps: int = 100, run: Run = Run()
+    model: nn.Module, images: Tensor, labels: Tensor, *, steps: int = 1000, run: Run = Run()
 ) -> AttackResult:
     """Lower the label's lead, down to 0, and the smooth count of changes; undo the small changes.
 
     Args:
         model, images, labels, run: as for every attack (`base.AttackFunction`).
-        steps: of Adam. The authors report 1000, too.
+        steps: of Adam.
 
     Raises:
         InputError: the model returns no logits, or they have no gradient.
@@ -80,7 +80,7 @@ SIGMA_ZERO = Attack(
     name="sigma-zero",
     norm="l0",
     access="white-box",
-    cost="100 gradients",
+    cost="1000 gradients",
     summary=(
         "White-box, minimum norm: Adam on the label's lead and on a smooth count of the changed"
         " values; changes below a threshold that adapts are undone, and the misclassified point"

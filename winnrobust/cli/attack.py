@@ -19,6 +19,7 @@ from winnrobust.cli.options import (
     CHOICES,
     COUNT,
     PATH,
+    asked_for,
     attacks_option,
     bounds,
     count_or_all,
@@ -30,7 +31,9 @@ from winnrobust.cli.options import (
     out_option,
     picture_size,
     runs_option,
+    sampling_options,
     seed_option,
+    threat_option,
 )
 from winnrobust.data.geometry import INTERPOLATIONS
 from winnrobust.runtime.errors import InputError
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 @external_options
 @attacks_option
 @own_attacks_option
+@threat_option
 @eps_option
 @click.option(
     "--eps-l2",
@@ -53,7 +57,7 @@ if TYPE_CHECKING:
     type=lambda text: epsilons(text, at_most=math.inf),
     metavar="EPS[,EPS...]",
     multiple=True,
-    help="The same for L2 attacks: the length of the change of a whole image.  [default: 1.5]",
+    help="The same as --threat l2:EPS: the length of the change of a whole image.",
 )
 @click.option("--steps", type=COUNT, help="Steps of iterative attacks.")
 @click.option("--restarts", type=COUNT, help="Random starts of attacks that have them.")
@@ -69,16 +73,42 @@ if TYPE_CHECKING:
 @click.option(
     "--eot",
     type=COUNT,
-    default=1,
-    show_default=True,
-    help="Draws averaged in every step and every decision of an attack, for models that answer at"
-    " random (expectation over transformation).",
+    help="Draws averaged in every step and every decision of an attack (expectation over"
+    " transformation).  [default: 20 for models that answer at random, 1 for others]",
+)
+@click.option(
+    "--bpda",
+    "straight",
+    metavar="MODULE|auto",
+    multiple=True,
+    help="Run every attack that follows gradients once more, with gradients that pass straight"
+    " through a module of the model (BPDA): one that rounds, or has no derivative. auto finds what"
+    " hides them.",
+)
+@click.option(
+    "--adapt",
+    is_flag=True,
+    help="Look for false robustness first, and add the attacks that suit what is found.",
 )
 @click.option(
     "--targeted",
     type=click.Choice(TARGETS),
     help="Make the attacks targeted, each image at a wrong class that is chosen like this."
     "  [default: untargeted]",
+)
+@click.option(
+    "--targets",
+    type=PATH,
+    metavar="FILE",
+    help="Make the attacks targeted, at the classes in this file: one for each image, in their"
+    " order, as .npy, or as .csv or .txt with one a line.",
+)
+@click.option(
+    "--round",
+    type=click.IntRange(1, 16),
+    metavar="BITS",
+    help="Round examples to so many bits (8 as in a PNG) before the models judge them, and say how"
+    " many successes survive that.",
 )
 @click.option("--aim", type=click.Choice(TARGETS), hidden=True)
 @click.option(
@@ -94,6 +124,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Let every model look at the examples made against the others, for correction rates.",
 )
+@sampling_options
 @diagnose_option
 @seed_option
 @click.option("--limit", type=COUNT, help="Attack the first N test images only.")
@@ -190,6 +221,10 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
     winnrobust attack --eps 0.125
     winnrobust attack runs/my-baseline runs/my-winn --attacks fgsm,pgd,autoattack --limit 1000
     winnrobust attack runs/my-winn zoo:mnist-vanilla-winn
+    winnrobust attack runs/my-winn --adapt
+    winnrobust attack runs/my-winn --attacks pgd --threat linf:0.3 --threat l2:1.5
+    winnrobust attack runs/my-winn --threat corruptions:1-5 --threat spatial:30
+    winnrobust attack zoo:mnist-vanilla-baseline zoo:mnist-vanilla-winn --until-decided
     winnrobust attack --model mine=my_models:cnn --weights mine=cnn.safetensors --data my-images
     winnrobust attack runs/my-winn --attacks 'pgd(steps=100, restarts=5)' --attack mine=my_nets:best
     """
@@ -210,7 +245,7 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
         choose = newest_of_each_method if asked else newest_or_shipped
         paths = choose(options["runs"], options["dataset"], arch)
     out = options["out"] or Path("results") / stamp()
-    conditions = [gates.parse_gate(text, settings) for text in options["fail_if"]]
+    conditions = list(map(gates.parse_gate, options["fail_if"]))
     attack_runs(
         paths,
         out,
@@ -219,8 +254,10 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
         external=external,
         source=_source(options),
         with_diagnosis=options["with_diagnosis"],
+        adapt=options["adapt"],
         baseline=options["baseline"],
         save=options["save_examples"] or 0,
+        gates=conditions,
     )
     log(terminal_summary(out))
     if options["baseline"] is not None and is_main_process():
@@ -265,15 +302,25 @@ def _source(options: dict[str, Any]) -> "ImageSource":
 
 def _settings(options: dict[str, Any]) -> "EvaluationSettings":
     """What the options say of the evaluation; those of the same name are its settings."""
-    from winnrobust.evaluation import EvaluationSettings
-    from winnrobust.workflows.given import imported_attack
+    from winnrobust.data.arrays import read_targets
+    from winnrobust.evaluation.settings import EvaluationSettings, usual_for
+    from winnrobust.workflows.given import imported_attack, through
 
     if options["targeted"] and options["aim"]:
         raise InputError("--aim is the old name of --targeted; give one of them")
     given = {name: options[name] for name in EvaluationSettings.model_fields if name in options}
-    given["attacks"] = [*options["attacks"], *starmap(imported_attack, options["own_attacks"])]
-    given["epsilons"] = bounds(options["epsilons"], options["epsilons_l2"])
+    own = list(starmap(imported_attack, options["own_attacks"]))
+    given["epsilons"] = bounds(options["threats"], options["epsilons"], options["epsilons_l2"])
+    usual = usual_for(given["epsilons"]) if own or options["straight"] else []
+    chosen = [*(options["attacks"] or usual), *own]
+    del given["attacks"]
+    given |= asked_for([*chosen, *through(options["straight"], chosen)] or None)
+    given["precision"] = options["precision"] and options["precision"] / 100
     given["targeted"] = options["targeted"] or options["aim"]
+    if options["targets"]:
+        if given["targeted"]:
+            raise InputError("--targets and --targeted exclude each other")
+        given["targeted"] = read_targets(options["targets"])
     if options["save_examples"]:
         given["num_examples"] = max(options["save_examples"], 8)
     return EvaluationSettings(**given)

@@ -5,7 +5,7 @@ from importlib import metadata
 import click
 from tabulate import tabulate
 
-from winnrobust.cli.choices import ATTACKS
+from winnrobust.cli.choices import ATTACKS, CORRUPTIONS
 
 COLUMNS = ("attack", "norms", "attacker sees", "cost per image", "also", "source")
 
@@ -14,10 +14,13 @@ COLUMNS = ("attack", "norms", "attacker sees", "cost per image", "also", "source
 def attacks() -> None:
     """List the attacks with their norms, what the attacker sees, what they cost, their source.
 
-    A norm is what --eps (Linf) or --eps-l2 (L2) bounds. Those that can be targeted take
-    --targeted; those that give distances look for the smallest change that breaks an image.
+    The norm stands first in a threat, as in --threat l2:0.5; spatial and patch come with their
+    threats, as in --threat patch:5. Those that can be targeted take --targeted or --targets; those
+    that give distances look for the smallest change that breaks an image.
     """
     click.echo(tabulate(ATTACKS, headers=COLUMNS, tablefmt="simple"))
+    corruptions = ", ".join(CORRUPTIONS)
+    click.echo(f"\n--threat corruptions:1-5 is no attack, but 15 corruptions: {corruptions}.")
     others = metadata.entry_points(group="winnrobust.attacks")
     if others:
         click.echo(f"Of other packages: {', '.join(sorted(others.names))}.")

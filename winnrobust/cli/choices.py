@@ -80,10 +80,19 @@ ATTACKS = (
            "Rony et al. 2019, arXiv:1811.09600"),
     Listed("fmn", "linf, l2, l1, l0", "white-box", "100 gradients", "targeted, distances",
            "Pintor, Roli, Brendel, Biggio 2021, arXiv:2102.12827"),
-    Listed("sigma-zero", "l0", "white-box", "100 gradients", "targeted, distances",
+    Listed("sigma-zero", "l0", "white-box", "1000 gradients", "targeted, distances",
            "Cinà et al. 2025, arXiv:2402.01879"),
     Listed("hopskipjump", "l2", "black-box", "5000 queries", "distances",
            "Chen, Jordan, Wainwright 2020, arXiv:1904.02144"),
+    Listed("spatial", "spatial", "black-box", "775 queries", "targeted",
+           "Engstrom, Tran, Tsipras, Schmidt, Madry 2019, arXiv:1712.02779"),
+    Listed("patch", "patch", "white-box", "up to 201 gradients, 50 queries", "targeted",
+           "Karmon et al. 2018, arXiv:1801.02608; Rao, Stutz, Schiele 2020, arXiv:2005.02313"),
     Listed("transfer:NAME", "linf", "transfer", "10 gradients of another model", "targeted",
            "Papernot, McDaniel, Goodfellow 2016, arXiv:1605.07277; Dong et al. 2018"),
+)  # fmt: skip
+CORRUPTIONS = (
+    "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur",
+    "zoom_blur", "snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate",
+    "jpeg_compression",
 )  # fmt: skip

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from winnrobust.cli.grouped import Grouped
 from winnrobust.cli.options import (
+    asked_for,
     attacks_option,
     bounds,
     config_file_option,
@@ -17,6 +19,8 @@ from winnrobust.cli.options import (
     given_settings,
     report_option,
     runs_option,
+    sampling_options,
+    threat_option,
 )
 from winnrobust.runtime.progress import log
 from winnrobust.training.config import make_config
@@ -25,11 +29,13 @@ if TYPE_CHECKING:
     import torch
 
 
-@click.command()
+@click.command(cls=Grouped)
 @config_options()
 @config_file_option
 @attacks_option
+@threat_option
 @eps_option
+@sampling_options
 @diagnose_option
 @report_option
 @runs_option
@@ -37,8 +43,11 @@ if TYPE_CHECKING:
 @device_option
 def compare(
     config_file: Path | None,
-    attacks: list[str],
+    attacks: list[str] | None,
+    threats: tuple[str, ...],
     epsilons: tuple[list[float], ...],
+    precision: float | None,
+    until_decided: bool,
     with_diagnosis: bool,
     out: Path | None,
     runs: Path,
@@ -70,7 +79,12 @@ def compare(
         config,
         runs,
         out,
-        EvaluationSettings(attacks=attacks, epsilons=bounds(epsilons)),
+        EvaluationSettings(
+            epsilons=bounds(threats, epsilons),
+            precision=precision and precision / 100,
+            until_decided=until_decided,
+            **asked_for(attacks),
+        ),
         with_diagnosis=with_diagnosis,
         data_root=data_root,
         device=device,

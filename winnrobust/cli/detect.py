@@ -35,9 +35,7 @@ from winnrobust.runtime.progress import log
     "epsilons",
     type=epsilons,
     metavar="EPS",
-    default="0.125",
-    show_default=True,
-    help="Their bound, in [0, 1] pixel units.",
+    help="Their bound, in [0, 1] pixel units.  [default: what is usual for the data set]",
 )
 @click.option(
     "--ood",
@@ -68,7 +66,7 @@ from winnrobust.runtime.progress import log
 def detect(
     models: tuple[Path, ...],
     attacks: list[str],
-    epsilons: list[float],
+    epsilons: list[float] | None,
     others: tuple[str, ...],
     foreign: tuple[str, ...],  # the old name of --ood
     steps: int,
@@ -88,8 +86,9 @@ def detect(
     from winnrobust.reporting.table import to_text
     from winnrobust.workflows.detecting import DetectionSettings, detect_others, detection_table
 
-    if len(epsilons) != 1 or not epsilons[0]:
+    if epsilons is not None and (len(epsilons) != 1 or not epsilons[0]):
         raise InputError("--eps must be a single bound above 0 here")
     chosen = [name for name in attacks if name]
-    settings = DetectionSettings(chosen, epsilons[0], [*others, *foreign], steps, limit, seed)
+    epsilon = epsilons[0] if epsilons else None
+    settings = DetectionSettings(chosen, epsilon, [*others, *foreign], steps, limit, seed)
     log(to_text([detection_table(detect_others(models, settings, **options))]))

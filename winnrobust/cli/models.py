@@ -27,7 +27,7 @@ def models() -> None:
 
     Exit code 1: one is damaged.
     """
-    whole = {model: model.is_whole() for model in zoo.models()}
+    states = {model: _state(model) for model in zoo.models()}
     rows = [
         (
             f"{zoo.PREFIX}{model.name}",
@@ -38,12 +38,20 @@ def models() -> None:
             share_with_interval(*rate(model.test_errors, model.test_n), model.test_n),
             f"{model.size / 1e6:.1f} MB",
             model.sha256[:12],
-            "whole" if whole[model] else "DAMAGED",
+            state,
         )
-        for model in whole
+        for model, state in states.items()
     ]
     click.echo(tabulate(rows, headers=COLUMNS, tablefmt="simple", disable_numparse=True))
     click.echo(f"Their manifests are under {zoo.FOLDER / 'models'}.")
-    if not all(whole.values()):
+    if "to be fetched" in states.values():
+        click.echo(f"Weights to be fetched are looked for where {zoo.SOURCE} says.")
+    if "DAMAGED" in states.values():
         click.echo("DAMAGED: a file is missing or not the one it was; install winnrobust anew")
         sys.exit(1)
+
+
+def _state(model: zoo.ZooModel) -> str:
+    if not model.is_here():
+        return "to be fetched"
+    return "whole" if model.is_whole() else "DAMAGED"

@@ -82,10 +82,17 @@ def picture_size(text: str) -> int | tuple[int, int]:
 
 
 def bounds(
-    linf: tuple[list[float], ...], l2: tuple[list[float], ...] = ()
-) -> dict[Any, list[float]]:
-    """All epsilons given for each norm; the defaults (the first is the paper's) if none."""
-    return {"linf": [*chain(*linf)] or [0.125], "l2": [*chain(*l2)] or [1.5]}
+    threats: tuple[str, ...], linf: tuple[list[float], ...], l2: tuple[list[float], ...] = ()
+) -> dict[str, Any]:
+    """What is given of --threat, --eps and --eps-l2; of what is not the images decide."""
+    from winnrobust.evaluation.threats import gathered
+
+    return gathered(threats or None, [*chain(*linf)], [*chain(*l2)])
+
+
+def asked_for(attacks: list[Any] | None) -> dict[str, Any]:
+    """The attacks that were named, as a setting; those by default need not fit the threats."""
+    return {} if attacks is None else {"attacks": attacks}
 
 
 def _device(context: click.Context, parameter: click.Parameter, name: str) -> Any:
@@ -123,9 +130,18 @@ attacks_option = click.option(
     "--attacks",
     type=names,
     metavar="TEXT",
-    default="fgsm",
-    show_default=True,
-    help="Attacks, separated by commas; 'winnrobust attacks' lists them.",
+    help="Attacks, separated by commas; 'winnrobust attacks' lists them. Each is made in all norms"
+    " of the threats that it knows.  [default: fgsm,aa-fast: the paper's, and one to trust]",
+)
+threat_option = click.option(
+    "--threat",
+    "threats",
+    metavar="NORM:EPS[,EPS...]",
+    multiple=True,
+    help="What an attacker may do, such as linf:8/255, l2:0.5, l1:12, l0:10, corruptions:1-5 (15"
+    " corruptions in these severities), spatial:30 (rotations up to 30 degrees, and translations),"
+    " patch:5 (a square of 5 pixels). Repeat it.  [default: what is usual for the data set, which"
+    " is said]",
 )
 eps_option = click.option(
     "--eps",
@@ -133,8 +149,8 @@ eps_option = click.option(
     type=epsilons,
     metavar="EPS[,EPS...]",
     multiple=True,
-    help="L-infinity budget in [0, 1] pixel units, such as 0.125 or 8/255; several with commas or"
-    " by repeating the option.  [default: 0.125]",
+    help="The same as --threat linf:EPS: the L-infinity bound in [0, 1] pixel units, such as 0.125"
+    " or 8/255; several with commas or by repeating the option.",
 )
 diagnose_option = click.option(
     "--diagnose/--no-diagnose",
@@ -143,6 +159,28 @@ diagnose_option = click.option(
     show_default=True,
     help="Look for false robustness, too.",
 )
+
+
+def sampling_options(command: Callable) -> Callable:
+    """Attack images in a random order until enough is known."""
+    precision = click.option(
+        "--precision",
+        type=click.FloatRange(0, 50, min_open=True, max_open=True),
+        metavar="POINTS",
+        help="Attack images in a random order until the interval of every error ends within so many"
+        " points of it, such as 1. The intervals are always-valid: they hold although they were"
+        " looked at again and again.",
+    )
+    until_decided = click.option(
+        "--until-decided",
+        is_flag=True,
+        help="Attack images in a random order until it is settled for every two models and every"
+        " epsilon who is more robust, or that they differ by no more than 1 point, or than"
+        " --precision.",
+    )
+    return precision(until_decided(command))
+
+
 seed_option = click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all random numbers."
 )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from winnrobust.cli.grouped import Grouped
 from winnrobust.cli.options import (
     PATH,
     config_file_option,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@click.command()
+@click.command(cls=Grouped)
 @click.argument("run", required=False, type=PATH)
 @click.option(
     "--source", help="In place of RUN: a picture to train on first, or grass, gravel or brick."

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from winnrobust.cli.grouped import Grouped
 from winnrobust.cli.options import (
     config_file_option,
     config_options,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@click.command()
+@click.command(cls=Grouped)
 @config_options(without_labels=UNSUPERVISED["winn"])
 @config_file_option
 @out_option("Folder of the run.  [default: a new one under --runs]")

@@ -75,8 +75,8 @@ def checked_images(value: Any, name: str = "images", white: Range | None = None)
             return images / 255
     raise InputError(
         f"{name} of floats must lie in [0, 1], these reach from {low:g} to {high:g}; undo their"
-        " normalization (images * std + mean; the model's goes into --mean and --std, or into the"
-        " model)"
+        " normalization (images * std + mean; the model's goes into the model, or into mean and std"
+        " where it is loaded)"
     )
 
 

@@ -71,9 +71,9 @@ def number_folders(
     if not listed:
         raise InputError(
             f"folders are called {_some(folders)}; say which classes of the model they are: with"
-            " --classes FILE (a name on each line, in the order of the model's logits), with"
-            f" --classes {BY_NAME} if they are numbered in the order of their names, as torchvision"
-            " does, or with folders called 0, 1, 2, ..."
+            " --classes FILE (a name on each line, in the order of the model's logits; in Python"
+            f" classes=[...]), with --classes {BY_NAME} (classes='{BY_NAME}') if they are numbered"
+            " in the order of their names, as torchvision does, or with folders called 0, 1, 2, ..."
         )
     known: dict[str, set[int]] = {}
     for number, line in enumerate(listed):

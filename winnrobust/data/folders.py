@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -74,15 +75,18 @@ class Pictures:
         )
         return InputError(
             f"{one} has {first} pixels, {two} has {second}; all images must have the same size:"
-            " scale and cut them, as with --resize 256 --crop 224"
+            " scale and cut them, as with --resize 256 --crop 224, in Python resize=256, crop=224"
         )
 
     def read(self, name: str) -> np.ndarray:
         """Read one of them as (C, H, W) uint8."""
-        try:
+        with _told_of_skipping():
             return read_pixels(self.root / name, self.gray, self.geometry.apply)
-        except DamagedError as error:
-            raise DamagedError(f"{error}; --skip-damaged leaves out such pictures") from None
+
+    def header(self, name: str) -> Header:
+        """Look at the size and colors of one of them."""
+        with _told_of_skipping():
+            return Header(self.root / name)
 
     def first(self, count: int | None) -> "Pictures":
         """Return the first `count`, all of them for None."""
@@ -101,6 +105,17 @@ class Pictures:
             digest.update(os.fsencode(name) + f"\0{size} {label}\n".encode())
         made = {"geometry": asdict(self.geometry), "gray": self.gray}
         return {"n": len(self), "names_and_sizes_sha256": digest.hexdigest()} | made
+
+
+@contextmanager
+def _told_of_skipping() -> Iterator[None]:
+    """Say in a `with` block what to do about a damaged picture."""
+    try:
+        yield
+    except DamagedError as error:
+        raise DamagedError(
+            f"{error}; --skip-damaged, in Python skip_damaged=True, leaves out such pictures"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -219,7 +234,7 @@ def _looked_at(pictures: Pictures) -> tuple[Pictures, list[str]]:
         InputError: they come out in different sizes.
     """
     names = pictures.files[:: max(len(pictures) // HEADERS, 1)]
-    headers = [Header(pictures.root / name) for name in names]
+    headers = [pictures.header(name) for name in names]
     sizes = [pictures.geometry.size_of(header.size) for header in headers]
     for name, size in zip(names, sizes, strict=True):
         if size != sizes[0]:

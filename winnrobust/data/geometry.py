@@ -57,7 +57,7 @@ class Geometry:
         if cut_high > high or cut_wide > wide:
             raise InputError(
                 f"it has {wide}x{high} pixels, too few to cut {cut_wide}x{cut_high} out of them;"
-                " scale it first with --resize"
+                " scale it first with --resize, in Python resize="
             )
         left, top = round((wide - cut_wide) / 2), round((high - cut_high) / 2)
         return picture.crop((left, top, left + cut_wide, top + cut_high))

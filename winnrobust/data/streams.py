@@ -23,6 +23,7 @@ from winnrobust.data.datasets import ImageSplit
 from winnrobust.data.folders import load_user_data
 from winnrobust.data.geometry import Geometry, Size
 from winnrobust.runtime.errors import EvaluationWarning, InputError
+from winnrobust.runtime.randomness import stream as random_stream
 
 IMAGES = ("image", "img", "pixel_values", "images")
 LABELS = ("label", "labels", "fine_label", "target")
@@ -71,9 +72,10 @@ def open_stream(data: Any) -> ImageStream:
         return Items(data)
     if isinstance(data, Iterable) and not _is_plain(data):
         return ReadOnce(data)
+    parts = f"; give one of its parts, {', '.join(map(str, data))}" if _has_parts(data) else ""
     raise InputError(
         f"images must be a tensor or an array with its labels, a Dataset, a DataLoader, a folder"
-        f" or an .npz file, not {type(data).__name__}"
+        f" or an .npz file, not {type(data).__name__}{parts}"
     )
 
 
@@ -132,6 +134,11 @@ def _length(loader: DataLoader) -> int | None:
     if isinstance(loader.dataset, IterableDataset) or ours:
         return None
     return len(loader) * (loader.batch_size or 1) if loader.drop_last else len(loader.sampler)  # type: ignore[arg-type]
+
+
+def _has_parts(data: object) -> bool:
+    """Tell whether it is a dict of data sets, as Hugging Face has them by split."""
+    return isinstance(data, Mapping) and all(hasattr(part, "__len__") for part in data.values())
 
 
 def _is_plain(data: object) -> bool:
@@ -220,11 +227,8 @@ class ReadOnce:
                 part = slice(max(start - first, 0), stop - first)
                 found.append((stored["images"][part], stored["labels"][part]))
         images, labels = zip(*found, strict=True)
-        if len({each.dtype for each in images}) > 1:
-            images = tuple(_as_floats(each) for each in images)
-        return ImageSplit(
-            torch.from_numpy(np.concatenate(images)), torch.from_numpy(np.concatenate(labels))
-        )
+        pixels = _joined([torch.from_numpy(each) for each in images])
+        return ImageSplit(pixels, torch.from_numpy(np.concatenate(labels)))
 
     def identity(self) -> Any:
         """Return their number, and a checksum of the first ones."""
@@ -268,6 +272,60 @@ class First:
     def identity(self) -> Any:
         """Return the stream's, and their number."""
         return [self.n, self.stream.identity()]
+
+
+class Shuffled:
+    """All images of a stream, in a random order.
+
+    Attributes:
+        numbers: (N,) int64, the images' numbers in the stream, as `random_order` says.
+
+    Raises:
+        InputError: the stream can only be read from its beginning.
+    """
+
+    def __init__(self, stream: ImageStream, seed: int) -> None:
+        inner: Any = stream
+        while not isinstance(inner, ReadOnce) and hasattr(inner, "stream"):
+            inner = inner.stream
+        if isinstance(inner, ReadOnce):
+            raise InputError(
+                "images that come one after the other cannot be drawn at random: give an array, a"
+                " Dataset (a DataLoader has one) or a folder, or leave out precision and"
+                " until_decided"
+            )
+        self.stream, self.numbers = stream, random_order(len(stream), seed)
+
+    @property
+    def labels(self) -> Tensor | None:
+        """All labels, where they are known without reading the images."""
+        return None if self.stream.labels is None else self.stream.labels[self.numbers]
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def batch(self, start: int, stop: int) -> ImageSplit:
+        """Read the images that come at these places of the order."""
+        numbers = self.numbers[start:stop]
+        if isinstance(self.stream, ImageSplit):
+            return ImageSplit(self.stream.images[numbers], self.stream.labels[numbers])
+        read = [self.stream.batch(number, number + 1) for number in numbers.tolist()]
+        return ImageSplit(
+            _joined([each.images for each in read]), torch.cat([each.labels for each in read])
+        )
+
+    def identity(self) -> Any:
+        """Return the stream's."""
+        return self.stream.identity()
+
+
+def random_order(n: int, seed: int) -> Tensor:
+    """Return the numbers 0, ..., n - 1 (n,) int64, each order as likely as any other.
+
+    >>> random_order(5, seed=0).sort().values.tolist()
+    [0, 1, 2, 3, 4]
+    """
+    return torch.randperm(n, generator=random_stream(seed, "order"))
 
 
 class Checked:
@@ -382,9 +440,9 @@ def _stacked(pairs: list[tuple[Tensor, Any]]) -> tuple[Tensor, list[Any]]:
     shapes = {tuple(image.shape) for image, _ in pairs}
     if len(shapes) > 1:
         one, other = sorted(shapes)[:2]
+        remedy = "crop or resize them to one" if one[0] == other[0] else "convert all to RGB"
         raise InputError(
-            f"images of the data have different shapes, such as {one} and {other}; crop or resize"
-            " them to one"
+            f"images of the data have different shapes, such as {one} and {other}; {remedy}"
         )
     return torch.stack([image for image, _ in pairs]), [label for _, label in pairs]
 
@@ -396,6 +454,13 @@ def _as_bytes(images: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         found = np.rint(images * 255).clip(0, 255).astype(np.uint8)
     return found if np.array_equal(_as_floats(found), images) else images
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Return one block of images, in floats where some of them are."""
+    if len({part.dtype for part in parts}) > 1:
+        parts = [torch.from_numpy(_as_floats(part.numpy())) for part in parts]
+    return torch.cat(parts)
 
 
 def _as_floats(images: np.ndarray) -> np.ndarray:

@@ -22,11 +22,11 @@ def evaluate(
     images: Tensor | np.ndarray,
     labels: Tensor | np.ndarray,
     attacks: Sequence[str] = ("fgsm",),
-    epsilons: Sequence[float] = (0.125,),
+    epsilons: Sequence[float] | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     *,
-    epsilons_l2: Sequence[float] = (1.5,),
+    epsilons_l2: Sequence[float] | None = None,
     **settings: Any,
 ) -> pd.DataFrame:
     """Return who errs on whose adversarial examples: one row per (attack, epsilon, source, target).
@@ -37,7 +37,7 @@ def evaluate(
         models, images, labels, device: as for `run`.
         attacks: names that `winnrobust.attacks.find` knows.
         epsilons, epsilons_l2: bounds of the attacks in L-infinity and in L2, in the units of images
-            in [0, 1].
+            in [0, 1]; None: by the size of the images.
         batch_size: images at once; None: the more, the less time a batch takes.
         settings: others of `EvaluationSettings`.
 
@@ -47,9 +47,11 @@ def evaluate(
     Raises:
         InputError: as `run`.
     """
+    given = epsilons is not None or epsilons_l2 is not None
+    epsilons_by_norm = {"linf": epsilons, "l2": epsilons_l2} if given else {}
     chosen = EvaluationSettings(
         attacks=attacks,
-        epsilons={"linf": epsilons, "l2": epsilons_l2},
+        epsilons=epsilons_by_norm,
         batch_size=batch_size,
         num_examples=0,
         **settings,

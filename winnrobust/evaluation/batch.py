@@ -6,7 +6,7 @@ What is found out stays on the device until the batch is done, so that no step w
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust.attacks import (
-    NORMS,
     Attack,
     AttackResult,
     CleanPass,
@@ -24,9 +23,10 @@ from winnrobust.attacks import (
     Run,
     Step,
     answer,
+    measured,
     run_attack,
 )
-from winnrobust.data.streams import ImageStream
+from winnrobust.data.streams import ImageStream, Shuffled
 from winnrobust.evaluation import outcomes
 from winnrobust.evaluation.checks import as_floats
 from winnrobust.evaluation.examples import Examples, write_examples
@@ -38,9 +38,9 @@ from winnrobust.evaluation.prediction import (
     check_shape,
     errors_named,
 )
-from winnrobust.evaluation.settings import EvaluationSettings
+from winnrobust.evaluation.settings import RANDOM_EOT, EvaluationSettings
 from winnrobust.evaluation.state import devices_of, own_randomness
-from winnrobust.evaluation.targets import TARGETS
+from winnrobust.evaluation.targets import TARGETS, given_targets
 from winnrobust.runtime import distributed
 from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError, brief
@@ -76,9 +76,15 @@ class Job:
     identity: dict[str, Any]
     callback: Callable[[Step], None] | None = None
 
+    def numbers(self, places: range) -> Tensor:
+        """Return the numbers (B,) int64 of the images at these places of the order."""
+        if isinstance(self.data, Shuffled):
+            return self.data.numbers[places.start : places.stop]
+        return torch.arange(places.start, places.stop)
+
     def epsilons(self, attack: Attack) -> list[float]:
         """Return the epsilons of an attack; the infinite one is for the nearest example at all."""
-        bounds = list(self.settings.epsilons[attack.norm])
+        bounds = list(self.settings.bounds(attack.norm))
         return [*bounds, math.inf] if attack.minimum_norm else bounds
 
 
@@ -87,10 +93,12 @@ class _Batch:
     """B images, and what has been found out about them.
 
     Attributes:
-        numbers: of the images among all.
+        places: of the images in the order in which they are attacked.
+        numbers: (B,) int64, of the images among all.
         images: (B, C, H, W) float32.
         labels: (B,) int64.
         room: how many of them are kept whole.
+        unrounded: attempt -> as `verdicts`, of the model under attack, before rounding.
         verdicts: (attempt, or None for the images themselves, and judge) -> as `_judge`.
         targets: model -> (B,) int64, for targeted attacks.
         distances: attempt -> (B,).
@@ -101,11 +109,13 @@ class _Batch:
         cache: shared by attacks on all models.
     """
 
-    numbers: range
+    places: range
+    numbers: Tensor
     images: Tensor
     labels: Tensor
     room: int
     verdicts: dict[tuple[_Example | None, str], Tensor] = field(default_factory=dict)
+    unrounded: dict[_Example, Tensor] = field(default_factory=dict)
     targets: dict[str, Tensor] = field(default_factory=dict)
     distances: dict[_Example, Tensor] = field(default_factory=dict)
     passes: dict[_Example, Tensor] = field(default_factory=dict)
@@ -116,13 +126,11 @@ class _Batch:
     cache: dict[Any, Any] = field(default_factory=dict)
 
 
-def attack_batch(
-    job: Job, numbers: range, report: Callable[[int, int], None], strict: bool
-) -> None:
+def attack_batch(job: Job, places: range, report: Callable[[int, int], None], strict: bool) -> None:
     """Attack all models with some of the images, judge the examples, and write the outcomes.
 
     Args:
-        numbers: of the images.
+        places: of the images in the order in which they are attacked.
         report: called after each attack with (images of the batch, attacks on it so far).
         strict: raise where an attack fails. Else its images get that status: what went well on
             others need not be lost.
@@ -130,15 +138,16 @@ def attack_batch(
     Raises:
         InputError: a model or an attack cannot be used.
     """
-    read = job.data.batch(numbers.start, numbers.stop)
+    read = job.data.batch(places.start, places.stop)
     check_labels(read.labels, job.classes)
     batch = _Batch(
-        numbers,
+        places,
+        job.numbers(places),
         as_floats(read.images),
         read.labels,
-        room=min(max(job.settings.num_examples - numbers.start, 0), len(numbers)),
+        room=min(max(job.settings.num_examples - places.start, 0), len(places)),
     )
-    with own_randomness(devices_of(job.models), job.settings.seed, "batch", numbers.start):
+    with own_randomness(devices_of(job.models), job.settings.seed, "batch", places.start):
         for source in job.models:
             _attack_model(job, batch, source, report, strict)
     _write(job, batch)
@@ -150,19 +159,24 @@ def _attack_model(
     model, settings = job.models[source], job.settings
     device = device_of(model)
     images, labels = batch.images.to(device), batch.labels.to(device)
-    clean = CleanPass(model, images, labels, None, settings.eot)
+    eot = settings.eot or (RANDOM_EOT if job.draws[source] > 1 else 1)
+    clean = CleanPass(model, images, labels, None, eot)
     if settings.targeted is not None:
         with errors_named(source, images):
             logits = clean.answer.logits
         check_shape(source, logits, len(images))
-        choose = TARGETS[settings.targeted]
-        clean.targets = choose(logits, labels, settings.seed, batch.numbers.start)
+        if isinstance(settings.targeted, str):
+            choose = TARGETS[settings.targeted]
+            clean.targets = choose(logits, labels, settings.seed, batch.numbers)
+        else:
+            clean.targets = given_targets(settings.targeted, batch.numbers, labels)
         batch.targets[source] = clean.targets
     run = Run(
         seed=settings.seed,
-        first=batch.numbers.start,
+        first=int(batch.numbers[0]),
+        numbers=batch.numbers.to(device),
         targets=clean.targets,
-        eot=settings.eot,
+        eot=eot,
         clean=clean,
         surrogates=job.models,
         cache=batch.cache,
@@ -173,14 +187,29 @@ def _attack_model(
         results = _attack(job, batch, attack, source, clean, run, strict)
         for epsilon, result in zip(job.epsilons(attack), results, strict=True):
             made = Case(attack.name, attack.norm, epsilon), source
+            if settings.round is not None and attack.norm != outcomes.CORRUPTIONS:
+                batch.unrounded[made] = _judge(job, source, result.images, labels)
+                result = replace(result, images=rounded(result.images, images, settings.round))
             spent = [result.gradients, result.queries, result.unfinished]
-            batch.distances[made] = NORMS[attack.norm].size(result.images - images).float()
+            batch.distances[made] = measured(attack.norm, images, result.images)
             batch.passes[made] = torch.stack(spent).int()
             batch.kept[made] = result.images[: batch.room].float().cpu().numpy()
-            for judge in job.models if settings.cross and epsilon < math.inf else [source]:
+            # A corrupted image is the same for all models.
+            alone = not settings.cross or epsilon == math.inf or attack.norm == outcomes.CORRUPTIONS
+            for judge in [source] if alone else job.models:
                 batch.verdicts[made, judge] = _judge(job, judge, result.images, labels)
         report(len(images), len(batch.seconds))
     batch.verdicts[None, source] = _judge(job, source, images, labels, known=clean)
+
+
+def rounded(examples: Tensor, images: Tensor, bits: int) -> Tensor:
+    """Return examples (B, C, H, W) in so many bits; pixels that were left alone stay as they are.
+
+    >>> rounded(torch.tensor([0.5, 0.3]), torch.tensor([0.0, 0.3]), 1)
+    tensor([0.0000, 0.3000])
+    """
+    steps = 2**bits - 1
+    return torch.where(examples == images, images, (examples * steps).round() / steps)
 
 
 def _named(callback: Callable[[Step], None], model: str, step: Step) -> None:
@@ -267,12 +296,12 @@ def _write(job: Job, batch: _Batch) -> None:
         for source in job.models
     ]
     answers = [answer for attempt in (None, *attempts) for answer in said(attempt)]
-    table = outcomes.outcome_table(batch.numbers.start, batch.labels.numpy(), answers)
+    table = outcomes.outcome_table(batch.numbers.numpy(), batch.labels.numpy(), answers)
     rank = distributed.rank()
     if batch.room:
-        path = outcomes.part_path(job.folder, batch.numbers, rank)
+        path = outcomes.part_path(job.folder, batch.places, rank)
         write_examples(path, _kept(job, batch, verdicts, attempts))
-    facts = {
+    facts: dict[str, Any] = {
         "evaluation": job.identity,
         "seconds": [[*key, seconds] for key, seconds in batch.seconds.items()],
         "gradients": [
@@ -280,7 +309,9 @@ def _write(job: Job, batch: _Batch) -> None:
         ],
         "failures": [[*key, failure] for key, failure in batch.failures.items()],
     }
-    outcomes.write_part(job.folder, table, facts, rank)
+    if job.settings.sampled:
+        facts["sampled"] = [len(job.data), job.settings.seed]
+    outcomes.write_part(job.folder, table, facts, rank, batch.places)
 
 
 def _columns(
@@ -299,8 +330,11 @@ def _columns(
     if case.epsilon == math.inf:
         found = 2 * verdicts[(case, source), source][1] <= draws
         distance = np.where(found, distance, np.inf)
+    before = batch.unrounded.get((case, source))
+    unrounded = None if before is None else 2 * before[1].cpu().numpy() > draws
     return {
         **case._asdict(), "source": source, "seed": job.settings.seed,
+        outcomes.UNROUNDED: unrounded,
         "target": batch.targets[source].cpu().numpy() if targeted else None,
         "distance": distance, "status": status, "gradients": gradients, "queries": queries,
     }  # fmt: skip

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import ATTACKS, NORMS, Attack, NormName, Run, answer, find, run_attack
+from winnrobust.attacks import ATTACKS, NORMS, Attack, Run, answer, find, measured, run_attack
 from winnrobust.attacks.norms import per_image
 from winnrobust.data.streams import ImageStream
 from winnrobust.evaluation.checks import as_floats, checked_models
+from winnrobust.evaluation.outcomes import Level
 from winnrobust.evaluation.prediction import (
     OUT_OF_MEMORY,
     check_classes,
@@ -22,7 +23,7 @@ from winnrobust.evaluation.prediction import (
     check_shape,
     errors_named,
 )
-from winnrobust.evaluation.settings import LARGEST_EPSILON, check_surrogates, checked_epsilons
+from winnrobust.evaluation.settings import check_surrogates, checked_epsilons
 from winnrobust.evaluation.state import channels_last, devices_of, frozen, own_randomness
 from winnrobust.evaluation.targets import TARGETS
 from winnrobust.runtime.devices import device_of, resolve_device
@@ -65,7 +66,7 @@ class Attacked:
     queries: Tensor
     predictions: Tensor
     attack: str
-    norm: NormName
+    norm: str
     epsilon: float
 
     def __len__(self) -> int:
@@ -74,7 +75,7 @@ class Attacked:
 
     def __repr__(self) -> str:
         """Say what was done, not the pixels."""
-        at = "" if self.epsilon == math.inf else f" at {NORMS[self.norm].display} {self.epsilon:g}"
+        at = "" if self.epsilon == math.inf else f" at {Level(self.norm, self.epsilon)}"
         return f"<{self.attack}{at}: {int(self.is_adversarial.sum())} of {len(self)} adversarial>"
 
 
@@ -146,7 +147,7 @@ def _bound(attack: Attack, epsilon: float | None) -> float:
         if attack.minimum_norm:
             return math.inf
         raise InputError(f"attack '{attack.name}' needs an epsilon, such as epsilon=8/255")
-    (bound,) = checked_epsilons([epsilon], "epsilon", LARGEST_EPSILON[attack.norm])
+    (bound,) = checked_epsilons([epsilon], attack.norm, "epsilon")
     return bound
 
 
@@ -181,7 +182,7 @@ def _attack_batch(
     check_finite(MODEL, bool(judged.logits.isfinite().all()))
     predictions = judged.logits.argmax(1)
     wrong = predictions != labels if run.targets is None else predictions == run.targets
-    distance = NORMS[attack.norm].size(made - images).float()
+    distance = measured(attack.norm, images, made)
     found = made.float(), wrong, distance, result.gradients, result.queries, predictions
     return tuple(each.detach().cpu() for each in found)
 
@@ -194,7 +195,8 @@ def _targets(
     if isinstance(wanted, str):
         if wanted not in TARGETS:
             raise InputError(f"targets must be classes or {' or '.join(TARGETS)}, not '{wanted}'")
-        return TARGETS[wanted](answer(model, images).logits, labels, seed, start)
+        numbers = torch.arange(start, start + len(labels))
+        return TARGETS[wanted](answer(model, images).logits, labels, seed, numbers)
     chosen = torch.as_tensor(wanted)[start : start + len(labels)].to(labels)
     if chosen.shape != labels.shape or bool((chosen == labels).any()):
         raise InputError("targets must be a wrong class for each image")

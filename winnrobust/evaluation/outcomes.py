@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from winnrobust.attacks.norms import NORMS
+from winnrobust.data.streams import random_order
 from winnrobust.runtime.errors import InputError, brief
 from winnrobust.runtime.files import replacing
 from winnrobust.runtime.readers import reading
@@ -42,6 +43,8 @@ MOST_DRAWS = 255
 
 NAMES = pa.dictionary(pa.int16(), pa.string())
 
+UNROUNDED = "correct_unrounded"
+
 SCHEMA = pa.schema(
     [
         ("image", pa.int32()),
@@ -61,6 +64,7 @@ SCHEMA = pa.schema(
         ("status", NAMES),
         ("gradients", pa.int32()),
         ("queries", pa.int32()),
+        (UNROUNDED, pa.bool_()),
     ]
 )
 """A row says what the model `evaluated` answered to one image:
@@ -80,14 +84,18 @@ distance: measured size of the perturbation in that norm; null for the clean ima
 status: one of `STATUSES`; null for the clean image.
 gradients, queries: gradient and forward-only passes spent on making the example, the same in the
     rows of all models that look at it.
+correct_unrounded: whether the model under attack is right about the example as it was before
+    rounding; null where nothing was rounded. Parts of before November 2026 lack it.
 """
 
 
-def outcome_table(start: int, labels: np.ndarray, answers: Sequence[Mapping[str, Any]]) -> pa.Table:
+def outcome_table(
+    numbers: np.ndarray, labels: np.ndarray, answers: Sequence[Mapping[str, Any]]
+) -> pa.Table:
     """Put what models said of a batch of B images into rows, those of an answer together.
 
     Args:
-        start: number of the batch's first image.
+        numbers: (B,) of the images.
         labels: (B,) true classes.
         answers: of each the other columns of `SCHEMA` but `correct`, as an array (B,) or one value
             for all images; null where it is None, or missing as it is for clean images. `status` is
@@ -105,7 +113,7 @@ def outcome_table(start: int, labels: np.ndarray, answers: Sequence[Mapping[str,
     tables = []
     for answer in answers:
         known = {"gradients": 0, "queries": 0} | dict(answer)
-        known |= {"image": np.arange(start, start + size), "label": labels}
+        known |= {"image": numbers, "label": labels}
         known["correct"] = 2 * known["correct_draws"] > known["draws"]
         if known.get("status") is not None:
             known["status"] = np.array(STATUSES, object)[known["status"]]
@@ -124,7 +132,10 @@ def table_of(frame: pd.DataFrame) -> pa.Table:
 
 @dataclass(frozen=True)
 class Part:
-    """A file with the outcomes of images start, ..., stop - 1."""
+    """A file with the outcomes of the images at the places start, ..., stop - 1 of the order.
+
+    Those are their numbers, unless images are drawn at random.
+    """
 
     path: Path
     start: int
@@ -139,12 +150,22 @@ class Part:
         with self._reading(), pq.ParquetFile(self.path, page_checksum_verification=True) as file:
             table = file.read(use_threads=False)
             table.validate(full=True)
+            if UNROUNDED not in table.schema.names:
+                nothing = pa.nulls(len(table), pa.bool_())
+                table = table.append_column(SCHEMA.field(UNROUNDED), nothing)
             if table.schema.remove_metadata() != SCHEMA or not len(table):
                 raise ValueError("it has other columns than an outcome table")
-            images = table["image"].to_numpy()
-            if images.min() != self.start or images.max() != self.stop - 1:
+            facts = _facts(table.schema)
+            images = np.unique(table["image"].to_numpy())
+            if not np.array_equal(images, self._numbers(facts)):
                 raise ValueError("it is about other images than its name says")
-            return table.replace_schema_metadata(), _facts(table.schema)
+            return table.replace_schema_metadata(), facts
+
+    def _numbers(self, facts: Mapping[str, Any]) -> np.ndarray:
+        """Return the sorted numbers of the images at these places."""
+        if "sampled" not in facts:
+            return np.arange(self.start, self.stop)
+        return np.sort(random_order(*facts["sampled"])[self.start : self.stop].numpy())
 
     def facts(self) -> dict[str, Any]:
         """Read the facts about the batch alone; raises as `read`."""
@@ -175,7 +196,11 @@ def _facts(schema: pa.Schema) -> dict[str, Any]:
 
 
 def write_part(
-    folder: Path, table: pa.Table, facts: Mapping[str, Any] | None = None, rank: int = 0
+    folder: Path,
+    table: pa.Table,
+    facts: Mapping[str, Any] | None = None,
+    rank: int = 0,
+    places: range | None = None,
 ) -> Path:
     """Write the outcomes of one batch, all or nothing.
 
@@ -184,14 +209,17 @@ def write_part(
         table: all rows of a range of images; from `outcome_table` or `table_of`.
         facts: what is known of the batch as a whole, as JSON takes it: `seconds` as a list of
             [attack, norm, source, seconds], `gradients` as one of [attack, norm, source, counts by
-            name].
+            name]; `sampled` as [N, seed], where the images are the first of a `random_order` of N.
         rank: of the process.
+        places: of the images in that order; None: they are their numbers.
 
     Returns:
         The path of the part.
     """
-    images = table["image"].to_numpy()
-    path = part_path(folder, range(images.min(), images.max() + 1), rank)
+    if places is None:
+        images = table["image"].to_numpy()
+        places = range(images.min(), images.max() + 1)
+    path = part_path(folder, places, rank)
     text = json.dumps(dict(facts or {})).encode()
     metadata = {b"winnrobust": text, b"crc32": str(zlib.crc32(text)).encode()}
     with replacing(path) as temporary:
@@ -286,6 +314,9 @@ def _some_parts(folder: Path) -> list[Part]:
 # --- all parts, a few bytes for each image ------------------------------------------------------
 
 
+CORRUPTIONS = "corruptions"
+"""Stands for a norm where images are corrupted, not attacked; epsilon is the severity then."""
+
 UNITS = {"spatial": "°", "patch": " px"}
 """Of an epsilon that is not in the units of the images."""
 
@@ -296,7 +327,7 @@ def norm_text(norm: str) -> str:
     >>> norm_text("linf"), norm_text("corruptions"), norm_text("spatial")
     ('Linf', 'severity', 'spatial')
     """
-    return norm.capitalize() if norm in NORMS else {"corruptions": "severity"}.get(norm, norm)
+    return norm.capitalize() if norm in NORMS else {CORRUPTIONS: "severity"}.get(norm, norm)
 
 
 class Level(NamedTuple):
@@ -339,10 +370,13 @@ class PerImage:
 
     Attributes:
         n: number of images.
+        population: of how many they are drawn at random; None if they are all.
+        images: (n,) their numbers.
         draws: model -> how often it was asked about an image.
         wrong: (case, source, model) -> (n,) uint8, in how many draws the model was wrong on the
             example made against the source; `CLEAN`, with itself for the source, is the image.
         status: (case, source) -> (n,) uint8, numbers in `STATUSES`.
+        unrounded: (case, source) -> (n,) uint8, 1 where the source was wrong before rounding.
         hits: (case, source) -> images in which the source saw the class wanted; targeted alone.
         distances: (attack, norm, source) -> (n,) float32, of minimum-norm attacks.
         passes: (attack, norm, source) -> [gradient passes, forward-only passes].
@@ -352,9 +386,12 @@ class PerImage:
     """
 
     n: int
+    population: int | None = None
+    images: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     draws: dict[str, int] = field(default_factory=dict)
     wrong: dict[tuple[Case, str, str], np.ndarray] = field(default_factory=dict)
     status: dict[tuple[Case, str], np.ndarray] = field(default_factory=dict)
+    unrounded: dict[tuple[Case, str], np.ndarray] = field(default_factory=dict)
     hits: Counter[tuple[Case, str]] = field(default_factory=Counter)
     distances: dict[Made, np.ndarray] = field(default_factory=dict)
     passes: dict[Made, Any] = field(default_factory=lambda: defaultdict(int))
@@ -390,6 +427,8 @@ class PerImage:
         codes, names = _encoded(table["status"])
         status = np.array([STATUSES.index(name or STATUSES[ATTACKED]) for name in names])[codes]
         distance = table["distance"].to_numpy()
+        was_rounded = table[UNROUNDED].is_valid().to_numpy()
+        unrounded = ~table[UNROUNDED].fill_null(True).to_numpy()
         spent = np.stack([table["gradients"].to_numpy(), table["queries"].to_numpy()], axis=1)
         seen: set[Any] = set()
 
@@ -408,6 +447,8 @@ class PerImage:
                 if source == model:
                     place(self.status, key, status)
                     self.passes[attack, norm, source] += spent[rows].sum(0)
+                    if was_rounded[rows].any():
+                        place(self.unrounded, key, unrounded)
                     if not np.isnan(target[rows]).all():
                         self.hits[key] += int(hit[rows].sum())
             elif source == model:
@@ -470,10 +511,12 @@ def per_image(outcomes: Path | str | pd.DataFrame) -> PerImage:
         InputError: there are no outcomes, or some are damaged or of another evaluation.
     """
     if isinstance(outcomes, pd.DataFrame):
+        if UNROUNDED not in outcomes:
+            outcomes = outcomes.assign(**{UNROUNDED: None})
         if lacking := set(SCHEMA.names) - set(outcomes):
             raise InputError(f"outcomes must have the columns {', '.join(sorted(lacking))}, too")
         images, positions = np.unique(outcomes.image, return_inverse=True)
-        found = PerImage(len(images))
+        found = PerImage(len(images), images=images)
         try:
             found.add(table_of(outcomes), positions)
         except (ValueError, pa.ArrowException) as error:
@@ -481,11 +524,15 @@ def per_image(outcomes: Path | str | pd.DataFrame) -> PerImage:
         return found
     chosen = _some_parts(Path(outcomes))
     found, offset = PerImage(sum(part.stop - part.start for part in chosen)), 0
+    found.images = np.zeros(found.n, int)
     known: set | None = None
     for part in chosen:
         table, facts = part.read()
+        images, places = np.unique(table["image"].to_numpy(), return_inverse=True)
+        found.images[offset : offset + len(images)] = images
+        found.population = facts.get("sampled", [None])[0]
         try:
-            keys = found.add(table, table["image"].to_numpy() - part.start + offset)
+            keys = found.add(table, places + offset)
         except ValueError as error:
             raise part.unusable(f"is not whole ({error})") from None
         found.add_facts(facts)

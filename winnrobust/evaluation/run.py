@@ -2,7 +2,7 @@
 
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust.attacks import Step
-from winnrobust.data.streams import ImageStream, checked_data
+from winnrobust.data.streams import ImageStream, Shuffled, checked_data
 from winnrobust.evaluation import outcomes
 from winnrobust.evaluation.batch import Job, attack_batch
 from winnrobust.evaluation.checks import as_floats, checked_models
 from winnrobust.evaluation.examples import Examples, read_examples
 from winnrobust.evaluation.prediction import OUT_OF_MEMORY, answers_at_random, check_classes
+from winnrobust.evaluation.sequential import DECISIVE, check_sampled, is_enough, looks
 from winnrobust.evaluation.settings import EvaluationSettings, check_surrogates
 from winnrobust.evaluation.state import channels_last, devices_of, frozen, own_randomness
 from winnrobust.evaluation.statistics import Summary, summarize
+from winnrobust.evaluation.targets import check_targets
+from winnrobust.evaluation.threats import defaults_for
 from winnrobust.runtime import distributed
 from winnrobust.runtime.devices import device_of, resolve_device
 from winnrobust.runtime.errors import InputError
@@ -86,7 +89,8 @@ def run(
         images: (N, C, H, W), uint8, or floating point in [0, 1]; or a stream of them with their
             labels (`winnrobust.data.streams`), which is read batch after batch.
         labels: (N,) integers, the true classes 0 .. K - 1.
-        settings: what is done to the models.
+        settings: what is done to the models; by default in the threats that suit the size of
+            the images.
         folder: results folder; every batch is written to it when it is done. Batches that are there
             already are taken as they are.
         device: where to compute; None leaves every model where it is.
@@ -100,8 +104,12 @@ def run(
     """
     nets = checked_models(models)
     data = checked_data(images, labels)
+    settings, _ = settings.completed(defaults_for(None, data.batch(0, 1).images.shape[1:]))
     attacks = settings.chosen_attacks()
     check_surrogates(attacks, list(nets))
+    check_sampled(settings, list(nets))
+    if settings.sampled:
+        data = Shuffled(data, settings.seed)
     place = None if device is None else resolve_device(str(device))
     identity = {
         "models": {name: _checksum(net.state_dict().values()) for name, net in nets.items()},
@@ -114,6 +122,7 @@ def run(
             few, truth = as_floats(head.images), head.labels
             known = truth if data.labels is None else data.labels
             classes = check_classes(nets, few[:2], known)
+            check_targets(settings.targeted, len(data), classes)
             with channels_last(nets.values(), few[:2], truth[:2]):
                 random = {name: answers_at_random(name, net, few) for name, net in nets.items()}
                 often = {name: settings.judge_draws if random[name] else 1 for name in nets}
@@ -124,7 +133,7 @@ def run(
                 size = _attack_my_share(job, few[0].numel(), progress)
     except OUT_OF_MEMORY:
         raise InputError(
-            "there is not enough memory for the models and a single image; use --device cpu"
+            "there is not enough memory for the models and a single image; use the device cpu"
         ) from None
     size = min(distributed.all_gather(size))
     found = None
@@ -149,7 +158,8 @@ def _checksum(tensors: Iterable[object]) -> int:
 def _attack_my_share(job: Job, pixels: int, progress: Progress | None) -> int:
     """Attack this process's share of the batches that are missing; returns their size at the end.
 
-    Every process cuts the images, which have so many `pixels`, at the same places.
+    Every process cuts the images, which have so many `pixels`, at the same places. Where they come
+    in a random order, it goes on from look to look, and ends when that is enough.
 
     Raises:
         InputError: batches that are there are of another evaluation.
@@ -165,7 +175,6 @@ def _attack_my_share(job: Job, pixels: int, progress: Progress | None) -> int:
     processes = distributed.world_size()
     many = n if processes == 1 else max(n // (8 * processes), min(size, -(-n // processes)))
     part_size = given or many
-    shares = outcomes.missing(n, part_size, finished)
     before, rounds, done = sum(map(len, finished)), len(job.attacks) * len(job.models), 0
 
     def report(images: int, attacks: int) -> None:
@@ -173,7 +182,7 @@ def _attack_my_share(job: Job, pixels: int, progress: Progress | None) -> int:
             here = (done * rounds + images * attacks) * processes
             progress(min(before * rounds + here, n * rounds), n * rounds)
 
-    for share in shares[distributed.strided_shard(len(shares))]:
+    for share in _shares(job, part_size, finished):
         start = share.start
         while start < share.stop:
             batch, began = range(start, min(start + size, share.stop)), time.monotonic()
@@ -189,6 +198,26 @@ def _attack_my_share(job: Job, pixels: int, progress: Progress | None) -> int:
             if time.monotonic() - began < QUICK:
                 size = min(2 * size, most)
     return size
+
+
+def _shares(job: Job, size: int, finished: Sequence[range]) -> Iterator[range]:
+    """Yield the images that this process must attack, until that is enough.
+
+    Args:
+        size: of a share, at most.
+        finished: what is done already.
+    """
+    if not job.settings.sampled:
+        shares = outcomes.missing(len(job.data), size, finished)
+        yield from shares[distributed.strided_shard(len(shares))]
+        return
+    last = max((batch.stop for batch in finished), default=0)
+    for look in looks(len(job.data)):
+        if look >= last:  # at those before it was not enough
+            yield from outcomes.missing(look, size, outcomes.finished(job.folder))
+            summary = summarize(job.folder, list(job.models), DECISIVE)
+            if is_enough(summary, job.settings.until_decided, job.settings.margin):
+                return
 
 
 def _sizes(job: Job, pixels: int) -> tuple[int, int]:

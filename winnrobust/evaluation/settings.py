@@ -1,8 +1,9 @@
 """What is done to the models, checked before any long work."""
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import (
@@ -14,12 +15,13 @@ from pydantic import (
     model_validator,
 )
 
-from winnrobust.attacks import ATTACKS, NORMS, PREFIX, Attack, NormName, find, with_settings
+from winnrobust.attacks import ATTACKS, OF_KINDS, PREFIX, Attack, find, with_settings
 from winnrobust.attacks.gradients import find_loss
 from winnrobust.evaluation.outcomes import MOST_DRAWS
+from winnrobust.evaluation.targets import TARGETS
+from winnrobust.evaluation.threats import KINDS, Defaults, Epsilons, listed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.settings import (
-    LARGEST_FLOAT,
     Count,
     Positive,
     Seed,
@@ -28,8 +30,10 @@ from winnrobust.runtime.settings import (
     shown,
 )
 
-DEFAULT_EPSILONS: Mapping[NormName, Sequence[float]] = {"linf": (0.125,), "l2": (1.5,)}
-LARGEST_EPSILON = {"linf": 1.0, "l2": math.inf, "l1": math.inf, "l0": math.inf}
+RANDOM_EOT = 20
+"""Draws that attacks average over where a model answers at random."""
+DEFAULT_MARGIN = 0.01
+"""Difference of two errors that does not matter to who only wants to know which one is larger."""
 
 
 def _described(attack: str | Attack) -> str:
@@ -38,6 +42,12 @@ def _described(attack: str | Attack) -> str:
 
 def _loss_name(loss: Any) -> str | None:
     return loss if loss is None or isinstance(loss, str) else getattr(loss, "__name__", "custom")
+
+
+def _targets_text(targets: Any) -> str | None:
+    if targets is None or isinstance(targets, str):
+        return targets
+    return f"as given, sha256 {hashlib.sha256(targets.tobytes()).hexdigest()[:16]}"
 
 
 Named = Annotated[SkipValidation[str | Attack], PlainSerializer(_described)]
@@ -66,22 +76,34 @@ class CheckedSettings(Settings):
             raise InputError(complaint(error, ".".join)) from None
 
 
+USUAL = ("fgsm", "aa-fast")
+"""The attacks where none are named: the paper's, and one to trust."""
+
+
 class EvaluationSettings(CheckedSettings):
     """What is done to the models.
 
     Attributes:
         attacks: names that `winnrobust.attacks.find` knows, or attacks; repeated ones are dropped.
-        epsilons: of each norm the bounds of its attacks, in the units of images in [0, 1]; repeated
-            ones are dropped. At 0 the adversarial example is the image.
+        epsilons: of each norm, or other kind of threat, the bounds of its attacks; those of norms
+            are in the units of images in [0, 1]. Repeated ones are dropped. At 0 the adversarial
+            example is the image. None instead of bounds stands for those that the images have by
+            default (`threats.defaults_for`), if an attack has no others; so does the lack of any.
+            Every attack is made in all norms that it can be put in. "spatial", "patch" and
+            "corruptions" bring attacks of their own.
         steps, restarts, queries, loss: replace an attack's own, where it has such a setting and
             none was chosen for it alone. The loss is a name in `winnrobust.attacks.LOSSES`, or a
             function of (logits, labels) that returns a number for each image.
         fgsm_screen: whether PGD first tries one step of FGSM, which breaks many images at the cost
             of one gradient, and is not part of PGD.
-        eot: draws that an attack averages over, for models that answer at random.
+        eot: draws that an attack averages over; None: `RANDOM_EOT` for a model that answers at
+            random, one for others.
         targeted: "random" draws a wrong class for every image, "least-likely" takes the wrong one
-            with the lowest clean logit; None: any wrong class will do. An error is whatever is not
-            the true class in either case.
+            with the lowest clean logit; or an array (N,) of wrong classes. None: any wrong class
+            will do. An error is whatever is not the true class in either case.
+        round: examples are rounded to so many bits before any model judges them, as a file of
+            pixels would (8 for PNG); the model under attack is asked about them as they were, too.
+            Pixels that were moved by rounding may be beyond an epsilon by half a step.
         seconds: time for each attack on each model, over all images. Every image has the same share
             of it, and every epsilon the same share of that, whatever others leave.
         seed: of all random numbers.
@@ -91,40 +113,114 @@ class EvaluationSettings(CheckedSettings):
         judge_draws: how often a model that answers at random is asked about every image; others
             are asked once.
         num_examples: how many of the first images are kept whole.
+        precision: attack images in a random order until the ends of the interval of every error
+            (without attack, of each attack, in the worst case) are no more than this away from it,
+            a share such as 0.01. The intervals are those of `evaluation.always_valid`.
+        until_decided: attack images in a random order until every two models are told apart in the
+            worst case of every threat model, or differ by no more than `precision` (0.01 unless it
+            is given).
 
     >>> EvaluationSettings(epsilons={"linf": [8]})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     winnrobust.runtime.errors.InputError: epsilons must be numbers from 0 to 1, ... not 8
+    >>> settings = EvaluationSettings(attacks=["pgd"], epsilons={"l2": [0.5], "l1": [12]})
+    >>> [attack.norm for attack in settings.chosen_attacks()]
+    ['l2']
     """
 
-    attacks: Sequence[Named] = ("fgsm",)
-    epsilons: Mapping[NormName, Sequence[float]] = DEFAULT_EPSILONS
+    attacks: Sequence[Named] = USUAL
+    epsilons: Mapping[str, Sequence[float] | None] = {}
     steps: Count | None = None
     restarts: Count | None = None
     queries: Count | None = None
     loss: Annotated[SkipValidation[Any], PlainSerializer(_loss_name)] = None
     fgsm_screen: bool = False
-    eot: Count = 1
-    targeted: Literal["random", "least-likely"] | None = None
+    eot: Count | None = None
+    targeted: Annotated[SkipValidation[Any], PlainSerializer(_targets_text)] = None
+    round: Annotated[int, Field(ge=1, le=16)] | None = None
     seconds: Positive | None = None
     seed: Seed = 0
     batch_size: Count | None = None
     cross: bool = True
     judge_draws: Annotated[int, Field(ge=2, le=MOST_DRAWS)] = 20
     num_examples: Annotated[int, Field(ge=0)] = 8
+    precision: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    until_decided: bool = False
+
+    @property
+    def sampled(self) -> bool:
+        """Whether images are attacked in a random order until enough is known."""
+        return self.precision is not None or self.until_decided
+
+    @property
+    def margin(self) -> float:
+        """The largest difference of two errors that does not matter."""
+        return DEFAULT_MARGIN if self.precision is None else self.precision
 
     def chosen_attacks(self) -> list[Attack]:
-        """Return the attacks, with these settings."""
+        """Return the attacks in all their norms, with these settings."""
         budget = {"steps": self.steps, "restarts": self.restarts, "queries": self.queries}
         return [
             with_settings(attack, screen=self.fgsm_screen or None, loss=self.loss, **budget)
-            for attack in find_attacks(self.attacks)
+            for attack in attacks_in(self.attacks, self.epsilons)
         ]
+
+    def bounds(self, norm: str) -> Sequence[float]:
+        """Return the bounds of a norm, or other kind of threat."""
+        return self.epsilons.get(norm) or ()
+
+    def for_first(self, limit: int | None) -> Self:
+        """Return settings for the first so many images; None for all."""
+        if limit is None or not isinstance(self.targeted, np.ndarray):
+            return self
+        return self.model_copy(update={"targeted": self.targeted[:limit]})
+
+    def completed(self, defaults: Defaults) -> tuple[Self, Epsilons]:
+        """Return settings that name all threats, and those of them that are taken from `defaults`.
+
+        Raises:
+            InputError: no attack fits them.
+        """
+        given = {norm: bounds for norm, bounds in self.epsilons.items() if bounds is not None}
+        wanted: set[str] = set()
+        for attack in find_attacks(self.attacks):
+            norms = set(norms_of(attack))
+            if not self.epsilons:
+                wanted |= norms
+            elif not norms & set(given):
+                wanted |= norms & set(self.epsilons)
+        filled = {norm: x for norm, x in defaults.epsilons.items() if norm in wanted}
+        return self.model_copy(update={"epsilons": given | filled}).checked(), filled
+
+    def checked(self) -> Self:
+        """Return the settings.
+
+        Raises:
+            InputError: an attack that was asked for fits none of the threats, or none does.
+        """
+        told = listed({norm: bounds for norm, bounds in self.epsilons.items() if bounds})
+        for attack in find_attacks(self.attacks, self.targeted):
+            asked_for = "attacks" in self.model_fields_set
+            if asked_for and not set(norms_of(attack)) & set(self.epsilons):
+                example = " or ".join(KINDS[norm].example for norm in norms_of(attack))
+                raise InputError(
+                    f"attack '{attack.name}' fits none of the threats ({told}); add the threat"
+                    f" {example}, or leave the attack out"
+                )
+        if not attacks_in(self.attacks, self.epsilons):
+            raise InputError(
+                f"no attack fits the threats ({told}); name one that does, 'winnrobust attacks'"
+                " lists them"
+            )
+        return self
 
     def decisive(self) -> dict[str, Any]:
         """Return the settings that results depend on, as JSON takes them."""
         found = self.model_dump(mode="json", exclude={"batch_size", "num_examples"})
-        return {name: value for name, value in found.items() if (name, value) != ("loss", None)}
+        if not self.sampled:
+            del found["precision"], found["until_decided"]
+        added = ("loss", "round")
+        return {name: value for name, value in found.items() if name not in added or value}
 
     @field_validator("seconds", mode="before")
     @classmethod
@@ -138,6 +234,11 @@ class EvaluationSettings(CheckedSettings):
         own = {attack.name for attack in value if isinstance(attack, Attack)}
         return tuple(attack if attack.name in own else attack.name for attack in found)
 
+    @field_validator("targeted", mode="before")
+    @classmethod
+    def _targeted(cls, value: Any) -> Any:
+        return value if value is None else checked_targets(value)
+
     @field_validator("loss", mode="before")
     @classmethod
     def _loss(cls, value: Any) -> Any:
@@ -147,27 +248,47 @@ class EvaluationSettings(CheckedSettings):
 
     @field_validator("epsilons", mode="before")
     @classmethod
-    def _epsilons(cls, value: object) -> dict[NormName, tuple[float, ...]]:
-        if not isinstance(value, dict) or not set(value) <= set(NORMS):
+    def _epsilons(cls, value: object) -> dict[str, tuple[float, ...] | None]:
+        if not isinstance(value, dict) or not set(value) <= set(KINDS):
             raise InputError(
-                f"epsilons must be lists of numbers by norm ({', '.join(NORMS)}), such as"
+                f"epsilons must be lists of numbers by norm ({', '.join(KINDS)}), such as"
                 f" {{'linf': [0.125]}}, not {shown(value)}"
             )
         names = {"linf": "epsilons", "l2": "epsilons_l2"}
         return {
-            norm: checked_epsilons(bounds, names[norm], LARGEST_EPSILON[norm])
-            for norm, bounds in value.items()
+            norm: None if bounds is None else checked_epsilons(bounds, norm, names.get(norm, norm))
+            for norm, bounds in dict[str, Any](value).items()
         }
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        for attack in find_attacks(self.attacks, self.targeted):
-            if attack.norm not in self.epsilons:
-                raise InputError(f"attack '{attack.name}' needs epsilons of the norm {attack.norm}")
-        return self
+        if self.targeted is not None and "corruptions" in self.epsilons:
+            raise InputError("corruptions cannot be targeted; leave out the targets or them")
+        return self.checked() if self.epsilons else self
 
 
-def find_attacks(names: object, targeted: str | None = None) -> list[Attack]:
+def checked_targets(value: Any) -> str | np.ndarray:
+    """Return how targets are chosen, or an array (N,) int64 of them.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if isinstance(value, str):
+        if value not in TARGETS:
+            raise InputError(
+                f"targeted must be {', '.join(TARGETS)} or an array of classes, not '{value}'"
+            )
+        return value
+    try:
+        found = np.asarray(value)
+    except (ValueError, TypeError):
+        found = np.empty(0)
+    if found.ndim != 1 or found.dtype.kind not in "iu" or not len(found) or found.min() < 0:
+        raise InputError("targets must be a wrong class for each image: whole numbers from 0 on")
+    return found.astype(np.int64)
+
+
+def find_attacks(names: object, targeted: Any = None) -> list[Attack]:
     """Return the attacks with these names, each once.
 
     Args:
@@ -188,7 +309,9 @@ def find_attacks(names: object, targeted: str | None = None) -> list[Attack]:
         other = found.setdefault(attack.name, attack)
         if other != attack and isinstance(name, Attack):
             raise InputError(f"two attacks are called '{attack.name}'; give one another name")
-    unable = [attack.name for attack in found.values() if targeted and not attack.targeted]
+    unable = [
+        attack.name for attack in found.values() if targeted is not None and not attack.targeted
+    ]
     if unable:
         raise InputError(
             f"{', '.join(unable)} cannot be targeted; leave out the targets or"
@@ -211,27 +334,50 @@ def check_surrogates(attacks: Sequence[Attack], models: Sequence[str]) -> None:
             )
 
 
-def checked_epsilons(epsilons: object, name: str, at_most: float) -> tuple[float, ...]:
+def norms_of(attack: Attack) -> tuple[str, ...]:
+    """Return the norms to make an attack in: all, unless it was put in another than its first."""
+    return attack.norms if attack.norm == attack.norms[0] else (attack.norm,)
+
+
+def usual_for(epsilons: Mapping[str, Any]) -> list[str]:
+    """Return those of the usual attacks that fit some threats; all where there are none.
+
+    >>> usual_for({"l2": [0.5]}), usual_for({})
+    (['aa-fast'], ['fgsm', 'aa-fast'])
+    """
+    return [name for name in USUAL if not epsilons or set(norms_of(find(name))) & set(epsilons)]
+
+
+def attacks_in(names: Sequence[Named], epsilons: Mapping[str, Any]) -> list[Attack]:
+    """Return each attack in all norms of the threats that it can be put in, and those of other
+    threats.
+
+    `pgd-l2` and `pgd` in L2 are one: the first of them counts.
+    """
+    found: dict[Any, Attack] = {}
+    for attack in find_attacks(names):
+        norms = norms_of(attack)
+        for made in (attack.in_norm(norm) for norm in epsilons if norm in norms):
+            found.setdefault((made.function, made.norm, str(made.settings)), made)
+    others = [attack for kind in epsilons for attack in OF_KINDS.get(kind, ())]
+    return [*found.values(), *others]
+
+
+def checked_epsilons(epsilons: object, kind: str, name: str) -> tuple[float, ...]:
     """Return bounds of perturbations, each once, in the order given.
 
     Args:
+        kind: of threat, one of `threats.KINDS`.
         name: what the argument is called.
-        at_most: the largest that makes sense in its norm.
 
     Raises:
-        InputError: none, or one that is not a finite number from 0 to `at_most`.
+        InputError: none, or one that makes no sense.
     """
     if isinstance(epsilons, str) or not isinstance(epsilons, Sequence | np.ndarray):
         raise InputError(f"{name} must be a list of numbers such as [0.125], not {shown(epsilons)}")
     if not len(epsilons):
         raise InputError(f"{name} must be a list of numbers such as [0.125]; it has none")
     for value in epsilons:
-        real = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        # The comparison also refuses NaN.
-        if not real or not 0 <= value <= min(at_most, LARGEST_FLOAT):
-            limits = "of at least 0" if at_most == math.inf else f"from 0 to {at_most:g}"
-            raise InputError(
-                f"{name} must be numbers {limits}, in the units of [0, 1] images, not"
-                f" {shown(value)}"
-            )
+        if not KINDS[kind].takes(value.item() if isinstance(value, np.generic) else value):
+            raise InputError(f"{name} must be {KINDS[kind].limits}, not {shown(value)}")
     return tuple(dict.fromkeys(map(float, epsilons)))

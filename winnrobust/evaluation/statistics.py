@@ -5,17 +5,20 @@ counts with the share of draws in which it was wrong, so that "errors" may be a 
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.stats import ttest_ind
 
+from winnrobust.evaluation import always_valid
+from winnrobust.evaluation.always_valid import MISS
 from winnrobust.evaluation.outcomes import (
     CASE,
     CLEAN,
+    CORRUPTIONS,
     FAILED,
     NO_ATTACK,
     OUT_OF_TIME,
@@ -32,6 +35,8 @@ from winnrobust.runtime.intervals import Rate, rate
 
 WORST_CASE = "worst case"
 """Stands for all attacks of one norm: what breaks an image at this epsilon or a smaller one."""
+NORMAL = 1.959964
+"""95 % of a normal distribution are within so many standard deviations."""
 TRANSFER = "transfer:"
 """Begins the name of an attack that makes its examples on the model named after it."""
 
@@ -45,6 +50,9 @@ COLUMNS = {
     " difference_low difference_high p_value",
     "robust": "norm epsilon model n robust_accuracy low high robust_error not_attacked attacks",
     "paired": "attack norm epsilon first second n first_only second_only p_value",
+    "corruption": "model reference n mean_error mean_error_low mean_error_high relative",
+    "rounded": "attack norm epsilon model n successes survived",
+    "gaps": "norm epsilon first second n difference low high p_value",
     "targeted": "attack norm epsilon source n hits hit_rate hit_rate_low hit_rate_high",
     "costs": "attack norm source seconds gradients queries out_of_time failed failure",
     "gradients": "attack norm source entries zero_entries images zero_images tiny_images"
@@ -63,7 +71,9 @@ class Summary:
     `COLUMNS` has the columns of the tables. Rates are shares of all n images, with the ends of
     their 95 % interval (Wilson's, unless it is said otherwise) in the columns called low and high.
     Of a model that answers at random it is wider than it need be, because averaging over draws
-    takes variance away.
+    takes variance away. Where the n images are drawn at random from `population`, until enough is
+    known, all intervals are about what the population would show, and they and McNemar's test are
+    `always_valid`.
 
     Attributes:
         clean: one row per model: errors without an attack.
@@ -83,16 +93,29 @@ class Summary:
         paired: one row per pair of models without an attack, under every attack, and in the worst
             case of those of `robust`: who errs alone on the same images, each attacked itself, and
             McNemar's test.
+        corruption: one row per pair of models, each with itself among them: the mean corruption
+            error of `model`, over all corruptions and severities (their errors are in `errors`, at
+            the norm "corruptions"), with an interval for the choice of the images; and relative to
+            `reference`, as Hendrycks and Dietterich have it: the mean over corruptions of the ratio
+            of the errors of all severities together.
+        rounded: one row per (attack, epsilon, model) where examples were rounded: images that the
+            model gets right without attack and wrong before rounding, and how many of those it
+            gets wrong in the rounded example, too.
+        gaps: where images are drawn at random, one row per (norm, epsilon) above 0 and pair of
+            models: by how much more often the first errs in the worst case, in the whole
+            population. All intervals of this table hold at once with 95 %, and its p-values are
+            corrected for their number (Bonferroni).
         targeted: one row per (attack, epsilon, source) of targeted attacks: images in which the
             source sees the class wanted.
         distances: (attack, norm, model) -> (n,) float32 of every minimum-norm attack: the smallest
             perturbation found, 0 where the model is wrong anyway, infinite where none was found.
-        costs: one row per (attack, norm, source): seconds of all processes together, passes, and images
-            that the attack did not get done with; `failure` is what went wrong where it failed. NaN
-            where seconds are unknown.
+        costs: one row per (attack, norm, source): seconds of all processes together, passes, and
+            images that the attack did not get done with; `failure` is what went wrong where it
+            failed. NaN where seconds are unknown.
         gradients: one row per (attack, norm, source): how many gradients were zero.
         random_models: model -> whether its answers differ from draw to draw.
         n: number of images.
+        population: of how many they are drawn at random; None if they are all.
     """
 
     clean: pd.DataFrame
@@ -101,15 +124,23 @@ class Summary:
     corrections: pd.DataFrame
     robust: pd.DataFrame
     paired: pd.DataFrame
+    corruption: pd.DataFrame
+    rounded: pd.DataFrame
     targeted: pd.DataFrame
     distances: dict[Made, np.ndarray]
     costs: pd.DataFrame
     gradients: pd.DataFrame
     random_models: dict[str, bool]
     n: int
+    population: int | None = None
+    gaps: pd.DataFrame = field(default_factory=lambda: framed("gaps", ()))
 
 
-def summarize(outcomes: Path | str | pd.DataFrame, models: Sequence[str] | None = None) -> Summary:
+def summarize(
+    outcomes: Path | str | pd.DataFrame,
+    models: Sequence[str] | None = None,
+    only: Collection[str] | None = None,
+) -> Summary:
     """Compare models by the outcomes of the same images.
 
     Memory does not grow with a folder's size beyond a byte for each image, case and judge.
@@ -118,6 +149,7 @@ def summarize(outcomes: Path | str | pd.DataFrame, models: Sequence[str] | None 
         outcomes: a results folder, or a table as `outcomes.read_outcomes` returns it.
         models: those to compare, in this order; None takes all. An attack that transfers from a
             model that is not among them counts as any other.
+        only: tables to fill in, by name; the others stay empty. None: all.
 
     Raises:
         InputError: there are no outcomes, they are damaged, or a model is not among them.
@@ -136,15 +168,22 @@ def summarize(outcomes: Path | str | pd.DataFrame, models: Sequence[str] | None 
         "corrections": _corrections,
         "robust": _robust,
         "paired": _paired,
+        "corruption": _corruption,
+        "rounded": _rounded,
+        "gaps": _gaps,
         "targeted": _targeted,
         "costs": _costs,
         "gradients": _gradients,
     }
     return Summary(
-        **{name: framed(name, rows(found, models)) for name, rows in tables.items()},
+        **{
+            name: framed(name, rows(found, models) if only is None or name in only else ())
+            for name, rows in tables.items()
+        },
         distances={key: far for key, far in found.distances.items() if key[-1] in models},
         random_models={model: found.draws[model] > 1 for model in models},
         n=found.n,
+        population=found.population,
     )
 
 
@@ -163,14 +202,14 @@ def fair(attack: str, models: Iterable[str]) -> bool:
 def _clean(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
     for model in models:
         errors = found.errors(CLEAN, model, model)
-        yield model, found.n, found.draws[model], errors, *rate(errors, found.n)
+        yield model, found.n, found.draws[model], errors, *_rate(found, errors)
 
 
 def _errors(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
     for case, model in _attacked(found, models):
         errors = found.errors(case, model, model)
         left = _not_attacked(found, [case], model, found.wrong[case, model, model])
-        yield *case, model, found.n, errors, *rate(errors, found.n), left
+        yield *case, model, found.n, errors, *_rate(found, errors), left
 
 
 def _transfer(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
@@ -180,14 +219,14 @@ def _transfer(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
                 continue  # only the model under attack was asked
             kinds = _kinds(found.answers(case, source, source), found.answers(case, source, target))
             both = [(errs, errs * errs_too, images) for errs, errs_too, images in kinds]
-            corrected = correction_rate(tuple(both))
+            corrected = _correction_rate(found, both)
             if source == target:  # the same answers, not others of a random model
                 both = [(errs, errs, images) for errs, _, images in kinds]
                 corrected = Rate(*[0.0 if any(errs for errs, *_ in kinds) else np.nan] * 3)
             of_source, of_both = _total(both, 0), _total(both, 1)
             clean = [found.errors(CLEAN, model, model) for model in (source, target)]
             errors = [of_source, found.errors(case, source, target), of_both]
-            rates = *rate(of_source, found.n), *corrected
+            rates = *_rate(found, of_source), *corrected
             left = _not_attacked(found, [case], source, found.wrong[case, source, source])
             yield *case, source, target, found.n, *clean, *errors, *rates, left
 
@@ -202,7 +241,7 @@ def _corrections(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
             )
             of_first = 1 - _ratio(_total(kinds, 1), _total(kinds, 0))
             of_second = 1 - _ratio(_total(kinds, 3), _total(kinds, 2))
-            yield *case, *pair, of_first, of_second, *correction_difference(kinds)
+            yield *case, *pair, of_first, of_second, *_correction_difference(found, kinds)
 
 
 def _robust(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
@@ -211,7 +250,7 @@ def _robust(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
             wrong = worst_case(found, cases, model)
             errors = expected(wrong, found.draws[model])
             robust, left = (
-                rate(found.n - errors, found.n),
+                _rate(found, found.n - errors),
                 _not_attacked(found, cases, model, wrong),
             )
             attacks = ", ".join(case.attack for case in cases)
@@ -229,11 +268,64 @@ def _paired(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
             yield WORST_CASE, *level, *_discordant(found, pair, wrong)
 
 
+def _corruption(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
+    cases = [case for case in found.cases if case.norm == CORRUPTIONS]
+    if not cases:
+        return
+    names = list(dict.fromkeys(case.attack for case in cases))
+    of_each = {model: _corruption_shares(found, cases, model) for model in models}
+    totals = {
+        model: np.array([shares[[case.attack == name for case in cases]].sum() for name in names])
+        for model, shares in of_each.items()
+    }
+    for model, reference in itertools.product(models, repeat=2):
+        by_image = of_each[model].mean(0)
+        mean, half = float(by_image.mean()), NORMAL * float(by_image.std()) / found.n**0.5
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = float((totals[model] / totals[reference]).mean())
+        ends = [max(mean - half, 0.0), min(mean + half, 1.0)]
+        if found.population is not None:
+            _, *ends = _rate(found, float(by_image.sum()))
+        yield model, reference, found.n, mean, *ends, relative
+
+
+def _corruption_shares(found: PerImage, cases: Sequence[Case], model: str) -> np.ndarray:
+    """Return the share of wrong draws under every corruption (cases, n)."""
+    return np.stack([found.wrong[case, model, model] for case in cases]) / found.draws[model]
+
+
+def _rounded(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
+    for (case, model), unrounded in found.unrounded.items():
+        if model in models:
+            draws = found.draws[model]
+            clean, attacked = (
+                2 * found.wrong[key, model, model].astype(np.int64) >= draws
+                for key in (CLEAN, case)
+            )
+            successes = ~clean & (unrounded > 0)
+            yield *case, model, found.n, int(successes.sum()), int((successes & attacked).sum())
+
+
+def _gaps(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
+    if found.population is None:
+        return
+    keys = itertools.product(_levels(found), itertools.combinations(models, 2))
+    rows = [
+        (*level, *_discordant(found, pair, [worst_case(found, cases, model) for model in pair]))
+        for level, pair in keys
+        if level.epsilon > 0 and (cases := _fair_cases(found, level, pair, models))
+    ]
+    for *key, n, first_only, second_only, p_value in rows:
+        miss = MISS / len(rows)
+        gap = always_valid.difference(first_only, second_only, n, found.population, miss)
+        yield *key, n, *gap, min(1.0, len(rows) * p_value)
+
+
 def _targeted(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
     for case, source in _attacked(found, models):
         if (case, source) in found.hits:
             hits = found.hits[case, source]
-            yield *case, source, found.n, hits, *rate(hits, found.n)
+            yield *case, source, found.n, hits, *_rate(found, hits)
 
 
 def _costs(found: PerImage, models: Sequence[str]) -> Iterator[tuple]:
@@ -275,7 +367,9 @@ def worst_case(found: PerImage, cases: Sequence[Case], model: str) -> np.ndarray
 
 
 def _levels(found: PerImage) -> list[Level]:
-    return list(dict.fromkeys(case.level for case in found.cases))
+    """Return all threat models that have a worst case, which corruptions have not."""
+    levels = dict.fromkeys(case.level for case in found.cases)
+    return [level for level in levels if level.norm != CORRUPTIONS]
 
 
 def _attacked(found: PerImage, models: Sequence[str]) -> Iterator[tuple[Case, str]]:
@@ -331,7 +425,40 @@ def _discordant(found: PerImage, pair: Sequence[str], wrong: Sequence[np.ndarray
     kinds = _kinds(*((each, found.draws[model]) for each, model in zip(wrong, pair, strict=True)))
     first_only = sum(first * (1 - second) * images for first, second, images in kinds)
     second_only = sum(second * (1 - first) * images for first, second, images in kinds)
-    return *pair, found.n, first_only, second_only, mcnemar(first_only, second_only)
+    test = mcnemar if found.population is None else always_valid.mcnemar
+    return *pair, found.n, first_only, second_only, test(first_only, second_only)
+
+
+# --- intervals: of images that were all wanted, or that were drawn until enough was known ---------
+
+
+def _rate(found: PerImage, count: float) -> Rate:
+    """Return the share of all images that `count` of them are."""
+    if found.population is None:
+        return rate(count, found.n)
+    return always_valid.rate(count, found.n, found.population)
+
+
+def _correction_rate(
+    found: PerImage, both: Sequence[tuple[float, float, int]], miss: float = MISS
+) -> Rate:
+    """Return the share of errors that are corrected, by kinds as `correction_rate` takes them."""
+    if found.population is None:
+        return correction_rate(tuple(both))
+    left = _total(both, 1)
+    return always_valid.ratio(_total(both, 0) - left, left, found.n, found.population, miss)
+
+
+def _correction_difference(found: PerImage, kinds: Sequence[tuple]) -> tuple[float, ...]:
+    """Compare two correction rates, by kinds as `correction_difference` takes them."""
+    if found.population is None:
+        return correction_difference(tuple(kinds))
+    first, second = (
+        _correction_rate(found, [(*kind[i : i + 2], kind[-1]) for kind in kinds], MISS / 2)
+        for i in (0, 2)
+    )
+    ends = first.value - second.value, first.low - second.high, first.high - second.low
+    return *ends, np.nan  # no test; bounds set against each other are conservative
 
 
 def framed(name: str, rows: Iterable[tuple]) -> pd.DataFrame:
@@ -379,7 +506,10 @@ def aggregate(errors: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
 
 
 def differences(
-    errors: pd.DataFrame, paired: pd.DataFrame, groups: Mapping[str, str]
+    errors: pd.DataFrame,
+    paired: pd.DataFrame,
+    groups: Mapping[str, str],
+    of_a_sample: bool = False,
 ) -> pd.DataFrame:
     """Compare every two groups in every case and say whether they differ by more than noise.
 
@@ -394,6 +524,8 @@ def differences(
         errors: from `own_errors`.
         paired: that of a `Summary`.
         groups: as for `aggregate`.
+        of_a_sample: whether images were drawn until enough was known, so that `paired` has
+            always-valid p-values. No other test is one then.
 
     Returns:
         Columns `COLUMNS["differences"]`; difference is the mean error of the first group minus that
@@ -408,7 +540,8 @@ def differences(
         }
         for (first, ours), (second, theirs) in itertools.combinations(members.items(), 2):
             seeds = [*ours.values()], [*theirs.values()]
-            if min(len(ours), len(theirs)) > 1 and max(map(np.ptp, seeds)) > 0:
+            several = min(len(ours), len(theirs)) > 1 and max(map(np.ptp, seeds)) > 0
+            if several and not of_a_sample:
                 test, p_value = "Welch", float(ttest_ind(*seeds, equal_var=False).pvalue)
             else:
                 pairs = [
@@ -418,7 +551,8 @@ def differences(
                 ]
                 if not pairs:
                     continue
-                test, p_value = "McNemar", _least_significant(pairs)
+                test = "always-valid McNemar" if of_a_sample else "McNemar"
+                p_value = _least_significant(pairs)
             difference = float(np.mean(seeds[0]) - np.mean(seeds[1]))
             within_noise = p_value >= SIGNIFICANCE
             rows.append((*case, first, second, difference, test, p_value, within_noise))
@@ -430,16 +564,16 @@ def _with_groups(errors: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFram
 
 
 def _both_ways(paired: pd.DataFrame) -> dict[tuple[str, str, float, str, str], tuple[float, float]]:
-    """Return (case, first, second) -> images that only the first, only the second gets wrong."""
+    """Return (case, first, second) -> 1 if the first errs more, -1 if it errs less, else 0; and the
+    p-value."""
     found = {}
     for row in paired.itertuples():
-        case = row.attack, row.norm, row.epsilon
-        found[*case, row.first, row.second] = row.first_only, row.second_only
-        found[*case, row.second, row.first] = row.second_only, row.first_only
+        case, sign = (row.attack, row.norm, row.epsilon), np.sign(row.first_only - row.second_only)
+        found[*case, row.first, row.second] = sign, row.p_value
+        found[*case, row.second, row.first] = -sign, row.p_value
     return found
 
 
 def _least_significant(pairs: Sequence[tuple[float, float]]) -> float:
-    """Return the largest p-value of McNemar's test, 1 where pairs disagree about the better one."""
-    signs = {np.sign(first_only - second_only) for first_only, second_only in pairs}
-    return 1.0 if {-1, 1} <= signs else max(mcnemar(*pair) for pair in pairs)
+    """Return the largest p-value, 1 where pairs disagree about the better one."""
+    return 1.0 if {-1, 1} <= {sign for sign, _ in pairs} else max(p_value for _, p_value in pairs)

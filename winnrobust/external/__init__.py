@@ -56,7 +56,7 @@ def load_external(
     """
     if arch is not None:
         if weights is not None or Path(spec).suffix.lower() not in STATE_DICTS:
-            raise InputError(f"--arch is for a state dict that --model names, not for {spec}")
+            raise InputError(f"arch is for a state dict, not for {spec}")
         spec, weights = arch, Path(spec)
     loaded = _load(spec, weights)
     module = loaded.module
@@ -82,14 +82,14 @@ def _load(spec: str, weights: Path | None) -> External:
     suffix = path.suffix.lower()
     if suffix in LOADERS:
         if weights is not None:
-            raise InputError(f"{spec} has its weights inside; leave out --weights")
+            raise InputError(f"{spec} has its weights inside; leave out the weights")
         check_file(path)
         return External(LOADERS[suffix](path))
     if suffix in STATE_DICTS:
         raise InputError(
             f"{spec} holds weights alone, if it is a state dict (what else it pickles is never"
             f" loaded); name what they belong to as well: --model NAME={spec} --arch"
-            " NAME=package.module:factory"
+            " NAME=package.module:factory, in Python arch='package.module:factory'"
         )
     spec = registered(spec)
     if ":" not in spec:

@@ -8,6 +8,7 @@ under test in place of its own. What it returns is checked and judged as any oth
 import copy
 import importlib
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,11 @@ def _called(library: str, given: object) -> str:
     return f"{library}-{type(given).__name__}"
 
 
+def _settings(given: object) -> str:
+    """Return what an attack says of itself, its settings among it, without addresses in memory."""
+    return re.sub(r" at 0x[0-9a-f]+", "", f"{type(given).__module__}: {given!r}")
+
+
 def _norm(name: str, given: Any) -> NormName:
     try:
         return NORM_OF[given]
@@ -69,7 +75,7 @@ def _of_foolbox(given: Any) -> Attack:
         return examples
 
     nearest = any(kind.__name__ == "MinimizationAttack" for kind in type(given).__mro__)
-    return as_attack(attack, name, norm, minimum_norm=nearest, source="foolbox")
+    return as_attack(attack, name, norm, minimum_norm=nearest, source=_settings(given))
 
 
 # --- torchattacks -------------------------------------------------------------------------------
@@ -94,7 +100,7 @@ def _of_torchattacks(given: Any) -> Attack:
                 vars(part)["eps"] = epsilon
         return mine(images, labels)
 
-    return as_attack(attack, name, norm, minimum_norm=nearest, source="torchattacks")
+    return as_attack(attack, name, norm, minimum_norm=nearest, source=_settings(given))
 
 
 def _parts(attack: Any) -> list[Any]:
@@ -143,9 +149,7 @@ def _of_art(given: Any) -> Attack:
         with torch.enable_grad():
             return mine.generate(x=images.cpu().numpy(), y=labels.cpu().numpy())
 
-    return as_attack(
-        attack, name, norm, minimum_norm=nearest, source="Adversarial Robustness Toolbox"
-    )
+    return as_attack(attack, name, norm, minimum_norm=nearest, source=_settings(given))
 
 
 MAKERS = {"foolbox": _of_foolbox, "torchattacks": _of_torchattacks, "art": _of_art}

@@ -125,13 +125,14 @@ def doubts(
     if _far_better(wrong, better) and rate(int(better.sum()), n).high < guessing:
         yield (
             f"{asked}, but on {int(better.sum()) / n:.1%} {_with_flags(best, name)}; check what it"
-            " was trained on"
+            " was trained on (in Python these go into winnrobust.load, or into the model)"
         )
     elif rate(errors, n).high >= guessing:
         yield (
             f"{asked}, which is no better than guessing among their {classes} classes (it knows"
-            f" {scores.shape[1]}); check its weights, the order of the classes, and --input-range,"
-            " --mean and --std"
+            f" {scores.shape[1]}); check its weights, the order of the classes, and its"
+            " normalization (--input-range, --mean and --std; in Python input_range, mean and std"
+            " of winnrobust.load, or the model's own)"
         )
 
 

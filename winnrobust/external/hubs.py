@@ -110,7 +110,7 @@ def load_huggingface(name: str, weights: Path | None) -> External:
         from transformers import AutoImageProcessor, AutoModelForImageClassification
         from transformers.utils.logging import disable_progress_bar
     if weights is not None:
-        raise InputError(f"hf:{name} has its weights inside; leave out --weights")
+        raise InputError(f"hf:{name} has its weights inside; leave out the weights")
     disable_progress_bar()
     with _fetching(f"hf:{name}", weights):
         module = AutoModelForImageClassification.from_pretrained(
@@ -165,7 +165,7 @@ def load_robustbench(name: str, weights: Path | None) -> External:
     with _installed("robustbench", "git+https://github.com/RobustBench/robustbench"):
         from robustbench.utils import load_model
     if weights is not None:
-        raise InputError(f"robustbench:{name} has its weights inside; leave out --weights")
+        raise InputError(f"robustbench:{name} has its weights inside; leave out the weights")
     *place, model = name.split("/")
     if len(place) not in (0, 2):
         raise InputError(
@@ -190,8 +190,11 @@ HUBS: dict[str, Callable[[str, Path | None], External]] = {
 """What a name begins with, before a colon -> what loads the rest of it."""
 
 
-OTHERWISE_CALLED = {"pkg_resources": "setuptools<81"}
-"""Modules that are in a package of another name."""
+OTHERWISE_CALLED = {
+    "autoattack": "git+https://github.com/fra31/auto-attack",
+    "pkg_resources": "setuptools<81",
+}
+"""Modules that are in a package of another name, or in none of the registry's."""
 
 
 def _finished(external: External, weights: Path | None) -> External:
@@ -234,7 +237,8 @@ def _fetching(spec: str, weights: Path | None) -> Iterator[None]:
         remedy = (
             ""
             if weights is not None or spec.startswith(("hf:", "robustbench:"))
-            else "; where there is no internet, give its weights with --weights NAME=FILE"
+            else "; where there is no internet, give its weights with --weights NAME=FILE, in"
+            " Python weights=FILE"
         )
         raise InputError(
             f"{spec} cannot be loaded: {type(error).__name__}: {brief(error)}{remedy}"

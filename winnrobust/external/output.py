@@ -37,7 +37,7 @@ class Output(nn.Module):
             parts = {self.key: getattr(found, self.key)} if hasattr(found, self.key) else {}
         if self.key not in parts:
             raise InputError(
-                f"--output {self.key}: it returns {type(found).__name__}"
+                f"output {self.key}: it returns {type(found).__name__}"
                 + (f" with {', '.join(parts)}" if parts else "")
             )
         return parts[self.key]

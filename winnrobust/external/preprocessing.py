@@ -53,10 +53,10 @@ class Preprocessed(nn.Module):
 
     def forward(self, images: Tensor) -> object:
         """Return what the module says of images (N, C, H, W) in [0, 1]."""
-        for flag, values in (("--mean", self.mean), ("--std", self.std)):
+        for what, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, images.shape[1]):
                 raise InputError(
-                    f"{flag} has {len(values)} values, but the images have {images.shape[1]}"
+                    f"{what} has {len(values)} values, but the images have {images.shape[1]}"
                     " channels; give one for each, or one for all"
                 )
         pixels = at_least_float32(images) * self.span + self.low

@@ -24,6 +24,7 @@ def load_torchscript(path: Path) -> nn.Module:
     except Exception:  # of a damaged archive nearly any may come
         raise InputError(
             f"{path} is not a whole TorchScript archive; if it is a state dict, name what it"
-            " belongs to as well: --arch NAME=package.module:factory"
+            " belongs to as well: --arch NAME=package.module:factory, in Python"
+            " arch='package.module:factory'"
         ) from None
     return module

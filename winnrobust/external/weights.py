@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from winnrobust.runtime.errors import InputError, brief
+from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.readers import check_file, quiet, read_safetensors
 
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".tar")
@@ -82,11 +82,11 @@ def _load_tensors(path: Path) -> object:
     try:
         with quiet():
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of a damaged file nearly any may come
+    except Exception:  # of a damaged file nearly any may come; torch's words advise to trust it
         raise InputError(
             f"{path} is damaged, or a pickle of more than tensors, which can run any code when it"
             " is loaded, so winnrobust never does; save the weights alone,"
-            f" torch.save(model.state_dict(), '{path.name}') ({brief(error)[:80]})"
+            f" torch.save(model.state_dict(), '{path.name}')"
         ) from None
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from winnrobust.reporting.figures import training_figure
     from winnrobust.reporting.folder import (
+        completed,
         load_results,
         read_diagnosis,
         read_metadata,
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 PLACES = {
     "figures": ("training_figure",),
     "folder": (
-        "load_results", "read_diagnosis", "read_metadata", "write_diagnosis", "write_metadata",
-        "write_results",
+        "completed", "load_results", "read_diagnosis", "read_metadata", "write_diagnosis",
+        "write_metadata", "write_results",
     ),
     "report": ("FORMATS", "Lead", "write_report"),
     "results": ("Results",),
@@ -40,6 +41,7 @@ __all__ = [
     "Model",
     "Results",
     "RunRecord",
+    "completed",
     "load_results",
     "load_run",
     "read_diagnosis",

@@ -113,6 +113,18 @@ class Evaluation:
         return self.results.summary.robust
 
     @property
+    def mean_corruption_error(self) -> Any:
+        """The error over all corruptions and severities: a float, or a Series by model.
+
+        `.results.summary.corruption` has it relative to each other model, too.
+        """
+        found = self.results.summary.corruption
+        own = found[found.model == found.reference].set_index("model").mean_error
+        if not len(own):
+            raise InputError("nothing was corrupted; add the threat corruptions:1-5")
+        return float(own.iloc[0]) if self.alone else own.rename("mean corruption error")
+
+    @property
     def transfer(self) -> pd.DataFrame:
         """A row per attack, epsilon, source and target: who errs on whose adversarial examples."""
         return self.results.summary.transfer
@@ -126,6 +138,11 @@ class Evaluation:
     def verdict(self) -> str:
         """The headline, in a sentence."""
         return Verdict(self.results).line
+
+    @property
+    def images(self) -> np.ndarray:
+        """The numbers (n,) of the images that were attacked, in the order of `broken`."""
+        return self._per_image.images
 
     def broken(
         self, attack: str = WORST_CASE, epsilon: float | None = None, norm: str | None = None
@@ -160,7 +177,7 @@ class Evaluation:
         if attack == CLEAN.attack:
             return CLEAN
         levels = [Case(WORST_CASE, *level) for level in self.results.tried]
-        known = [*levels, *self.results.cases]
+        known = [*levels, *self.results.cases, *self.results.corruptions]
         fitting = [
             case
             for case in known

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from winnrobust.evaluation.examples import Examples
-from winnrobust.evaluation.outcomes import CLEAN, Case, norm_text
+from winnrobust.evaluation.outcomes import CLEAN, CORRUPTIONS, Case, norm_text
 from winnrobust.reporting.page import DPI
 from winnrobust.reporting.results import Results, worst_case
 from winnrobust.reporting.runs import RunRecord
@@ -69,10 +69,12 @@ def figures_of(results: Results) -> dict[str, Figure]:
         figures["accuracy"] = accuracy_figure(results)
         if len({level.norm for level in results.tried}) < len(results.tried):
             figures["curves"] = curve_figure(results)
+    if results.corruptions:
+        figures["corruptions"] = corruption_figure(results)
     if results.summary.distances:
         figures["distances"] = distance_figure(results)
     if results.examples is not None and len(results.examples.images):
-        case = results.strongest(results.cases)
+        case = results.strongest(results.cases or results.corruptions)
         figures["examples"] = examples_figure(results.examples, case)
     return figures
 
@@ -126,6 +128,32 @@ def curve_figure(results: Results) -> Figure:
             line = Line([0, *(level.epsilon for level in levels)], middle, low, high)
             panels.setdefault(norm_text(norm), {})[name] = line
     return _lines(panels, results.names, "ε", "robust error, %", marker=True)
+
+
+def corruption_figure(results: Results) -> Figure:
+    """Show the error by corruption and severity as a heat map, one for each model."""
+    corruptions = list(dict.fromkeys(case.attack for case in results.corruptions))
+    severities = sorted({case.epsilon for case in results.corruptions})
+    shown = results.names[:MODELS_SHOWN]
+    figure = Figure(figsize=(1.8 + 2.1 * len(shown), 4.6), layout="constrained")
+    grid = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+    for axes, name in zip(grid, shown, strict=True):
+        errors = [
+            [100 * results.errors[Case(corruption, CORRUPTIONS, x), name].value for x in severities]
+            for corruption in corruptions
+        ]
+        axes.imshow(errors, cmap="Reds", vmin=0, vmax=100, aspect="auto")
+        for (line, column), error in np.ndenumerate(np.array(errors)):
+            color = "white" if error > 60 else "black"
+            axes.text(
+                column, line, f"{error:.0f}", ha="center", va="center", fontsize=7, color=color
+            )
+        axes.set_xticks(range(len(severities)), [f"{severity:g}" for severity in severities])
+        axes.set_yticks(range(len(corruptions)), corruptions, fontsize=8)
+        axes.set_title(shortened(name, LONGEST), fontsize=9)
+        axes.set_xlabel("severity")
+        axes.tick_params(length=0)
+    return figure
 
 
 def distance_figure(results: Results) -> Figure:

@@ -28,6 +28,10 @@ NEWEST = 3
 """The version of results.json that is written; it and all before it are read."""
 
 
+OF_RESULTS = ("dataset", "split", "limit", "n", "population", "settings", "models")
+"""What `Results` have of results.json."""
+
+
 def is_results(path: Path) -> bool:
     """Tell whether a folder holds results."""
     return (path / "results.json").is_file()
@@ -73,19 +77,26 @@ def write_results(folder: Path, manifest: dict[str, Any]) -> Results:
         folder: with the metadata, the outcomes, and what there is of examples and diagnosis.
         manifest: provenance, stored as it is.
     """
-    metadata = read_metadata(folder)
+    metadata = completed(folder)
     write_json(folder / "manifest.json", manifest)
     results = _from_outcomes(folder, metadata)
     if results.examples is not None and len(results.examples.images):
-        case = results.strongest(results.cases)
+        case = results.strongest(results.cases or results.corruptions)
         save_figure(examples_figure(results.examples, case), folder / "examples.png")
     tables = comparison_tables(results)
     write_text(folder / "table.md", to_markdown(tables))
     write_text(folder / "table.tex", to_latex(tables))
     write_text(folder / "table.csv", to_csv(comparison_frame(results)))
     write_text(folder / "results.csv", to_csv(results.summary.transfer))
-    write_metadata(folder, metadata.model_copy(update={"status": "complete"}))
+    write_metadata(folder, metadata)
     return results
+
+
+def completed(folder: Path) -> Metadata:
+    """Return what results.json says when all outcomes are there: how many images it took, too."""
+    metadata = read_metadata(folder)
+    taken = sum(map(len, finished(folder))) if metadata.population else metadata.n
+    return metadata.model_copy(update={"status": "complete", "n": taken})
 
 
 def version_of(folder: Path) -> int:
@@ -133,7 +144,7 @@ def _from_outcomes(folder: Path, metadata: Metadata) -> Results:
             f"{folder} is damaged: there are outcomes of {summary.n} images, not of {metadata.n}"
         )
     return Results(
-        **metadata.model_dump(include={"dataset", "split", "limit", "n", "settings", "models"}),
+        **metadata.model_dump(include=set(OF_RESULTS)),
         summary=summary,
         manifest=_manifest(folder),
         examples=read_examples(folder),

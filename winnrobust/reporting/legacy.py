@@ -156,6 +156,8 @@ def _summary(stored: dict[str, Any], distances: dict[Made, np.ndarray]) -> Summa
         "transfer": rows,
         "corrections": framed("corrections", []),
         "robust": framed("robust", []),
+        "corruption": framed("corruption", []),
+        "rounded": framed("rounded", []),
         "paired": paired.assign(p_value=tests),
         "targeted": aimed,
         "costs": costs,

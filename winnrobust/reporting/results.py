@@ -11,7 +11,9 @@ import pandas as pd
 from winnrobust.attacks import Attack, find
 from winnrobust.evaluation import statistics
 from winnrobust.evaluation.examples import Examples
-from winnrobust.evaluation.outcomes import CLEAN, Case, Level
+from winnrobust.evaluation.outcomes import CLEAN, CORRUPTIONS, Case, Level
+from winnrobust.evaluation.sequential import is_enough
+from winnrobust.evaluation.settings import DEFAULT_MARGIN
 from winnrobust.evaluation.statistics import WORST_CASE, Summary
 from winnrobust.runtime.errors import InputError
 
@@ -46,8 +48,13 @@ def access_of(attack: str) -> str | None:
 
 
 def is_attack(case: Case) -> bool:
-    """Tell attacks from controls and from an epsilon of 0, which changes nothing."""
-    return case.epsilon > 0 and access_of(case.attack) != "none"
+    """Tell attacks from controls and corruptions, and from an epsilon of 0, which changes nothing.
+
+    >>> is_attack(Case("pgd", "linf", 0.1)), is_attack(Case("fog", "corruptions", 3))
+    (True, False)
+    """
+    controls = case.norm == CORRUPTIONS or access_of(case.attack) == "none"
+    return case.epsilon > 0 and not controls
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,7 @@ class Results:
     Attributes:
         dataset, split, limit: what was attacked; limit is None for the whole split.
         n: number of images.
+        population: of how many they were drawn at random; None if they are all.
         models: one row per model, fields of `stored.Model`, in the order of the tables.
         settings: what the attacks were given.
         summary: every number.
@@ -79,6 +87,7 @@ class Results:
     diagnosis: pd.DataFrame | None = None
     diagnosis_is_shared: bool = False
     counts_only: bool = False
+    population: int | None = None
 
     @cached_property
     def ordered(self) -> list[dict[str, Any]]:
@@ -101,7 +110,14 @@ class Results:
     @cached_property
     def cases(self) -> list[Case]:
         """All attacks at all epsilons, in the order of the evaluation."""
-        return list(dict.fromkeys(cases_of(self.summary.errors)))
+        found = dict.fromkeys(cases_of(self.summary.errors))
+        return [case for case in found if case.norm != CORRUPTIONS]
+
+    @cached_property
+    def corruptions(self) -> list[Case]:
+        """All corruptions in all severities."""
+        found = dict.fromkeys(cases_of(self.summary.errors))
+        return [case for case in found if case.norm == CORRUPTIONS]
 
     @cached_property
     def levels(self) -> list[Level]:
@@ -154,15 +170,28 @@ class Results:
         """Whether models looked at examples made against others."""
         return any(source != target for _, source, target in self.transfer)
 
+    @property
+    def margin(self) -> float:
+        """The largest difference of errors that does not matter, where images were drawn."""
+        return self.settings.get("precision") or DEFAULT_MARGIN
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the images drawn were enough for what was asked."""
+        return is_enough(self.summary, bool(self.settings.get("until_decided")), self.margin)
+
     @cached_property
     def own(self) -> pd.DataFrame:
-        """Every model's own error in every case."""
-        return statistics.own_errors(self.summary)
+        """Every model's own error in every case but corruptions."""
+        found = statistics.own_errors(self.summary)
+        return found[found.norm != CORRUPTIONS]
 
     @cached_property
     def differences(self) -> pd.DataFrame:
         """Every two groups in every case, as `statistics.differences` returns it."""
-        return statistics.differences(self.own, self.summary.paired, self.group_of)
+        summary = self.summary
+        of_a_sample = summary.population is not None
+        return statistics.differences(self.own, summary.paired, self.group_of, of_a_sample)
 
     @property
     def group_of(self) -> dict[str, str]:
@@ -170,7 +199,7 @@ class Results:
         return {model["name"]: model["group"] for model in self.models}
 
     def case_text(self, case: Case) -> str:
-        """`pgd 0.125`, or `pgd, Linf 0.125` where there are several norms; `worst case, Linf 0.125`.
+        """`pgd 0.125`, or with several norms `pgd, Linf 0.125`; `worst case, Linf 0.125`.
 
         An FGSM screen before PGD is said.
         """
@@ -181,12 +210,14 @@ class Results:
         known = known_attack(case.attack)
         screened = self.settings.get("fgsm_screen") and known and "screen" in known.parameters
         text = f"{case.attack}{' after FGSM' if screened else ''}"
-        several = len({level.norm for level in self.levels}) > 1
+        if case.attack == case.norm:  # spatial, patch
+            return str(case.level)
+        several = len({level.norm for level in self.levels}) > 1 or case.norm == CORRUPTIONS
         return f"{text}, {case.level}" if several else f"{text} {case.epsilon:g}"
 
     def is_random(self, name: str) -> bool:
         """Whether a model answers at random and was attacked as if it did not."""
-        averaged = (self.settings.get("eot") or 1) > 1
+        averaged = self.settings.get("eot", 1) != 1  # None: averaged where a model is random
         return self.summary.random_models.get(name, False) and not averaged
 
 

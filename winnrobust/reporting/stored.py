@@ -111,6 +111,8 @@ class Metadata(Stored):
         status: whether all images are done and the tables written.
         dataset, split, limit: what was attacked; limit is None for the whole split.
         n: number of images.
+        population: of how many they are drawn at random, until enough is known, which then sets
+            n; None if they are all.
         settings: those of the evaluation (`evaluation.settings.EvaluationSettings`).
         models: in the order of the tables.
         what: all that decides the results: the same evaluation goes on only with the same.
@@ -123,6 +125,7 @@ class Metadata(Stored):
     split: str
     n: Images
     limit: Images | None
+    population: Images | None = None
     settings: dict[str, Any]
     models: Annotated[list[Model], Field(min_length=1)]
     what: dict[str, Any] = {}
@@ -136,3 +139,6 @@ class Indicator(Stored):
     indicator: Name
     verdict: Literal["ok", "suspicious", "broken", "not tested"]
     evidence: str
+    wrong: int = 0
+    of: int = 0
+    epsilon: float = 0.0

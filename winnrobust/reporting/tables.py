@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from winnrobust.evaluation.diagnosis import overall
-from winnrobust.evaluation.outcomes import CLEAN, NO_ATTACK, Case, norm_text
+from winnrobust.evaluation.outcomes import CLEAN, CORRUPTIONS, NO_ATTACK, Case, Level, norm_text
+from winnrobust.evaluation.sequential import decision
 from winnrobust.evaluation.statistics import SIGNIFICANCE, WORST_CASE, aggregate
 from winnrobust.reporting.paper import QUANTITIES, published, reading_note
 from winnrobust.reporting.results import (
@@ -44,7 +45,9 @@ OWN = ";outline:2px solid #1d2329;outline-offset:-2px"
 
 NOTHING = Error(math.nan, math.nan, math.nan)
 UNSET = ("None", "False")
-SETTINGS = ("steps", "restarts", "queries", "eot", "targeted", "seconds", "fgsm_screen", "seed")
+SETTINGS = (
+    "steps", "restarts", "queries", "eot", "targeted", "round", "seconds", "fgsm_screen", "seed"
+)  # fmt: skip
 
 
 def comparison_tables(results: Results) -> list[Table]:
@@ -52,6 +55,7 @@ def comparison_tables(results: Results) -> list[Table]:
     matrices = [matrix for case in results.cases for matrix in both_matrices(results, case)]
     return [
         headline_table(results), *caution_tables(results), *error_tables(results),
+        *corruption_tables(results), *severity_tables(results),
         *diagnosis_tables(results), *clean_tables(results), *paper_tables(results), *matrices,
         *test_tables(results), *detail_tables(results), *threat_tables(results),
     ]  # fmt: skip
@@ -103,6 +107,66 @@ def error_tables(results: Results) -> list[Table]:
     title, note = f"Adversarial error on {results.dataset}, %", WORDS["under"]["errors"]
     table = Table(title, ["attack", *results.names], rows, note)
     return [table.flipped() if len(results.names) > len(rows) else table]
+
+
+# --- corruptions ----------------------------------------------------------------------------------
+
+
+def corruption_tables(results: Results) -> list[Table]:
+    """The error of every model under every corruption, in the mean over severities, and over all.
+
+    The last row is relative to the first model, where there are several.
+    """
+    if not results.corruptions:
+        return []
+    means = results.summary.corruption.set_index(["model", "reference"])
+    named = dict.fromkeys(case.attack for case in results.corruptions)
+    rows = [["no corruption"], *([name] for name in named), ["mean corruption error"]]
+    styles: dict[tuple[int, int], str] = {}
+    for column, model in enumerate(results.names):
+        clean, own = results.errors[CLEAN, model], means.loc[(model, model)]
+        rows[0].append(share_with_interval(*clean[:3], results.n))
+        for line, name in enumerate(named):
+            error = _mean_error(results, model, name)
+            rows[line + 1].append(percent(error, results.n))
+            styles[line + 1, column + 1] = heat(error, ERROR_COLOR)
+        ends = own.mean_error, own.mean_error_low, own.mean_error_high
+        rows[-1].append(share_with_interval(*ends, results.n))
+    if len(results.names) > 1:
+        reference = results.names[0]
+        relative = [means.loc[(name, reference)].relative for name in results.names]
+        rows.append([f"relative to {reference}", *(percent(each, results.n) for each in relative)])
+    listed = names(f"{severity:g}" for severity in severities(results))
+    note = WORDS["under"]["corruptions"].format(severities=listed)
+    title = f"Error under corruptions of {results.dataset}, %"
+    return [Table(title, ["corruption", *results.names], rows, note, styles)]
+
+
+def severities(results: Results) -> list[float]:
+    """All severities of the corruptions."""
+    return sorted({case.epsilon for case in results.corruptions})
+
+
+def severity_tables(results: Results) -> list[Table]:
+    """The error of each model by corruption and severity, a table for each."""
+    tables = []
+    for model in results.names if results.corruptions else ():
+        errors = {case[::2]: results.errors[case, model].value for case in results.corruptions}
+        rows, styles = [], {}
+        for line, name in enumerate(dict.fromkeys(case.attack for case in results.corruptions)):
+            shares = [errors[name, severity] for severity in severities(results)]
+            rows.append([name, *(percent(share, results.n) for share in shares)])
+            for column, share in enumerate(shares):
+                styles[line, column + 1] = heat(share, ERROR_COLOR)
+        header = ["severity", *(f"{severity:g}" for severity in severities(results))]
+        title = f"Error of {model} by corruption and severity, %"
+        tables.append(Table(title, header, rows, "", styles))
+    return tables
+
+
+def _mean_error(results: Results, model: str, corruption: str) -> float:
+    cases = [case for case in results.corruptions if case.attack == corruption]
+    return float(np.mean([results.errors[case, model].value for case in cases]))
 
 
 # --- who falls to whose examples ------------------------------------------------------------------
@@ -176,6 +240,8 @@ def heat(value: float, color: tuple[int, int, int]) -> str:
 
 def clean_tables(results: Results) -> list[Table]:
     """Table 2 of the paper, with our figures."""
+    if not results.cases:
+        return []
     frame = comparison_frame(results).drop_duplicates("model")
     return [framed("clean", frame, results.n, dataset=results.dataset)]
 
@@ -244,6 +310,7 @@ def test_tables(results: Results) -> list[Table]:
     """Whether differences are more than noise, on the same images and over seeds."""
     summary, n = results.summary, results.n
     tables = [paired_table(results)] if len(summary.paired) else []
+    tables += [gaps_table(results)] if len(summary.gaps) else []
     corrections = rows_of(summary.corrections, results.strongest_cases)
     if len(corrections):
         rates = ("difference", "difference_low", "difference_high")
@@ -265,7 +332,19 @@ def paired_table(results: Results) -> Table:
         paired = paired[paired.attack.isin([NO_ATTACK, WORST_CASE])]
     better = paired["first"].where(paired.first_only < paired.second_only, paired.second)
     less = better.where(paired.p_value < SIGNIFICANCE, "within noise")
-    return framed("paired", _with_case(results, paired, less=less), results.n)
+    key = "paired" if results.population is None else "paired sample"
+    return framed(key, _with_case(results, paired, less=less), results.n)
+
+
+def gaps_table(results: Results) -> Table:
+    """What is settled about every two models, where images were drawn at random."""
+    gaps = results.summary.gaps
+    settled = [decision(row, results.margin) or "not settled" for row in gaps.itertuples()]
+    points = {name: 100 * gaps[name] for name in ("difference", "low", "high")}
+    levels = [str(Level(*key)) for key in zip(gaps.norm, gaps.epsilon, strict=True)]
+    shown = gaps.assign(level=levels, settled=settled, **points)
+    slots = {"population": results.population, "margin": 100 * results.margin}
+    return framed("gaps", shown, results.n, **slots)
 
 
 # --- what stands behind ---------------------------------------------------------------------------
@@ -274,13 +353,15 @@ def paired_table(results: Results) -> Table:
 def detail_tables(results: Results) -> list[Table]:
     """Targeted attacks, distances and costs, as far as there are any."""
     summary, n = results.summary, results.n
-    costs = summary.costs
+    costs = summary.costs[summary.costs.norm != CORRUPTIONS]
     found = {
         "targeted": _with_case(results, summary.targeted),
+        "rounded": _with_case(results, summary.rounded),
         "distances": _with_norm(quartiles(results)),
         "costs": _with_norm(costs.assign(gradients=costs.gradients / n, queries=costs.queries / n)),
     }
-    return [framed(key, frame, n) for key, frame in found.items() if len(frame)]
+    bits = results.settings.get("round")
+    return [framed(key, frame, n, bits=bits) for key, frame in found.items() if len(frame)]
 
 
 def quartiles(results: Results) -> pd.DataFrame:
@@ -325,16 +406,17 @@ def diagnosis_overview(results: Results, table: pd.DataFrame) -> Table:
 
 def threat_tables(results: Results) -> list[Table]:
     """Who the attacker is: what is known, wanted, changed and spent."""
-    bounds = pd.DataFrame([(str(level), *level) for level in results.levels])
-    bounds.columns = pd.Index(["level", "norm", "epsilon"])
+    levels = [(str(level), *level) for level in results.levels]
+    bounds = pd.DataFrame(levels, columns=["level", "norm", "epsilon"])
     pixels = bounds.epsilon.where(bounds.norm == "linf")
     given = {name: str(results.settings.get(name)) for name in SETTINGS}
     attacks = []
-    for name in dict.fromkeys(case.attack for case in results.cases):
+    cases = [*results.cases, *results.corruptions]
+    for name in dict.fromkeys(case.attack for case in cases):
         known, fields = known_attack(name), ("cost", "summary", "source")
         sees = WORDS["access"][known.access if known else "unknown"]
         texts = {key: str(getattr(known, key, DASH)) for key in fields}
-        norms = dict.fromkeys(norm_text(c.norm) for c in results.cases if c.attack == name)
+        norms = dict.fromkeys(norm_text(c.norm) for c in cases if c.attack == name)
         attacks.append({"name": name, "norms": names(norms), "sees": sees} | texts)
     tables = {
         "bounds": bounds.assign(wide=2 * pixels, gray=255 * pixels),

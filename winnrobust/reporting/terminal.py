@@ -28,6 +28,7 @@ def terminal_summary(folder: Path) -> str:
     results = load_results(folder)
     verdict = Verdict(results)
     shown = [tables.headline_table(results), *tables.error_tables(results)]
+    shown += tables.corruption_tables(results)
     shown += tables.strongest_matrices(results)
     if results.diagnosis is not None:
         shown.append(tables.diagnosis_overview(results, results.diagnosis))

@@ -78,10 +78,18 @@ def remaining(seconds: float, done: int, total: int) -> str:
     """
     if done <= 0:
         return "an unknown time"
-    rest = seconds * (total - done) / done
-    if rest < 90:
-        return f"about {rest:.0f} s"
-    return f"about {rest / 60:.0f} min" if rest < 5400 else f"about {rest / 3600:.1f} h"
+    return f"about {duration(seconds * (total - done) / done)}"
+
+
+def duration(seconds: float) -> str:
+    """Say a time in the unit that suits it.
+
+    >>> duration(9), duration(180), duration(7200)
+    ('9 s', '3 min', '2.0 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def log(text: str) -> None:

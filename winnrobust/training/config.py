@@ -133,9 +133,8 @@ class AdversarialSettings(Settings):
     """Adversarial training: pgd-at and trades."""
 
     epsilon: Share = 0.125
-    """L-infinity ball of pgd-at and trades, in [0, 1] pixel units: what this project attacks MNIST
-    with first, so that the yardstick is trained for the ball it is measured in (the papers' own for
-    MNIST is 0.3)."""
+    """L-infinity bound of pgd-at and trades, in [0, 1] pixel units (the papers' for MNIST: 0.3)."""
+    # 0.125 is what MNIST is attacked with first: the yardstick is trained for where it is measured.
     steps: Count = 7
     """Steps of the inner maximization of pgd-at and trades: Madry et al.'s for CIFAR-10 (the
     papers' for MNIST: 40)."""

@@ -6,14 +6,19 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import nn
 
+from winnrobust.attacks import Attack, find
+from winnrobust.attacks.corruptions import check_available
 from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.evaluation import EvaluationSettings, outcomes, run
 from winnrobust.evaluation.diagnosis import diagnose
-from winnrobust.evaluation.outcomes import Level
-from winnrobust.evaluation.settings import check_surrogates
+from winnrobust.evaluation.diagnosis.next_steps import SQUARE, has_no_gradient, suitable_attacks
+from winnrobust.evaluation.outcomes import CORRUPTIONS, Level
+from winnrobust.evaluation.settings import check_surrogates, find_attacks
+from winnrobust.evaluation.threats import Defaults, defaults_for
 from winnrobust.reporting import Metadata, Model, read_diagnosis, write_diagnosis, write_results
 from winnrobust.runtime import distributed
 from winnrobust.runtime.progress import log, remaining, show_progress
@@ -29,7 +34,8 @@ from winnrobust.workflows.evaluation_folder import (
     evaluation_folder,
     images_done,
 )
-from winnrobust.workflows.gates import check_baseline
+from winnrobust.workflows.gates import Gate, check_attacked, check_baseline
+from winnrobust.workflows.given import own_code
 from winnrobust.workflows.images import Images, ImageSource, images_for
 from winnrobust.workflows.preflight import check_fit
 from winnrobust.workflows.saving import save_examples, saved_text
@@ -40,8 +46,9 @@ TEST_IMAGES = ImageSource()
 DIAGNOSED = 256
 """False robustness is looked for on the first so many images."""
 
-DIAGNOSED_EPSILON = 0.125
-"""Where it is looked for if the attacks have no L-infinity bound above 0."""
+
+SOON = 5.0
+"""Seconds that the first figure may wait for a second batch, which tells how long batches take."""
 
 
 def attack_runs(
@@ -53,9 +60,11 @@ def attack_runs(
     external: Sequence[ExternalModel] = (),
     source: ImageSource = TEST_IMAGES,
     with_diagnosis: bool = True,
+    adapt: bool = False,
     resume_with: str | None = None,
     baseline: Path | None = None,
     save: int = 0,
+    gates: Sequence[Gate] = (),
 ) -> None:
     """Attack models with each other as judges and write the results to `out`.
 
@@ -66,20 +75,32 @@ def attack_runs(
         external: models from elsewhere.
         source: the images.
         with_diagnosis: look for false robustness, too.
+        adapt: look for it first, and add the attacks that suit what is found.
         resume_with: as for `evaluation_folder`.
         baseline: an earlier evaluation that must be of the same images.
         save: how many adversarial examples of each kind to write as files; the settings must have
             kept as many.
+        gates: what must be attacked.
 
     Raises:
-        InputError: models or data cannot be used, or `out` exists; before any long work.
+        InputError: models or data cannot be used, no attack fits, or `out` exists; before any long
+            work.
     """
     if distributed.is_main_process():
         check_place(out)
     candidates = load_candidates(paths, external)
     modules = {candidate.name: candidate.module for candidate in candidates}
-    check_surrogates(settings.chosen_attacks(), list(modules))
+    check_surrogates(find_attacks(settings.attacks), list(modules))
     test = images_for(candidates, source)
+    known = test.name if source.path is None else None
+    usual = defaults_for(known, test.split.batch(0, 1).images.shape[1:])
+    settings = _with_threats(settings, usual).for_first(None if test.whole else len(test.split))
+    found = None
+    if adapt:
+        found = _diagnose(modules, test.split.batch(0, DIAGNOSED), settings, usual, device)
+        settings = adapted(settings, found)
+    for gate in gates:
+        check_attacked(gate, settings)
     metadata = _metadata(candidates, test, settings)
     if baseline is not None:
         check_baseline(baseline, metadata)
@@ -93,6 +114,8 @@ def attack_runs(
         done = distributed.broadcast(images_done(out))
         if done:
             log(f"going on after {done} of them")
+        if found is not None and distributed.is_main_process():
+            write_diagnosis(out, found)
         to_diagnose = with_diagnosis and distributed.broadcast(read_diagnosis(out)) is None
         rounds = len(settings.chosen_attacks()) * len(modules)
         with show_progress("attack", "image", done * rounds) as progress:
@@ -106,7 +129,9 @@ def attack_runs(
                 progress=progress if done else _with_first_figure(progress, out),
             )
         if to_diagnose:
-            _diagnose(out, modules, test.split.batch(0, DIAGNOSED), settings, device)
+            found = _diagnose(modules, test.split.batch(0, DIAGNOSED), settings, usual, device)
+            if distributed.is_main_process():
+                write_diagnosis(out, found)
         if distributed.is_main_process():
             manifest = sessions[0] | {
                 "resumed": sessions[1:],
@@ -120,19 +145,38 @@ def attack_runs(
         distributed.barrier()
 
 
+def _with_threats(settings: EvaluationSettings, usual: Defaults) -> EvaluationSettings:
+    """Return settings that name all threats; says which are there by default, and why."""
+    settings, filled = settings.completed(usual)
+    if filled:
+        log(usual.explained(filled, "--threat"))
+    if settings.bounds("corruptions"):
+        check_available()
+    return settings
+
+
 def _with_first_figure(
     progress: Callable[[int, int], None], out: Path
 ) -> Callable[[int, int], None]:
-    """Return the same, which once says what the first finished batch tells."""
+    """Return the same, which once says what the first finished batch tells, and how long the rest
+    takes: by the second batch if they are quick, for the first one's time is mostly preparation.
+    """
     began, told = time.monotonic(), not distributed.is_main_process()
+    first: tuple[float, int] | None = None
 
     def update(done: int, total: int) -> None:
-        nonlocal told
+        nonlocal told, first
         progress(done, total)
-        if not told and done < total and (parts := outcomes.parts(out)):
-            told = True
-            left = remaining(time.monotonic() - began, done, total)
-            log(f"{first_figure(parts[0])}; the rest takes {left}")
+        if told or done >= total or not (parts := outcomes.parts(out)):
+            return
+        now = time.monotonic()
+        first = first or (now, done)
+        if len(parts) == 1 and now - began < SOON:
+            return
+        told = True
+        since, before = first if len(parts) > 1 else (began, 0)
+        left = remaining(now - since, done - before, total - before)
+        log(f"{first_figure(parts[0])}; the rest takes {left}")
 
     return update
 
@@ -144,7 +188,7 @@ def first_figure(part: outcomes.Part) -> str:
         name, attack, level = row["evaluated"], row["attack"], Level(row["norm"], row["epsilon"])
         if attack is None:
             right[name]["no attack"].append(row["correct"])
-        elif row["source"] == name and level.epsilon < math.inf:
+        elif row["source"] == name and level.epsilon < math.inf and level.norm != CORRUPTIONS:
             right[name][f"{attack}, {level}"].append(row["correct"])
     told = (
         f"{name} is right about "
@@ -154,34 +198,51 @@ def first_figure(part: outcomes.Part) -> str:
     return f"first {part.stop - part.start} images: {'; '.join(told)}"
 
 
+def adapted(settings: EvaluationSettings, found: pd.DataFrame) -> EvaluationSettings:
+    """Return the settings with the attacks that suit what a diagnosis found, and say which.
+
+    Attacks that follow gradients are left out where a model has none.
+    """
+    blind = [name for name in found.model.unique() if has_no_gradient(found, name)]
+    chosen = [each if isinstance(each, Attack) else find(each) for each in settings.attacks]
+    able = [each for each in chosen if not (blind and each.access == "white-box")]
+    suited = [find(name) for name in suitable_attacks(found)]
+    added = [each for each in suited if each.name not in {attack.name for attack in able}]
+    if len(able) < len(chosen):
+        left = ", ".join(each.name for each in chosen if each not in able)
+        log(f"adapting: {', '.join(blind)} has no gradient, so {left} is left out")
+    log(f"adapting: {', '.join(each.name for each in added) or 'nothing'} is added")
+    attacks = [*able, *added] or [find(SQUARE)]
+    return settings.model_copy(update={"attacks": tuple(attacks)})
+
+
 def _diagnose(
-    out: Path,
     modules: dict[str, nn.Module],
     few: ImageSplit,
     settings: EvaluationSettings,
+    usual: Defaults,
     device: torch.device,
-) -> None:
-    """Look for false robustness, and keep what was found."""
+) -> pd.DataFrame:
+    """Look for false robustness."""
     # The middle one: where an attack breaks nothing, or everything, it hides how weak it is.
-    above = sorted(epsilon for epsilon in settings.epsilons["linf"] if epsilon > 0)
-    epsilon = above[len(above) // 2] if above else DIAGNOSED_EPSILON
+    above = sorted(epsilon for epsilon in settings.bounds("linf") if epsilon > 0)
+    epsilon = above[len(above) // 2] if above else usual.epsilons["linf"][0]
     log(
         f"looking for false robustness on {len(few)} of them around epsilon {epsilon:g}"
         " (--no-diagnose leaves that out)"
     )
     with show_progress("diagnose", "image") as progress:
-        diagnosis = diagnose(
+        return diagnose(
             modules,
             to_unit(few.images),
             few.labels,
             epsilon=epsilon,
             seed=settings.seed,
             batch_size=settings.batch_size,
+            eot=settings.eot or 1,
             device=device,
             progress=progress,
         )
-    if distributed.is_main_process():
-        write_diagnosis(out, diagnosis)
 
 
 def _metadata(
@@ -200,8 +261,10 @@ def _metadata(
         split="test",
         n=len(test.split),
         limit=None if test.whole else len(test.split),
+        population=len(test.split) if settings.sampled else None,
         settings=decisive,
         models=[Model(**candidate.metadata) for candidate in candidates],
         # All that decides the outcomes: an interrupted evaluation goes on only with the same.
-        what={"models": weights, "data": test.metadata(), "settings": decisive},
+        what={"models": weights, "data": test.metadata(), "settings": decisive}
+        | own_code(settings),
     )

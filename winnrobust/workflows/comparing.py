@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from winnrobust.evaluation import EvaluationSettings
-from winnrobust.evaluation.settings import check_surrogates
+from winnrobust.evaluation.settings import check_surrogates, find_attacks
 from winnrobust.reporting import write_report
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
@@ -37,7 +37,7 @@ def compare(
     if config.unsupervised:
         raise InputError("without labels there is nothing to attack; leave out --unsupervised")
     methods = list(dict.fromkeys((REFERENCE_METHOD, config.method)))
-    check_surrogates(settings.chosen_attacks(), methods)
+    check_surrogates(find_attacks(settings.attacks), methods)
     load_data(config.data.dataset, data_root)
     results = out / "results"
     if distributed.is_main_process():

@@ -18,6 +18,7 @@ from winnrobust.data.datasets import DATASETS, Dataset, ImageSplit, to_unit
 from winnrobust.data.folders import load_user_data
 from winnrobust.data.streams import open_stream
 from winnrobust.evaluation.settings import checked_epsilons, find_attacks
+from winnrobust.evaluation.threats import defaults_for
 from winnrobust.generation import detection
 from winnrobust.generation.detection import (
     ADAPTIVE,
@@ -59,10 +60,13 @@ FEWEST = 20
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """What detectors are tried on: attacks by name, and others' images by data set or path."""
+    """What detectors are tried on: attacks by name, and others' images by data set or path.
+
+    Without an epsilon the first is taken that is usual for the data set.
+    """
 
     attacks: Sequence[str]
-    epsilon: float
+    epsilon: float | None
     others: Sequence[str] = ()
     steps: int = STEPS
     limit: int | None = None
@@ -93,7 +97,12 @@ def detect_others(
     dataset = _dataset(candidates, data_root)
     test = dataset.test.first(settings.limit)
     others = _others(dataset.name, test, settings, data_root)
-    how = settings.epsilon, settings.steps, settings.seed
+    usual = defaults_for(dataset.name, test.images.shape[1:])
+    epsilon = settings.epsilon
+    if epsilon is None:
+        epsilon = usual.epsilons["linf"][0]
+        log(usual.explained({"linf": [epsilon]}, "--eps"))
+    how = epsilon, settings.steps, settings.seed
     trial = Trial(to_unit(test.images), test.labels, others, attacks, *how)
     log(f"detecting others than {len(test)} test images of {dataset.name} ({device})")
     with show_progress("detect", "image") as progress:
@@ -111,7 +120,7 @@ def detect_others(
                     "models": {each.name: each.provenance for each in candidates},
                     "data": {"name": dataset.name, "n": len(test), "sha256": test.sha256()},
                     "out_of_distribution": {name: len(images) for name, images in others.items()},
-                    "epsilon": settings.epsilon,
+                    "epsilon": epsilon,
                     "steps": settings.steps,
                     "seed": settings.seed,
                 }
@@ -127,7 +136,7 @@ def detect(
     *,
     others: Mapping[str, Any] | None = None,
     attacks: Sequence[AnyAttack] | Mapping[str, AnyAttack] = ("fgsm", "pgd"),
-    epsilon: float = 0.125,
+    epsilon: float | None = None,
     detectors: Mapping[str, Detector] | None = None,
     steps: int = STEPS,
     limit: int | None = MOST,
@@ -146,7 +155,7 @@ def detect(
             critic along, another detector.
         others: name -> images of other data, (M, C, H, W), or what `evaluate` takes for images.
         attacks: as for `evaluate`, in L-infinity.
-        epsilon: their bound.
+        epsilon: their bound; None: that of images of this size (`evaluation.threats`).
         detectors: name -> function from logits (N, K) to scores (N,), high for real images. None:
             the largest softmax probability, and the energy.
         steps: of the adaptive attack, on each of its five paths.
@@ -180,7 +189,8 @@ def detect(
     chosen = {PROBABILITY: largest_probability, ENERGY: energy} if detectors is None else detectors
     of_each = {name: {**_critic_of(models, name), **chosen} for name in nets}
     real = data.batch(0, len(data))
-    (bound,) = checked_epsilons([epsilon], "epsilon", 1.0)
+    usual = defaults_for(None, real.images.shape[1:]).epsilons["linf"]
+    bound, *_ = usual if epsilon is None else checked_epsilons([epsilon], "linf", "epsilon")
     trial = Trial(
         to_unit(real.images),
         real.labels,

@@ -1,6 +1,7 @@
 """From Python: anyone's models and images in, an `Evaluation` or adversarial examples out."""
 
 import shutil
+import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +16,16 @@ from winnrobust.attacks import NormName, Run, Step
 from winnrobust.data.streams import ImageStream
 from winnrobust.evaluation import EvaluationSettings, run
 from winnrobust.evaluation.one_attack import Attacked, attack_images
-from winnrobust.evaluation.settings import DEFAULT_EPSILONS
-from winnrobust.reporting import Metadata, Model, load_results, write_metadata, write_results
+from winnrobust.evaluation.settings import checked_epsilons
+from winnrobust.evaluation.threats import defaults_for, gathered
+from winnrobust.reporting import (
+    Metadata,
+    Model,
+    completed,
+    load_results,
+    write_metadata,
+    write_results,
+)
 from winnrobust.reporting.evaluation import Evaluation
 from winnrobust.runtime import distributed
 from winnrobust.runtime.devices import device_of, resolve_device
@@ -30,6 +39,7 @@ from winnrobust.workflows.given import (
     module_of,
     modules_of,
     one_attack,
+    own_code,
     shown_progress,
     warn_of_doubts,
 )
@@ -39,12 +49,13 @@ def evaluate(
     models: Any,
     images: Any,
     labels: Any = None,
-    attacks: Sequence[AnyAttack] | Mapping[str, AnyAttack] = ("fgsm",),
-    epsilons: Sequence[float] = DEFAULT_EPSILONS["linf"],
+    attacks: Sequence[AnyAttack] | Mapping[str, AnyAttack] | None = None,
+    epsilons: Sequence[float] | None = None,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     *,
-    epsilons_l2: Sequence[float] = DEFAULT_EPSILONS["l2"],
+    threats: str | Sequence[str] | None = None,
+    epsilons_l2: Sequence[float] | None = None,
     limit: int | None = None,
     folder: Path | str | None = None,
     progress: bool | Callable[[int, int], None] = False,
@@ -67,9 +78,13 @@ def evaluate(
         attacks: names ('winnrobust attacks' lists them; "pgd(steps=100, restarts=5)" has settings
             of its own), attacks (`winnrobust.attacks.PGD(steps=100)`), functions (model, images,
             labels, epsilon) -> images, or attacks of foolbox's, torchattacks' or ART's; or a dict
-            of those by the name that tables shall call them.
+            of those by the name that tables shall call them. None: `fgsm` and `aa-fast`, where
+            they fit.
         epsilons, epsilons_l2: bounds of the attacks in L-infinity and in L2, in the units of the
-            images.
+            images. Without any bounds the size of the images decides, which is said on stderr.
+        threats: threat models, as on the command line: ["linf:8/255", "l2:0.5,1", "l1:12",
+            "corruptions:1-5", "spatial:30", "patch:5"]. Every attack is made in each norm among
+            them that it knows; the last three bring attacks of their own.
         batch_size: images at once; None: the more, the less time a batch takes.
         device: where to compute; None leaves every model where it is.
         limit: attack the first so many images only.
@@ -80,7 +95,10 @@ def evaluate(
         callback: called with a `Step` after each gradient step; see `winnrobust.Step`. On a GPU
             it makes every step wait.
         settings: others of `winnrobust.evaluation.EvaluationSettings`: `steps`, `restarts`,
-            `queries`, `loss`, `eot`, `targeted`, `seconds`, `seed`, `cross`, ...
+            `queries`, `loss`, `eot`, `targeted`, `round`, `seconds`, `seed`, `cross`, ... With
+            `precision=0.01` images are attacked in a random order until the interval of every error
+            is within one point of it, with `until_decided=True` until it is settled who is more
+            robust; `.outcomes.image` says which images those were.
 
     Raises:
         InputError: an argument or a model cannot be used, or an attack left the ball.
@@ -97,12 +115,22 @@ def evaluate(
     """
     nets = modules_of(models)
     data = labelled(images, labels, limit)
+    linf, l2 = (
+        () if bounds is None else checked_epsilons(bounds, kind, name)
+        for bounds, kind, name in (
+            (epsilons, "linf", "epsilons"), (epsilons_l2, "l2", "epsilons_l2")
+        )
+    )  # fmt: skip
+    named = {} if attacks is None else {"attacks": as_attacks(attacks)}
     chosen = EvaluationSettings(
-        attacks=as_attacks(attacks),
-        epsilons={"linf": epsilons, "l2": epsilons_l2},
+        epsilons=gathered(threats, linf, l2),
         batch_size=batch_size,
-        **{"num_examples": 8 if folder else 0} | settings,
+        **{"num_examples": 8 if folder else 0} | named | settings,
     )
+    defaults = defaults_for(None, data.batch(0, 1).images.shape[1:])
+    chosen, filled = chosen.for_first(limit).completed(defaults)
+    if filled and distributed.is_main_process():
+        print(defaults.explained(filled, "threats=['linf:0.1', ...]"), file=sys.stderr)
     place = None if device is None else resolve_device(str(device))
     warn_of_doubts(nets, data, place)
     metadata = _metadata(nets, data, chosen)
@@ -115,7 +143,7 @@ def evaluate(
                 nets, data, None, chosen, folder=out, device=place, progress=tell, callback=callback
             )
         if distributed.is_main_process():
-            _finish(out, metadata, sessions, tables=folder is not None)
+            _finish(out, sessions, tables=folder is not None)
         distributed.barrier()
     found = Evaluation(out, load_results(out), alone=not isinstance(models, Mapping))
     if folder is None:
@@ -224,7 +252,8 @@ def _metadata(
     decisive = settings.decisive()
     return Metadata(
         schema=3, status="running", dataset="data", split="test", n=len(data), limit=None,
-        settings=decisive, models=rows, what={"models": [*models], "settings": decisive},
+        population=len(data) if settings.sampled else None, settings=decisive, models=rows,
+        what={"models": [*models], "settings": decisive} | own_code(settings),
     )  # fmt: skip
 
 
@@ -239,11 +268,11 @@ def _row(name: str, model: nn.Module) -> Model:
     )  # fmt: skip
 
 
-def _finish(out: Path, metadata: Metadata, sessions: list[dict[str, Any]], tables: bool) -> None:
+def _finish(out: Path, sessions: list[dict[str, Any]], tables: bool) -> None:
     """Make a whole results folder of outcomes; tables of one that nobody looks at can wait."""
     manifest = sessions[0] | {"resumed": sessions[1:]}
     if tables:
         write_results(out, manifest)
     else:
         write_json(out / "manifest.json", manifest)
-        write_metadata(out, metadata.model_copy(update={"status": "complete"}))
+        write_metadata(out, completed(out))

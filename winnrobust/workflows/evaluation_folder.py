@@ -87,7 +87,8 @@ def check_unfinished(out: Path, metadata: Metadata) -> None:
         command = stored.sessions[0].get("command", "?") if stored.sessions else "?"
         raise InputError(
             f"{out} holds an interrupted evaluation with other {' and '.join(differing)}, of"
-            f" '{command}'; finish it with that command, remove the folder, or choose another --out"
+            f" '{command}'; finish it with that command, remove the folder, or choose another one"
+            " (--out, in Python folder=)"
         )
 
 

@@ -3,17 +3,25 @@
 import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from winnrobust.evaluation.outcomes import CLEAN, NO_ATTACK, Case, Level, PerImage, per_image
+from winnrobust.evaluation.outcomes import (
+    CLEAN,
+    CORRUPTIONS,
+    NO_ATTACK,
+    Case,
+    Level,
+    PerImage,
+    per_image,
+)
 from winnrobust.evaluation.paired import mcnemar
 from winnrobust.evaluation.settings import EvaluationSettings
 from winnrobust.evaluation.statistics import WORST_CASE, worst_case
+from winnrobust.evaluation.threats import parse_threats, spelled
 from winnrobust.reporting import load_results, read_metadata
 from winnrobust.reporting.stored import Metadata
 from winnrobust.reporting.table import Table, p_value, to_csv, to_text
@@ -30,7 +38,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 GATE = re.compile(
     r"\s*(robust_accuracy|clean_accuracy)\s*(<=|>=|<|>)\s*([\d.]+)"
-    r"(?:\s+at\s+(linf|l2)\s*:\s*([\d./]+))?(?:\s+of\s+(\S+))?\s*"
+    r"(?:\s+at\s+(\w+\s*:\s*[\d./]+))?(?:\s+of\s+(\S+))?\s*"
 )
 
 
@@ -53,14 +61,19 @@ class Gate(NamedTuple):
     level: Level | None
     model: str | None
 
+    def is_at(self, level: Level) -> bool:
+        """Tell whether it is about this level."""
+        same = self.level is not None and self.level.norm == level.norm
+        return same and bool(np.isclose(self.level.epsilon, level.epsilon))  # type: ignore[union-attr]
 
-def parse_gate(text: str, settings: EvaluationSettings) -> Gate:
+
+def parse_gate(text: str) -> Gate:
     """Read a gate such as `robust_accuracy < 0.4 at linf:8/255`, perhaps with `of NAME`.
 
     Raises:
-        InputError: it is written in another way, or nothing is attacked there.
+        InputError: it is written in another way.
 
-    >>> gate = parse_gate("robust_accuracy < 0.4 at linf:1/8 of mine", EvaluationSettings())
+    >>> gate = parse_gate("robust_accuracy < 0.4 at linf:1/8 of mine")
     >>> gate.level, gate.bound, gate.model
     (Level(norm='linf', epsilon=0.125), 0.4, 'mine')
     """
@@ -68,26 +81,36 @@ def parse_gate(text: str, settings: EvaluationSettings) -> Gate:
     try:
         if found is None:
             raise ValueError
-        metric, comparison, bound, norm, epsilon, model = found.groups()
-        if (metric == "robust_accuracy") != (norm is not None) or not 0 <= float(bound) <= 1:
+        metric, comparison, bound, threat, model = found.groups()
+        if (metric == "robust_accuracy") != (threat is not None) or not 0 <= float(bound) <= 1:
             raise ValueError
-        level = None if norm is None else Level(norm, float(Fraction(epsilon)))
-    except (ValueError, ZeroDivisionError):
+        level = None
+        if threat is not None:
+            ((kind, (epsilon,)),) = parse_threats(threat).items()
+            level = Level(kind, epsilon)
+    except ValueError:
         raise InputError(
             f"--fail-if '{text}' must be written like 'robust_accuracy < 0.4 at linf:8/255' or"
             " 'clean_accuracy < 0.9 of NAME', with a share from 0 to 1"
         ) from None
+    return Gate(text, metric, comparison, float(bound), level, model)
+
+
+def check_attacked(gate: Gate, settings: EvaluationSettings) -> None:
+    """Check, before anything is attacked, that a gate is about something that will be.
+
+    Raises:
+        InputError: it is not; or is about corruptions, of which there is no worst case.
+    """
     attacked = [
-        Level(attack.norm, each)
-        for attack in settings.chosen_attacks()
-        for each in settings.epsilons[attack.norm]
+        Level(norm, each)
+        for norm in dict.fromkeys(attack.norm for attack in settings.chosen_attacks())
+        for each in settings.bounds(norm)
+        if norm != CORRUPTIONS
     ]
-    near = [one for one in attacked if level and one.norm == level.norm]
-    same = [one for one in near if level and np.isclose(one.epsilon, level.epsilon)]
-    if level is not None and not same:
-        listed = ", ".join(f"{norm}:{epsilon:g}" for norm, epsilon in dict.fromkeys(attacked))
-        raise InputError(f"--fail-if '{text}': nothing is attacked there, only at {listed}")
-    return Gate(text, metric, comparison, float(bound), same[0] if same else None, model)
+    if gate.level and not any(map(gate.is_at, attacked)):
+        told = ", ".join(map(spelled, attacked)) or "no level"
+        raise InputError(f"--fail-if '{gate.text}': nothing is attacked there, only at {told}")
 
 
 def failed_gates(gates: Sequence[Gate], folder: Path) -> list[str]:
@@ -102,10 +125,8 @@ def failed_gates(gates: Sequence[Gate], folder: Path) -> list[str]:
         if gate.level is None:
             rows = summary.clean.assign(share=1 - summary.clean.error)
         else:
-            at = summary.robust[
-                (summary.robust.norm == gate.level.norm)
-                & (summary.robust.epsilon == gate.level.epsilon)
-            ]
+            levels = zip(summary.robust.norm, summary.robust.epsilon, strict=True)
+            at = summary.robust[[gate.is_at(Level(*level)) for level in levels]]
             rows = at.assign(share=at.robust_accuracy)
         if gate.model is not None and gate.model not in set(rows.model):
             raise InputError(
@@ -115,7 +136,7 @@ def failed_gates(gates: Sequence[Gate], folder: Path) -> list[str]:
         for row in rows.itertuples():
             broken = COMPARISONS[gate.comparison](row.share, gate.bound)
             if broken and gate.model in (None, row.model):
-                where = f" at {gate.level.norm}:{gate.level.epsilon:g}" if gate.level else ""
+                where = f" at {spelled(gate.level)}" if gate.level else ""
                 said.append(
                     f"{gate.metric} of {row.model}{where} is {row.share:.4f}"
                     f" {gate.comparison} {gate.bound:g}"
@@ -147,6 +168,11 @@ def check_baseline(old: Path, new: Metadata) -> None:
         InputError: it holds no outcomes, or those of other images, or of no model in common.
     """
     before = read_metadata(old)
+    if before.population or new.population:
+        raise InputError(
+            "--baseline compares the same images, one by one; leave out --precision and"
+            " --until-decided, which take as many as are needed"
+        )
 
     def images(metadata: Metadata) -> list[Any]:
         data = metadata.what.get("data", {})
@@ -222,7 +248,7 @@ def _in_common(
             wrong(before, before.wrong[case, first, first], first),
             wrong(now, now.wrong[case, second, second], second),
         )
-    for level in dict.fromkeys(case.level for case in common):
+    for level in dict.fromkeys(case.level for case in common if case.norm != CORRUPTIONS):
         cases = [case for case in common if case.level == level]
         if len(cases) > 1:
             yield (
@@ -241,9 +267,7 @@ def write_changes(changes: Changes, folder: Path) -> str:
     rows = [
         [
             row.model,
-            row.attack
-            if row.attack == NO_ATTACK
-            else f"{row.attack}, {Level(row.norm, row.epsilon)}",
+            f"{row.attack}, {Level(row.norm, row.epsilon)}" if row.norm else NO_ATTACK,
             *(str(getattr(row, name)) for name in ("errors_before", "errors_now")),
             str(row.newly_wrong),
             str(row.newly_right),

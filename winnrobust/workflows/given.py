@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import Attack, NormName, as_attack
+from winnrobust.attacks import Attack, NormName, as_attack, bpda, code_of, find
 from winnrobust.data.streams import First, ImageStream, checked_data, open_stream
+from winnrobust.evaluation import EvaluationSettings
 from winnrobust.evaluation.checks import as_floats, checked_models
 from winnrobust.evaluation.one_attack import MODEL, find_in_norm
 from winnrobust.evaluation.prediction import check_classes
@@ -86,6 +87,28 @@ def imported_attack(name: str, spec: str) -> Attack:
         return one_attack(import_object(spec) if ":" in spec else spec, name=name)  # type: ignore[arg-type]
     except InputError as error:
         raise InputError(f"attack '{name}': {error}") from None
+
+
+def through(modules: Sequence[str], attacks: Sequence[str | Attack]) -> list[Attack]:
+    """Return those of the attacks that follow gradients, straight through each of the modules.
+
+    Raises:
+        InputError: none of them does.
+    """
+    found = [each if isinstance(each, Attack) else find(each) for each in attacks]
+    sighted = [attack for attack in found if attack.access == "white-box"]
+    if modules and not sighted:
+        raise InputError("--bpda is for attacks that follow gradients; there is none")
+    return [bpda.through(module, attack) for module in modules for attack in sighted]
+
+
+def own_code(settings: EvaluationSettings) -> dict[str, Any]:
+    """Return what tells a user's own functions from others of the same names, if there are some."""
+    attacks = settings.chosen_attacks()
+    found = {each.name: each.source for each in attacks if each.access == "unknown"}
+    losses = {each.name: each.settings.get("loss") for each in attacks}
+    found |= {f"loss of {name}": code_of(loss) for name, loss in losses.items() if callable(loss)}
+    return {"functions": found} if found else {}
 
 
 def module_of(model: Any) -> nn.Module:

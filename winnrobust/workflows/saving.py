@@ -14,10 +14,12 @@ from numpy.lib import format as npy
 from PIL import Image
 from torch import nn
 
+from winnrobust.data.streams import random_order
 from winnrobust.evaluation.examples import Examples, stored_examples
 from winnrobust.evaluation.outcomes import Level
 from winnrobust.evaluation.prediction import prediction
 from winnrobust.evaluation.state import frozen
+from winnrobust.reporting import read_metadata
 from winnrobust.reporting.table import Table, to_csv, to_text
 from winnrobust.runtime.files import new_folder, replacing
 from winnrobust.runtime.progress import progress_bar
@@ -38,9 +40,9 @@ def save_examples(
 ) -> pd.DataFrame:
     """Write the first adversarial examples of an evaluation to its folder `saved`.
 
-    For each attack, norm, epsilon and source an `.npz` file that `--data` takes, float32, and a folder of
-    PNG files named by image, label and what the source sees in them. A PNG has 8 bits, which
-    moves pixels by up to 1/510: the source is asked about these anew.
+    For each attack, norm, epsilon and source an `.npz` file that `--data` takes, float32, and a
+    folder of PNG files named by image, label and what the source sees in them. A PNG has 8 bits,
+    which moves pixels by up to 1/510: the source is asked about these anew.
 
     Args:
         folder: a finished results folder whose examples were kept.
@@ -49,12 +51,13 @@ def save_examples(
         device: where they are asked.
 
     Returns:
-        `saved.csv`: a row for each attack, norm, epsilon and source, with `COLUMNS`: how many images are
-        adversarial (the source is wrong), and how many of these still are in 8 bits.
+        `saved.csv`: a row for each attack, norm, epsilon and source, with `COLUMNS`: how many
+        images are adversarial (the source is wrong), and how many of these still are in 8 bits.
     """
     first = next(stored_examples(folder), None)
     if first is None:
         return pd.DataFrame(columns=list(COLUMNS))
+    numbers = image_numbers(folder)
     counts = {names: [0, 0, 0] for names in _names(first)}
     total = min(limit, sum(len(each.labels) for each in stored_examples(folder)))
     with ExitStack() as stack:
@@ -70,14 +73,22 @@ def save_examples(
                 images = examples.adversarials[case, some.start : some.stop]
                 files[names].add(images, examples.labels[some.start : some.stop])
                 source = str(names[4])
-                wrong = _write(place / str(names[0]), images, examples, case, source, start,
-                               modules[source])  # fmt: skip
+                wrong = _write(place / str(names[0]), images, examples, case, source,
+                               numbers[start:], modules[source])  # fmt: skip
                 counts[names] = [old + new for old, new in zip(counts[names], wrong, strict=True)]
             start += len(some)
             status.update(len(some))
         table = pd.DataFrame([(*names, *of) for names, of in counts.items()], columns=[*COLUMNS])
         (place / "saved.csv").write_text(to_csv(table), encoding="utf-8")
     return table
+
+
+def image_numbers(folder: Path) -> Sequence[int]:
+    """Return the numbers of a results folder's images, in the order in which they were attacked."""
+    metadata = read_metadata(folder)
+    if metadata.population is None:
+        return range(metadata.n)
+    return random_order(metadata.population, metadata.settings["seed"]).tolist()
 
 
 def _names(examples: Examples) -> list[tuple[Any, ...]]:
@@ -95,7 +106,7 @@ def _write(
     examples: Examples,
     case: int,
     source: str,
-    start: int,
+    numbers: Sequence[int],
     module: nn.Module,
 ) -> tuple[int, int, int]:
     """Write images (k, C, H, W) as PNG files, and count images, adversarial ones, and those in
@@ -107,9 +118,9 @@ def _write(
     again = prediction(source, module, torch.from_numpy(bytes_).float() / 255).numpy()
     if images.shape[1] in MODES:
         place.mkdir(exist_ok=True)
-        for number, (pixels, label, answer) in enumerate(zip(bytes_, labels, again, strict=True)):
+        for number, pixels, label, answer in zip(numbers, bytes_, labels, again, strict=False):
             picture = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
-            name = f"{start + number:06d}-label{label}-seen{answer}.png"
+            name = f"{number:06d}-label{label}-seen{answer}.png"
             Image.fromarray(picture, MODES[len(pixels)]).save(place / name)
     wrong = seen != labels
     return len(images), int(wrong.sum()), int((wrong & (again != labels)).sum())
