@@ -207,7 +207,7 @@ def test_an_image_folder_is_attacked_like_the_data_set(folder, digits):
         place = folder / "pictures" / str(int(label))
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[0].numpy()).save(place / f"{number:03d}.png")
-    typed = ["attack", *MINE, "--attacks", "fgsm", "--no-diagnose"]
+    typed = ["attack", *MINE, "--attacks", "fgsm", "--eps", "0.125", "--no-diagnose"]
     result = winnrobust(*typed, "--data", "pictures", "--limit", 20, "--out", "out")
     assert result.exit_code == 0, result.output
     assert "folders are these classes: 0 0, 1 1," in result.output
