@@ -12,7 +12,7 @@ PACKAGE = Path(winnrobust.__file__).parent
 
 ROOMS = (
     "cli", "workflows", "zoo", "reporting", "generation", "external", "evaluation", "training",
-    "synthesis", "attacks", "models", "data", "runtime",
+    "synthesis", "defenses", "attacks", "models", "data", "runtime",
 )  # fmt: skip
 """From the top to the bottom."""
 

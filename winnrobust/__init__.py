@@ -63,10 +63,10 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is asked for: torch takes seconds, `--help` should not."""
     if name in _HOME_OF:
         return getattr(importlib.import_module(_HOME_OF[name]), name)
-    if name == "attacks":
-        return importlib.import_module("winnrobust.attacks")
+    if name in ("attacks", "defenses"):
+        return importlib.import_module(f"winnrobust.{name}")
     raise AttributeError(f"module 'winnrobust' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME_OF, "attacks"])
+    return sorted([*globals(), *_HOME_OF, "attacks", "defenses"])

@@ -37,8 +37,9 @@ def folder(tmp_path, monkeypatch):
 
 def attack(*arguments, data="images.npz", out="out"):
     """As typed; returns what was said."""
-    typed = ("--data", data, "--no-diagnose", "--device", "cpu", "--out", out)
-    result = winnrobust("attack", *arguments, *typed)
+    typed = ["--data", data, "--no-diagnose", "--device", "cpu", "--out", out]
+    typed += ["--attacks", "fgsm", "--eps", "0.125"]
+    result = winnrobust("attack", *typed, *arguments)
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -120,6 +121,28 @@ def test_robust_accuracy_is_never_above_clean_accuracy(folder):
     assert "100.0 [" in row_of(said, "Adversarial error", "worst case, Linf 0.125")
 
 
+def test_by_default_the_papers_attack_stands_beside_one_to_trust_which_decides(folder):
+    """A quarter is a whole wave: FGSM lands where it was, and only steps in between find others."""
+    places = [0.135 + 0.005 * number for number in range(20)]
+    rows = [(place, 0.5, 0) for place in places] + [(1 - place, 0.5, 1) for place in places]
+    write_images(folder / "waves.npz", rows)
+    typed = ("--data", "waves.npz", "--eps", "0.25", "--no-diagnose", "--device", "cpu")
+    result = winnrobust("attack", *FIRST, *WAVES, *typed, "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert json.loads((folder / "out" / "results.json").read_text())["settings"]["attacks"] == [
+        "fgsm", "aa-fast"
+    ]  # fmt: skip
+    fgsm, trusted, worst = (
+        re.findall(r"(\d+\.\d) \[", row_of(result.stdout, "Adversarial error", name))
+        for name in ("fgsm 0.25", "aa-fast 0.25", "worst case, Linf 0.25")
+    )
+    assert fgsm == ["0.0", "0.0"]
+    assert trusted[0] == "0.0"
+    assert float(trusted[1]) > 25
+    assert worst == trusted
+    assert "first is more robust than waves" in in_one_line(result.stdout)
+
+
 def test_without_cross_checking_nobody_sees_examples_made_against_others(folder):
     said = attack(*FIRST, *SECOND, "--no-cross")
     outcomes = read_outcomes("out")
@@ -156,16 +179,18 @@ def test_a_screen_by_fgsm_is_named_wherever_pgd_is(folder):
 
 
 def test_a_network_that_answers_at_random_is_not_called_robust(folder):
-    said = in_one_line(attack(*NOISY, *FIRST))
+    said = in_one_line(attack(*NOISY, *FIRST, "--eot", 1))
     assert "--eot 20" in said
     assert not re.search(r"noisy is (the most|more) robust", said)
-    assert "random, no --eot" in row_of(attack(*NOISY, out="alone"), "Clean and robust", "noisy")
+    alone = attack(*NOISY, "--eot", 1, out="alone")
+    assert "random, no --eot" in row_of(alone, "Clean and robust", "noisy")
     outcomes = read_outcomes("out")
     assert set(outcomes[outcomes.evaluated == "noisy"].draws) == {20}
     assert set(outcomes[outcomes.evaluated == "first"].draws) == {1}
-    averaged = attack(*NOISY, "--eot", 5, out="averaged")
-    assert "--eot 20" not in averaged
-    assert "random" not in row_of(averaged, "Clean and robust accuracy", "noisy")
+    for name, how in {"averaged": ["--eot", 5], "by-itself": []}.items():
+        averaged = attack(*NOISY, *how, out=name)
+        assert "--eot 20" not in averaged
+        assert "random" not in row_of(averaged, "Clean and robust accuracy", "noisy")
 
 
 def test_what_time_ran_out_for_is_no_robustness(folder):

@@ -11,7 +11,8 @@ from tests.cli.nets import FIRST, SECOND, write_images
 ROWS = [(0.9, 0.4, 1), (0.8, 0.9, 1), (0.55, 0.9, 1), (0.1, 0.1, 0), (0.2, 0.6, 0)]
 """The first net is right about all, and loses the third at 0.1; the second, by the other pixel, is
 wrong about the first and the last one."""
-TYPED = ["--data", "images.npz", "--eps", "0.1", "--no-diagnose", "--device", "cpu"]
+TYPED = ["--data", "images.npz", "--attacks", "fgsm", "--eps", "0.1", "--no-diagnose"]
+TYPED += ["--device", "cpu"]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import winnrobust
 from winnrobust.data.datasets import ImageSplit
-from winnrobust.data.streams import First, ReadOnce, checked_data, open_stream
+from winnrobust.data.streams import First, ReadOnce, Shuffled, checked_data, open_stream
 from winnrobust.evaluation import EvaluationSettings, run
 from winnrobust.evaluation.run import LOOKED_AT
 from winnrobust.runtime.errors import InputError
@@ -196,6 +196,15 @@ def test_a_dark_batch_has_the_range_of_those_before(kind, whole):
         found = data.batch(start, start + 10).images
         found = found if found.is_floating_point() else found.float() / 255
         torch.testing.assert_close(found, images[start : start + 10] / 255)
+
+
+@pytest.mark.parametrize("kind", [lambda d: Shuffled(d, 0), lambda d: d], ids=["drawn", "in order"])
+def test_whole_numbers_and_others_come_together_in_one_range(kind):
+    images = 255 * FLOATS * 0.999
+    images[::2] = images[::2].round()
+    data = kind(checked_data(open_stream(Pairs(images)), None))
+    order = getattr(data, "numbers", torch.arange(N))
+    torch.testing.assert_close(data.batch(0, N).images, images[order] / 255)
 
 
 def test_a_bright_batch_after_one_within_0_and_1_is_refused_in_one_line():

@@ -111,7 +111,7 @@ MISTAKES = {
     "half a batch": ({"batch_size": 0.5}, "batch_size must be of type int, not 0.5"),
     "no steps": ({"steps": 0}, "steps must be at least 1, not 0"),
     "half a query": ({"queries": 0.5}, "queries must be of type int, not 0.5"),
-    "no eot": ({"eot": None}, "eot must be of type int, not None"),
+    "no eot": ({"eot": 0}, "eot must be at least 1, not 0"),
     "one draw": ({"judge_draws": 1}, "judge_draws must be at least 2, not 1"),
     "too many draws": ({"judge_draws": 1000}, "judge_draws must be at most 255, not 1000"),
     "seed below 0": ({"seed": -1}, "seed must be at least 0, not -1"),

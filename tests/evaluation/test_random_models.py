@@ -47,6 +47,13 @@ def test_every_image_of_a_noisy_model_that_can_be_broken_is_broken():
     found = evaluation(models, images, labels, ["apgd-ce", "fgsm"], [0.4], eot=20).summary
     assert (found.errors.error > 0.97).all()
     assert found.robust.robust_error[0] > 0.97
+    # As many draws as that are what a random model gets by itself, and others one.
+    alone = evaluation(models, images, labels, ["apgd-ce", "fgsm"], [0.4]).summary
+    assert (alone.errors.error > 0.97).all()
+    plain = {"plain": Threshold(0, 0.5)}
+    once = evaluation(plain, images, labels, ["fgsm"], [0.4]).summary
+    assert once.costs.gradients.sum() == len(images)
+    assert alone.costs.gradients[alone.costs.attack == "fgsm"].sum() == 20 * len(images)
 
 
 def test_a_random_model_is_judged_by_draws_without_eot_and_others_by_one():

@@ -1,5 +1,7 @@
 """The first line of a report: true, and no stronger than the numbers. Golden examples of each."""
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,6 +61,20 @@ HEADLINES = {
         "No verdict on noisy: its answers are random and attacks saw a single draw; attack again"
         " with --eot 20.",
     ),
+    "refuted": (
+        Verdict(
+            results_of(
+                attacked({("fgsm", "linf", 0.1): {"winn": 20}}, {"winn": 20}),
+                [describe_model("winn")],
+                diagnosis=diagnosis_of({"winn": {"gradients": "ok"}}).assign(
+                    wrong=71, of=100, epsilon=0.1
+                ),
+            )
+        ),
+        "winn has a robust accuracy of no more than 29.0 % [21.0, 38.5] at Linf 0.1, by stronger"
+        " attacks of the diagnosis on a part of the images; the attacks asked for show 98.0 %"
+        " [96.9, 98.7].",
+    ),
     "alone": (
         verdict(("fgsm", 0.1, 100), ("pgd", 0.1, 300)),
         "baseline has a robust accuracy of 70.0 % [67.1, 72.8] at Linf 0.1; without an attack 98.0"
@@ -97,8 +113,8 @@ HEADLINES = {
     "unsettled": (
         verdict(("pgd", 0.1, 300, 410), ("transfer:baseline", 0.1, 900, 20)),
         "Not settled between winn and baseline at Linf 0.1: robust accuracy 59.0 % [55.9, 62.0]"
-        " against 70.0 % [67.1, 72.8], but images that were not attacked, or attacks without the"
-        " same access to all, could turn it.",
+        " against 70.0 % [67.1, 72.8], but images that were not attacked, attacks without the same"
+        " access to all, or those of the diagnosis could turn it.",
     ),
     "tied": (
         verdict(("pgd", 0.1, 900, 405, 400)),
@@ -237,6 +253,37 @@ def test_a_random_model_attacked_without_eot_is_not_called_robust():
     with_eot = random_model(settings={"eot": 20})
     assert with_eot.trust("noisy") == "not tested"
     assert with_eot.line.startswith("baseline is more robust than noisy")
+
+
+def probed(wrong: int, epsilon: float = 0.1) -> pd.DataFrame:
+    """A diagnosis whose attacks break `wrong` of 100 images of winn, and none of the baseline."""
+    table = diagnosis_of(OK)
+    return table.assign(wrong=np.where(table.model == "winn", wrong, 0), of=100, epsilon=epsilon)
+
+
+def test_a_claim_that_the_diagnosis_refutes_is_not_made():
+    # FGSM breaks 2 % of winn, PGD of the diagnosis 71 %.
+    claimed = verdict(("fgsm", 0.1, 300, 20), diagnosis=probed(2))
+    assert claimed.line.startswith("winn is more robust than baseline")
+    refuted = verdict(("fgsm", 0.1, 300, 20), diagnosis=probed(71))
+    assert "more robust" not in refuted.line
+    assert refuted.line.startswith("Not settled")
+    (caution,) = [each for each in refuted.cautions if each.model == "winn"]
+    assert caution.severity == refuted.trust("winn") == "suspicious"
+    assert "29.0 %" in caution.why
+    # A larger ball holds what was found in a smaller one, and not the other way round.
+    assert "more robust" not in verdict(("fgsm", 0.2, 300, 20), diagnosis=probed(71)).line
+    assert "more robust" in verdict(("fgsm", 0.05, 300, 20), diagnosis=probed(71)).line
+
+
+def test_the_headline_of_one_model_is_the_strongest_error_known():
+    models = [describe_model("winn")]
+    frame = attacked({("fgsm", "linf", 0.1): {"winn": 20}}, {"winn": 20})
+    line = Verdict(results_of(frame, models, diagnosis=probed(71))).line
+    assert line.startswith("winn has a robust accuracy of no more than 29.0 %")
+    assert "98.0 %" in line
+    agreed = Verdict(results_of(frame, models, diagnosis=probed(3))).line
+    assert agreed.startswith("winn has a robust accuracy of 98.0 %")
 
 
 # --- notes --------------------------------------------------------------------------------------

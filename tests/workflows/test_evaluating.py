@@ -145,6 +145,7 @@ def test_a_model_alone_has_numbers(alone):
     assert alone.clean_accuracy == 1.0
     assert alone.robust_accuracy.to_dict() == pytest.approx({("linf", 0.05): 1, ("linf", 0.2): 0.4})
     one = winnrobust.evaluate(LEFT, IMAGES, LABELS, epsilons=[0.2])
+    assert set(one.table.attack) == {"none", "fgsm", "aa-fast", "worst case"}
     assert one.robust_accuracy == pytest.approx(0.4)
     assert isinstance(one.robust_accuracy, float)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
+from winnrobust.attacks import bpda
 from winnrobust.attacks.aa_fast import AA_FAST
 from winnrobust.attacks.apgd import APGD_CE, APGD_T
 from winnrobust.attacks.autoattack import AUTOATTACK
@@ -115,6 +116,9 @@ def find(name: str) -> Attack:
     """
     if name in ATTACKS or name in BY_KIND:
         return ATTACKS.get(name) or BY_KIND[name]
+    module, _, inner = name.removeprefix(bpda.PREFIX).partition(":")
+    if name.startswith(bpda.PREFIX) and module and inner:
+        return bpda.through(module, find(inner))
     source = name.removeprefix(PREFIX)
     if source and source != name:  # a model, whose name may have brackets
         return transfer_from(source)

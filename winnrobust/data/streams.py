@@ -227,11 +227,8 @@ class ReadOnce:
                 part = slice(max(start - first, 0), stop - first)
                 found.append((stored["images"][part], stored["labels"][part]))
         images, labels = zip(*found, strict=True)
-        if len({each.dtype for each in images}) > 1:
-            images = tuple(_as_floats(each) for each in images)
-        return ImageSplit(
-            torch.from_numpy(np.concatenate(images)), torch.from_numpy(np.concatenate(labels))
-        )
+        pixels = _joined([torch.from_numpy(each) for each in images])
+        return ImageSplit(pixels, torch.from_numpy(np.concatenate(labels)))
 
     def identity(self) -> Any:
         """Return their number, and a checksum of the first ones."""
@@ -314,7 +311,7 @@ class Shuffled:
             return ImageSplit(self.stream.images[numbers], self.stream.labels[numbers])
         read = [self.stream.batch(number, number + 1) for number in numbers.tolist()]
         return ImageSplit(
-            torch.cat([each.images for each in read]), torch.cat([each.labels for each in read])
+            _joined([each.images for each in read]), torch.cat([each.labels for each in read])
         )
 
     def identity(self) -> Any:
@@ -457,6 +454,13 @@ def _as_bytes(images: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         found = np.rint(images * 255).clip(0, 255).astype(np.uint8)
     return found if np.array_equal(_as_floats(found), images) else images
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Return one block of images, in floats where some of them are."""
+    if len({part.dtype for part in parts}) > 1:
+        parts = [torch.from_numpy(_as_floats(part.numpy())) for part in parts]
+    return torch.cat(parts)
 
 
 def _as_floats(images: np.ndarray) -> np.ndarray:

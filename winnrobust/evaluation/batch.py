@@ -38,7 +38,7 @@ from winnrobust.evaluation.prediction import (
     check_shape,
     errors_named,
 )
-from winnrobust.evaluation.settings import EvaluationSettings
+from winnrobust.evaluation.settings import RANDOM_EOT, EvaluationSettings
 from winnrobust.evaluation.state import devices_of, own_randomness
 from winnrobust.evaluation.targets import TARGETS, given_targets
 from winnrobust.runtime import distributed
@@ -159,7 +159,8 @@ def _attack_model(
     model, settings = job.models[source], job.settings
     device = device_of(model)
     images, labels = batch.images.to(device), batch.labels.to(device)
-    clean = CleanPass(model, images, labels, None, settings.eot)
+    eot = settings.eot or (RANDOM_EOT if job.draws[source] > 1 else 1)
+    clean = CleanPass(model, images, labels, None, eot)
     if settings.targeted is not None:
         with errors_named(source, images):
             logits = clean.answer.logits
@@ -175,7 +176,7 @@ def _attack_model(
         first=int(batch.numbers[0]),
         numbers=batch.numbers.to(device),
         targets=clean.targets,
-        eot=settings.eot,
+        eot=eot,
         clean=clean,
         surrogates=job.models,
         cache=batch.cache,

@@ -30,6 +30,8 @@ from winnrobust.runtime.settings import (
     shown,
 )
 
+RANDOM_EOT = 20
+"""Draws that attacks average over where a model answers at random."""
 DEFAULT_MARGIN = 0.01
 """Difference of two errors that does not matter to who only wants to know which one is larger."""
 
@@ -74,6 +76,10 @@ class CheckedSettings(Settings):
             raise InputError(complaint(error, ".".join)) from None
 
 
+USUAL = ("fgsm", "aa-fast")
+"""The attacks where none are named: the paper's, and one to trust."""
+
+
 class EvaluationSettings(CheckedSettings):
     """What is done to the models.
 
@@ -90,7 +96,8 @@ class EvaluationSettings(CheckedSettings):
             function of (logits, labels) that returns a number for each image.
         fgsm_screen: whether PGD first tries one step of FGSM, which breaks many images at the cost
             of one gradient, and is not part of PGD.
-        eot: draws that an attack averages over, for models that answer at random.
+        eot: draws that an attack averages over; None: `RANDOM_EOT` for a model that answers at
+            random, one for others.
         targeted: "random" draws a wrong class for every image, "least-likely" takes the wrong one
             with the lowest clean logit; or an array (N,) of wrong classes. None: any wrong class
             will do. An error is whatever is not the true class in either case.
@@ -121,14 +128,14 @@ class EvaluationSettings(CheckedSettings):
     ['l2']
     """
 
-    attacks: Sequence[Named] = ("fgsm",)
+    attacks: Sequence[Named] = USUAL
     epsilons: Mapping[str, Sequence[float] | None] = {}
     steps: Count | None = None
     restarts: Count | None = None
     queries: Count | None = None
     loss: Annotated[SkipValidation[Any], PlainSerializer(_loss_name)] = None
     fgsm_screen: bool = False
-    eot: Count = 1
+    eot: Count | None = None
     targeted: Annotated[SkipValidation[Any], PlainSerializer(_targets_text)] = None
     round: Annotated[int, Field(ge=1, le=16)] | None = None
     seconds: Positive | None = None
@@ -330,6 +337,15 @@ def check_surrogates(attacks: Sequence[Attack], models: Sequence[str]) -> None:
 def norms_of(attack: Attack) -> tuple[str, ...]:
     """Return the norms to make an attack in: all, unless it was put in another than its first."""
     return attack.norms if attack.norm == attack.norms[0] else (attack.norm,)
+
+
+def usual_for(epsilons: Mapping[str, Any]) -> list[str]:
+    """Return those of the usual attacks that fit some threats; all where there are none.
+
+    >>> usual_for({"l2": [0.5]}), usual_for({})
+    (['aa-fast'], ['fgsm', 'aa-fast'])
+    """
+    return [name for name in USUAL if not epsilons or set(norms_of(find(name))) & set(epsilons)]
 
 
 def attacks_in(names: Sequence[Named], epsilons: Mapping[str, Any]) -> list[Attack]:

@@ -217,7 +217,7 @@ class Results:
 
     def is_random(self, name: str) -> bool:
         """Whether a model answers at random and was attacked as if it did not."""
-        averaged = (self.settings.get("eot") or 1) > 1
+        averaged = self.settings.get("eot", 1) != 1  # None: averaged where a model is random
         return self.summary.random_models.get(name, False) and not averaged
 
 

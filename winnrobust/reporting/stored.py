@@ -139,3 +139,6 @@ class Indicator(Stored):
     indicator: Name
     verdict: Literal["ok", "suspicious", "broken", "not tested"]
     evidence: str
+    wrong: int = 0
+    of: int = 0
+    epsilon: float = 0.0

@@ -13,6 +13,7 @@ from winnrobust.evaluation.diagnosis import overall
 from winnrobust.evaluation.outcomes import CLEAN, Case, Level
 from winnrobust.evaluation.statistics import TRANSFER
 from winnrobust.reporting.results import (
+    Error,
     Results,
     access_of,
     is_attack,
@@ -20,6 +21,7 @@ from winnrobust.reporting.results import (
 )
 from winnrobust.reporting.table import one_line, p_text, percent, share_text
 from winnrobust.reporting.words import WORDS, sentence
+from winnrobust.runtime.intervals import rate
 from winnrobust.runtime.progress import duration
 
 RANDOM = "random, no --eot"
@@ -78,6 +80,12 @@ class Verdict:
             return sentence("headline", "unfair")
         if len(compared) == 1:
             *_, level = results.tried
+            if known := self.refuted(level, *results.groups[compared[0]][:1]):
+                slots = {
+                    "first": compared[0],
+                    "a": self.accuracy_text(worst_case(level), *compared),
+                }
+                return sentence("headline", "refuted", **slots, known=known, level=level)
             a, clean = (self.accuracy_text(case, *compared) for case in (worst_case(level), CLEAN))
             return sentence("headline", "alone", first=compared[0], a=a, level=level, clean=clean)
         return self._of_two(*compared) if len(compared) == 2 else self._of_many(compared)
@@ -173,8 +181,29 @@ class Verdict:
         for name in results.groups[group]:
             worst = results.errors[worst_case(level), name]
             single = (results.errors[case, name].value for case in cases)
-            broken.append(max(worst.value + worst.not_attacked / results.n, *single))
+            probes = self.known_error(level, name).low
+            broken.append(max(worst.value + worst.not_attacked / results.n, probes, *single))
         return 1 - sum(broken) / len(broken)
+
+    def known_error(self, level: Level, name: str) -> Error:
+        """The error of a model after all attacks of its diagnosis; 0 where there is none."""
+        table = self.results.diagnosis
+        if table is None or level.norm != "linf" or "of" not in table:
+            return Error(0, 0, 0)
+        own = table[(table.model == name) & (table.of > 0) & (table.epsilon <= level.epsilon)]
+        if own.empty:
+            return Error(0, 0, 0)
+        return Error(*rate(int(own.wrong.iloc[0]), int(own.of.iloc[0])))
+
+    def refuted(self, level: Level, name: str) -> str:
+        """What the diagnosis says of a robust accuracy that it refutes; nothing if it does not."""
+        known = self.known_error(level, name)
+        if known.low <= self.results.errors[worst_case(level), name].high:
+            return ""
+        table = self.results.diagnosis
+        assert table is not None
+        n = int(table[table.model == name].of.iloc[0])
+        return share_text(1 - known.value, 1 - known.high, 1 - known.low, n)
 
     # --- how far to trust that --------------------------------------------------------------------
 
@@ -193,7 +222,7 @@ class Verdict:
         for name in self.results.names:
             if self.results.is_random(name):
                 found.append(Caution(name, RANDOM, sentence("caution", "random")))
-            found += [*self._diagnosed(name), *self._outdone(name)]
+            found += [*self._diagnosed(name), *self._outdone(name), *self._refuted(name)]
             found += [*self._failed(name), *self._not_attacked(name)]
         return sorted(found, key=lambda caution: -SEVERITY.index(caution.severity))
 
@@ -204,6 +233,18 @@ class Verdict:
         bad = table[(table.model == name) & table.verdict.isin(("suspicious", "broken"))]
         rows = bad.sort_values("verdict", kind="stable").head(EVIDENCE_SHOWN).itertuples()
         return [Caution(name, row.verdict, f"{row.indicator}: {row.evidence}") for row in rows]
+
+    def _refuted(self, name: str) -> list[Caution]:
+        """Where the attacks of the diagnosis break more than those asked for, beyond intervals."""
+        levels = [level for level in self.results.tried if self.refuted(level, name)]
+        return [
+            Caution(
+                name,
+                "suspicious",
+                sentence("caution", "refuted", level=level, known=self.refuted(level, name)),
+            )
+            for level in levels[-1:]
+        ]
 
     def _outdone(self, name: str) -> list[Caution]:
         """Attacks that break more than those that should be stronger, beyond the intervals.

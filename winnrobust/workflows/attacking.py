@@ -6,13 +6,16 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import nn
 
+from winnrobust.attacks import Attack, find
 from winnrobust.attacks.corruptions import check_available
 from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.evaluation import EvaluationSettings, outcomes, run
 from winnrobust.evaluation.diagnosis import diagnose
+from winnrobust.evaluation.diagnosis.next_steps import SQUARE, has_no_gradient, suitable_attacks
 from winnrobust.evaluation.outcomes import CORRUPTIONS, Level
 from winnrobust.evaluation.settings import check_surrogates, find_attacks
 from winnrobust.evaluation.threats import Defaults, defaults_for
@@ -44,6 +47,10 @@ DIAGNOSED = 256
 """False robustness is looked for on the first so many images."""
 
 
+SOON = 5.0
+"""Seconds that the first figure may wait for a second batch, which tells how long batches take."""
+
+
 def attack_runs(
     paths: Sequence[Path],
     out: Path,
@@ -53,6 +60,7 @@ def attack_runs(
     external: Sequence[ExternalModel] = (),
     source: ImageSource = TEST_IMAGES,
     with_diagnosis: bool = True,
+    adapt: bool = False,
     resume_with: str | None = None,
     baseline: Path | None = None,
     save: int = 0,
@@ -67,6 +75,7 @@ def attack_runs(
         external: models from elsewhere.
         source: the images.
         with_diagnosis: look for false robustness, too.
+        adapt: look for it first, and add the attacks that suit what is found.
         resume_with: as for `evaluation_folder`.
         baseline: an earlier evaluation that must be of the same images.
         save: how many adversarial examples of each kind to write as files; the settings must have
@@ -86,6 +95,10 @@ def attack_runs(
     known = test.name if source.path is None else None
     usual = defaults_for(known, test.split.batch(0, 1).images.shape[1:])
     settings = _with_threats(settings, usual).for_first(None if test.whole else len(test.split))
+    found = None
+    if adapt:
+        found = _diagnose(modules, test.split.batch(0, DIAGNOSED), settings, usual, device)
+        settings = adapted(settings, found)
     for gate in gates:
         check_attacked(gate, settings)
     metadata = _metadata(candidates, test, settings)
@@ -101,6 +114,8 @@ def attack_runs(
         done = distributed.broadcast(images_done(out))
         if done:
             log(f"going on after {done} of them")
+        if found is not None and distributed.is_main_process():
+            write_diagnosis(out, found)
         to_diagnose = with_diagnosis and distributed.broadcast(read_diagnosis(out)) is None
         rounds = len(settings.chosen_attacks()) * len(modules)
         with show_progress("attack", "image", done * rounds) as progress:
@@ -114,7 +129,9 @@ def attack_runs(
                 progress=progress if done else _with_first_figure(progress, out),
             )
         if to_diagnose:
-            _diagnose(out, modules, test.split.batch(0, DIAGNOSED), settings, usual, device)
+            found = _diagnose(modules, test.split.batch(0, DIAGNOSED), settings, usual, device)
+            if distributed.is_main_process():
+                write_diagnosis(out, found)
         if distributed.is_main_process():
             manifest = sessions[0] | {
                 "resumed": sessions[1:],
@@ -141,16 +158,25 @@ def _with_threats(settings: EvaluationSettings, usual: Defaults) -> EvaluationSe
 def _with_first_figure(
     progress: Callable[[int, int], None], out: Path
 ) -> Callable[[int, int], None]:
-    """Return the same, which once says what the first finished batch tells."""
+    """Return the same, which once says what the first finished batch tells, and how long the rest
+    takes: by the second batch if they are quick, for the first one's time is mostly preparation.
+    """
     began, told = time.monotonic(), not distributed.is_main_process()
+    first: tuple[float, int] | None = None
 
     def update(done: int, total: int) -> None:
-        nonlocal told
+        nonlocal told, first
         progress(done, total)
-        if not told and done < total and (parts := outcomes.parts(out)):
-            told = True
-            left = remaining(time.monotonic() - began, done, total)
-            log(f"{first_figure(parts[0])}; the rest takes {left}")
+        if told or done >= total or not (parts := outcomes.parts(out)):
+            return
+        now = time.monotonic()
+        first = first or (now, done)
+        if len(parts) == 1 and now - began < SOON:
+            return
+        told = True
+        since, before = first if len(parts) > 1 else (began, 0)
+        left = remaining(now - since, done - before, total - before)
+        log(f"{first_figure(parts[0])}; the rest takes {left}")
 
     return update
 
@@ -172,15 +198,32 @@ def first_figure(part: outcomes.Part) -> str:
     return f"first {part.stop - part.start} images: {'; '.join(told)}"
 
 
+def adapted(settings: EvaluationSettings, found: pd.DataFrame) -> EvaluationSettings:
+    """Return the settings with the attacks that suit what a diagnosis found, and say which.
+
+    Attacks that follow gradients are left out where a model has none.
+    """
+    blind = [name for name in found.model.unique() if has_no_gradient(found, name)]
+    chosen = [each if isinstance(each, Attack) else find(each) for each in settings.attacks]
+    able = [each for each in chosen if not (blind and each.access == "white-box")]
+    suited = [find(name) for name in suitable_attacks(found)]
+    added = [each for each in suited if each.name not in {attack.name for attack in able}]
+    if len(able) < len(chosen):
+        left = ", ".join(each.name for each in chosen if each not in able)
+        log(f"adapting: {', '.join(blind)} has no gradient, so {left} is left out")
+    log(f"adapting: {', '.join(each.name for each in added) or 'nothing'} is added")
+    attacks = [*able, *added] or [find(SQUARE)]
+    return settings.model_copy(update={"attacks": tuple(attacks)})
+
+
 def _diagnose(
-    out: Path,
     modules: dict[str, nn.Module],
     few: ImageSplit,
     settings: EvaluationSettings,
     usual: Defaults,
     device: torch.device,
-) -> None:
-    """Look for false robustness, and keep what was found."""
+) -> pd.DataFrame:
+    """Look for false robustness."""
     # The middle one: where an attack breaks nothing, or everything, it hides how weak it is.
     above = sorted(epsilon for epsilon in settings.bounds("linf") if epsilon > 0)
     epsilon = above[len(above) // 2] if above else usual.epsilons["linf"][0]
@@ -189,18 +232,17 @@ def _diagnose(
         " (--no-diagnose leaves that out)"
     )
     with show_progress("diagnose", "image") as progress:
-        diagnosis = diagnose(
+        return diagnose(
             modules,
             to_unit(few.images),
             few.labels,
             epsilon=epsilon,
             seed=settings.seed,
             batch_size=settings.batch_size,
+            eot=settings.eot or 1,
             device=device,
             progress=progress,
         )
-    if distributed.is_main_process():
-        write_diagnosis(out, diagnosis)
 
 
 def _metadata(

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from winnrobust.evaluation import diagnosis
-from winnrobust.evaluation.diagnosis.next_steps import next_steps
+from winnrobust.evaluation.diagnosis.next_steps import next_steps, suitable_attacks
 from winnrobust.evaluation.threats import defaults_for
 from winnrobust.reporting.table import plain
 from winnrobust.runtime.devices import resolve_device
@@ -52,6 +52,11 @@ class Diagnosis:
         names = self.table.model.unique()
         return self._each({name: next_steps(self.table, name) for name in names})
 
+    @property
+    def attacks(self) -> list[str]:
+        """The attacks that suit the signs, to be given to `evaluate`; none without a sign."""
+        return suitable_attacks(self.table)
+
     def _each(self, found: dict[str, Any]) -> Any:
         return next(iter(found.values())) if self.alone else found
 
@@ -74,13 +79,14 @@ def diagnose(
     limit: int | None = FEW,
     seed: int = 0,
     batch_size: int | None = None,
+    eot: int = 1,
     device: torch.device | str | None = None,
     progress: bool | Callable[[int, int], None] = False,
 ) -> Diagnosis:
     """Look for signs that attacks on a model fail, so that it only looks robust.
 
-    Eleven indicators are measured, by attacks of its own in L-infinity: at most 200 gradients and
-    300 answers an image.
+    Fifteen indicators are measured, by attacks of its own in L-infinity: at most 290 gradients and
+    60 answers an image, and 1,000 answers to each of the first 64.
 
     Args:
         models, images, labels: as for `evaluate`. Of several models, examples made on one are tried
@@ -90,11 +96,12 @@ def diagnose(
         limit: take the first so many images only; None for all.
         seed: of all random draws, the models' own among them.
         batch_size: images at once; None is 64.
+        eot: draws that all attacks average over, for models that answer at random.
         device: where to compute; None leaves every model where it is.
         progress: True shows a bar; or what is called with (done, total).
 
     Returns:
-        `.overall`, `.table`, `.next_steps`.
+        `.overall`, `.table`, `.next_steps`, `.attacks`.
 
     Raises:
         InputError: an argument or a model cannot be used.
@@ -109,7 +116,9 @@ def diagnose(
     >>> found.overall
     'broken'
     >>> found.next_steps[0]  # doctest: +ELLIPSIS
-    'gradients: attack it without its gradients: square, hopskipjump, and transfer:NAME ...'
+    'gradients: look for rounding, detach() or a saturated softmax inside; ...'
+    >>> found.attacks
+    ['aa-fast', 'bpda:auto:aa-fast']
     """
     nets = modules_of(models)
     data = labelled(images, labels, limit)
@@ -121,6 +130,6 @@ def diagnose(
     with shown_progress(progress, "diagnose") as tell:
         table = diagnosis.diagnose(
             nets, few.images, few.labels, epsilon=epsilon, seed=seed, batch_size=batch_size,
-            device=place, progress=tell,
+            eot=eot, device=place, progress=tell,
         )  # fmt: skip
     return Diagnosis(table, alone=not isinstance(models, Mapping))

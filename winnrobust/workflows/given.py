@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import Attack, NormName, as_attack, code_of
+from winnrobust.attacks import Attack, NormName, as_attack, bpda, code_of, find
 from winnrobust.data.streams import First, ImageStream, checked_data, open_stream
 from winnrobust.evaluation import EvaluationSettings
 from winnrobust.evaluation.checks import as_floats, checked_models
@@ -87,6 +87,19 @@ def imported_attack(name: str, spec: str) -> Attack:
         return one_attack(import_object(spec) if ":" in spec else spec, name=name)  # type: ignore[arg-type]
     except InputError as error:
         raise InputError(f"attack '{name}': {error}") from None
+
+
+def through(modules: Sequence[str], attacks: Sequence[str | Attack]) -> list[Attack]:
+    """Return those of the attacks that follow gradients, straight through each of the modules.
+
+    Raises:
+        InputError: none of them does.
+    """
+    found = [each if isinstance(each, Attack) else find(each) for each in attacks]
+    sighted = [attack for attack in found if attack.access == "white-box"]
+    if modules and not sighted:
+        raise InputError("--bpda is for attacks that follow gradients; there is none")
+    return [bpda.through(module, attack) for module in modules for attack in sighted]
 
 
 def own_code(settings: EvaluationSettings) -> dict[str, Any]:

@@ -8,6 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from winnrobust.evaluation.diagnosis import DIAGNOSIS_COLUMNS, VERDICTS, diagnose, overall
+from winnrobust.evaluation.diagnosis.next_steps import (
+    STRAIGHT,
+    has_no_gradient,
+    suitable_attacks,
+)
 from winnrobust.runtime.errors import InputError
 
 ATTACK_INDICATORS = {
@@ -18,6 +23,10 @@ ATTACK_INDICATORS = {
     "error over epsilon",
     "error at epsilon 0.5",
     "black box vs white box",
+    "straight through",
+    "gradient vs loss",
+    "another loss",
+    "single step over epsilon",
     "transfer vs white box",
 }
 
@@ -41,7 +50,7 @@ def test_quiet_on_a_trained_and_on_an_adversarially_trained_network(trained, har
     plain, images, labels = trained
     table = diagnose({"plain": plain, "hardened": hardened}, images[:80], labels[:80])
     assert table.columns.tolist() == list(DIAGNOSIS_COLUMNS)
-    assert table.groupby("model").indicator.nunique().tolist() == [11, 11]
+    assert table.groupby("model").indicator.nunique().tolist() == [15, 15]
     assert set(table.verdict) == {"ok"}
     assert overall(table) == {"plain": "ok", "hardened": "ok"}
 
@@ -87,6 +96,7 @@ def test_a_saturated_softmax_as_the_last_layer(quick, some_digits):
         "iterative vs single step": "suspicious",
         "noise vs attack": "suspicious",
         "error at epsilon 0.5": "broken",
+        "straight through": "broken",
         "transfer vs white box": "broken",
     }
     assert signs(table, "same") == {}
@@ -118,7 +128,7 @@ def test_quantised_images(quick, some_digits):
     )
     found = signs(table)
     assert found["gradients"] == found["loss along the attack"] == "broken"
-    assert found["error at epsilon 0.5"] == found["black box vs white box"] == "broken"
+    assert found["error at epsilon 0.5"] == found["straight through"] == "broken"
     assert found["noise vs attack"] == "suspicious"
     assert "100 have a gradient of exact zeros" in evidence(table, "gradients")
 
@@ -128,15 +138,16 @@ def test_a_layer_of_noise(quick, some_digits):
     table = diagnose({"net": noisy}, *some_digits)
     found = signs(table)
     assert found["random answers"] == "suspicious"
-    assert "broken" not in found.values()
     assert "100 of 100 images other logits" in evidence(table, "random answers")
 
 
 def test_no_gradient_is_a_finding_not_an_error(quick, some_digits):
     table = diagnose({"net": Changed(quick, before=torch.detach)}, *some_digits)
-    assert signs(table) == {"gradients": "broken"}
+    # The network inside has one.
+    assert signs(table) == {"gradients": "broken", "straight through": "broken"}
     assert "no gradient to follow" in evidence(table, "gradients")
-    assert set(table[table.indicator.isin(ATTACK_INDICATORS)].verdict) == {"not tested"}
+    assert has_no_gradient(table, "net")
+    assert suitable_attacks(table) == [STRAIGHT]
     assert overall(table) == {"net": "broken"}
 
 
@@ -144,7 +155,7 @@ def test_a_gradient_that_fails(quick, some_digits):
     # numpy() refuses tensors that carry a graph.
     through_numpy = Changed(quick, before=lambda images: torch.from_numpy(images.numpy()))
     table = diagnose({"net": through_numpy}, *some_digits)
-    assert signs(table) == {"gradients": "broken"}
+    assert signs(table)["gradients"] == "broken"
     assert "RuntimeError: Can't call numpy()" in evidence(table, "gradients")
 
 
@@ -165,8 +176,55 @@ def test_gradients_that_are_not_finite(quick, some_digits):
     table = diagnose(
         {"net": Changed(quick, before=lambda images: images.sqrt() ** 2)}, *some_digits
     )
-    assert signs(table) == {"gradients": "broken"}
+    assert signs(table)["gradients"] == "broken"
     assert "100 one that is not finite" in evidence(table, "gradients")
+
+
+def test_a_ripple_in_front_alone(quick, some_digits):
+    table = diagnose(
+        {"net": Changed(quick, before=lambda images: images + 0.02 * (400 * images).sin())},
+        *some_digits,
+    )
+    assert signs(table)["straight through"] == "broken"
+    assert STRAIGHT in suitable_attacks(table)
+
+
+def test_log_probabilities_at_a_high_temperature(quick, some_digits):
+    cold = Changed(quick, after=lambda logits: (logits / 100).log_softmax(1))
+    table = diagnose({"net": cold}, *some_digits, epsilon=0.06)
+    assert "another loss" in signs(table)
+
+
+def test_random_beside_the_grid_of_clean_images_alone(quick, some_digits):
+    def noisy_off_grid(images: Tensor) -> Tensor:
+        off = (255 * images - (255 * images).round()).abs().amax((1, 2, 3), keepdim=True) > 1e-3
+        return images + 0.3 * off * torch.randn_like(images)
+
+    table = diagnose({"net": Changed(quick, before=noisy_off_grid).eval()}, *some_digits)
+    assert signs(table)["random answers"] == "suspicious"
+    assert "0 of 100 images other logits" in evidence(table, "random answers")
+
+
+def test_the_gradient_of_a_linear_stand_in(some_digits, quick):
+    class StandIn(nn.Module):
+        """Its network is functional: nothing inside that could be passed to."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = nn.ParameterList(p.detach().clone() for p in quick.parameters())
+
+        def forward(self, images: Tensor) -> Tensor:
+            first, bias, second, last = self.weights
+            with torch.no_grad():
+                hidden = (images.flatten(1) @ first.T + bias).relu()
+                found = hidden @ second.T + last
+            generator = torch.Generator().manual_seed(0)
+            linear = images.flatten(1) @ torch.randn(784, 10, generator=generator)
+            return found + linear - linear.detach()
+
+    table = diagnose({"net": StandIn().eval()}, *some_digits)
+    assert signs(table)["gradient vs loss"] == "broken"
+    assert suitable_attacks(table) == ["square"]
 
 
 # --- models of a single pixel, which fool one attack and not another --------------------------

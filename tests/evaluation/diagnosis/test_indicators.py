@@ -8,10 +8,13 @@ import pytest
 from winnrobust.evaluation.diagnosis.indicators import (
     OF_ANSWERS,
     OF_ATTACKS,
+    OF_PROBES,
     Finding,
     conclude,
+    strongest_error,
 )
 from winnrobust.evaluation.diagnosis.measurements import (
+    FEW,
     STEPS,
     Answers,
     Attacked,
@@ -45,15 +48,21 @@ def measurements(n: int, transferred: dict[str, np.ndarray] | None = None, **hit
         "single_step_loss": np.ones(n),
         "path_loss": np.linspace(0, 2, STEPS + 1) * np.ones((n, 1)),
         "gradients": np.array([[n, 0, n, 0, 0, 0]]),
+        "uphill": np.ones((n, 2)),
     }
+    few = {name: hits.pop(name, none[:FEW]) for name in ("queried", "averaged", "single_draw")}
+    straight = hits.pop("straight", none)
+    answers = Answers(*(hits.pop(name, none) for name in Answers._fields))
     untouched = dict.fromkeys(Attacked._fields, none) | {"noise": nowhere, "usual": nowhere}
     return Measurements(
         epsilon=EPSILON,
         mode=Mode(0, n, 0, 0),
-        answers=Answers(none, none, none),
+        answers=answers,
         differentiable=True,
         obstacle="",
         attacked=Attacked(**untouched | losses | hits),
+        straight=straight,
+        **few,
         transferred=transferred or {},
     )
 
@@ -78,8 +87,6 @@ def found(indicator: str, n: int, **hits: Any) -> Finding:
     ],
 )
 def test_a_rival_must_be_stronger_beyond_chance_and_by_enough(more, n, verdict):
-    hits = {"black_box": first(more, n)}
-    assert found("black box vs white box", n, **hits).verdict == verdict
     assert found("steps and restarts", n, patient=first(more, n)).verdict == verdict
     assert found("iterative vs single step", n, single_step=first(more, n)).verdict == verdict
     transferred = found("transfer vs white box", n, transferred={"other": first(more, n)})
@@ -93,10 +100,10 @@ def test_a_rival_must_be_stronger_beyond_chance_and_by_enough(more, n, verdict):
 
 
 def test_the_evidence_counts_both_sides():
-    hits = {"black_box": first(12, 100), "patient": ~first(95, 100)}
-    assert found("black box vs white box", 100, **hits) == (
+    hits = {"patient": first(12, 100), "usual": column(AT_EPSILON, ~first(95, 100), first(0, 100))}
+    assert found("steps and restarts", 100, **hits) == (
         "ok",
-        "PGD (40 steps, 2 restarts): 5 of 100 wrong (5.0 % [2.2, 11.2]); Square (200 queries):"
+        "PGD (20 steps): 5 of 100 wrong (5.0 % [2.2, 11.2]); PGD (40 steps, 2 restarts):"
         " 12 of 100 wrong (12.0 % [7.0, 19.8]); 5 only by the first, 12 only by the second"
         " (p = 0.14)",
     )
@@ -184,5 +191,84 @@ def test_losses_decide_where_errors_do_not():
 
 def test_every_indicator_speaks_and_says_why():
     everything = conclude(measurements(100, transferred={"other": first(0, 100)}))
-    assert list(everything) == [*OF_ANSWERS, *OF_ATTACKS]
+    assert list(everything) == [*OF_ANSWERS, *OF_ATTACKS, *OF_PROBES]
     assert all(finding.evidence for finding in everything.values())
+
+
+@pytest.mark.parametrize(
+    ("more", "verdict"), [(4, "ok"), (5, "suspicious"), (15, "suspicious"), (17, "broken")]
+)
+def test_a_probe_counts_with_what_it_breaks_besides(more, verdict):
+    # Wilson's intervals of 4, 5, 15 and 17 in 100 begin at 1.6, 2.2, 9.3 and 10.9 %.
+    known = first(30, 100)
+    straight = first(30 + more, 100)
+    finding = found("straight through", 100, patient=known, straight=straight)
+    assert finding.verdict == verdict
+    assert f"{more} more" in finding.evidence
+    # What is known already is nothing that a probe adds.
+    assert found("straight through", 100, patient=straight, straight=straight).verdict == "ok"
+
+
+def test_a_black_box_is_compared_with_all_that_gradients_break():
+    queried = first(40, 100)[:FEW]
+    assert found("black box vs white box", 100, queried=queried).verdict == "broken"
+    known = {"patient": first(40, 100), "straight": first(40, 100)}
+    assert found("black box vs white box", 100, queried=queried, **known).verdict == "ok"
+    assert found("black box vs white box", 100, queried=queried, straight=first(40, 100)) == (
+        found("black box vs white box", 100, queried=queried, **known)
+    )
+
+
+def test_steps_that_break_fewer_are_a_sign_too():
+    many = column(AT_EPSILON, first(77, 256), first(0, 256))
+    assert found("steps and restarts", 256, usual=many, patient=first(64, 256)).verdict != "ok"
+    same = column(AT_EPSILON, first(64, 256), first(0, 256))
+    uncut = {"usual": same, "patient": first(64, 256)}
+    assert found("steps and restarts", 256, **uncut, path=first(60, 256)).verdict == "ok"
+    assert found("steps and restarts", 256, **uncut, path=first(120, 256)).verdict == "broken"
+
+
+@pytest.mark.parametrize(("more", "verdict"), [(5, "ok"), (12, "broken")])
+def test_a_margin_that_breaks_more_than_cross_entropy(more, verdict):
+    hits = {"patient": first(50, 100), "margin": first(50 + more, 100)}
+    assert found("another loss", 100, **hits).verdict == verdict
+
+
+def test_a_single_step_that_is_better_at_half_the_length():
+    overfitted = {"single_step": first(2, 100), "half_step": first(30, 100)}
+    assert found("single step over epsilon", 100, **overfitted).verdict == "ok"  # and PGD no better
+    refuted = overfitted | {"patient": first(71, 100)}
+    assert found("single step over epsilon", 100, **refuted).verdict == "suspicious"
+    honest = {"single_step": first(60, 100), "half_step": first(30, 100), "patient": first(90, 100)}
+    assert found("single step over epsilon", 100, **honest).verdict == "ok"
+
+
+def test_a_gradient_along_which_the_loss_does_not_rise():
+    def verdict(share: float, count: int, **more: Any) -> str:
+        uphill = np.ones((100, 2))
+        uphill[:count, 1] = share
+        return found("gradient vs loss", 100, uphill=uphill, **more).verdict
+
+    assert verdict(0.3, 100) == "ok"  # a curved loss
+    assert verdict(0.1, 20) == "ok"
+    assert verdict(0.1, 40) == "suspicious"
+    assert verdict(0.1, 100) == verdict(-1.0, 100) == "broken"
+    assert verdict(np.nan, 100) == "not tested"  # flat
+    assert verdict(-1.0, 100, noise_moved=first(1, 100)) == "not tested"  # random
+
+
+def test_random_off_the_grid_alone():
+    assert found("random answers", 100).verdict == "ok"
+    finding = found("random answers", 100, noise_moved=first(100, 100))
+    assert finding.verdict == "suspicious"
+    assert "0 of 100 images other logits" in finding.evidence
+    assert "under noise 100" in finding.evidence
+
+
+def test_the_strongest_error_is_of_all_probes_together():
+    hits = {"patient": first(10, 100), "straight": first(20, 100), "queried": first(30, 100)[:FEW]}
+    other = {"other": ~first(95, 100)}
+    assert strongest_error(measurements(100, other, **hits)) == (35, 100)
+    # Of a random model attacks break some by luck: what is wrong in most draws counts.
+    lucky = hits | {"moved": first(5, 100), "averaged": first(7, 64), "single_draw": first(3, 64)}
+    assert strongest_error(measurements(100, other, **lucky)) == (7, 64)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from winnrobust.data.checks import checked_images, checked_labels
 from winnrobust.evaluation.checks import checked_models
-from winnrobust.evaluation.diagnosis.indicators import VERDICTS, Verdict, conclude
+from winnrobust.evaluation.diagnosis.indicators import VERDICTS, Verdict, conclude, strongest_error
 from winnrobust.evaluation.diagnosis.measurements import Sample, measure
 from winnrobust.evaluation.prediction import OUT_OF_MEMORY
 from winnrobust.evaluation.settings import CheckedSettings
@@ -26,7 +26,7 @@ from winnrobust.runtime.devices import resolve_device
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.settings import Count, Seed
 
-DIAGNOSIS_COLUMNS = ("model", "indicator", "verdict", "evidence")
+DIAGNOSIS_COLUMNS = ("model", "indicator", "verdict", "evidence", "wrong", "of", "epsilon")
 BATCH_SIZE = 64
 
 
@@ -34,6 +34,7 @@ class _Settings(CheckedSettings):
     epsilon: Annotated[float, Field(gt=0, le=1)]
     seed: Seed
     batch_size: Count | None
+    eot: Count
 
 
 def diagnose(
@@ -44,16 +45,20 @@ def diagnose(
     epsilon: float = 0.125,
     seed: int = 0,
     batch_size: int | None = None,
+    eot: int = 1,
     device: torch.device | str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Look for signs that attacks on a model fail, so that it only looks robust.
 
     Makes its own attacks, in L-infinity, on every image: FGSM; PGD with 20 steps at half the
-    epsilon, at it, at its double and at 0.5; PGD with 40 steps and 2 restarts; one whole path of 20
-    steps; Square with 200 queries; three draws of noise at each epsilon; and MI-FGSM to see what
-    transfers to the other models. That is at most 200 gradients and 300 answers an image. A few
-    hundred images are enough: the smallest difference seen among 300 is 8 images.
+    epsilon, at it, at its double and at 0.5; PGD with 40 steps and 2 restarts, and on the margin of
+    logits; one whole path of 20 steps; three draws of noise at each epsilon; and MI-FGSM to see
+    what transfers to the other models. What these do not break is attacked along gradients that
+    pass straight through what may hide them (BPDA) and, on the first 64 images, by Square with
+    1,000 queries; a model that answers at random along gradients averaged over 16 draws. That is at
+    most 290 gradients and 60 answers an image, and 64,000 answers. A few hundred images are enough:
+    the smallest difference seen among 300 is 8 images.
 
     Models are given back exactly as they were, and so are torch's random generators. Memory does
     not grow with the number of images, but for a few numbers each.
@@ -66,13 +71,15 @@ def diagnose(
         epsilon: the L-infinity bound in question, above 0 and at most 1.
         seed: of all random draws, the models' own among them.
         batch_size: images per step; None is 64.
+        eot: draws that all attacks average over, for models that answer at random.
         device: where to compute; None leaves every model where it is.
         progress: called after each batch with (images done, images in all), where an image counts
             once for every model.
 
     Returns:
         One row per model and indicator; columns are `DIAGNOSIS_COLUMNS`. The verdict is one of
-        `VERDICTS`, and the evidence a sentence with the measured numbers.
+        `VERDICTS`, and the evidence a sentence with the measured numbers. `wrong` of `of` images
+        is the strongest error known of the model at `epsilon`, the same in all its rows.
 
     Raises:
         InputError: an argument or a model cannot be used; the message says which and why.
@@ -80,10 +87,10 @@ def diagnose(
     nets = checked_models(models)
     pixels = checked_images(images)
     truth = checked_labels(labels, len(pixels))
-    checked = _Settings(epsilon=epsilon, seed=seed, batch_size=batch_size)
+    checked = _Settings(epsilon=epsilon, seed=seed, batch_size=batch_size, eot=eot)
     size = checked.batch_size or BATCH_SIZE
     place = None if device is None else resolve_device(str(device))
-    sample = Sample(pixels, truth, checked.epsilon, checked.seed, size)
+    sample = Sample(pixels, truth, checked.epsilon, checked.seed, size, checked.eot)
     try:
         measured = measure(nets, sample, place, progress)
     except OUT_OF_MEMORY:
@@ -92,7 +99,7 @@ def diagnose(
             " batch size"
         ) from None
     rows = [
-        (name, indicator, *finding)
+        (name, indicator, *finding, *strongest_error(measurements), checked.epsilon)
         for name, measurements in measured.items()
         for indicator, finding in conclude(measurements).items()
     ]

@@ -16,6 +16,8 @@ import numpy as np
 
 from winnrobust.attacks.gradients import TINY
 from winnrobust.evaluation.diagnosis.measurements import (
+    EOT,
+    FEW,
     HALF,
     PATIENT_RESTARTS,
     PATIENT_STEPS,
@@ -45,9 +47,19 @@ NEARLY_ALL = 0.99
 FEWEST = 30
 """Images that a model must get right before attacks can show anything."""
 
+LOSS_MATTERS = 0.05
+"""So much more must another loss break: cross-entropy loses a little to a margin everywhere."""
+UPHILL, DOWNHILL = 0.25, 0.15
+"""The share of what a gradient says by which its loss must rise, and the share of the images where
+it may fail to."""
+
 USUAL_PGD = f"PGD ({STEPS} steps)"
 PATIENT_PGD = f"PGD ({PATIENT_STEPS} steps, {PATIENT_RESTARTS} restarts)"
+MARGIN_PGD = f"PGD on the margin ({PATIENT_STEPS} steps)"
+STRAIGHT_PGD = "the same with gradients straight through what hides them (bpda:auto)"
 SQUARE = f"Square ({QUERIES} queries)"
+NO_GRADIENT = "a white-box attack has no gradient to follow"
+KNOWN = "all attacks along its gradients"
 
 
 class Finding(NamedTuple):
@@ -61,16 +73,38 @@ def conclude(measured: Measurements) -> dict[str, Finding]:
     """Return indicator -> what it says of the model."""
     found = {name: indicator(measured) for name, indicator in OF_ANSWERS.items()}
     right = int((~measured.answers.wrong).sum())
+    blind = Finding("not tested", NO_GRADIENT)
+    few = Finding("not tested", f"only {right} images are classified right; it takes {FEWEST}")
     for name, of_attack in OF_ATTACKS.items():
-        if measured.attacked is None:
-            found[name] = Finding("not tested", "a white-box attack has no gradient to follow")
-        elif right < FEWEST:
-            found[name] = Finding(
-                "not tested", f"only {right} images are classified right; it takes {FEWEST}"
-            )
-        else:
-            found[name] = of_attack(measured, measured.attacked)
+        attacked = measured.attacked
+        found[name] = blind if attacked is None else few
+        if attacked is not None and right >= FEWEST:
+            found[name] = of_attack(measured, attacked)
+    for name, of_probes in OF_PROBES.items():
+        expected = measured.attacked is not None or measured.differentiable
+        found[name] = few if expected else blind
+        if expected and right >= FEWEST:
+            found[name] = of_probes(measured)
     return found
+
+
+def strongest_error(measured: Measurements) -> tuple[int, int]:
+    """Return how many images a model gets wrong by all that is known, and of how many.
+
+    All probes at the epsilon in question together. Of a model that answers at random what is wrong
+    in most draws: of many attacks each breaks some by luck.
+    """
+    if (measured.answers.moved | measured.answers.noise_moved).any():
+        tried = [each for each in (measured.averaged, measured.single_draw) if each is not None]
+        if not tried:
+            return int(measured.answers.wrong.sum()), len(measured.answers.wrong)
+        return int(np.logical_or.reduce(tried).sum()), len(tried[0])
+    broken = measured.known.copy()
+    for more in (measured.straight, *measured.transferred.values()):
+        if more is not None:
+            broken |= more
+    broken[: len(measured.queried)] |= measured.queried
+    return int(broken.sum()), len(broken)
 
 
 # --- signs in the model's answers -------------------------------------------------------------
@@ -103,17 +137,24 @@ def train_mode(measured: Measurements) -> Finding:
 def random_answers(measured: Measurements) -> Finding:
     """A model that answers at random needs attacks that average over its randomness.
 
+    It may do so beside the grid of 255ths alone, where attacks are and clean images are not.
     Carlini et al.; Pintor et al., unstable predictions.
     """
     answers = measured.answers
     n, moved, flipped = len(answers.moved), answers.moved.sum(), answers.flipped.sum()
-    if not moved:
-        return Finding("ok", f"a second pass gives all {n} images the same logits")
-    return Finding(
-        "suspicious",
-        f"a second pass gives {moved} of {n} images other logits and {flipped} another class;"
-        " average gradients over its randomness (EOT)",
+    noisy = answers.noise_moved.sum()
+    if not moved and not noisy:
+        return Finding("ok", f"a second pass gives all {n} images the same logits, under noise too")
+    evidence = (
+        f"a second pass gives {moved} of {n} images other logits and {flipped} another class, under"
+        f" noise {noisy} other logits; average gradients over its randomness (EOT)"
     )
+    if measured.averaged is not None and measured.single_draw is not None:
+        evidence += (
+            f"; in most of {EOT} draws wrong after {MARGIN_PGD}: {_errors(measured.single_draw)},"
+            f" with gradients of {EOT} draws: {_errors(measured.averaged)}"
+        )
+    return Finding("suspicious", evidence)
 
 
 def gradients(measured: Measurements) -> Finding:
@@ -142,6 +183,27 @@ def gradients(measured: Measurements) -> Finding:
 
 
 # --- signs in what the attacks achieve --------------------------------------------------------
+
+
+def gradient_vs_loss(measured: Measurements, attacked: Attacked) -> Finding:
+    """A loss that does not rise along its gradient, but elsewhere, has another gradient.
+
+    Compared with finite differences along the gradient's signs and along random ones.
+    """
+    if (measured.answers.moved | measured.answers.noise_moved).any():
+        return Finding("not tested", "its answers are random, and so are differences of them")
+    seen = attacked.uphill[np.isfinite(attacked.uphill).all(1)]
+    if len(seen) < FEWEST:
+        return Finding("not tested", f"the loss of only {len(seen)} images rises at all")
+    least = seen.min(1)
+    astray = int((least < UPHILL).sum())
+    near, far = (100 * np.median(seen[:, column]) for column in range(2))
+    return Finding(
+        _defect(astray, len(seen), DOWNHILL),
+        f"the loss rises along the gradient by {near:.0f} % of what it says in small steps, by"
+        f" {far:.0f} % in larger ones (medians), for {astray} of {len(seen)} images by less than"
+        f" {100 * UPHILL:.0f} %",
+    )
 
 
 def loss_along_the_attack(measured: Measurements, attacked: Attacked) -> Finding:
@@ -211,10 +273,46 @@ def noise_vs_attack(measured: Measurements, attacked: Attacked) -> Finding:
 def steps_and_restarts(measured: Measurements, attacked: Attacked) -> Finding:
     """An attack that more steps or restarts still strengthen was stopped too early.
 
-    Carlini et al.; Pintor et al., incomplete optimization.
+    One that they weaken is at the mercy of where it stands, and so is one that breaks more where it
+    goes on after its first success. Carlini et al.; Pintor et al., incomplete optimization.
     """
     usual = attacked.usual[:, measured.epsilons.index(measured.epsilon)]
-    return _rivals(USUAL_PGD, usual, PATIENT_PGD, attacked.patient)
+    more = _rivals(USUAL_PGD, usual, PATIENT_PGD, attacked.patient)
+    fewer = _rivals(PATIENT_PGD, attacked.patient, USUAL_PGD, usual)
+    uncut = _rivals(USUAL_PGD, usual, f"{USUAL_PGD} that never stops", attacked.path)
+    return _worst([more, uncut, fewer])
+
+
+def another_loss(measured: Measurements, attacked: Attacked) -> Finding:
+    """A margin of logits that breaks far more than cross-entropy does: that one is saturated.
+
+    Or it follows the mean of all classes, as at a high temperature. Tramer et al. 2020.
+    """
+    return _rivals(PATIENT_PGD, attacked.patient, MARGIN_PGD, attacked.margin, LOSS_MATTERS)
+
+
+def straight_through(measured: Measurements) -> Finding:
+    """Gradients that lead further once they pass straight through a part were hidden by it.
+
+    Athalye et al. 2018, BPDA.
+    """
+    if measured.straight is None:
+        return Finding("not tested", "there is nothing to pass through")
+    return _added(KNOWN, measured.known, STRAIGHT_PGD, measured.straight)
+
+
+def single_step_over_epsilon(measured: Measurements, attacked: Attacked) -> Finding:
+    """A single step that does better at half the length crosses a wall that training put there.
+
+    Catastrophic overfitting to FGSM: Wong, Rice, Kolter 2020; Andriushchenko, Flammarion 2020.
+    Where many steps break no more, that is not misleading.
+    """
+    full, half = f"FGSM at epsilon {measured.epsilon:g}", f"at {measured.epsilon / 2:g}"
+    shorter = _rivals(full, attacked.single_step, half, attacked.half_step)
+    many = _rivals(full, attacked.single_step, PATIENT_PGD, attacked.patient)
+    if shorter.verdict != "ok" and many.verdict == "broken":
+        return Finding("suspicious", f"{shorter.evidence}; {many.evidence}")
+    return Finding("ok", shorter.evidence)
 
 
 def error_over_epsilon(measured: Measurements, attacked: Attacked) -> Finding:
@@ -247,12 +345,13 @@ def error_at_half(measured: Measurements, attacked: Attacked) -> Finding:
     return Finding("ok" if _is_nearly_all(half) else "suspicious", evidence)
 
 
-def black_box_vs_white_box(measured: Measurements, attacked: Attacked) -> Finding:
+def black_box_vs_white_box(measured: Measurements) -> Finding:
     """An attack that sees only answers cannot beat one that sees gradients, unless these mislead.
 
-    Carlini et al.
+    Or unless it stops too early; whatever the cause, it is not strong enough. Carlini et al.
     """
-    return _rivals(PATIENT_PGD, attacked.patient, SQUARE, attacked.black_box)
+    known = measured.known if measured.straight is None else measured.straight
+    return _added(KNOWN, known[:FEW], SQUARE, measured.queried)
 
 
 def transfer_vs_white_box(measured: Measurements, attacked: Attacked) -> Finding:
@@ -276,38 +375,69 @@ OF_ANSWERS: dict[str, Callable[[Measurements], Finding]] = {
 """Name -> indicator, of any model."""
 
 OF_ATTACKS: dict[str, Callable[[Measurements, Attacked], Finding]] = {
+    "gradient vs loss": gradient_vs_loss,
     "loss along the attack": loss_along_the_attack,
     "iterative vs single step": iterative_vs_single_step,
     "noise vs attack": noise_vs_attack,
     "steps and restarts": steps_and_restarts,
+    "another loss": another_loss,
+    "single step over epsilon": single_step_over_epsilon,
     "error over epsilon": error_over_epsilon,
     "error at epsilon 0.5": error_at_half,
-    "black box vs white box": black_box_vs_white_box,
     "transfer vs white box": transfer_vs_white_box,
 }
 """Name -> indicator, of a model with gradients."""
+
+OF_PROBES: dict[str, Callable[[Measurements], Finding]] = {
+    "straight through": straight_through,
+    "black box vs white box": black_box_vs_white_box,
+}
+"""Name -> indicator, of a model that has a gradient or should have one."""
 
 
 # --- the statistics ---------------------------------------------------------------------------
 
 
-def _rivals(attack: str, broken: np.ndarray, rival: str, rival_broken: np.ndarray) -> Finding:
+def _rivals(
+    attack: str,
+    broken: np.ndarray,
+    rival: str,
+    rival_broken: np.ndarray,
+    matters: float = MATTERS,
+) -> Finding:
     """Judge an attack by whether a rival that should not be stronger is so on the same images.
 
     Args:
         attack, rival: what they are called.
         broken, rival_broken: (N,) bool, where the model is wrong after each.
+        matters: how much stronger it must be.
     """
     n = len(broken)
     only, rival_only = int((broken & ~rival_broken).sum()), int((rival_broken & ~broken).sum())
     p_value, gap = mcnemar(only, rival_only), (rival_only - only) / n
     verdict: Verdict = "ok"
-    if p_value < ALPHA and gap > MATTERS:
+    if p_value < ALPHA and gap > matters:
         verdict = "broken" if gap > RUINS else "suspicious"
     return Finding(
         verdict,
         f"{attack}: {_errors(broken)}; {rival}: {_errors(rival_broken)}; {only} only by the first,"
         f" {rival_only} only by the second (p = {p_value:.2g})",
+    )
+
+
+def _added(attack: str, broken: np.ndarray, rival: str, with_rival: np.ndarray) -> Finding:
+    """Judge attacks by what another one breaks that they do not.
+
+    Args:
+        broken: (N,) bool, where the model is wrong after the attacks.
+        with_rival: where it is wrong after those or the rival.
+    """
+    n, more = len(broken), int((with_rival & ~broken).sum())
+    share, low, high = rate(more, n)
+    return Finding(
+        "broken" if low > RUINS else "suspicious" if low > MATTERS else "ok",
+        f"{attack}: {_errors(broken)}; {rival}: {more} more ({100 * share:.1f} % [{100 * low:.1f},"
+        f" {100 * high:.1f}])",
     )
 
 
@@ -321,10 +451,10 @@ def _is_nearly_all(broken: np.ndarray) -> bool:
     return rate(int(broken.sum()), len(broken)).high >= NEARLY_ALL
 
 
-def _defect(count: int, total: int) -> Verdict:
+def _defect(count: int, total: int, some: float = SOME) -> Verdict:
     """Judge a defect that `count` of `total` images have."""
     low = rate(count, total).low
-    return "broken" if low > MOST else "suspicious" if low > SOME else "ok"
+    return "broken" if low > MOST else "suspicious" if low > some else "ok"
 
 
 def _worst(findings: Iterable[Finding]) -> Finding:
