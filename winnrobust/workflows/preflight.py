@@ -40,11 +40,11 @@ def check_fit(
         check_classes(modules, few, test.labels)
         for name, module in modules.items():
             own = f"{PREFIX}{name}"  # made on this model, for the others
-            needing = [
+            needing = dict.fromkeys(  # each once, in however many norms
                 each.name for each in attacks if own == each.name or each.access == WHITE_BOX
-            ]
+            )
             if needing:
-                _check_gradient(name, module, few, test.labels[:2], needing)
+                _check_gradient(name, module, few, test.labels[:2], list(needing))
         for each in candidates:
             if each.external:
                 module, given = each.external.module, each.external.preprocessing
