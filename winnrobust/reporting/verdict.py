@@ -318,7 +318,8 @@ class Verdict:
         results, population = self.results, self.results.population
         if population is None:
             return []
-        decides, margin = bool(results.settings.get("until_decided")), f"{100 * results.margin:g}"
+        decides = bool(results.settings.get("until_decided"))
+        margin = f"{100 * results.margin:g} % of the images"
         if results.is_enough:
             why = sentence("enough", "decided" if decides else "precision", margin=margin)
         else:
