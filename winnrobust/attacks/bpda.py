@@ -263,8 +263,8 @@ def _found(model: nn.Module, images: Tensor) -> StraightThrough:
             for name, given, out in calls
             if given.shape == out.shape and given.is_floating_point() and _is_flat(given, out)
         ]
-    once = [list(dict.fromkeys(names)) for names in (layers, entries, exits)]
-    return StraightThrough(model, *once, rounding=True)
+    layers, entries, exits = (list(dict.fromkeys(names)) for names in (layers, entries, exits))
+    return StraightThrough(model, layers, entries, exits, rounding=True)
 
 
 def _is_flat(given: Tensor, out: Tensor) -> bool:

@@ -87,7 +87,9 @@ def _front(name: str, change: Callable[[Tensor], Tensor], summary: str, source: 
                    source)  # fmt: skip
 
 
-def _after_activations(name: str, layer: Callable[[], nn.Module], summary: str, source: str):
+def _after_activations(
+    name: str, layer: Callable[[], nn.Module], summary: str, source: str
+) -> Defense:
     def build(network: nn.Module) -> nn.Module:
         return with_layers(network, ACTIVATIONS, lambda old: nn.Sequential(old, layer()))
 
