@@ -41,8 +41,8 @@ def rounded():
 def detached():
     return behind(lambda images: images.detach())
 """
-ROWS = [(0.5 + 0.002 * k, 0.4 - 0.002 * k, 0) for k in range(40)]
-"""Who of two pixels is brighter; by 0.1 to 0.26, so that 0.1 from each side turns half of them."""
+ROWS = [(0.5 + 0.001 * k, 0.38, 0) for k in range(40)]
+"""The first pixel is the brighter one, by less than 0.1 on each turns round."""
 
 
 @pytest.fixture
@@ -67,12 +67,12 @@ def errors():
 def test_adapt_adds_the_attack_that_suits_and_names_it(folder):
     result = attack("--model", "net=masked:rounded", "--attacks", "pgd", "--adapt")
     assert result.exit_code == 0, result.output
-    assert "adapting: bpda:auto:aa-fast is added" in result.output
+    (added,) = [line for line in result.output.splitlines() if line.startswith("adapting: ")]
+    assert "bpda:auto:aa-fast" in added
     found = errors()
-    assert found["pgd"] <= 1
-    assert found["bpda:auto:aa-fast"] > 35
+    assert found["bpda:auto:aa-fast"] > 35 > 10 > found["pgd"]
     stored = json.loads((folder / "out" / "results.json").read_text())
-    assert stored["settings"]["attacks"] == ["pgd", "bpda:auto:aa-fast"]
+    assert {"pgd", "bpda:auto:aa-fast"} <= set(stored["settings"]["attacks"])
     diagnosis = json.loads((folder / "out" / "diagnosis.json").read_text())
     assert all(row["wrong"] > 35 and row["of"] == 40 for row in diagnosis)
 
@@ -99,7 +99,7 @@ def test_bpda_through_a_layer_by_name(folder):
     assert result.exit_code == 0, result.output
     found = errors()
     assert set(found) == {"pgd", "square", "bpda:front:pgd", "bpda:auto:pgd"}
-    assert found["bpda:front:pgd"] == found["bpda:auto:pgd"] > 35 > found["pgd"]
+    assert found["bpda:front:pgd"] == found["bpda:auto:pgd"] > 35 > 10 > found["pgd"]
 
 
 def test_what_bpda_cannot_do_is_one_line(folder):

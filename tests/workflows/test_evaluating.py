@@ -247,7 +247,7 @@ def test_a_folder_is_gone_on_with(tmp_path):
         if done >= 3:
             raise KeyboardInterrupt
 
-    common = {"batch_size": 2, "folder": tmp_path / "results"}
+    common = {"attacks": ["fgsm"], "batch_size": 2, "folder": tmp_path / "results"}
     with pytest.raises(KeyboardInterrupt):
         winnrobust.evaluate(LEFT, IMAGES, LABELS, progress=stop, **common)
     seen = []
@@ -255,7 +255,7 @@ def test_a_folder_is_gone_on_with(tmp_path):
         LEFT, IMAGES, LABELS, progress=lambda done, total: seen.append(done), **common
     )
     assert seen[0] > 2
-    whole = winnrobust.evaluate(LEFT, IMAGES, LABELS, batch_size=2)
+    whole = winnrobust.evaluate(LEFT, IMAGES, LABELS, ["fgsm"], batch_size=2)
     pd.testing.assert_frame_equal(found.outcomes, whole.outcomes)
     assert (tmp_path / "results" / "table.csv").exists()
 
