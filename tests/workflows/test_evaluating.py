@@ -333,6 +333,13 @@ def test_probabilities_are_warned_of():
         winnrobust.evaluate(nn.Sequential(Sides(), nn.Softmax(1)), *many())
 
 
+def test_a_few_images_tell_probabilities_but_not_guessing():
+    images, labels = (each[:8] for each in many())
+    with pytest.warns(winnrobust.EvaluationWarning) as caught:
+        winnrobust.evaluate(nn.Sequential(Sides(), nn.Softmax(1)), images, 1 - labels)
+    assert ["return probabilities" in str(warning.message) for warning in caught] == [True]
+
+
 def test_guessing_is_warned_of():
     images, labels = many()
     with pytest.warns(winnrobust.EvaluationWarning, match="no better than guessing"):
