@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from winnrobust.attacks import NormName, Run, find, run_attack
+from winnrobust.attacks import NORMS, NormName, Run, find, run_attack
 from winnrobust.data.datasets import ImageSplit, load_dataset, to_unit
 from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting.table import to_csv
@@ -284,7 +284,7 @@ def reference(folder: Path, images: int, split: str, norms: str, models: str) ->
     """Run AutoAttack on chunk after chunk, every model's first one first; skip what is there."""
     (folder / "reference").mkdir(parents=True, exist_ok=True)
     for start in range(0, images, CHUNK):
-        for norm in norms.split(","):
+        for norm in [norm for norm in NORMS if norm in norms.split(",")]:
             for name, model in MODELS.items():
                 for epsilon in model.epsilons[norm] if name in models.split(",") else ():
                     reference_chunk(folder, name, split, norm, epsilon, start)

@@ -9,7 +9,7 @@ and the one under the attacks that `--adapt` adds. Goes on where it was interrup
 
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import winnrobust
 from benchmarks.command import Command
 from benchmarks.honest import HONEST, TRAINED_FALSE, base, digits
-from winnrobust.defenses import DEFENSES
+from winnrobust.defenses import DEFENSES, Defense
 from winnrobust.evaluation import EvaluationSettings
 from winnrobust.reporting.table import to_csv
 from winnrobust.runtime import provenance
@@ -52,9 +52,13 @@ class Case(NamedTuple):
     build: Callable[[], nn.Module]
 
 
+def around_base(defense: Defense) -> nn.Module:
+    return defense.build(base())
+
+
 def cases() -> Iterator[Case]:
     for name, defense in DEFENSES.items():
-        yield Case(name, "false", defense.kind, lambda defense=defense: defense.build(base()))
+        yield Case(name, "false", defense.kind, partial(around_base, defense))
     for name, build in TRAINED_FALSE.items():
         yield Case(name, "trained", "trained", build)
     for name, build in HONEST.items():
@@ -106,12 +110,12 @@ def row(case: Case) -> dict[str, Any]:
     settings = adapted(EvaluationSettings(attacks=list(DEFAULT)), found.table)
     after = error(model, epsilon, list(settings.attacks))
     signs = found.table[found.table.verdict.isin(("suspicious", "broken"))].indicator
-    naive = clean if naive is None else naive
-    known = [largest_error(case, model, epsilon), naive, after or 0]
+    naive = naive or clean or 0.0
+    known = max(largest_error(case, model, epsilon), naive, after or 0.0)
     return {
         "model": case.name, "group": case.group, "kind": case.kind, "epsilon": epsilon,
-        "clean": clean, "PGD": naive, "known": max(known), "adapted": after,
-        "misleads": max(known) - (naive or 0) > MISLEADS, "verdict": found.overall,
+        "clean": clean, "PGD": naive, "known": known, "adapted": after,
+        "misleads": known - naive > MISLEADS, "verdict": found.overall,
         "signs": "; ".join(signs), "seconds": round(seconds, 1),
         "added": "; ".join(each for each in found.attacks),
     }  # fmt: skip

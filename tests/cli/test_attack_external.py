@@ -207,7 +207,7 @@ def test_an_image_folder_is_attacked_like_the_data_set(folder, digits):
         place = folder / "pictures" / str(int(label))
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[0].numpy()).save(place / f"{number:03d}.png")
-    typed = ["attack", *MINE, "--attacks", "fgsm", "--no-diagnose"]
+    typed = ["attack", *MINE, "--attacks", "fgsm", "--eps", "0.125", "--no-diagnose"]
     result = winnrobust(*typed, "--data", "pictures", "--limit", 20, "--out", "out")
     assert result.exit_code == 0, result.output
     assert "folders are these classes: 0 0, 1 1," in result.output
@@ -240,8 +240,8 @@ def test_what_the_attacks_were_given_is_stored(folder):
     outcomes = read_outcomes("out")
     attacked = outcomes[outcomes.source.notna()]
     assert set(zip(attacked.attack, attacked.norm, attacked.epsilon, strict=True)) == {
-        ("pgd", "linf", 0.1), ("pgd-l2", "l2", 0.5), ("pgd-l2", "l2", 2),
-    }  # fmt: skip
+        ("pgd", "linf", 0.1), ("pgd", "l2", 0.5), ("pgd", "l2", 2),
+    }, "pgd-l2 is pgd in L2, which is there already"  # fmt: skip
     assert set(attacked.seed) == {4}
     assert (attacked.target != attacked.label).all()
     for level in ("Linf 0.1", "L2 0.5", "L2 2"):
@@ -292,7 +292,7 @@ def test_models_are_diagnosed_unless_one_asks_not_to(folder):
         ([*MINE, "--std", "0", *DIGITS], "--std must be above 0"),
         ([*MINE, "--std", "nan", *DIGITS], "'nan' must be numbers"),
         ([*MINE, "--mean", "1,2", "--std", "1,2,3", *DIGITS], "--mean and --std must have as many"),
-        ([*MINE, "--mean", "1,2,3", *DIGITS], "--mean has 3 values, but the images have 1 channel"),
+        ([*MINE, "--mean", "1,2,3", *DIGITS], "mean has 3 values, but the images have 1 channel"),
         ([*MINE, "--input-range", "1,-1", *DIGITS], "--input-range must be two numbers, the lower"),
         (["--model", "mine", *DIGITS], "'mine' must be written NAME=..."),
         (["--model", "a,b=somebodys:dense", *DIGITS], "must be written NAME=..."),

@@ -59,6 +59,7 @@ def test_every_model_must_pass_unless_one_is_named(folder):
         ("error > 0.4 at linf:0.1", "must be written like"),
         ("robust_accuracy < 0.4 at linf:1/0", "must be written like"),
         ("robust_accuracy < 0.4 at linf:8/255", "nothing is attacked there, only at linf:0.1"),
+        ("clean_accuracy < 0.9 of nobody", "there is no model 'nobody'; there are first"),
         ("robust_accuracy < 0.4 at l2:0.1", "nothing is attacked there, only at linf:0.1"),
     ],
 )

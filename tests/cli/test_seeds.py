@@ -28,6 +28,8 @@ def attacked(out, *paths):
         *paths,
         "--attacks",
         "fgsm",
+        "--eps",
+        "0.125",
         "--limit",
         50,
         "--no-diagnose",

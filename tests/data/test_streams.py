@@ -53,6 +53,13 @@ class Endless(IterableDataset):
         yield from zip(FLOATS, LABELS.tolist(), strict=True)
 
 
+class Counted(Endless):
+    """The same, and it says how many there are; it has no items all the same."""
+
+    def __len__(self):
+        return N
+
+
 class HuggingFace:
     """Dicts, as `datasets.Dataset` has them."""
 
@@ -96,6 +103,7 @@ SOURCES = {
     "loader of bytes": lambda tmp_path: DataLoader(TensorDataset(PIXELS, LABELS), batch_size=7),
     "loader of an endless one": lambda tmp_path: DataLoader(Endless(), batch_size=50),
     "iterable dataset": lambda tmp_path: Endless(),
+    "iterable dataset with a length": lambda tmp_path: Counted(),
     "generator": lambda tmp_path: ((image, label) for image, label in Endless()),
     "Hugging Face": lambda tmp_path: HuggingFace(),
     "Hugging Face's own": arrow,
@@ -123,6 +131,12 @@ def test_the_same_images_come_in_their_order(source, tmp_path):
         pixels = found.images if found.images.is_floating_point() else found.images.float() / 255
         assert torch.equal(pixels, FLOATS[chosen])
         assert torch.equal(found.labels, LABELS[chosen])
+
+
+def test_pictures_of_16_bits_are_rounded_to_8_as_in_a_folder():
+    deep = [Image.fromarray(each.numpy().astype(np.uint16) * 257) for each in PIXELS[:, 0]]
+    found = open_stream(Pairs(deep)).batch(0, N)
+    assert torch.equal(found.images, PIXELS[:, :1])
 
 
 def test_items_are_read_when_they_are_asked_for():
@@ -224,6 +238,8 @@ def test_a_bright_batch_after_one_within_0_and_1_is_refused_in_one_line():
         ([1, 2], "not list"),
         (Pairs([torch.rand(3, 4, 4 + number % 2) for number in range(N)]), "different shapes"),
         (Pairs(["a"] * N), "image 0 of the data is str"),
+        (Pairs([Image.new("F", (4, 4))] * N), "image 0 of the data has pixels of the kind F"),
+        (Pairs([Image.new("I", (4, 4), -1)] * N), "image 0 of the data: its gray values reach"),
         (iter([{"pixels": 1}]), "item 0 of the data has pixels; it must have"),
         (iter([3]), "item 0 of the data is int; it must be"),
         (iter([(FLOATS[0], "cat")]), "labels of the data must hold plain numbers"),

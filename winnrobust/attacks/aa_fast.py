@@ -8,6 +8,7 @@ et al. 2020, arXiv:1912.00049). That a second ascent begins at the ball's grayes
 model that is flat around the image is not so there.
 """
 
+import math
 from functools import partial
 
 import torch
@@ -67,7 +68,7 @@ def aa_fast(
     >>> image = torch.tensor([[[[0.55, 0.5], [0.5, 0.5]]]])  # the first pixel wins: class 0
     >>> result = aa_fast(model, image, torch.tensor([0]), epsilon=0.1)
     >>> model(result.images).argmax(1), result.gradients
-    (tensor([1]), tensor([1]))
+    (tensor([1]), tensor([2]))
     """
     progress = Progress(model, images, labels, run)
     best = Best(progress, epsilon, norm)
@@ -135,7 +136,8 @@ class Best:
         highest = torch.full_like(self.margins, -torch.inf)
         rows = progress.rows()
         images, points, before = progress.images[rows], start[rows], start[rows]
-        for size in epsilon * (1 + torch.cos(torch.arange(steps) * torch.pi / steps)) / 2:
+        for step in range(steps):
+            size = epsilon * (1 + math.cos(math.pi * step / steps)) / 2
             if progress.over(rows):
                 return highest
             seen = progress.gradient(rows, points, objective)
@@ -143,7 +145,7 @@ class Best:
             before_it, losses = highest[rows], seen.losses.to(highest.dtype)
             self.led[rows] |= before_it.isfinite() & (losses > before_it)
             highest[rows] = torch.maximum(before_it, losses)
-            ahead = points + float(size) * direction(self.norm, seen.gradient, epsilon, float(size))
+            ahead = points + size * direction(self.norm, seen.gradient, epsilon, float(size))
             ahead = ball.project(ahead, images, epsilon) + MOMENTUM * (points - before)
             points, before = ball.project(ahead, images, epsilon), points
             rows, images, points, before = progress.compact(rows, images, points, before)

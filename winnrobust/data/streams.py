@@ -22,6 +22,7 @@ from winnrobust.data.checks import Range, checked_images, checked_labels, range_
 from winnrobust.data.datasets import ImageSplit
 from winnrobust.data.folders import load_user_data
 from winnrobust.data.geometry import Geometry, Size
+from winnrobust.data.pictures import eight_bits
 from winnrobust.runtime.errors import EvaluationWarning, InputError
 from winnrobust.runtime.randomness import stream as random_stream
 
@@ -68,7 +69,8 @@ def open_stream(data: Any) -> ImageStream:
         return data
     if isinstance(data, DataLoader):
         return ReadOnce(data, _length(data))
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not _is_plain(data):
+    has_items = hasattr(data, "__getitem__") and not isinstance(data, IterableDataset)
+    if has_items and hasattr(data, "__len__") and not _is_plain(data):
         return Items(data)
     if isinstance(data, Iterable) and not _is_plain(data):
         return ReadOnce(data)
@@ -422,7 +424,7 @@ def _pair(item: Any, number: int) -> tuple[Any, Any]:
 def _pixels(image: Any, number: int) -> Tensor:
     """Return an image as (C, H, W)."""
     if isinstance(image, Image.Image):
-        image = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+        image = np.array(_usual(image, number))
     if isinstance(image, np.ndarray):
         last = image.ndim == 3 and image.shape[2] in (1, 3) and image.shape[0] not in (1, 3)
         image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1) if last else image))
@@ -433,6 +435,18 @@ def _pixels(image: Any, number: int) -> Tensor:
             " an array (C, H, W), or a picture of Pillow's"
         )
     return image.detach().cpu() if image.ndim == 3 else image.detach().cpu().unsqueeze(0)
+
+
+def _usual(picture: Image.Image, number: int) -> Image.Image:
+    """Return a picture in 8 bits, as a folder's come: gray or RGB."""
+    if picture.mode.startswith("I"):
+        try:
+            return eight_bits(picture)
+        except ValueError as error:
+            raise InputError(f"image {number} of the data: {error}") from None
+    if picture.mode == "F":
+        raise InputError(f"image {number} of the data has pixels of the kind F; give an array")
+    return picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
 
 
 def _stacked(pairs: list[tuple[Tensor, Any]]) -> tuple[Tensor, list[Any]]:

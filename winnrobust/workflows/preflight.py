@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from winnrobust.attacks import ATTACKS, PREFIX, Attack, loss_gradient
+from winnrobust.attacks import ATTACKS, PREFIX, Attack, bpda, loss_gradient
 from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.data.folders import Pictures
 from winnrobust.evaluation.prediction import check_classes, errors_named
@@ -40,11 +40,12 @@ def check_fit(
         check_classes(modules, few, test.labels)
         for name, module in modules.items():
             own = f"{PREFIX}{name}"  # made on this model, for the others
-            needing = [
-                each.name for each in attacks if own == each.name or each.access == WHITE_BOX
-            ]
+            plain = [each for each in attacks if not each.name.startswith(bpda.PREFIX)]
+            needing = dict.fromkeys(  # each once, in however many norms
+                each.name for each in plain if own == each.name or each.access == WHITE_BOX
+            )
             if needing:
-                _check_gradient(name, module, few, test.labels[:2], needing)
+                _check_gradient(name, module, few, test.labels[:2], list(needing))
         for each in candidates:
             if each.external:
                 module, given = each.external.module, each.external.preprocessing
@@ -63,5 +64,6 @@ def _check_gradient(
             without = [each.name for each in ATTACKS.values() if each.access != WHITE_BOX]
             raise InputError(
                 f"it has no gradient, which {', '.join(needing)} would follow; attacks that need"
-                f" none: {', '.join([*without, PREFIX])}OTHER-MODEL"
+                f" none: {', '.join([*without, PREFIX])}OTHER-MODEL; --adapt looks for a gradient"
+                " inside"
             ) from None

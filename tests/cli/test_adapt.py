@@ -1,0 +1,109 @@
+"""`winnrobust attack --adapt` and `--bpda`: attacks that suit what hides a model's gradients."""
+
+import json
+
+import pytest
+
+from tests.cli.conftest import assert_one_line, winnrobust, work_in
+from tests.cli.nets import write_images
+from winnrobust import read_outcomes
+
+CODE = """
+from torch import nn
+
+class Front(nn.Module):
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+    def forward(self, images):
+        return self.change(images)
+
+class Score(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.flat, self.answer = nn.Flatten(), nn.Linear(2, 2, bias=False)
+        self.answer.weight.data.copy_(10 * nn.init.eye_(self.answer.weight.data))
+    def forward(self, images):
+        return self.answer(self.flat(images))
+
+def behind(change):
+    net = nn.Sequential()
+    net.add_module("front", Front(change))
+    net.add_module("score", Score())
+    return net.eval()
+
+def honest():
+    return behind(lambda images: images)
+
+def rounded():
+    return behind(lambda images: (20 * images).round() / 20)
+
+def detached():
+    return behind(lambda images: images.detach())
+"""
+ROWS = [(0.5 + 0.001 * k, 0.38, 0) for k in range(40)]
+"""The first pixel is the brighter one, by less than 0.1 on each turns round."""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    work_in(tmp_path, monkeypatch, "masked", CODE)
+    write_images(tmp_path / "images.npz", ROWS)
+    return tmp_path
+
+
+def attack(*arguments):
+    typed = ("--data", "images.npz", "--device", "cpu", "--out", "out", "--eps", 0.1)
+    return winnrobust("attack", *typed, *arguments)
+
+
+def errors():
+    """Attack -> how many images it breaks."""
+    outcomes = read_outcomes("out")
+    attacked = outcomes[outcomes.source.notna()]
+    return (~attacked.correct).groupby(attacked.attack, observed=True).sum().to_dict()
+
+
+def test_adapt_adds_the_attack_that_suits_and_names_it(folder):
+    result = attack("--model", "net=masked:rounded", "--attacks", "pgd", "--adapt")
+    assert result.exit_code == 0, result.output
+    (added,) = [line for line in result.output.splitlines() if line.startswith("adapting: ")]
+    assert "bpda:auto:aa-fast" in added
+    found = errors()
+    assert found["bpda:auto:aa-fast"] > 35 > 10 > found["pgd"]
+    stored = json.loads((folder / "out" / "results.json").read_text())
+    assert {"pgd", "bpda:auto:aa-fast"} <= set(stored["settings"]["attacks"])
+    diagnosis = json.loads((folder / "out" / "diagnosis.json").read_text())
+    assert all(row["wrong"] > 35 and row["of"] == 40 for row in diagnosis)
+
+
+def test_adapt_adds_nothing_to_an_honest_model(folder):
+    result = attack("--model", "net=masked:honest", "--attacks", "pgd", "--adapt")
+    assert result.exit_code == 0, result.output
+    assert "adapting: nothing is added" in result.output
+    assert set(errors()) == {"pgd"}
+
+
+def test_adapt_leaves_out_what_a_model_without_gradients_cannot_take(folder):
+    result = attack("--model", "net=masked:detached", "--attacks", "fgsm", "--adapt")
+    assert result.exit_code == 0, result.output
+    assert "adapting: net has no gradient, so fgsm is left out" in result.output
+    found = errors()
+    assert "fgsm" not in found
+    assert found["bpda:auto:aa-fast"] > 35
+
+
+def test_bpda_through_a_layer_by_name(folder):
+    typed = ("--model", "net=masked:rounded", "--attacks", "pgd,square", "--no-diagnose")
+    result = attack(*typed, "--bpda", "front", "--bpda", "auto", "--queries", 5)
+    assert result.exit_code == 0, result.output
+    found = errors()
+    assert set(found) == {"pgd", "square", "bpda:front:pgd", "bpda:auto:pgd"}
+    assert found["bpda:front:pgd"] == found["bpda:auto:pgd"] > 35 > 10 > found["pgd"]
+
+
+def test_what_bpda_cannot_do_is_one_line(folder):
+    typed = ("--model", "net=masked:rounded", "--no-diagnose")
+    result = attack(*typed, "--bpda", "frint")
+    assert_one_line(result, "the model has no layer 'frint'; it has front, score")
+    assert_one_line(attack(*typed, "--attacks", "square", "--bpda", "auto"), "there is none")
