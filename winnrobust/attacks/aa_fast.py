@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from winnrobust.attacks import draws
 from winnrobust.attacks.apgd import difference_of_logits, wrong_classes
-from winnrobust.attacks.apgd_l1 import sparse_direction
+from winnrobust.attacks.apgd_l1 import ascend_l1, sparse_direction
 from winnrobust.attacks.base import Attack, AttackResult, Run
 from winnrobust.attacks.norms import NORMS, NormName, per_image
 from winnrobust.attacks.progress import BatchObjective, Progress
@@ -28,6 +28,8 @@ LONGER = 5
 """The last ascents have so many times the steps of the others."""
 PROMISING = 2
 """So many classes, those that came nearest, get one from each start."""
+L1_STEPS = 4
+"""So many times the steps have the ascents in L1, which are in larger balls first."""
 GRAY = 0.5
 BLOCK = 50
 """After so many queries an image's search ends if it is not worth going on with."""
@@ -50,7 +52,8 @@ def aa_fast(
     """Ascend to any wrong class, to each, longer to those that came nearest; then try squares.
 
     Every ascent is made twice, from the image and from the point of the ball that is nearest to
-    gray. An image leaves once it is broken.
+    gray. In L1, only that to any wrong class is: those to each, and another to any, are APGD's, in
+    balls of 3, 2 and 1 times epsilon, four times as long. An image leaves once it is broken.
 
     Args:
         model, images, labels, run: as for every attack (`base.AttackFunction`); a target is the
@@ -76,15 +79,19 @@ def aa_fast(
     starts = progress.images, gray
     for start in starts:
         best.ascend(start, best.margin, steps)
-    classes = wrong_classes(progress)
-    reached = []
-    for wanted in classes:
-        lead = partial(_lead, labels, wanted)
-        reached.append(torch.maximum(*(best.ascend(start, lead, steps) for start in starts)))
-    if classes:
+    leads: list[BatchObjective] = [
+        partial(_lead, labels, wanted) for wanted in wrong_classes(progress)
+    ]
+    if norm == "l1":
+        for place, objective in enumerate([best.margin, *leads]):
+            ascend_l1(progress, objective, epsilon, L1_STEPS * steps, "aa-fast", place)
+    elif leads:
+        reached = [
+            torch.maximum(*(best.ascend(start, lead, steps) for start in starts)) for lead in leads
+        ]
         order = torch.stack(reached, 1).argsort(dim=1, descending=True, stable=True)
-        nearest = torch.stack(classes, 1).gather(1, order)
-        for wanted in nearest[:, :PROMISING].unbind(1):
+        classes = torch.stack(wrong_classes(progress), 1).gather(1, order)
+        for wanted in classes[:, :PROMISING].unbind(1):
             for start in starts:
                 best.ascend(start, partial(_lead, labels, wanted), LONGER * steps)
     best.search(queries)
@@ -205,12 +212,13 @@ AA_FAST = Attack(
     norm="linf",
     norms=("linf", "l2", "l1"),
     access="white-box",
-    cost="up to 280 gradients, 1000 queries",
+    cost="up to 320 gradients, 1000 queries",
     summary=(
         "White-box, and black-box where that helps: short ascents with momentum on the difference"
         " of logits, from the image and from the grayest point of the ball, to any wrong class, to"
-        " each of the 9 likeliest, and longer to the 2 that came nearest; then random squares as"
-        " long as they bring another class closer. An image stops at its first misclassification."
+        " each of the 9 likeliest, and longer to the 2 that came nearest (in L1 by APGD's steps);"
+        " then random squares as long as they bring another class closer. An image stops at its"
+        " first misclassification."
     ),
     source="this toolkit, after Croce, Hein 2020, arXiv:2003.01690 and others",
     function=aa_fast,
