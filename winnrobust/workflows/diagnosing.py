@@ -118,7 +118,7 @@ def diagnose(
     >>> found.next_steps[0]  # doctest: +ELLIPSIS
     'gradients: look for rounding, detach() or a saturated softmax inside; ...'
     >>> found.attacks
-    ['square']
+    ['aa-fast', 'bpda:auto:aa-fast']
     """
     nets = modules_of(models)
     data = labelled(images, labels, limit)
