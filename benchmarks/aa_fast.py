@@ -1,7 +1,8 @@
 """Is aa-fast's verdict AutoAttack's, at a tenth of its cost? One table, image by image.
 
-    python -m benchmarks.aa_fast train FOLDER        # the small nets that do not come with winnrobust
-    python -m benchmarks.aa_fast reference FOLDER    # AutoAttack by its authors, goes on where it was
+    python -m benchmarks.aa_fast train FOLDER      # small nets beside those of winnrobust
+    python -m benchmarks.aa_fast reference FOLDER  # the authors' AutoAttack; goes on where it was
+    python -m benchmarks.aa_fast compare FOLDER    # aa-fast on the same images, and the table
 
 The protocol, written down before the attack was:
 
@@ -19,18 +20,22 @@ The protocol, written down before the attack was:
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from winnrobust.attacks import NORMS, NormName, Run, find, run_attack
 from winnrobust.data.datasets import ImageSplit, load_dataset, to_unit
 from winnrobust.models.checkpoint import load_model
-from winnrobust.runtime.files import write_json
+from winnrobust.reporting.table import to_csv
+from winnrobust.runtime.files import write_json, write_text
+from winnrobust.runtime.readers import read_json
 from winnrobust.zoo import locate
 
 GRADIENT_PASS = 2.5
@@ -38,12 +43,13 @@ GRADIENT_PASS = 2.5
 CHUNK = 20
 """Images of one file, attacked as one batch."""
 
-MNIST = {"linf": (0.125,), "l2": (1.5,), "l1": (10.0,)}
-ROBUST_MNIST = {**MNIST, "linf": (0.25, 0.125)}
-CLOTHES = {"linf": (8 / 255,), "l2": (0.5,), "l1": (5.0,)}
-CIFAR = {"linf": (8 / 255,), "l2": (0.5,), "l1": (12.0,)}
-PLAIN_CIFAR = {"linf": (2 / 255,), "l2": (0.25,), "l1": (5.0,)}
-Epsilons = dict[str, tuple[float, ...]]
+Epsilons = Mapping[NormName, tuple[float, ...]]
+"""By norm."""
+MNIST: Epsilons = {"linf": (0.125,), "l2": (1.5,), "l1": (10.0,)}
+ROBUST_MNIST: Epsilons = {**MNIST, "linf": (0.25, 0.125)}
+CLOTHES: Epsilons = {"linf": (8 / 255,), "l2": (0.5,), "l1": (5.0,)}
+CIFAR: Epsilons = {"linf": (8 / 255,), "l2": (0.5,), "l1": (12.0,)}
+PLAIN_CIFAR: Epsilons = {"linf": (2 / 255,), "l2": (0.25,), "l1": (5.0,)}
 
 
 class Model(NamedTuple):
@@ -238,7 +244,7 @@ def trained(recipe: Recipe, split: ImageSplit) -> nn.Module:
 
 def run_reference(model: Counted, images: Tensor, labels: Tensor, norm: str, epsilon: float) -> Any:
     """Attack with the authors' AutoAttack; what it left, stage by stage, and what it took."""
-    from pyautoattack import AutoAttack
+    from pyautoattack import AutoAttack  # type: ignore[import-untyped]
 
     attack = AutoAttack(
         model, norm={"linf": "Linf", "l2": "L2", "l1": "L1"}[norm], eps=epsilon, seed=0
@@ -278,7 +284,7 @@ def reference(folder: Path, images: int, split: str, norms: str, models: str) ->
     """Run AutoAttack on chunk after chunk, every model's first one first; skip what is there."""
     (folder / "reference").mkdir(parents=True, exist_ok=True)
     for start in range(0, images, CHUNK):
-        for norm in norms.split(","):
+        for norm in [norm for norm in NORMS if norm in norms.split(",")]:
             for name, model in MODELS.items():
                 for epsilon in model.epsilons[norm] if name in models.split(",") else ():
                     reference_chunk(folder, name, split, norm, epsilon, start)
@@ -297,6 +303,72 @@ def reference_chunk(
     write_json(file, {"first": start, "n": len(labels), "stages": stages})
     broken = json.dumps([sum(stage["broken"]) for stage in stages.values()])
     click.echo(f"{file.name} {broken} {sum(s.get('cpu', 0) for s in stages.values()):.0f} s")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--attack", default="aa-fast")
+def compare(folder: Path, attack: str) -> None:
+    """Attack what the reference has attacked, and write FOLDER/ATTACK.csv."""
+    rows = []
+    for name, model in MODELS.items():
+        for norm, epsilons in model.epsilons.items():
+            for epsilon in epsilons:
+                pattern = f"{name}-test-{norm}-{epsilon:.4f}-*.json"
+                for file in sorted((folder / "reference").glob(pattern)):
+                    rows.append(compare_chunk(folder, file, name, norm, epsilon, attack))
+    table = pd.DataFrame(rows).groupby(["model", "norm", "epsilon"], sort=False).sum().reset_index()
+    table["error_less"] = (table.reference_broken - table.broken) / table.n
+    table["passes_share"] = table.passes / table.reference_passes
+    table["cpu_share"] = table.cpu / table.reference_cpu
+    write_text(folder / f"{attack}.csv", to_csv(table))
+    click.echo(table.to_string(float_format="%.3g"))
+
+
+def compare_chunk(
+    folder: Path, file: Path, name: str, norm: NormName, epsilon: float, attack: str
+) -> dict[str, Any]:
+    """One chunk's row; made anew only if it is not there."""
+    made = folder / attack / file.name
+    if not made.exists():
+        made.parent.mkdir(parents=True, exist_ok=True)
+        write_json(made, attacked(folder, file, name, norm, epsilon, attack))
+    return dict(read_json(made))
+
+
+def attacked(
+    folder: Path, file: Path, name: str, norm: NormName, epsilon: float, attack: str
+) -> dict[str, Any]:
+    reference = read_json(file)
+    first, n, stages = reference["first"], reference["n"], list(reference["stages"].values())
+    network = build(name, folder)
+    assert network is not None
+    images, labels = images_of(name, "test", first, first + n)
+    began = time.process_time()
+    chosen = find(attack).in_norm(norm)
+    result = run_attack(chosen, network, images, labels, [epsilon], run=Run(first=first))[0]
+    cpu = time.process_time() - began
+    passes = GRADIENT_PASS * network.gradients + network.queries
+    with torch.no_grad():
+        broken = network(result.images).argmax(1) != labels
+    theirs = torch.tensor(stages[-1]["broken"])
+    return {
+        "model": name,
+        "norm": norm,
+        "epsilon": epsilon,
+        "n": n,
+        "wrong_already": sum(stages[0]["broken"]),
+        "reference_broken": int(theirs.sum()),
+        "broken": int(broken.sum()),
+        "only_reference": int((theirs & ~broken).sum()),
+        "only_ours": int((broken & ~theirs).sum()),
+        "reference_passes": sum(
+            GRADIENT_PASS * each["gradients"] + each["queries"] for each in stages[1:]
+        ),
+        "passes": passes,
+        "reference_cpu": sum(each["cpu"] for each in stages[1:]),
+        "cpu": cpu,
+    }
 
 
 if __name__ == "__main__":

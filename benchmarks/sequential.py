@@ -246,7 +246,7 @@ def text_of(precisions: pd.DataFrame, pairs: pd.DataFrame, count: int, seconds: 
         f"Made by `{about['command']}` at commit {about['commit']}, {about['time']}:"
         f" {simulated:,} simulated evaluations, {count:,} a line, in {seconds:.0f} s. A rate of 5 %"
         f" has a standard error of {100 * np.sqrt(0.05 * 0.95 / count):.1f} points.",
-        "Looks are those of `winnrobust attack --precision` and `--until-decided`, after 64 images"
+        "Looks are those of `winnrobust attack --precision` and `--until-decided`, after 32 images"
         " and whenever there are an eighth more; images are drawn at random and not put back.",
         f"**At most {said['interval']} of the always-valid intervals ever miss, and at most"
         f" {said['claim']} of the claims are false, in the worst line. Who looks again and again at"

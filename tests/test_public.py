@@ -31,6 +31,12 @@ def test_the_list_of_public_names_is_whole():
     assert set(winnrobust.__all__) <= set(dir(winnrobust))
 
 
+def test_the_reference_has_every_public_name():
+    page = (README.parent / "docs" / "api.md").read_text()
+    listed = set(re.findall(r":: winnrobust\.(\w+)\n", page))
+    assert listed == set(NAMES)
+
+
 def test_importing_winnrobust_imports_no_torch():
     code = "import sys, winnrobust; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,8 +7,19 @@ from tests.attacks.models import EVERY, attacked, called, configured
 from winnrobust.attacks import ATTACKS, Run, check_examples, logits, with_settings
 
 EPSILONS = {"linf": [0.03, 0.0, 0.01], "l2": [0.5, 0.0, 0.2], "l1": [4, 0, 2], "l0": [20, 0, 9]}
-DRAW_NOTHING = {"fgsm", "bim", "mifgsm", "fab", "deepfool", "cw-l2", "ddn", "fmn", "sigma-zero"}
-"""DDN draws only where a gradient is 0."""
+DRAW_NOTHING = {
+    "fgsm",
+    "bim",
+    "mifgsm",
+    "fab",
+    "deepfool",
+    "cw-l2",
+    "ddn",
+    "fmn",
+    "sigma-zero",
+    "aa-fast",
+}
+"""DDN draws only where a gradient is 0, aa-fast only where its ascents broke nothing."""
 
 
 def small(attack):

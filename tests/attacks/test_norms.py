@@ -143,3 +143,10 @@ def test_random_offsets_in_l0_are_one_value():
     assert drawn.abs().max() <= 1
     assert abs((drawn[:, 0, 0, 0] != 0).float().mean() - 0.5) < 0.04
     assert drawn.mean(0).abs().max() < 0.04
+
+
+def test_the_projection_in_l1_stays_exact_with_many_values():
+    numbers = torch.rand(2, 2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    images, points = numbers.unbind()
+    found = NORMS["l1"].project(images + 4 * points - 2, images, 12.0)
+    assert (NORMS["l1"].size(found - images) - 12).abs().max() < 2e-4

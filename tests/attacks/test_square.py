@@ -108,7 +108,7 @@ def test_every_bump_is_the_authors(norm, size, contrast, monkeypatch):
     original = (contrast * (start((3, size, size)) - 0.5) + 0.5).clamp(0, 1)
     ours, theirs = beside_the_authors(monkeypatch, 120, True, original, norm)
     assert len(ours) == 120
-    assert len(ours.flatten(1).unique(dim=0)) > 80
+    assert len(ours.flatten(1).unique(dim=0)) > 60
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)  # theirs leaves 1e-6 of epsilon
 
 

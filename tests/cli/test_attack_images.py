@@ -29,7 +29,8 @@ class Bright(nn.Module):
 """
 """Says `dark` of dark images and `bright` of bright ones."""
 
-TYPED = ["--model", "net=brights:Bright", "--data", "pictures", "--no-diagnose", "--device", "cpu"]
+TYPED = ["--model", "net=brights:Bright", "--data", "pictures", "--attacks", "fgsm"]
+TYPED += ["--no-diagnose", "--device", "cpu"]
 
 
 @pytest.fixture
@@ -176,7 +177,7 @@ def test_arrays_may_have_four_channels_and_one_hot_labels(folder):
     values = np.linspace(0.1, 0.9, 4, dtype=np.float32)
     images = np.broadcast_to(values[:, None, None, None], (4, 6, 6, 4))
     np.savez("four.npz", images=images, labels=np.eye(10)[[2, 2, 5, 5]])
-    typed = ["attack", *TYPED[:2], "--data", "four.npz", "--no-diagnose", "--out", "out"]
+    typed = ["attack", *TYPED, "--data", "four.npz", "--out", "out"]
     result = winnrobust(*typed)
     assert result.exit_code == 0, result.output
     outcomes = read_outcomes("out")

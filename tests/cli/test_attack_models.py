@@ -28,7 +28,8 @@ class Bright(nn.Module):
                    "tuple": (images, both), "one": 2 * score}
         return answers[self.answer]
 """
-TYPED = ["--data", "squares.npz", "--no-diagnose", "--device", "cpu", "--eps", "0.1"]
+TYPED = ["--data", "squares.npz", "--attacks", "fgsm", "--eps", "0.1", "--no-diagnose"]
+TYPED += ["--device", "cpu"]
 
 
 @pytest.fixture

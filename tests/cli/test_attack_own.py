@@ -74,6 +74,13 @@ def test_an_attack_object_brings_its_norm(folder):
     assert rows[rows.attack == "long"].norm.unique().tolist() == ["l2"]
 
 
+def test_it_stands_beside_the_usual_attacks_that_fit(folder):
+    result = attack("--attack", "long=my_attacks:LONG", "--threat", "l2:0.2")
+    assert result.exit_code == 0, result.output
+    rows = package.read_outcomes(folder / "out")
+    assert set(rows.attack.dropna()) == {"aa-fast", "long"}
+
+
 @pytest.mark.parametrize(
     ("typed", "message"),
     [

@@ -38,8 +38,8 @@ def folder(tmp_path, monkeypatch):
 def attack(*arguments, data="images.npz", out="out"):
     """As typed; returns what was said."""
     typed = ["--data", data, "--no-diagnose", "--device", "cpu", "--out", out]
-    typed += [] if "--eps" in arguments else ["--eps", "0.125"]
-    result = winnrobust("attack", *arguments, *typed)
+    typed += ["--attacks", "fgsm", "--eps", "0.125"]
+    result = winnrobust("attack", *typed, *arguments)
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -119,6 +119,28 @@ def test_robust_accuracy_is_never_above_clean_accuracy(folder):
     assert [float(cell) for cell in cells] == [50, 0, 0]
     assert "50.0 [" in row_of(said, "Adversarial error", "fgsm 0.125"), "as the paper counts"
     assert "100.0 [" in row_of(said, "Adversarial error", "worst case, Linf 0.125")
+
+
+def test_by_default_the_papers_attack_stands_beside_one_to_trust_which_decides(folder):
+    """A quarter is a whole wave: FGSM lands where it was, and only steps in between find others."""
+    places = [0.135 + 0.005 * number for number in range(20)]
+    rows = [(place, 0.5, 0) for place in places] + [(1 - place, 0.5, 1) for place in places]
+    write_images(folder / "waves.npz", rows)
+    typed = ("--data", "waves.npz", "--eps", "0.25", "--no-diagnose", "--device", "cpu")
+    result = winnrobust("attack", *FIRST, *WAVES, *typed, "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert json.loads((folder / "out" / "results.json").read_text())["settings"]["attacks"] == [
+        "fgsm", "aa-fast"
+    ]  # fmt: skip
+    fgsm, trusted, worst = (
+        re.findall(r"(\d+\.\d) \[", row_of(result.stdout, "Adversarial error", name))
+        for name in ("fgsm 0.25", "aa-fast 0.25", "worst case, Linf 0.25")
+    )
+    assert fgsm == ["0.0", "0.0"]
+    assert trusted[0] == "0.0"
+    assert float(trusted[1]) > 25
+    assert worst == trusted
+    assert "first is more robust than waves" in in_one_line(result.stdout)
 
 
 def test_without_cross_checking_nobody_sees_examples_made_against_others(folder):

@@ -11,7 +11,8 @@ from tests.cli.nets import FIRST, SECOND, write_images
 ROWS = [(0.9, 0.4, 1), (0.8, 0.9, 1), (0.55, 0.9, 1), (0.1, 0.1, 0), (0.2, 0.6, 0)]
 """The first net is right about all, and loses the third at 0.1; the second, by the other pixel, is
 wrong about the first and the last one."""
-TYPED = ["--data", "images.npz", "--eps", "0.1", "--no-diagnose", "--device", "cpu"]
+TYPED = ["--data", "images.npz", "--attacks", "fgsm", "--eps", "0.1", "--no-diagnose"]
+TYPED += ["--device", "cpu"]
 
 
 @pytest.fixture
@@ -58,6 +59,7 @@ def test_every_model_must_pass_unless_one_is_named(folder):
         ("error > 0.4 at linf:0.1", "must be written like"),
         ("robust_accuracy < 0.4 at linf:1/0", "must be written like"),
         ("robust_accuracy < 0.4 at linf:8/255", "nothing is attacked there, only at linf:0.1"),
+        ("clean_accuracy < 0.9 of nobody", "there is no model 'nobody'; there are first"),
         ("robust_accuracy < 0.4 at l2:0.1", "nothing is attacked there, only at linf:0.1"),
     ],
 )

@@ -165,7 +165,7 @@ def test_attack_without_any_run_takes_them_and_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = winnrobust(
         "attack", "--eps", "0.125", "--dataset", "mnist5k", "--limit", 20, "--no-diagnose",
-        "--out", "out",
+        "--attacks", "fgsm", "--out", "out",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "no trained run under runs: attacking models that come with winnrobust" in result.output
@@ -183,7 +183,7 @@ def test_attack_without_any_run_takes_them_and_says_so(tmp_path, monkeypatch):
 def test_attack_takes_them_beside_runs(runs, tmp_path):
     result = winnrobust(
         "attack", runs / "winn", "zoo:mnist-vanilla-winn", "--dataset", "mnist5k", "--limit", 20,
-        "--no-diagnose", "--out", tmp_path / "out",
+        "--attacks", "fgsm", "--no-diagnose", "--out", tmp_path / "out",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     rows = json.loads((tmp_path / "out" / "results.json").read_text())["models"]

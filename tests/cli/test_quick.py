@@ -102,7 +102,7 @@ def test_a_first_figure_comes_early_and_the_rest_is_estimated(tmp_path, monkeypa
     monkeypatch.setattr("winnrobust.workflows.attacking.time", clock)
     typed = ["attack", "zoo:mnist-vanilla-baseline", "--dataset", "mnist5k", "--limit", "80",
              "--batch-size", "16", "--no-diagnose", "--device", "cpu", "--eps", "0.1,0.2",
-             "--out", str(tmp_path / "out")]  # fmt: skip
+             "--attacks", "fgsm", "--out", str(tmp_path / "out")]  # fmt: skip
     result = winnrobust(*typed)
     assert result.exit_code == 0, result.output
     (line,) = (line for line in result.stdout.splitlines() if line.startswith("first "))

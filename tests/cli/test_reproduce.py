@@ -70,7 +70,7 @@ def test_a_table_is_trained_attacked_and_written(made):
     assert json.loads((folder / "manifest.json").read_text())["results"][0]["data"]["n"] == 1000
     for name in ("index.html", "report.md", "table.md", "table.tex"):
         assert "FGSM" in (folder / name).read_text()
-    assert "<td>7.99</td>" in (folder / "index.html").read_text()
+    assert '<td data-heading="paper">7.99</td>' in (folder / "index.html").read_text()
     assert "Table 3: FGSM on MNIST, epsilon 0.0625" in (folder / "table.tex").read_text()
     table = pd.read_csv(folder / "reproduction.csv")
     assert list(table.method.unique()) == ["baseline", "winn"]

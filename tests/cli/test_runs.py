@@ -39,7 +39,7 @@ def add(folder, config, manifest='{"status": "complete"}'):
 
 
 def attack(*arguments):
-    return winnrobust("attack", "--no-diagnose", "--limit", 10, *arguments)
+    return winnrobust("attack", "--attacks", "fgsm", "--no-diagnose", "--limit", 10, *arguments)
 
 
 def passed_over(result):

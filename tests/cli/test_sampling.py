@@ -30,7 +30,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-TYPED = ("--data", "images.npz", "--no-diagnose", "--device", "cpu", "--eps", "0.1", "--out", "out")
+TYPED = ("--data", "images.npz", "--attacks", "fgsm", "--eps", "0.1", "--no-diagnose")
+TYPED += ("--device", "cpu", "--out", "out")
 
 
 def attack(*arguments):

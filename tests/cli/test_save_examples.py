@@ -22,8 +22,8 @@ class Border(torch.nn.Module):
         score = images.flatten(1)[:, 0] - 0.5005
         return torch.stack([-score, score], 1)
 """
-TYPED = ["--data", "images.npz", "--eps", "0.1", "--no-diagnose", "--device", "cpu"]
-TYPED += ["--batch-size", "2", "--out", "out"]
+TYPED = ["--data", "images.npz", "--attacks", "fgsm", "--eps", "0.1", "--no-diagnose"]
+TYPED += ["--device", "cpu", "--batch-size", "2", "--out", "out"]
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_all_examples_are_written_and_judged_again_in_8_bits(folder):
 def test_what_was_saved_is_attacked_as_any_other_data(folder):
     assert winnrobust("attack", *FIRST, *TYPED, "--save-examples", "all").exit_code == 0
     (arrays,) = (folder / "out" / "saved").glob("*.npz")
-    typed = ("attack", *FIRST, "--data", arrays, "--no-diagnose", "--eps", "0", "--out", "again")
+    typed = ("attack", *FIRST, *TYPED, "--data", arrays, "--eps", "0", "--out", "again")
     result = winnrobust(*typed)
     assert result.exit_code == 0, result.output
     again, before = read_outcomes("again"), read_outcomes("out")
@@ -69,7 +69,7 @@ def test_what_was_saved_is_attacked_as_any_other_data(folder):
 
 def test_the_first_ones_of_several_models_and_attacks(folder):
     attacks = ("--attacks", "fgsm,deepfool")
-    result = winnrobust("attack", *FIRST, *SECOND, *attacks, *TYPED, "--save-examples", 3)
+    result = winnrobust("attack", *FIRST, *SECOND, *TYPED, *attacks, "--save-examples", 3)
     assert result.exit_code == 0, result.output
     table = pd.read_csv(folder / "out" / "saved" / "saved.csv")
     assert set(zip(table.attack, table.source, strict=True)) == {

@@ -24,7 +24,19 @@ def seeds(runs, tmp_path_factory):
 
 def attacked(out, *paths):
     result = winnrobust(
-        "attack", *paths, "--limit", 50, "--no-diagnose", "--device", "cpu", "--out", out
+        "attack",
+        *paths,
+        "--attacks",
+        "fgsm",
+        "--eps",
+        "0.125",
+        "--limit",
+        50,
+        "--no-diagnose",
+        "--device",
+        "cpu",
+        "--out",
+        out,
     )
     assert result.exit_code == 0, result.output
     models = json.loads((out / "results.json").read_text())["models"]

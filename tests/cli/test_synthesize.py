@@ -56,7 +56,7 @@ def test_arrays_that_other_commands_take_as_data(runs, tmp_path):
     assert told["noise"] == {"kind": "langevin", "size": 0.01}
     assert told["config"]["synthesis"]["max_steps"] == 2
     result = winnrobust("attack", runs / "winn", "--data", out, "--no-diagnose",
-                        "--out", tmp_path / "results")  # fmt: skip
+                        "--attacks", "fgsm", "--out", tmp_path / "results")  # fmt: skip
     assert result.exit_code == 0, result.output
 
 

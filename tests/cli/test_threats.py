@@ -56,10 +56,10 @@ def test_without_threats_the_data_set_decides_and_a_line_says_so(tmp_path):
     out = tmp_path / "out"
     result = attack(out)
     assert result.exit_code == 0, result.output
-    assert levels(out) == {"linf": [0.125, 0.3]}
+    assert levels(out) == {"linf": [0.125, 0.3], "l2": [1.5]}
     assert (
         "by default for the data set mnist5k: linf:0.125 (the WINN paper's), linf:0.3 (the"
-        " field's); --threat chooses others\n"
+        " field's), l2:1.5 (the field's); --threat chooses others\n"
     ) in result.output
 
 
@@ -80,8 +80,10 @@ def test_images_of_a_users_own_count_by_their_size(tmp_path):
         "--out", tmp_path / "out",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert levels(tmp_path / "out") == {"linf": [0.031373]}
-    assert "by default for small images (28x28): linf:8/255 (as CIFAR-10)" in result.output
+    assert levels(tmp_path / "out") == {"linf": [0.031373], "l2": [0.5]}
+    assert (
+        "by default for small images (28x28): linf:8/255 (as CIFAR-10), l2:0.5 (as CIFAR-10)"
+    ) in result.output
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_images_of_a_users_own_count_by_their_size(tmp_path):
                                  " of [0, 1] images, not 8"),
         (("--threat", "l2"), "threat 'l2' must be written like linf:8/255, l2:0.5"),
         (("--threat", "l2:1", "--attacks", "fgsm"), "'fgsm' fits none of the threats (l2:1)"),
-        (("--threat", "l2:1"), "no attack fits the threats (l2:1); name one that does"),
+        (("--threat", "l0:9"), "no attack fits the threats (l0:9); name one that does"),
         (("--threat", "patch:29"), "a patch of 29 pixels does not fit into images of 28x28"),
         (("--eps", "0.1", "--fail-if", "robust_accuracy < 0.1 at l2:1"),
          "nothing is attacked there, only at linf:0.1"),

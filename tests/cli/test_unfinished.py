@@ -34,8 +34,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def attack(*arguments, out="out"):
-    typed = ("--data", "images.npz", "--batch-size", 10, "--no-diagnose", "--out", out)
-    return winnrobust("attack", *arguments, *typed)
+    typed = ("--data", "images.npz", "--batch-size", 10, "--attacks", "fgsm", "--no-diagnose")
+    return winnrobust("attack", *typed, "--out", out, *arguments)
 
 
 def interrupted(*arguments):
@@ -104,7 +104,8 @@ def test_a_request_to_end_is_obeyed_like_ctrl_c(folder):
 
 
 def test_the_diagnosis_comes_last_and_is_made_up_for(folder):
-    typed = ("attack", *FIRST, "--data", "images.npz", "--limit", 4, "--out", "out")
+    typed = ("attack", *FIRST, "--data", "images.npz", "--attacks", "fgsm", "--limit", 4)
+    typed += ("--out", "out")
     with stopped_once(folder, "out/outcomes/*.parquet"):
         result = winnrobust(*typed)
     assert result.exit_code == 130
@@ -142,7 +143,8 @@ def test_a_comparison_goes_on_too(runs, tmp_path):
     for method in ("baseline", "winn"):
         shutil.copytree(runs / method, tmp_path / "runs" / f"mnist5k-vanilla-{method}-seed0")
     out = tmp_path / "report"
-    typed = ("compare", *SMALL[1:], "--no-diagnose", "--runs", tmp_path / "runs", "--out", out)
+    typed = ("compare", *SMALL[1:], "--attacks", "fgsm", "--no-diagnose", "--out", out)
+    typed += ("--runs", tmp_path / "runs")
     with stopped_once(out, "results/outcomes/*.parquet"):
         result = winnrobust(*typed)
     assert result.exit_code == 130
@@ -214,7 +216,7 @@ def test_damaged_outcomes_are_named_and_what_to_do_helps(folder):
 def test_a_damaged_diagnosis_is_named(folder, content):
     interrupted(*FIRST)
     (folder / "out" / "diagnosis.json").write_text(content)
-    typed = ("--data", "images.npz", "--batch-size", 10, "--out", "out")
+    typed = ("--data", "images.npz", "--batch-size", 10, "--attacks", "fgsm", "--out", "out")
     assert_one_line(winnrobust("attack", *FIRST, *typed), "diagnosis.json")
     assert len(list((folder / "out" / "outcomes").iterdir())) == 2
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import winnrobust
 from winnrobust.data.datasets import ImageSplit
-from winnrobust.data.streams import First, ReadOnce, checked_data, open_stream
+from winnrobust.data.streams import First, ReadOnce, Shuffled, checked_data, open_stream
 from winnrobust.evaluation import EvaluationSettings, run
 from winnrobust.evaluation.run import LOOKED_AT
 from winnrobust.runtime.errors import InputError
@@ -51,6 +51,13 @@ class Endless(IterableDataset):
 
     def __iter__(self):
         yield from zip(FLOATS, LABELS.tolist(), strict=True)
+
+
+class Counted(Endless):
+    """The same, and it says how many there are; it has no items all the same."""
+
+    def __len__(self):
+        return N
 
 
 class HuggingFace:
@@ -96,6 +103,7 @@ SOURCES = {
     "loader of bytes": lambda tmp_path: DataLoader(TensorDataset(PIXELS, LABELS), batch_size=7),
     "loader of an endless one": lambda tmp_path: DataLoader(Endless(), batch_size=50),
     "iterable dataset": lambda tmp_path: Endless(),
+    "iterable dataset with a length": lambda tmp_path: Counted(),
     "generator": lambda tmp_path: ((image, label) for image, label in Endless()),
     "Hugging Face": lambda tmp_path: HuggingFace(),
     "Hugging Face's own": arrow,
@@ -123,6 +131,12 @@ def test_the_same_images_come_in_their_order(source, tmp_path):
         pixels = found.images if found.images.is_floating_point() else found.images.float() / 255
         assert torch.equal(pixels, FLOATS[chosen])
         assert torch.equal(found.labels, LABELS[chosen])
+
+
+def test_pictures_of_16_bits_are_rounded_to_8_as_in_a_folder():
+    deep = [Image.fromarray(each.numpy().astype(np.uint16) * 257) for each in PIXELS[:, 0]]
+    found = open_stream(Pairs(deep)).batch(0, N)
+    assert torch.equal(found.images, PIXELS[:, :1])
 
 
 def test_items_are_read_when_they_are_asked_for():
@@ -198,6 +212,15 @@ def test_a_dark_batch_has_the_range_of_those_before(kind, whole):
         torch.testing.assert_close(found, images[start : start + 10] / 255)
 
 
+@pytest.mark.parametrize("kind", [lambda d: Shuffled(d, 0), lambda d: d], ids=["drawn", "in order"])
+def test_whole_numbers_and_others_come_together_in_one_range(kind):
+    images = 255 * FLOATS * 0.999
+    images[::2] = images[::2].round()
+    data = kind(checked_data(open_stream(Pairs(images)), None))
+    order = getattr(data, "numbers", torch.arange(N))
+    torch.testing.assert_close(data.batch(0, N).images, images[order] / 255)
+
+
 def test_a_bright_batch_after_one_within_0_and_1_is_refused_in_one_line():
     data = checked_data(open_stream(Pairs(floats_to_255(slice(0, 10), slice(10, N)))), None)
     data.batch(0, 10)
@@ -215,6 +238,8 @@ def test_a_bright_batch_after_one_within_0_and_1_is_refused_in_one_line():
         ([1, 2], "not list"),
         (Pairs([torch.rand(3, 4, 4 + number % 2) for number in range(N)]), "different shapes"),
         (Pairs(["a"] * N), "image 0 of the data is str"),
+        (Pairs([Image.new("F", (4, 4))] * N), "image 0 of the data has pixels of the kind F"),
+        (Pairs([Image.new("I", (4, 4), -1)] * N), "image 0 of the data: its gray values reach"),
         (iter([{"pixels": 1}]), "item 0 of the data has pixels; it must have"),
         (iter([3]), "item 0 of the data is int; it must be"),
         (iter([(FLOATS[0], "cat")]), "labels of the data must hold plain numbers"),

@@ -42,7 +42,7 @@ def test_the_columns_are_those_promised(folder):
     assert list(frame) == [
         "image", "label", "source", "attack", "norm", "epsilon", "seed", "target", "evaluated",
         "prediction", "correct", "draws", "correct_draws", "distance", "status", "gradients",
-        "queries",
+        "queries", "correct_unrounded",
     ]  # fmt: skip
     assert len(frame) == 18
     clean = frame[frame.attack.isna()]

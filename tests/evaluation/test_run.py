@@ -78,7 +78,7 @@ def test_counts_by_hand():
 
 
 def test_evaluate_has_the_transfer_table():
-    table = winnrobust.evaluate(MODELS, IMAGES, LABELS, epsilons=[0.2], batch_size=2).transfer
+    table = winnrobust.evaluate(MODELS, IMAGES, LABELS, ["fgsm"], [0.2], batch_size=2).transfer
     expected = evaluation(MODELS, IMAGES, LABELS, linf=[0.2]).summary.transfer
     pd.testing.assert_frame_equal(table, expected)
 

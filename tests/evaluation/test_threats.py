@@ -110,7 +110,11 @@ def completed(attacks=None, **given):
 
 def test_defaults_are_of_the_norms_that_attacks_have():
     settings, filled = completed()
+    assert settings.epsilons == filled == {"linf": (0.125, 0.3), "l2": (1.5,)}
+    settings, filled = completed(["fgsm"])
     assert settings.epsilons == filled == {"linf": (0.125, 0.3)}
+    settings, filled = completed(epsilons={"linf": [0.1], "l2": None})
+    assert (settings.epsilons, filled) == ({"linf": (0.1,)}, {})
     settings, filled = completed(["fgsm", "cw-l2"])
     assert settings.epsilons == filled == {"linf": (0.125, 0.3), "l2": (1.5,)}
     # --eps 0.1: what is given counts, and an attack in the other norm has its default.
@@ -135,10 +139,10 @@ def test_from_python_the_size_decides_and_stderr_says_so(capsys):
     model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
     images, labels = torch.rand(4, 1, 1, 2), torch.tensor([0, 1, 0, 1])
     found = winnrobust.evaluate(model, images, labels)
-    assert listed(found.results.settings["epsilons"]) == "linf:8/255"
+    assert listed(found.results.settings["epsilons"]) == "linf:8/255 l2:0.5"
     assert capsys.readouterr().err == (
-        "by default for small images (1x2): linf:8/255 (as CIFAR-10); threats=['linf:0.1', ...]"
-        " chooses others\n"
+        "by default for small images (1x2): linf:8/255 (as CIFAR-10), l2:0.5 (as CIFAR-10);"
+        " threats=['linf:0.1', ...] chooses others\n"
     )
     winnrobust.evaluate(model, images, labels, threats="linf:0.1")
     winnrobust.evaluate(model, images, labels, epsilons=[0.1])
@@ -155,6 +159,8 @@ def made_in(attacks, threats):
 
 
 def test_each_attack_is_made_in_every_norm_that_it_knows():
+    assert made_in(None, "linf:0.1") == ["fgsm linf", "aa-fast linf"]
+    assert made_in(None, "l2:1,l1:12") == ["aa-fast l2", "aa-fast l1"]
     assert made_in(["fgsm", "pgd"], "linf:0.1,l2:1") == ["fgsm linf", "pgd linf", "pgd l2"]
     assert made_in(["pgd", "pgd-l2"], "l2:1") == ["pgd l2"]  # the same
     assert made_in(["pgd-l2", "pgd"], "linf:0.1,l2:1") == ["pgd-l2 l2", "pgd linf"]
@@ -176,7 +182,7 @@ def test_other_kinds_bring_their_attacks():
                            " or leave the attack out"),
         (["fgsm"], "patch:5", "attack 'fgsm' fits none of the threats (patch:5); add the threat"
                               " linf:8/255, or leave the attack out"),
-        (None, "l2:1", "no attack fits the threats (l2:1); name one that does, 'winnrobust attacks'"
+        (None, "l0:9", "no attack fits the threats (l0:9); name one that does, 'winnrobust attacks'"
                        " lists them"),
     ],
 )  # fmt: skip
@@ -404,7 +410,7 @@ def test_corruptions_are_no_part_of_robust_accuracy(corrupted):
     assert len(results.corruptions) == 75
     assert all(case.norm == "linf" for case in results.cases)
     (errors,) = tables.error_tables(results)
-    assert len(errors.rows) == 2
+    assert [row[0] for row in errors.rows] == ["no attack", "fgsm 0", "aa-fast 0"]
     assert tables.both_matrices(results, results.cases[0])
     assert corrupted.broken("brightness", 5)["low"].tolist() == [False, True, True]
 

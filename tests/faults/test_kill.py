@@ -100,7 +100,8 @@ def trained(tmp_path_factory):
     ],
 )  # fmt: skip
 def test_a_comparison_killed_during_attack_or_report_goes_on(tmp_path, finish, trained, write, to):
-    compare = ["compare", *TRAIN[1:], "--no-diagnose", "--epochs", 1, "--runs", trained]
+    compare = ["compare", *TRAIN[1:], "--attacks", "fgsm", "--no-diagnose", "--epochs", 1]
+    compare += ["--runs", trained]
     out = tmp_path / "out"
     killed = finish(*compare, "--out", out, fatal_rename=write, to=to)
     assert killed.code == -signal.SIGKILL, killed.output

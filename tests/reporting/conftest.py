@@ -75,11 +75,12 @@ def describe_model(name: str, path: str = "runs/none", arch: str = "vanilla", **
 def diagnosis_of(verdicts) -> pd.DataFrame:
     """{model: {indicator: verdict}} -> a diagnosis with some evidence."""
     rows = [
-        (model, indicator, verdict, f"{indicator} measured on {model}.")
+        (model, indicator, verdict, f"{indicator} measured on {model}.", 0, 0, 0.125)
         for model, found in verdicts.items()
         for indicator, verdict in found.items()
     ]
-    return pd.DataFrame(rows, columns=["model", "indicator", "verdict", "evidence"])
+    columns = ["model", "indicator", "verdict", "evidence", "wrong", "of", "epsilon"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def results_of(frame: pd.DataFrame, models=None, *, dataset="mnist", **given) -> Results:

@@ -145,6 +145,7 @@ def test_a_model_alone_has_numbers(alone):
     assert alone.clean_accuracy == 1.0
     assert alone.robust_accuracy.to_dict() == pytest.approx({("linf", 0.05): 1, ("linf", 0.2): 0.4})
     one = winnrobust.evaluate(LEFT, IMAGES, LABELS, epsilons=[0.2])
+    assert set(one.table.attack) == {"none", "fgsm", "aa-fast", "worst case"}
     assert one.robust_accuracy == pytest.approx(0.4)
     assert isinstance(one.robust_accuracy, float)
 
@@ -246,7 +247,7 @@ def test_a_folder_is_gone_on_with(tmp_path):
         if done >= 3:
             raise KeyboardInterrupt
 
-    common = {"batch_size": 2, "folder": tmp_path / "results"}
+    common = {"attacks": ["fgsm"], "batch_size": 2, "folder": tmp_path / "results"}
     with pytest.raises(KeyboardInterrupt):
         winnrobust.evaluate(LEFT, IMAGES, LABELS, progress=stop, **common)
     seen = []
@@ -254,7 +255,7 @@ def test_a_folder_is_gone_on_with(tmp_path):
         LEFT, IMAGES, LABELS, progress=lambda done, total: seen.append(done), **common
     )
     assert seen[0] > 2
-    whole = winnrobust.evaluate(LEFT, IMAGES, LABELS, batch_size=2)
+    whole = winnrobust.evaluate(LEFT, IMAGES, LABELS, ["fgsm"], batch_size=2)
     pd.testing.assert_frame_equal(found.outcomes, whole.outcomes)
     assert (tmp_path / "results" / "table.csv").exists()
 
@@ -330,6 +331,13 @@ def many() -> tuple[torch.Tensor, torch.Tensor]:
 def test_probabilities_are_warned_of():
     with pytest.warns(winnrobust.EvaluationWarning, match="return probabilities"):
         winnrobust.evaluate(nn.Sequential(Sides(), nn.Softmax(1)), *many())
+
+
+def test_a_few_images_tell_probabilities_but_not_guessing():
+    images, labels = (each[:8] for each in many())
+    with pytest.warns(winnrobust.EvaluationWarning) as caught:
+        winnrobust.evaluate(nn.Sequential(Sides(), nn.Softmax(1)), images, 1 - labels)
+    assert ["return probabilities" in str(warning.message) for warning in caught] == [True]
 
 
 def test_guessing_is_warned_of():

@@ -57,6 +57,7 @@ def fmn(
         gamma = LAST_GAMMA + (FIRST_GAMMA - LAST_GAMMA) * cosine
         slope = ball.dual(seen.gradient).clamp_min(torch.finfo(seen.gradient.dtype).tiny)
         boundary = ball.size(points - originals) + seen.losses.abs() / slope
+        boundary = boundary.nextafter(largest)  # on it, to the bit, the label still counts as right
         smaller, larger = next_radius(radius, gamma, progress.distance[rows], boundary)
         radius = torch.where(progress.broken(rows, seen), smaller, larger).minimum(largest)
         length = LAST_STEP + (FIRST_STEP - LAST_STEP) * cosine

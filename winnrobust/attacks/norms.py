@@ -120,7 +120,11 @@ def l1_project(points: Tensor, images: Tensor, epsilon: float | Tensor) -> Tenso
     wanted = _each(epsilon, 2)
     last = ((sums >= wanted).sum(1, keepdim=True) - 1).clamp_min(0)
     beyond = (sums.gather(1, last) - wanted) / slopes.gather(1, last).clamp_min(1)
-    amount = torch.where(total > wanted, places.gather(1, last) + beyond, 0)
+    amount = places.gather(1, last) + beyond
+    # The sums of an image's many values are rounded; that of what is kept is not so long.
+    kept = torch.minimum((sizes - amount).clamp_min(0), room)
+    falling = ((kept > 0) & (kept < room)).sum(1, keepdim=True).clamp_min(1)
+    amount = torch.where(total > wanted, amount + (kept.sum(1, keepdim=True) - wanted) / falling, 0)
     kept = torch.minimum((sizes - amount).clamp_min(0), room)
     return (images + offsets.sign() * kept.reshape(offsets.shape)).clamp_(0, 1)
 

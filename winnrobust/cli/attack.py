@@ -303,18 +303,18 @@ def _source(options: dict[str, Any]) -> "ImageSource":
 def _settings(options: dict[str, Any]) -> "EvaluationSettings":
     """What the options say of the evaluation; those of the same name are its settings."""
     from winnrobust.data.arrays import read_targets
-    from winnrobust.evaluation import EvaluationSettings
+    from winnrobust.evaluation.settings import EvaluationSettings, usual_for
     from winnrobust.workflows.given import imported_attack, through
 
     if options["targeted"] and options["aim"]:
         raise InputError("--aim is the old name of --targeted; give one of them")
     given = {name: options[name] for name in EvaluationSettings.model_fields if name in options}
     own = list(starmap(imported_attack, options["own_attacks"]))
-    usual = [*EvaluationSettings().attacks] if own or options["straight"] else []
+    given["epsilons"] = bounds(options["threats"], options["epsilons"], options["epsilons_l2"])
+    usual = usual_for(given["epsilons"]) if own or options["straight"] else []
     chosen = [*(options["attacks"] or usual), *own]
     del given["attacks"]
     given |= asked_for([*chosen, *through(options["straight"], chosen)] or None)
-    given["epsilons"] = bounds(options["threats"], options["epsilons"], options["epsilons_l2"])
     given["precision"] = options["precision"] and options["precision"] / 100
     given["targeted"] = options["targeted"] or options["aim"]
     if options["targets"]:

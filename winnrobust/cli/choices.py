@@ -70,7 +70,7 @@ ATTACKS = (
            "Andriushchenko, Croce, Flammarion, Hein 2020, arXiv:1912.00049"),
     Listed("autoattack", "linf, l2, l1", "white-box", "up to 1900 gradients, 5900 queries",
            "targeted", "Croce, Hein 2020, arXiv:2003.01690"),
-    Listed("aa-fast", "linf, l2, l1", "white-box", "up to 420 gradients, 1000 queries", "targeted",
+    Listed("aa-fast", "linf, l2, l1", "white-box", "up to 280 gradients, 1000 queries", "targeted",
            "this toolkit, after Croce, Hein 2020, arXiv:2003.01690 and others"),
     Listed("deepfool", "l2", "white-box", "up to 9 x 50 gradients, 50 queries", "distances",
            "Moosavi-Dezfooli, Fawzi, Frossard 2016, arXiv:1511.04599"),

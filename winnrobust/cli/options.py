@@ -131,7 +131,7 @@ attacks_option = click.option(
     type=names,
     metavar="TEXT",
     help="Attacks, separated by commas; 'winnrobust attacks' lists them. Each is made in all norms"
-    " of the threats that it knows.  [default: fgsm]",
+    " of the threats that it knows.  [default: fgsm,aa-fast: the paper's, and one to trust]",
 )
 threat_option = click.option(
     "--threat",

@@ -42,7 +42,7 @@ def quickstart(seed: int, out: Path, device: "torch.device") -> None:
         QUICK.replace(seed=seed),
         out / "runs",
         out / "report",
-        EvaluationSettings(epsilons={"linf": [0.125]}),  # the paper's
+        EvaluationSettings(attacks=["fgsm"], epsilons={"linf": [0.125]}),  # the paper's
         with_diagnosis=False,
         data_root=None,
         device=device,

@@ -78,7 +78,7 @@ def read_pixels(
                 f"{file} is in color, and the others are gray; turn one kind into the other"
             )
         if picture.mode.startswith("I"):
-            picture = _eight_bits(picture)
+            picture = eight_bits(picture)
         try:
             pixels = np.asarray(shaped(picture.convert("L" if gray else "RGB")))
         except InputError as error:
@@ -86,7 +86,8 @@ def read_pixels(
     return pixels[None] if gray else pixels.transpose(2, 0, 1)
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
+def eight_bits(picture: Image.Image) -> Image.Image:
+    """Round grey values of 16 bits to 8; raises ValueError where they have more."""
     values = np.asarray(picture).astype(np.int64)
     if values.min() < 0 or values.max() > LARGEST_16:
         raise ValueError(f"its gray values reach from {values.min()} to {values.max()}")

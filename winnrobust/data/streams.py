@@ -22,6 +22,7 @@ from winnrobust.data.checks import Range, checked_images, checked_labels, range_
 from winnrobust.data.datasets import ImageSplit
 from winnrobust.data.folders import load_user_data
 from winnrobust.data.geometry import Geometry, Size
+from winnrobust.data.pictures import eight_bits
 from winnrobust.runtime.errors import EvaluationWarning, InputError
 from winnrobust.runtime.randomness import stream as random_stream
 
@@ -68,7 +69,8 @@ def open_stream(data: Any) -> ImageStream:
         return data
     if isinstance(data, DataLoader):
         return ReadOnce(data, _length(data))
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not _is_plain(data):
+    has_items = hasattr(data, "__getitem__") and not isinstance(data, IterableDataset)
+    if has_items and hasattr(data, "__len__") and not _is_plain(data):
         return Items(data)
     if isinstance(data, Iterable) and not _is_plain(data):
         return ReadOnce(data)
@@ -227,11 +229,8 @@ class ReadOnce:
                 part = slice(max(start - first, 0), stop - first)
                 found.append((stored["images"][part], stored["labels"][part]))
         images, labels = zip(*found, strict=True)
-        if len({each.dtype for each in images}) > 1:
-            images = tuple(_as_floats(each) for each in images)
-        return ImageSplit(
-            torch.from_numpy(np.concatenate(images)), torch.from_numpy(np.concatenate(labels))
-        )
+        pixels = _joined([torch.from_numpy(each) for each in images])
+        return ImageSplit(pixels, torch.from_numpy(np.concatenate(labels)))
 
     def identity(self) -> Any:
         """Return their number, and a checksum of the first ones."""
@@ -314,7 +313,7 @@ class Shuffled:
             return ImageSplit(self.stream.images[numbers], self.stream.labels[numbers])
         read = [self.stream.batch(number, number + 1) for number in numbers.tolist()]
         return ImageSplit(
-            torch.cat([each.images for each in read]), torch.cat([each.labels for each in read])
+            _joined([each.images for each in read]), torch.cat([each.labels for each in read])
         )
 
     def identity(self) -> Any:
@@ -425,7 +424,7 @@ def _pair(item: Any, number: int) -> tuple[Any, Any]:
 def _pixels(image: Any, number: int) -> Tensor:
     """Return an image as (C, H, W)."""
     if isinstance(image, Image.Image):
-        image = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+        image = np.array(_usual(image, number))
     if isinstance(image, np.ndarray):
         last = image.ndim == 3 and image.shape[2] in (1, 3) and image.shape[0] not in (1, 3)
         image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1) if last else image))
@@ -436,6 +435,18 @@ def _pixels(image: Any, number: int) -> Tensor:
             " an array (C, H, W), or a picture of Pillow's"
         )
     return image.detach().cpu() if image.ndim == 3 else image.detach().cpu().unsqueeze(0)
+
+
+def _usual(picture: Image.Image, number: int) -> Image.Image:
+    """Return a picture in 8 bits, as a folder's come: gray or RGB."""
+    if picture.mode.startswith("I"):
+        try:
+            return eight_bits(picture)
+        except ValueError as error:
+            raise InputError(f"image {number} of the data: {error}") from None
+    if picture.mode == "F":
+        raise InputError(f"image {number} of the data has pixels of the kind F; give an array")
+    return picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
 
 
 def _stacked(pairs: list[tuple[Tensor, Any]]) -> tuple[Tensor, list[Any]]:
@@ -457,6 +468,13 @@ def _as_bytes(images: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         found = np.rint(images * 255).clip(0, 255).astype(np.uint8)
     return found if np.array_equal(_as_floats(found), images) else images
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Return one block of images, in floats where some of them are."""
+    if len({part.dtype for part in parts}) > 1:
+        parts = [torch.from_numpy(_as_floats(part.numpy())) for part in parts]
+    return torch.cat(parts)
 
 
 def _as_floats(images: np.ndarray) -> np.ndarray:

@@ -291,7 +291,7 @@ def read_outcomes(folder: Path | str) -> pd.DataFrame:
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2))
     >>> images, labels = torch.rand(4, 1, 1, 2), torch.tensor([0, 1, 0, 1])
     >>> with TemporaryDirectory() as folder:
-    ...     _ = winnrobust.evaluate(model, images, labels, folder=f"{folder}/results")
+    ...     _ = winnrobust.evaluate(model, images, labels, ["fgsm"], folder=f"{folder}/results")
     ...     outcomes = winnrobust.read_outcomes(f"{folder}/results")
     >>> len(outcomes), outcomes.evaluated.unique().tolist()
     (8, ['model'])

@@ -8,7 +8,7 @@ from winnrobust.evaluation.statistics import SIGNIFICANCE, Summary
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 
-FIRST_LOOK = 64
+FIRST_LOOK = 32
 """Images before the first look at what they tell."""
 BETWEEN = 8
 """Later ones come when there are an eighth more images, so that no more than that are too many."""
@@ -26,8 +26,8 @@ def looks(n: int) -> Iterator[int]:
     They do not depend on the batches, so that an evaluation ends where it would have ended without
     an interruption.
 
-    >>> list(looks(300))
-    [64, 128, 192, 256, 300]
+    >>> list(looks(150)), len(list(looks(10_000)))
+    ([32, 64, 96, 128, 150], 40)
     """
     done = 0
     while done < n:

@@ -76,6 +76,10 @@ class CheckedSettings(Settings):
             raise InputError(complaint(error, ".".join)) from None
 
 
+USUAL = ("fgsm", "aa-fast")
+"""The attacks where none are named: the paper's, and one to trust."""
+
+
 class EvaluationSettings(CheckedSettings):
     """What is done to the models.
 
@@ -124,7 +128,7 @@ class EvaluationSettings(CheckedSettings):
     ['l2']
     """
 
-    attacks: Sequence[Named] = ("fgsm",)
+    attacks: Sequence[Named] = USUAL
     epsilons: Mapping[str, Sequence[float] | None] = {}
     steps: Count | None = None
     restarts: Count | None = None
@@ -333,6 +337,15 @@ def check_surrogates(attacks: Sequence[Attack], models: Sequence[str]) -> None:
 def norms_of(attack: Attack) -> tuple[str, ...]:
     """Return the norms to make an attack in: all, unless it was put in another than its first."""
     return attack.norms if attack.norm == attack.norms[0] else (attack.norm,)
+
+
+def usual_for(epsilons: Mapping[str, Any]) -> list[str]:
+    """Return those of the usual attacks that fit some threats; all where there are none.
+
+    >>> usual_for({"l2": [0.5]}), usual_for({})
+    (['aa-fast'], ['fgsm', 'aa-fast'])
+    """
+    return [name for name in USUAL if not epsilons or set(norms_of(find(name))) & set(epsilons)]
 
 
 def attacks_in(names: Sequence[Named], epsilons: Mapping[str, Any]) -> list[Attack]:

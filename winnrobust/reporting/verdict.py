@@ -198,7 +198,8 @@ class Verdict:
     def refuted(self, level: Level, name: str) -> str:
         """What the diagnosis says of a robust accuracy that it refutes; nothing if it does not."""
         known = self.known_error(level, name)
-        if known.low <= self.results.errors[worst_case(level), name].high:
+        # Where nothing is known, older results, which have no worst case, are not asked.
+        if not known.low or known.low <= self.results.errors[worst_case(level), name].high:
             return ""
         table = self.results.diagnosis
         assert table is not None
@@ -318,7 +319,8 @@ class Verdict:
         results, population = self.results, self.results.population
         if population is None:
             return []
-        decides, margin = bool(results.settings.get("until_decided")), f"{100 * results.margin:g}"
+        decides = bool(results.settings.get("until_decided"))
+        margin = f"{100 * results.margin:g} % of the images"
         if results.is_enough:
             why = sentence("enough", "decided" if decides else "precision", margin=margin)
         else:

@@ -87,7 +87,8 @@ def check_free(path: Path) -> None:
         return
     if path.exists() or path.is_symlink():
         raise InputError(
-            f"{path} already exists and is left untouched; choose another --out or remove it"
+            f"{path} already exists and is left untouched; choose another --out, in Python"
+            " another folder, or remove it"
         )
 
 

@@ -100,7 +100,7 @@ def attack_runs(
         found = _diagnose(modules, test.split.batch(0, DIAGNOSED), settings, usual, device)
         settings = adapted(settings, found)
     for gate in gates:
-        check_attacked(gate, settings)
+        check_attacked(gate, settings, list(modules))
     metadata = _metadata(candidates, test, settings)
     if baseline is not None:
         check_baseline(baseline, metadata)

@@ -78,7 +78,8 @@ def evaluate(
         attacks: names ('winnrobust attacks' lists them; "pgd(steps=100, restarts=5)" has settings
             of its own), attacks (`winnrobust.attacks.PGD(steps=100)`), functions (model, images,
             labels, epsilon) -> images, or attacks of foolbox's, torchattacks' or ART's; or a dict
-            of those by the name that tables shall call them. None: FGSM, where it fits.
+            of those by the name that tables shall call them. None: `fgsm` and `aa-fast`, where
+            they fit.
         epsilons, epsilons_l2: bounds of the attacks in L-infinity and in L2, in the units of the
             images. Without any bounds the size of the images decides, which is said on stderr.
         threats: threat models, as on the command line: ["linf:8/255", "l2:0.5,1", "l1:12",
@@ -173,7 +174,7 @@ def compare(
     >>> labels = images.flatten(1).argmax(1)
     >>> found = winnrobust.compare(bold, {"again": bold}, images, labels, epsilons=[0.1])
     >>> found.models, found.paired.p_value.tolist()
-    (['first', 'again'], [1.0, 1.0, 1.0])
+    (['first', 'again'], [1.0, 1.0, 1.0, 1.0])
     """
     named: dict[str, Any] = {}
     for name, model in (("first", first), ("second", second)):

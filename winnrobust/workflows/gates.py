@@ -96,12 +96,14 @@ def parse_gate(text: str) -> Gate:
     return Gate(text, metric, comparison, float(bound), level, model)
 
 
-def check_attacked(gate: Gate, settings: EvaluationSettings) -> None:
+def check_attacked(gate: Gate, settings: EvaluationSettings, models: Sequence[str]) -> None:
     """Check, before anything is attacked, that a gate is about something that will be.
 
     Raises:
-        InputError: it is not; or is about corruptions, of which there is no worst case.
+        InputError: it is not; or is about corruptions, of which there is no worst case; or about
+            none of these models.
     """
+    _check_model(gate, models)
     attacked = [
         Level(norm, each)
         for norm in dict.fromkeys(attack.norm for attack in settings.chosen_attacks())
@@ -111,6 +113,14 @@ def check_attacked(gate: Gate, settings: EvaluationSettings) -> None:
     if gate.level and not any(map(gate.is_at, attacked)):
         told = ", ".join(map(spelled, attacked)) or "no level"
         raise InputError(f"--fail-if '{gate.text}': nothing is attacked there, only at {told}")
+
+
+def _check_model(gate: Gate, models: Sequence[str]) -> None:
+    if gate.model is not None and gate.model not in models:
+        raise InputError(
+            f"--fail-if '{gate.text}': there is no model '{gate.model}'; there are"
+            f" {', '.join(models)}"
+        )
 
 
 def failed_gates(gates: Sequence[Gate], folder: Path) -> list[str]:
@@ -128,11 +138,7 @@ def failed_gates(gates: Sequence[Gate], folder: Path) -> list[str]:
             levels = zip(summary.robust.norm, summary.robust.epsilon, strict=True)
             at = summary.robust[[gate.is_at(Level(*level)) for level in levels]]
             rows = at.assign(share=at.robust_accuracy)
-        if gate.model is not None and gate.model not in set(rows.model):
-            raise InputError(
-                f"--fail-if '{gate.text}': there is no model '{gate.model}'; there are"
-                f" {', '.join(rows.model)}"
-            )
+        _check_model(gate, list(rows.model))
         for row in rows.itertuples():
             broken = COMPARISONS[gate.comparison](row.share, gate.bound)
             if broken and gate.model in (None, row.model):

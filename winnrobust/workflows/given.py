@@ -28,9 +28,6 @@ from winnrobust.runtime.progress import show_progress
 from winnrobust.runtime.settings import shown
 from winnrobust.workflows.loading import load
 
-FEWEST = 30
-"""With fewer images it is not judged whether a model is used as it should be."""
-
 AnyAttack = str | Attack | Callable[..., Any]
 """A name, an attack, a function (model, images, labels, epsilon) -> images, or an attack of
 foolbox's, torchattacks' or ART's."""
@@ -165,8 +162,7 @@ def warn_of_doubts(
         check_classes(models, images[:2], head.labels if data.labels is None else data.labels)
         for name, model in models.items():
             said += doubts(name, model, Preprocessing(), data)
-    # A few images tell nothing.
-    for doubt in said if len(data) >= FEWEST else ():
+    for doubt in said:
         warnings.warn(doubt, EvaluationWarning, stacklevel=_callers_level())
 
 

@@ -41,9 +41,11 @@ def check_fit(
         for name, module in modules.items():
             own = f"{PREFIX}{name}"  # made on this model, for the others
             plain = [each for each in attacks if not each.name.startswith(bpda.PREFIX)]
-            needing = [each.name for each in plain if own == each.name or each.access == WHITE_BOX]
+            needing = dict.fromkeys(  # each once, in however many norms
+                each.name for each in plain if own == each.name or each.access == WHITE_BOX
+            )
             if needing:
-                _check_gradient(name, module, few, test.labels[:2], needing)
+                _check_gradient(name, module, few, test.labels[:2], list(needing))
         for each in candidates:
             if each.external:
                 module, given = each.external.module, each.external.preprocessing

@@ -385,7 +385,7 @@ def test_what_cannot_be_used_is_one_line(quick, some_digits, change, message):
 
 def test_overall_is_the_worst_sign_or_ok_where_most_was_tested():
     def verdicts(*found: str) -> str:
-        rows = [("net", str(i), verdict, "", 0, 1, 0.1) for i, verdict in enumerate(found)]
+        rows = [("net", str(i), verdict, "", 0, 0, 0.1) for i, verdict in enumerate(found)]
         return overall(pd.DataFrame(rows, columns=list(DIAGNOSIS_COLUMNS)))["net"]
 
     assert verdicts("ok", "suspicious", "broken", "not tested") == "broken"
