@@ -131,7 +131,7 @@ def test_every_situation_has_its_line(key):
 
 
 def test_no_headline_is_without_an_example():
-    """Those of older results are in test_legacy.py, of corruptions in evaluation/test_threats.py."""
+    """Others: test_legacy.py, evaluation/test_threats.py."""
     assert set(WORDS["headline"]) == {*HEADLINES, "counts only", "corrupted"}
 
 
