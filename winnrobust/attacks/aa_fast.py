@@ -14,13 +14,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from winnrobust.attacks import draws
 from winnrobust.attacks.apgd import difference_of_logits, wrong_classes
 from winnrobust.attacks.apgd_l1 import ascend_l1, sparse_direction
 from winnrobust.attacks.base import Attack, AttackResult, Run
 from winnrobust.attacks.norms import NORMS, NormName, per_image
 from winnrobust.attacks.progress import BatchObjective, Progress
-from winnrobust.attacks.square import PROPOSALS, side_of_square
+from winnrobust.attacks.square import PROPOSALS, drawing, side_of_square
 
 MOMENTUM = 0.25
 """The share of the last move that a step repeats."""
@@ -79,9 +78,8 @@ def aa_fast(
     starts = progress.images, gray
     for start in starts:
         best.ascend(start, best.margin, steps)
-    leads: list[BatchObjective] = [
-        partial(_lead, labels, wanted) for wanted in wrong_classes(progress)
-    ]
+    classes = wrong_classes(progress)
+    leads: list[BatchObjective] = [partial(_lead, labels, wanted) for wanted in classes]
     if norm == "l1":
         for place, objective in enumerate([best.margin, *leads]):
             ascend_l1(progress, objective, epsilon, L1_STEPS * steps, "aa-fast", place)
@@ -90,8 +88,8 @@ def aa_fast(
             torch.maximum(*(best.ascend(start, lead, steps) for start in starts)) for lead in leads
         ]
         order = torch.stack(reached, 1).argsort(dim=1, descending=True, stable=True)
-        classes = torch.stack(wrong_classes(progress), 1).gather(1, order)
-        for wanted in classes[:, :PROMISING].unbind(1):
+        nearest = torch.stack(classes, 1).gather(1, order)
+        for wanted in nearest[:, :PROMISING].unbind(1):
             for start in starts:
                 best.ascend(start, partial(_lead, labels, wanted), LONGER * steps)
     best.search(queries)
@@ -120,13 +118,12 @@ class Best:
         self.margins = self.points.new_full((len(self.points),), -torch.inf)
         self.led = torch.zeros_like(progress.active)
 
-    def remember(self, rows: Tensor, points: Tensor, logits: Tensor) -> Tensor:
-        """Keep those points (n, C, H, W) that are better, and tell which (n,)."""
+    def remember(self, rows: Tensor, points: Tensor, logits: Tensor) -> None:
+        """Keep those points (n, C, H, W) that are better."""
         margins = self.margin(logits, rows).to(self.margins.dtype)
         better = margins > self.margins[rows]
         self.points[rows] = torch.where(per_image(better), points, self.points[rows])
         self.margins[rows] = torch.where(better, margins, self.margins[rows])
-        return better
 
     def ascend(self, start: Tensor, objective: BatchObjective, steps: int) -> Tensor:
         """Raise an objective with momentum, in steps from epsilon's size down to 0.
@@ -152,7 +149,7 @@ class Best:
             before_it, losses = highest[rows], seen.losses.to(highest.dtype)
             self.led[rows] |= before_it.isfinite() & (losses > before_it)
             highest[rows] = torch.maximum(before_it, losses)
-            ahead = points + size * direction(self.norm, seen.gradient, epsilon, float(size))
+            ahead = points + size * direction(self.norm, seen.gradient, epsilon, size)
             ahead = ball.project(ahead, images, epsilon) + MOMENTUM * (points - before)
             points, before = ball.project(ahead, images, epsilon), points
             rows, images, points, before = progress.compact(rows, images, points, before)
@@ -173,7 +170,7 @@ class Best:
             if progress.over(rows):
                 return
             images = progress.images[rows]
-            draw = partial(_draw, progress.numbers[rows], (progress.run.seed, "aa-fast", query))
+            draw = drawing(progress.numbers[rows], progress.run.seed, "aa-fast", query)
             side = side_of_square(query, queries, *images.shape[2:])
             tried = PROPOSALS[self.norm].change(self.points[rows], images, self.epsilon, side, draw)
             self.remember(rows, tried, progress.look(rows, tried).logits)
@@ -183,10 +180,6 @@ class Best:
                 goes_well = self.margins[rows] + rise * (queries - query) / BLOCK > 0
                 rows = rows[goes_well | ~self.led[rows]]
                 last = self.margins.clone()
-
-
-def _draw(numbers: Tensor, names: tuple[int, str, int], shape: tuple[int, ...]) -> Tensor:
-    return draws.uniform(numbers, shape, *names)
 
 
 def direction(norm: NormName, gradient: Tensor, epsilon: float, size: float) -> Tensor:

@@ -14,6 +14,7 @@ from winnrobust.attacks.base import Attack, AttackResult, Run
 from winnrobust.attacks.gradients import Loss
 from winnrobust.attacks.norms import per_image
 from winnrobust.attacks.progress import Progress
+from winnrobust.attacks.square_bumps import square_from
 from winnrobust.runtime.errors import InputError
 
 
@@ -100,10 +101,8 @@ def squares(places: Tensor, side: int, height: int, width: int) -> Tensor:
               [0, 1, 1]]]], dtype=torch.int32)
     """
     across = width - side + 1
-    top, left = per_image(places // across), per_image(places % across)
-    row = torch.arange(height, device=places.device).reshape(-1, 1) - top
-    column = torch.arange(width, device=places.device) - left
-    return (row >= 0) & (row < side) & (column >= 0) & (column < side)
+    *_, inside = square_from(places // across, places % across, side, height, width)
+    return inside
 
 
 PATCH = Attack(

@@ -6,8 +6,6 @@ in `square_bumps.py`. Unlike in the authors' code every image has its own square
 is in.
 """
 
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 
@@ -69,8 +67,7 @@ def square(
         for query in range(queries):
             if progress.over(rows):
                 break
-            names = run.seed, "square", restart, query
-            draw = partial(_draw, progress.numbers[rows], names)
+            draw = drawing(progress.numbers[rows], run.seed, "square", restart, query)
             if query == 0:
                 tried = first(originals, epsilon, draw)
             else:
@@ -85,8 +82,9 @@ def square(
     return progress.result()
 
 
-def _draw(numbers: Tensor, names: tuple, shape: tuple[int, ...]) -> Tensor:
-    return draws.uniform(numbers, shape, *names)
+def drawing(numbers: Tensor, seed: int, *names: str | int) -> Draw:
+    """Return what draws for the images of these numbers (n,), as `draws.uniform` does."""
+    return lambda shape: draws.uniform(numbers, shape, seed, *names)
 
 
 def stripes(images: Tensor, epsilon: float, draw: Draw) -> Tensor:

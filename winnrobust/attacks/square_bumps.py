@@ -99,10 +99,18 @@ def square_at(drawn: Tensor, side: int, height: int, width: int) -> tuple[Tensor
         Rows (n, 1, H, 1) and columns (n, 1, 1, W), int64, of the square's first pixel on, and
         (n, 1, H, W).
     """
-    top = per_image((drawn[:, 0] * (height - side + 1)).long())
-    left = per_image((drawn[:, 1] * (width - side + 1)).long())
-    row = torch.arange(height, device=drawn.device).reshape(-1, 1) - top
-    column = torch.arange(width, device=drawn.device) - left
+    top = (drawn[:, 0] * (height - side + 1)).long()
+    left = (drawn[:, 1] * (width - side + 1)).long()
+    return square_from(top, left, side, height, width)
+
+
+def square_from(
+    top: Tensor, left: Tensor, side: int, height: int, width: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the same of squares that begin at the rows `top` and columns `left`, (n,) int64."""
+    top, left = per_image(top), per_image(left)
+    row = torch.arange(height, device=top.device).reshape(-1, 1) - top
+    column = torch.arange(width, device=left.device) - left
     return row, column, (row >= 0) & (row < side) & (column >= 0) & (column < side)
 
 

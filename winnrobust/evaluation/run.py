@@ -104,21 +104,22 @@ def run(
     """
     nets = checked_models(models)
     data = checked_data(images, labels)
-    settings, _ = settings.completed(defaults_for(None, data.batch(0, 1).images.shape[1:]))
-    attacks = settings.chosen_attacks()
-    check_surrogates(attacks, list(nets))
     check_sampled(settings, list(nets))
     if settings.sampled:
         data = Shuffled(data, settings.seed)
     place = None if device is None else resolve_device(str(device))
-    identity = {
-        "models": {name: _checksum(net.state_dict().values()) for name, net in nets.items()},
-        "data": data.identity(),
-        "settings": settings.decisive(),
-    }
+    checksums = {name: _checksum(net.state_dict().values()) for name, net in nets.items()}
     try:
         with frozen(nets.values(), place), own_randomness(devices_of(nets), settings.seed, "probe"):
             head = data.batch(0, LOOKED_AT)
+            settings, _ = settings.completed(defaults_for(None, head.images.shape[1:]))
+            attacks = settings.chosen_attacks()
+            check_surrogates(attacks, list(nets))
+            identity = {
+                "models": checksums,
+                "data": data.identity(),
+                "settings": settings.decisive(),
+            }
             few, truth = as_floats(head.images), head.labels
             known = truth if data.labels is None else data.labels
             classes = check_classes(nets, few[:2], known)
