@@ -158,7 +158,9 @@ def test_an_onnx_file_takes_black_box_attacks_only(folder, weights):
     assert_one_line(own, "no gradient, which transfer:net would follow")
     assert not (folder / "out").exists()
     attacks = "noise-uniform,square,transfer:mine"
-    result = winnrobust("attack", *DIGITS, *models, "--attacks", attacks, "--queries", 5)
+    result = winnrobust(
+        "attack", *DIGITS, *models, "--attacks", attacks, "--queries", 5, "--eps", "0.125"
+    )
     assert result.exit_code == 0, result.output
     table = pd.read_csv(folder / "out" / "results.csv")
     errors = table.set_index(["attack", "source", "target"]).source_errors

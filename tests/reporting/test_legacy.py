@@ -69,7 +69,7 @@ def test_a_report_and_a_summary_of_them(tmp_path):
     for name in ("Adversarial error on mnist", "Smallest perturbations", "Paired tests"):
         assert name in page
     text = terminal_summary(folder)
-    assert "noise-uniform 0.125" in text
+    assert "noise-uniform, Linf 0.125" in text
     assert max(map(len, text.splitlines())) <= 100
 
 
