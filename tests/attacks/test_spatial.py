@@ -31,6 +31,8 @@ def test_a_quarter_turn_and_whole_pixels_by_hand():
     torch.testing.assert_close(moved(dot(0, 4), -90, 0, 0), dot(4, 4))
     torch.testing.assert_close(moved(dot(1, 2), 0, 2, -1), dot(3, 1))
     assert moved(dot(0, 0), 0, -1, 0).sum() == 0  # outside it is black
+    white = torch.ones(1, 1, 5, 5)
+    assert moved(white, 0, 1, 0).sum((1, 3)).tolist() == [[0, 5, 5, 5, 5]]
     half = moved(dot(2, 2), 0, 0, 0.5)[0, 0, 2]
     torch.testing.assert_close(half, torch.tensor([0, 0, 0.5, 0.5, 0]))
 
