@@ -58,7 +58,7 @@ def first_classes(count: int) -> AbstractContextManager[Any]:
 
 COMPONENTS = {
     "steps": Component("steps of an ascent", 7, (3, 14)),
-    "queries": Component("queries of the search", 1000, (0, 200, 3000)),
+    "queries": Component("queries of the search", 1000, (1, 200, 3000)),
     "targets": Component("classes aimed at", 9, (0, 1, 3), change=first_classes),
     "promising": Component(
         "classes aimed at again", aa_fast.PROMISING, (0, 1, 4), ("linf", "l2"),

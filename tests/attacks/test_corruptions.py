@@ -97,6 +97,14 @@ def test_contrast_and_brightness_by_hand():
     assert brighter == [round(255 * x) for x in (0.3, 0.6, 0.15)]
 
 
+def test_glass_swaps_pixels_with_their_neighbors():
+    image = pictures(1, 1, 32, 32)
+    seen = corrupted(image, "glass_blur", 1, 0, [0]).double()  # hardly blurred
+    before = (255 * image).round()
+    assert torch.equal(seen.flatten().sort().values, before.flatten().sort().values.double())
+    assert (seen != before).double().mean() > 0.5
+
+
 def test_fog_is_no_brighter_than_the_image():
     images = 0.8 * pictures(4, 1, 32, 32)
     for severity in (1, 5):
