@@ -233,6 +233,13 @@ def test_reports_by_suffix(both, tmp_path, name):
     assert [path.name for path in (tmp_path / "new").iterdir()] == [name]
 
 
+@pytest.mark.parametrize("name", ["page.html", "folder"])
+def test_a_report_that_cannot_be_written_is_one_line(both, tmp_path, name):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=f"cannot write to .*{name}: "):
+        both.report(tmp_path / "file" / name)
+
+
 def test_a_report_of_another_kind_is_refused_and_a_folder_has_all(both, tmp_path):
     with pytest.raises(InputError, match=r"a report is a file \.html"):
         both.report(tmp_path / "page.docx")

@@ -52,15 +52,15 @@ def save_examples(
         there are, and how many of these the source still gets wrong in 8 bits.
     """
     first = next(stored_examples(folder), None)
-    made = [] if first is None else first.cases
-    if not made:
-        return pd.DataFrame(columns=list(COLUMNS))
-    left = dict.fromkeys(made, 0)
+    if first is None:
+        return pd.DataFrame(columns=[*COLUMNS])
+    left = dict.fromkeys(first.cases, 0)
     for each in stored_adversarial(folder):
         left[each.case, each.source] += len(each.labels)
     left = {one: min(count, limit) for one, count in left.items()}
-    names = {one: _name(number, *one) for number, one in enumerate(made)}
-    rows = {one: [names[one], *one[0], one[1], count, 0] for one, count in left.items()}
+    names = {one: _name(number, *one) for number, one in enumerate(left)}
+    rows = [(names[one], *one[0], one[1], count) for one, count in left.items()]
+    still = dict.fromkeys(left, 0)
     shape = first.images.shape[1:]
     with ExitStack() as stack:
         place = stack.enter_context(new_folder(folder / FOLDER))
@@ -77,10 +77,12 @@ def save_examples(
             some = found.first(left[one])
             if len(some.labels):
                 files[one].add(some)
-                rows[one][-1] += _write_pictures(place / names[one], some, modules[found.source])
+                still[one] += _write_pictures(place / names[one], some, modules[found.source])
                 left[one] -= len(some.labels)
                 status.update(len(some.labels))
-        table = pd.DataFrame(rows.values(), columns=[*COLUMNS])
+        table = pd.DataFrame(rows, columns=[*COLUMNS[:-1]]).assign(
+            adversarial_8_bits=still.values()
+        )
         (place / "saved.csv").write_text(to_csv(table), encoding="utf-8")
     return table
 
