@@ -225,12 +225,17 @@ MUTANTS = [
         "made = run.cache.get(key)", "made = None", "test_transfer.py",
     ),
     Mutant(
-        "aa-fast without momentum", "aa_fast.py", " + MOMENTUM * (points - before)", "",
+        "aa-fast in L2 without a larger ball", "aa_fast.py", '"l2": 3', '"l2": 1',
+        "test_aa_fast.py",
+    ),
+    Mutant(
+        "aa-fast that believes what is wrong in a larger ball", "aa_fast.py",
+        "look = progress.gradient if inside else progress.explore", "look = progress.gradient",
         "test_aa_fast.py",
     ),
     Mutant(
         "aa-fast with steps that do not become smaller", "aa_fast.py",
-        "size = epsilon * (1 + math.cos(math.pi * step / steps)) / 2", "size = epsilon",
+        "size = radius * (1 + math.cos(math.pi * step / steps)) / 2", "size = radius",
         "test_aa_fast.py",
     ),
     Mutant(
