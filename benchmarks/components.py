@@ -68,6 +68,10 @@ COMPONENTS = {
         "times as long, the second time", aa_fast.LONGER, (1, 2, 10), ("linf", "l2"),
         constant("LONGER"),
     ),
+    "larger": Component(
+        "times epsilon, where the last ascents begin", 3, (1, 2, 5), ("l2",),
+        lambda value: patch.dict(aa_fast.LARGER, {"l2": value}),
+    ),
 }  # fmt: skip
 
 
