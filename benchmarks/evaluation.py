@@ -40,7 +40,7 @@ from winnrobust.workflows.evaluation_folder import is_complete
 
 PAIR = ("mnist-vanilla-baseline", "mnist-vanilla-winn")
 THREATS = ("linf:0.125", "l2:1.5", "l1:10")
-FIGURED = {"vanilla": 150, "resnet32": 20}
+FIGURED = {"vanilla": 100, "resnet32": 5}
 """Architecture -> images that aa-fast attacks."""
 CORRUPTED = 300
 SIMULATED = 2000
