@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from benchmarks.aa_fast import GRADIENT_PASS, MODELS, build
+from benchmarks.contest import commit
 from benchmarks.honest import digits
 from winnrobust.attacks import AA_FAST, NORMS, NormName, Run, aa_fast, run_attack
-from winnrobust.runtime import provenance
 from winnrobust.runtime.files import write_json
 from winnrobust.runtime.readers import read_json
 
@@ -96,7 +96,7 @@ def measure(name: str, norm: NormName, component: str, value: int, work: Path) -
             "model": name, "norm": norm, "epsilon": epsilon, "component": component,
             "value": value, "n": IMAGES, "broken": broken.tolist(),
             "gradients": found.gradients.tolist(), "queries": found.queries.tolist(),
-            "commit": provenance.describe()["commit"],
+            "commit": commit(),
         })  # fmt: skip
         click.echo(f"{file.stem}: {int(broken.sum())} of {IMAGES}")
     return dict(read_json(file))

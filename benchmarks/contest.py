@@ -9,6 +9,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,6 +160,12 @@ def measure_reference(task: Task) -> dict[str, Any]:
     }
 
 
+@cache
+def commit() -> str | None:
+    """The commit of the code that this process has read."""
+    return provenance.describe()["commit"]
+
+
 def case(name: str, norm: NormName, work: Path) -> Iterator[dict[str, Any]]:
     """Measure all contestants on a model in a norm; what `work` has is not measured again."""
     images, labels = (each[:IMAGES] for each in digits("test"))
@@ -169,10 +176,8 @@ def case(name: str, norm: NormName, work: Path) -> Iterator[dict[str, Any]]:
         file = work / "contest" / f"{name}-{norm}-{IMAGES}-{library}-{attack.split(',')[0]}.json"
         if not file.exists():
             found = measure(task, run) if run else measure_reference(task)
-            commit = provenance.describe()["commit"]
-            write_json(
-                file, about | {"library": library, "attack": attack, "commit": commit} | found
-            )
+            of = {"library": library, "attack": attack, "commit": commit()}
+            write_json(file, about | of | found)
             click.echo(f"{file.stem}: {sum(found['broken'])} of {IMAGES}, {found['seconds']:.0f} s")
         yield read_json(file)
 
