@@ -11,6 +11,7 @@ delete what is to be measured anew.
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ from winnrobust.workflows.evaluation_folder import is_complete
 
 PAIR = ("mnist-vanilla-baseline", "mnist-vanilla-winn")
 THREATS = ("linf:0.125", "l2:1.5", "l1:10")
-FIGURED = {"vanilla": 100, "resnet32": 5}
+FIGURED = {"vanilla": 100, "resnet32": 20}
 """Architecture -> images that aa-fast attacks."""
 CORRUPTED = 300
 SIMULATED = 2000
@@ -324,7 +325,9 @@ def write_page(work: Path, out: Path) -> str:
         bends=markdown(components.bends(tables["components"])),
         figures=figure_table(tables["zoo"]), images=FIGURED,
         worths=list(worths(work, tables["zoo"])), worth=worth,
-        corruptions=to_markdown(corruption_tables(corrupted.results)),
+        corruptions=to_markdown([
+            replace(table, title="Errors, %") for table in corruption_tables(corrupted.results)
+        ]),
         defenses=section(out / "defenses.md"), sequential=section(out / "sequential.md"),
     )  # fmt: skip
     for name, table in tables.items():
