@@ -182,10 +182,12 @@ def test_a_wrong_range_is_noticed_and_the_proposed_flag_mends_it(folder, digits)
     wrong = winnrobust(*typed, "--input-range", "mine=-255,0", "--out", "wrong")
     assert wrong.exit_code == 0, wrong.output
     assert "note: model 'mine' errs on" in wrong.output
+    after = wrong.output.partition("a robust accuracy of")[2]  # there it is still on the screen
+    assert "Model 'mine' errs on" in " ".join(after.split())
     proposed = re.search(r"but on .*% with (--\S+ \S+);", wrong.output)[1].split()
     right = winnrobust(*typed, *proposed, "--out", "right")
     assert right.exit_code == 0, right.output
-    assert "note: model" not in right.output
+    assert "model 'mine' errs" not in right.output.lower()
     manifest = json.loads((folder / "wrong" / "manifest.json").read_text())
     assert manifest["models"]["mine"]["loaded"]["preprocessing"]["low"] == -255
 

@@ -297,9 +297,10 @@ def test_gates_tell_norms_apart(found):
     conditions = list(map(gates.parse_gate, texts))
     for condition in conditions:
         gates.check_attacked(condition, settings, ["sum"])
-    assert gates.failed_gates(conditions, found.folder) == [
-        "robust_accuracy of sum at linf:0.25 is 0.3333 < 0.5"
-    ]
+    failed, passed = gates.judged_gates(conditions, found.folder)
+    assert failed == ["robust_accuracy of sum at linf:0.25 is 0.3333 < 0.5"]
+    (other,) = passed
+    assert other.startswith("robust_accuracy of sum at l2:0.25 is ")
     for level in ("l1:0.25", "corruptions:1"):
         nowhere = gates.parse_gate(f"robust_accuracy < 0.5 at {level}")
         with pytest.raises(InputError, match=r"attacked there, only at linf:0\.25, l2:0\.25"):

@@ -264,13 +264,13 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
         log(gates.write_changes(gates.changes_since(options["baseline"], out), out))
         log(f"which images changed is in {out / 'changed-images.csv'}")
     log(f"results are in {out}; for a page to read and send: winnrobust report {out}")
-    failed = gates.failed_gates(conditions, out)
+    failed, passed = gates.judged_gates(conditions, out)
+    for sentence in passed:
+        log(f"passed: {sentence}")
     for sentence in failed:
         log(f"FAILED: {sentence}")
     if failed:
         context.exit(1)
-    if conditions:
-        log(f"passed: {'; '.join(condition.text for condition in conditions)}")
 
 
 def _source(options: dict[str, Any]) -> "ImageSource":

@@ -237,7 +237,7 @@ def _fetching(spec: str, weights: Path | None) -> Iterator[None]:
         remedy = (
             ""
             if weights is not None or spec.startswith(("hf:", "robustbench:"))
-            else "; where there is no internet, give its weights with --weights NAME=FILE, in"
+            else "; without an internet connection, give its weights: --weights NAME=FILE, in"
             " Python weights=FILE"
         )
         raise InputError(
