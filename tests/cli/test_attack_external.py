@@ -314,7 +314,7 @@ def test_models_are_diagnosed_unless_one_asks_not_to(folder):
             "same number of classes, but have: 'mine'",
         ),
         ([*MINE, "--data", "nowhere", *QUICK], "nowhere is neither a folder"),
-        ([*MINE, "--data", "x.npz", *DIGITS], "--dataset and --data exclude each other"),
+        ([*MINE, "--data", "x.npz", *DIGITS], "--dataset and --data cannot be combined"),
         ([*MINE, "--time-budget", "0", *DIGITS], "'--time-budget'"),
         ([*MINE, "--time-budget", "nan", *DIGITS], "it must be a number, not nan"),
         ([*MINE, "--eps-l2", "-1", *DIGITS], "epsilon must be 0 or more"),

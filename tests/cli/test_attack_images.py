@@ -159,7 +159,7 @@ def test_a_model_s_own_transforms_normalization_and_names_are_used(folder, monke
     typed = ["attack", "--model", "net=hf:net", *TYPED[2:], "--out", "out"]
     result = winnrobust(*typed)
     assert result.exit_code == 0, result.output
-    assert "pictures are scaled to 32x40 (bilinear), as model 'net' says itself" in result.output
+    assert "pictures are scaled to 32x40 (bilinear), as model 'net' asks for" in result.output
     assert "folders are these classes: 1 bright, 2 dim" in result.output
     manifest = json.loads((folder / "out" / "manifest.json").read_text())
     assert manifest["data"]["pictures"]["geometry"]["resize"] == [40, 32]

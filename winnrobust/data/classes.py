@@ -89,8 +89,8 @@ def number_folders(
     for number, line in enumerate(listed):
         for name in _names(line):
             known.setdefault(name, set()).add(number)
-    numbers = {name: {int(name)} for name in folders if name.isdecimal() and len(name) < 9}
-    found = [known.get(_plain(name)) or numbers.get(name, set()) for name in folders]
+    called = {name: {int(name)} for name in folders if name.isdecimal() and len(name) < 9}
+    found = [known.get(_plain(name)) or called.get(name, set()) for name in folders]
     where = "names that were given" if classes is not None else "names that the model brings along"
     missing = [name for name, numbers in zip(folders, found, strict=True) if not numbers]
     if missing:

@@ -92,7 +92,7 @@ def load_torchvision(name: str, weights: Path | None) -> External:
         module = models.get_model(name, weights=None if weights else chosen)
     steps = chosen.transforms()
     if not hasattr(steps, "crop_size"):
-        raise InputError(f"torchvision:{name} is no classifier of images")
+        raise InputError(f"torchvision:{name} is not an image classifier")
     preprocessing = Preprocessing(mean=tuple(steps.mean), std=tuple(steps.std))
     crop, resize = steps.crop_size, steps.resize_size
     geometry = Geometry(
