@@ -47,7 +47,7 @@ def test_weights_replace_those_that_the_factory_drew(folder, images):
         ("somebodys:", "must be written package.module:factory"),
         (":cnn", "must be written package.module:factory"),
         ("somebodys", "is not a model from elsewhere; it must be package.module:factory"),
-        ("model.h5", "is no model from elsewhere"),
+        ("model.h5", "is not a model from elsewhere"),
         ("model.safetensors", "holds weights alone, if it is a state dict"),
         ("model.pkl", "--model NAME=model.pkl --arch NAME=package.module:factory"),
         ("somebodys:dense(inputs=print())", "its arguments numbers, texts, lists"),

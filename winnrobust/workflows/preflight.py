@@ -10,7 +10,7 @@ from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.data.folders import Pictures
 from winnrobust.evaluation.prediction import check_classes, errors_named
 from winnrobust.evaluation.state import frozen
-from winnrobust.external.conventions import check_shape_taken, doubts
+from winnrobust.external.conventions import check_shape_taken, doubts, doubts_of_images
 from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
@@ -46,13 +46,13 @@ def check_fit(
             )
             if needing:
                 _check_gradient(name, module, few, test.labels[:2], list(needing))
-        found = []
+        found = list(doubts_of_images(test))
         for each in candidates:
             if each.external:
                 module, given = each.external.module, each.external.preprocessing
-                for doubt in doubts(each.name, module, given, test):
-                    found.append(doubt)
-                    log(f"note: {doubt}")
+                found += doubts(each.name, module, given, test)
+    for doubt in found:
+        log(f"note: {doubt}")
     return found
 
 
