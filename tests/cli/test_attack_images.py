@@ -71,7 +71,7 @@ def test_names_are_asked_for_and_matched(folder):
     (folder / "pictures" / "5").rename(folder / "pictures" / "Bright things")
     assert_one_line(
         winnrobust("attack", *TYPED),
-        "folders are called Bright things, n02000000;",
+        "the folders Bright things, n02000000 do not say",
         "--classes FILE",
         "--classes by-name",
     )
