@@ -159,6 +159,11 @@ def write(table: pd.DataFrame, out: Path) -> None:
 @click.option("--part", default="1/1", help="i/n: every n-th model, from the i-th.")
 def main(out: Path, only: str | None, part: str) -> None:
     """Measure all models that OUT/defenses.csv does not have, and write the tables."""
+    click.echo(summary(measure(out, only, part)))
+
+
+def measure(out: Path, only: str | None = None, part: str = "1/1") -> pd.DataFrame:
+    """Measure what is not in OUT/defenses.csv, and write the tables after each model."""
     out.mkdir(parents=True, exist_ok=True)
     stored = out / "defenses.csv"
     rows = pd.read_csv(stored).to_dict("records") if stored.exists() else []
@@ -171,7 +176,7 @@ def main(out: Path, only: str | None, part: str) -> None:
         rows.append(row(case))
         click.echo(", ".join(f"{key} {value}" for key, value in rows[-1].items()))
         write(pd.DataFrame(rows), out)
-    click.echo(summary(pd.DataFrame(rows)))
+    return pd.DataFrame(rows)
 
 
 if __name__ == "__main__":

@@ -273,6 +273,11 @@ def text_of(precisions: pd.DataFrame, pairs: pd.DataFrame, count: int, seconds: 
               type=click.Path(path_type=Path), help="Folder to write to.")  # fmt: skip
 def main(evaluations: int, seed: int, out: Path) -> None:
     """Simulate evaluations that stop, and write sequential.md, .csv, .png and .json."""
+    click.echo(simulate(evaluations, seed, out))
+
+
+def simulate(evaluations: int, seed: int, out: Path) -> str:
+    """Simulate, write the files, and return the text."""
     began, rng = time.monotonic(), np.random.default_rng(seed)
     precisions = pd.DataFrame(
         [r for case in PRECISIONS for r in known_well(case, evaluations, rng)]
@@ -287,7 +292,7 @@ def main(evaluations: int, seed: int, out: Path) -> None:
     write_text(out / "sequential.csv", to_csv(pd.concat([precisions, pairs], ignore_index=True)))
     details = {"evaluations": evaluations, "seed": seed, "margin": MARGIN, "miss": MISS}
     write_json(out / "sequential.json", provenance.describe() | details)
-    click.echo(text)
+    return text
 
 
 if __name__ == "__main__":

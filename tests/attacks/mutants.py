@@ -1,4 +1,4 @@
-"""Faults that the tests of an attack must find, and a command that plants them one by one.
+"""Faults that the tests of attacks, and of what stops them, must find; and a command to plant them.
 
     python -m tests.attacks.mutants [WORD ...]
 
@@ -22,9 +22,10 @@ class Mutant(NamedTuple):
 
     Attributes:
         fault: in words.
-        file: in `winnrobust/attacks`.
+        file: in the room's folder of `winnrobust`.
         text, replacement: what is changed.
-        tests: in `tests/attacks`, the nearest test file.
+        tests: in the room's folder of `tests`, the nearest test file.
+        room: what both are in.
     """
 
     fault: str
@@ -32,6 +33,7 @@ class Mutant(NamedTuple):
     text: str
     replacement: str
     tests: str
+    room: str = "attacks"
 
 
 MUTANTS = [
@@ -222,12 +224,203 @@ MUTANTS = [
         "Transfer that makes its examples for every victim", "transfer.py",
         "made = run.cache.get(key)", "made = None", "test_transfer.py",
     ),
+    Mutant(
+        "aa-fast in L2 without a larger ball", "aa_fast.py", '"l2": 3', '"l2": 1',
+        "test_aa_fast.py",
+    ),
+    Mutant(
+        "aa-fast that believes what is wrong in a larger ball", "aa_fast.py",
+        "look = progress.gradient if inside else progress.explore", "look = progress.gradient",
+        "test_aa_fast.py",
+    ),
+    Mutant(
+        "aa-fast with steps that do not become smaller", "aa_fast.py",
+        "size = radius * (1 + math.cos(math.pi * step / steps)) / 2", "size = radius",
+        "test_aa_fast.py",
+    ),
+    Mutant(
+        "aa-fast that starts from the image twice", "aa_fast.py",
+        "starts = progress.images, gray", "starts = progress.images, progress.images",
+        "test_aa_fast.py",
+    ),
+    Mutant(
+        "aa-fast that aims longest at the farthest classes", "aa_fast.py",
+        "argsort(dim=1, descending=True, stable=True)",
+        "argsort(dim=1, descending=False, stable=True)", "test_aa_fast.py",
+    ),
+    Mutant(
+        "aa-fast that lowers the lead of the class that it wants", "aa_fast.py",
+        "difference_of_logits(logits, labels[rows], wanted[rows])",
+        "difference_of_logits(logits, wanted[rows], labels[rows])", "test_aa_fast.py",
+    ),
+    Mutant(
+        "aa-fast whose search begins at the worst point", "aa_fast.py",
+        "better = margins > self.margins[rows]", "better = margins < self.margins[rows]",
+        "test_aa_fast.py",
+    ),
+    Mutant(
+        "aa-fast that gives up where gradients led nowhere, too", "aa_fast.py",
+        "rows[goes_well | ~self.led[rows]]", "rows[goes_well]", "test_aa_fast.py",
+    ),
+    Mutant(
+        "aa-fast that ascends in L1 as in L2", "aa_fast.py",
+        '    if norm == "l1":\n        for place', '    if norm == "l0":\n        for place',
+        "test_aa_fast.py",
+    ),
+    Mutant(
+        "APGD in L2 with Linf's steps", "apgd.py", '"l2": partial(ascend, norm="l2")',
+        '"l2": partial(ascend, norm="linf")', "test_apgd.py",
+    ),
+    Mutant(
+        "APGD in L1 that steps downhill", "apgd_l1.py",
+        "points + per_image(eta) * sparse_direction",
+        "points - per_image(eta) * sparse_direction", "test_apgd.py",
+    ),
+    Mutant(
+        "FAB that measures Linf in every norm", "fab.py",
+        "size, offset_to_boundary = NORMS[norm].size",
+        'size, offset_to_boundary = NORMS["linf"].size', "test_fab.py",
+    ),
+    Mutant(
+        "Square in L1 with L2's proposals", "square.py", "PROPOSALS[norm]",
+        'PROPOSALS["l2" if norm == "l1" else norm]', "test_square.py",
+    ),
+    Mutant(
+        "FMN that projects in Linf", "fmn.py", "points = ball.project(",
+        'points = NORMS["linf"].project(', "test_minimum_norm.py",
+    ),
+    Mutant(
+        "sigma-zero whose threshold falls where it should rise", "sigma_zero.py",
+        "torch.where(wrong, change, -change)", "torch.where(wrong, -change, change)",
+        "test_sigma_zero.py",
+    ),
+    Mutant(
+        "BPDA that leaves the gradient as it is", "bpda.py",
+        "return value.detach() + (slope - slope.detach())", "return value", "test_bpda.py",
+    ),
+    Mutant(
+        "BPDA whose logits inside are not the model's answer", "bpda.py", "missing * 1.01 + 1e-6",
+        "0 * missing", "test_bpda.py",
+    ),
+    Mutant(
+        "BPDA that passes no rounding", "bpda.py", "layers, entries, exits, rounding=True",
+        "layers, entries, exits, rounding=False", "test_bpda.py",
+    ),
+    Mutant(
+        "BPDA that believes the gradient at the image itself", "bpda.py",
+        "run=replace(run, clean=None)", "run=run", "test_bpda.py",
+    ),
+    Mutant(
+        "BPDA that leaves its hooks behind", "bpda.py",
+        "stack.callback(hook.remove)\n            for name in self.entries",
+        "hook\n            for name in self.entries", "test_bpda.py",
+    ),
+    Mutant(
+        "BPDA that takes any logits for the model's", "bpda.py",
+        "and (out.argmax(1) == predicted).float().mean() > AGREE", "", "test_bpda.py",
+    ),
+    Mutant(
+        "spatial that turns the other way", "spatial.py",
+        "math.cos(math.radians(degrees)), math.sin(",
+        "math.cos(math.radians(degrees)), -math.sin(", "test_spatial.py",
+    ),
+    Mutant(
+        "spatial that shifts right for down", "spatial.py",
+        "moved(progress.images[rows], degrees, below, beside)",
+        "moved(progress.images[rows], degrees, beside, below)", "test_spatial.py",
+    ),
+    Mutant(
+        "spatial that repeats the edge", "spatial.py", "grid, align_corners=False)",
+        'grid, padding_mode="border", align_corners=False)', "test_spatial.py",
+    ),
+    Mutant(
+        "spatial on images that are not square: rows for columns", "spatial.py",
+        "from_right / (width / 2), from_below / (height / 2)",
+        "from_right / (height / 2), from_below / (width / 2)", "test_spatial.py",
+    ),
+    Mutant(
+        "a patch around the square", "patch.py", "torch.where(inside, (points + step_size",
+        "torch.where(~inside, (points + step_size", "test_patch.py",
+    ),
+    Mutant(
+        "a patch in the worst of the places", "patch.py", "losses > highest", "losses < highest",
+        "test_patch.py",
+    ),
+    Mutant(
+        "a patch with rows for columns", "patch.py", "places // across, places % across, side",
+        "places % across, places // across, side", "test_patch.py",
+    ),
+    Mutant(
+        "a patch in the same places in each restart", "patch.py", '"patch", restart)', '"patch")',
+        "test_patch.py",
+    ),
+    Mutant(
+        "corruptions of the severity before", "corruptions.py", "[severity - 1]",
+        "[max(severity - 2, 0)]", "test_corruptions.py",
+    ),
+    Mutant(
+        "corruptions that draw by the place in the batch", "corruptions.py",
+        "for number in numbers]", "for number, _ in enumerate(numbers)]", "test_corruptions.py",
+    ),
+    Mutant(
+        "fog that brightens the brightest", "corruptions.py",
+        " * brightest / (brightest + thickness)", "", "test_corruptions.py",
+    ),
+    Mutant(
+        "snow that is turned once only", "corruptions.py", " + flakes + flakes.rot90(2, (2, 3))",
+        " + 2 * flakes", "test_corruptions.py",
+    ),
+    Mutant(
+        "motion along the vertical", "corruptions.py",
+        "return _moved(images, *strength, draws.uniform(-45, 45))",
+        "return _moved(images, *strength, draws.uniform(45, 135))", "test_corruptions.py",
+    ),
+    Mutant(
+        "glass that swaps nothing", "corruptions.py", "images[there] = here", "pass",
+        "test_corruptions.py",
+    ),
+    Mutant(
+        "elastic transforms that do not shift pixels", "corruptions.py", "grid + fields",
+        "grid + 0 * fields", "test_corruptions.py",
+    ),
+    Mutant(
+        "elastic transforms that do not stretch", "corruptions.py",
+        "corners + draws.uniform(-stretch, stretch, 3, 2).numpy()",
+        "corners + 0 * draws.uniform(-stretch, stretch, 3, 2).numpy()", "test_corruptions.py",
+    ),
+    Mutant(
+        "pixels of another shape", "corruptions.py",
+        "int(width * share), 1), max(int(height * share), 1)",
+        "int(height * share), 1), max(int(width * share), 1)", "test_corruptions.py",
+    ),
+    Mutant(
+        "intervals that may miss by twice as much", "always_valid.py",
+        "lowest = _log_bet(count, rest) - math.log(1 / miss)",
+        "lowest = _log_bet(count, rest) - math.log(0.5 / miss)", "test_always_valid.py",
+        "evaluation",
+    ),
+    Mutant(
+        "a share of images that are put back", "always_valid.py",
+        "_log_chance((count, rest), (total, population - total), population) < lowest",
+        "np.log((total / population) ** count * (1 - total / population) ** rest) < lowest",
+        "test_always_valid.py", "evaluation",
+    ),
+    Mutant(
+        "McNemar's bet at other odds", "always_valid.py",
+        "(first_only + second_only) * math.log(2)", "(first_only + second_only) * math.log(3)",
+        "test_always_valid.py", "evaluation",
+    ),
+    Mutant(
+        "populations with fewer images than were drawn", "always_valid.py",
+        "least = np.maximum(second, first - difference)", "least = first - difference",
+        "test_always_valid.py", "evaluation",
+    ),
 ]  # fmt: skip
 
 
 def plant(mutant: Mutant, package: Path) -> None:
     """Change the file of a copy of the package."""
-    path = package / "attacks" / mutant.file
+    path = package / mutant.room / mutant.file
     whole = path.read_text()
     if whole.count(mutant.text) != 1:
         raise ValueError(f"{mutant.fault}: its text is {whole.count(mutant.text)} times in {path}")
@@ -245,7 +438,7 @@ def survives(mutant: Mutant) -> bool:
         plant(mutant, copy / "winnrobust")
         command = ["-q", "-x", "-n", "0", "-p", "no:cacheprovider"]
         ran = subprocess.run(
-            [sys.executable, "-m", "pytest", *command, f"tests/attacks/{mutant.tests}"],
+            [sys.executable, "-m", "pytest", *command, f"tests/{mutant.room}/{mutant.tests}"],
             cwd=copy,
             env={**os.environ, "PYTHONPATH": str(copy)},
             capture_output=True,

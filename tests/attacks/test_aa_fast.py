@@ -38,17 +38,55 @@ def test_what_an_image_that_stands_is_spent_on():
     assert result.queries.item() == ascents + 50
 
 
+def test_in_l1_the_ascents_to_each_class_are_apgds():
+    model = Linear([[100.0, 0, 0, 0], [0, 0, 0, 0.0], [0, 1, 0, 0]])
+    result = attacked(AA_FAST.in_norm("l1"), model, image(0.9, 0.5, 0.5, 0.5), LABEL, 0.1)
+    # From two starts to any class; then to any and to each of 2, in balls of 3, 2 and 1 times
+    # epsilon: 28 steps, and a gradient more after each of the larger balls.
+    assert result.gradients.item() == 2 * 7 + 3 * (28 + 2)
+
+
 def test_it_goes_for_the_nearest_class_last_and_longest():
     asked = []
 
     class Watched(Linear):
         def forward(self, images):
-            asked.append(images.requires_grad)
+            if images.requires_grad:
+                asked.append(images.detach().flatten())
             return super().forward(images)
 
     model = Watched([[9.0, 0, 0, 0], [0, 3.0, 0, 0], [0, 0, 2.0, 0], [0, 0, 0, 1.0]])
     result = attacked("aa-fast", model, image(1, 0.5, 0.5, 0.5), LABEL, 0.1, steps=2)
-    assert sum(asked) == result.gradients.item() == 2 * 2 * (1 + 3 + 5 * 2)  # 2 of 3 classes
+    assert len(asked) == result.gradients.item() == 2 * 2 * (1 + 3 + 5 * 2)  # 2 of 3 classes
+    # Each class has a pixel; at last that of the nearest is raised, then that of the next.
+    longest = torch.stack(asked[-2 * 2 * 5 * 2 :])
+    for nth, part in enumerate(longest.split(2 * 5 * 2)):
+        assert part.amax(0)[1:].tolist() == pytest.approx(
+            [0.6 if n == nth else 0.5 for n in range(3)]
+        )
+
+
+def test_each_step_is_shorter_than_the_last():
+    asked = []
+
+    def peak(images):
+        asked.append(images.item())
+        height = -1 - (images - 0.55).abs().flatten()
+        return torch.stack([torch.zeros_like(height), height], 1)
+
+    attacked("aa-fast", Answers(peak), torch.full((1, 1, 1, 1), 0.5), LABEL, 0.2, steps=4)
+    # Up by 0.2, down by 0.1707, up by 0.1, down by 0.0293; before, the clean image is looked at.
+    assert asked[1:6] == pytest.approx([0.5, 0.7, 0.5293, 0.6293, 0.6], abs=1e-4)
+
+
+def test_a_class_is_reached_that_the_margin_leads_away_from():
+    def answer(images):
+        way = (images.flatten() - 0.5) / 0.1
+        return torch.stack([torch.zeros_like(way), -0.1 - 0.05 * way, 1.5 * way - 1], 1)
+
+    model, pixel = Answers(answer), torch.full((1, 1, 1, 1), 0.5)
+    result = attacked("aa-fast", model, pixel, LABEL, 0.1, queries=0)
+    assert model(result.images).argmax(1).item() == 2
 
 
 @pytest.mark.parametrize(("norm", "farthest", "outside"), [("linf", 1, 0), ("l2", 3, 20)])
@@ -84,6 +122,12 @@ def test_where_the_gradient_is_zero_squares_go_on():
     result = attacked("aa-fast", Answers(stairs), pixels, LABEL, 0.14)
     assert stairs(result.images).argmax(1).item() == 1
     assert not result.statistics.on_host().images - result.statistics.on_host().zero_images
+
+
+def test_a_search_is_not_given_up_where_gradients_led_nowhere():
+    flat = Answers(lambda images: torch.tensor([[1.0, 0.0]]) + 0 * images.sum())
+    result = attacked("aa-fast", flat, image(0.5, 0.5, 0.5, 0.5), LABEL, 0.1, queries=120)
+    assert result.queries.item() == 2 * (1 + 1 + 1) + 120  # a look after each ascent
 
 
 def test_the_point_nearest_to_gray_is_a_start():

@@ -5,7 +5,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from winnrobust.attacks import PGD, SQUARE, Run, find, loss_gradient, run_attack, with_settings
+from winnrobust.attacks import (
+    PGD,
+    SQUARE,
+    CleanPass,
+    Run,
+    find,
+    loss_gradient,
+    run_attack,
+    with_settings,
+)
 from winnrobust.attacks.bpda import straight_through, through
 from winnrobust.runtime.errors import InputError
 
@@ -80,6 +89,47 @@ def test_what_stops_pgd_does_not_stop_it_straight_through(name):
     assert (HIDING[name](result.images).argmax(1) != LABELS).tolist() == [True, True, False]
 
 
+def test_rounding_in_the_middle_of_a_module_is_passed():
+    class Whole(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return (20 * images.flatten(1)).round() / 20
+
+    around = straight_through(Whole(), IMAGES)
+    expected = loss_gradient(Brighter(), IMAGES, LABELS, "margin").gradient
+    assert torch.allclose(loss_gradient(around, IMAGES, LABELS, "margin").gradient, expected)
+
+
+def test_the_answer_is_the_models_where_the_logits_inside_have_another():
+    bonus = torch.tensor([0.0, 1.0])
+    model = Defended(after=lambda logits: logits + bonus * (logits[:, :1] > 0.8))
+    around = straight_through(model, IMAGES)
+    assert around.exits == ["network"]
+    seen = loss_gradient(around, IMAGES, LABELS, "margin")
+    assert seen.logits.argmax(1).tolist() == model(IMAGES).argmax(1).tolist() == [0, 1, 1]
+
+
+def test_logits_of_something_else_are_not_taken_for_the_models():
+    class TwoHeads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.darker, self.brighter = Defended(after=torch.neg), Brighter()
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.darker(images)
+            return F.one_hot(self.brighter(images).argmax(1), 2).float()
+
+    around = straight_through(TwoHeads(), IMAGES)
+    expected = loss_gradient(Brighter(), IMAGES, LABELS, "margin").gradient
+    assert torch.allclose(loss_gradient(around, IMAGES, LABELS, "margin").gradient, expected)
+
+
+def test_the_gradient_at_the_images_is_not_that_of_the_model_as_it_is():
+    model = HIDING["rounded"]
+    run = Run(clean=CleanPass(model, IMAGES, LABELS))
+    (result,) = run_attack(find("bpda:auto:fgsm"), model, IMAGES, LABELS, [0.15], run=run)
+    assert (model(result.images).argmax(1) != LABELS).tolist() == [True, True, False]
+
+
 def test_an_honest_model_keeps_its_gradient():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
@@ -101,6 +151,7 @@ def test_a_layer_by_name_and_one_without_a_slope():
     for module in ("1", "auto"):
         around = straight_through(net, IMAGES, module)
         assert torch.equal(loss_gradient(around, IMAGES, LABELS, "margin").gradient, slope)
+        assert not any(layer._forward_hooks for layer in net.modules())
 
 
 def test_what_cannot_be_passed_through_is_one_line():

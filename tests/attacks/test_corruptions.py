@@ -97,6 +97,68 @@ def test_contrast_and_brightness_by_hand():
     assert brighter == [round(255 * x) for x in (0.3, 0.6, 0.15)]
 
 
+def test_glass_swaps_pixels_with_their_neighbors():
+    image = pictures(1, 1, 32, 32)
+    seen = corrupted(image, "glass_blur", 1, 0, [0]).double()  # hardly blurred
+    before = (255 * image).round()
+    assert torch.equal(seen.flatten().sort().values, before.flatten().sort().values.double())
+    assert (seen != before).double().mean() > 0.5
+
+
+def test_fog_is_no_brighter_than_the_image():
+    images = 0.8 * pictures(4, 1, 32, 32)
+    for severity in (1, 5):
+        fogged = corrupted(images, "fog", severity, 0, range(4)).flatten(1).amax(1)
+        assert (fogged <= (255 * images.flatten(1).amax(1)).ceil()).all()
+
+
+def test_snow_falls_on_black_once_and_once_turned_around():
+    snowed = corrupted(torch.zeros(3, 1, 32, 32), "snow", 4, 0, range(3)).float()
+    assert all(len(image.unique()) > 10 for image in snowed)  # no even white
+    torch.testing.assert_close(snowed, snowed.rot90(2, (2, 3)), atol=1, rtol=0)
+
+
+def test_motion_is_nearer_to_the_horizontal():
+    dots = torch.zeros(20, 1, 33, 33)
+    dots[:, :, 16, 16] = 1
+    seen = corrupted(dots, "motion_blur", 5, 0, range(20)).double()[:, 0]
+    place = torch.arange(33.0).double()
+    rows, columns = seen.sum(2), seen.sum(1)
+    spread = [
+        (mass * (place - 16) ** 2).sum(1) / mass.sum(1) for mass in (rows, columns)
+    ]  # fmt: skip
+    assert (spread[0] <= spread[1] + 0.5).all()
+    assert (rows[:, :15].sum(1) > 0).any()
+    assert (rows[:, 18:].sum(1) > 0).any()  # upwards as well as downwards
+
+
+def test_elastic_transforms_stretch_and_shift():
+    ramp = (0.2 + 0.6 * torch.arange(48) / 47).expand(4, 1, 48, 48)
+    inner = slice(8, 40)
+    stretched, both = (
+        corrupted(ramp, "elastic_transform", severity, 0, range(4)).double()[:, :, inner, inner]
+        for severity in (1, 5)
+    )
+    before = (255 * ramp[:, :, inner, inner]).round()
+    assert ((stretched - before).abs().flatten(1).amax(1) > 2).all()
+    # A ramp that is stretched alone is a plane, but for rounding.
+    rows, columns = (each.flatten() for each in torch.meshgrid(
+        torch.arange(32.0), torch.arange(32.0), indexing="ij"
+    ))  # fmt: skip
+    planes = torch.stack([torch.ones_like(rows), rows, columns], 1).double()
+    for made, is_plane in ((stretched, True), (both, False)):
+        values = made.flatten(1).T
+        off = (values - planes @ torch.linalg.lstsq(planes, values).solution).abs().amax(0)
+        assert ((off < 1.5) == is_plane).all()
+
+
+def test_pixels_become_larger_in_both_directions_alike():
+    image = torch.rand(1, 1, 8, 40, generator=torch.Generator().manual_seed(0))
+    large = corrupted(image, "pixelate", 5, 0, [0])[0, 0]
+    assert large.unique(dim=0).shape[0] == int(8 * 0.65)
+    assert large.unique(dim=1).shape[1] == int(40 * 0.65)
+
+
 @pytest.mark.parametrize(
     ("name", "far"),
     [("defocus_blur", 1), ("zoom_blur", 2), ("brightness", 1), ("contrast", 1), ("pixelate", 1),

@@ -7,9 +7,9 @@ from tests.attacks.mutants import MUTANTS, ROOT, survives
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.fault)
 def test_the_table_fits_the_code(mutant):
-    whole = (ROOT / "winnrobust" / "attacks" / mutant.file).read_text()
+    whole = (ROOT / "winnrobust" / mutant.room / mutant.file).read_text()
     assert whole.count(mutant.text) == 1
-    assert (ROOT / "tests" / "attacks" / mutant.tests).exists()
+    assert (ROOT / "tests" / mutant.room / mutant.tests).exists()
 
 
 @pytest.mark.slow

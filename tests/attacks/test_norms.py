@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pyautoattack.autopgd_base import L1_projection
 
 from winnrobust.attacks import NORMS
-from winnrobust.attacks.norms import per_image
+from winnrobust.attacks.norms import epsilon_text, per_image
 
 NAMES = sorted(NORMS)
 
@@ -37,6 +37,29 @@ def test_steepest_by_hand():
 def test_the_steepest_direction_of_a_gradient_whose_squares_vanish():
     gradient = torch.tensor([[[[3e-30, -4e-30]]]])  # squared they are 0 in float32
     torch.testing.assert_close(NORMS["l2"].steepest(gradient).flatten(), torch.tensor([0.6, -0.8]))
+
+
+@given(st.integers(1, 254).filter(lambda steps: steps % 51))
+def test_a_bound_of_whole_steps_of_255_is_written_as_such(steps):
+    for epsilon in (steps / 255, steps / 255 + 5e-10, steps / 255 - 5e-10):
+        assert epsilon_text(epsilon) == f"{steps}/255"
+    assert "/" not in epsilon_text(steps / 255 + 2e-9)
+
+
+@given(st.integers(0, 20_000))
+def test_a_bound_of_four_decimals_is_written_as_such(number):
+    assert epsilon_text(number / 10_000) == f"{number / 10_000:g}"  # 0.2 is 51/255 as well
+
+
+@given(st.floats(0, 1e4) | st.integers(0, 600).map(lambda steps: steps / 255))
+def test_a_bound_reads_back(epsilon):
+    above, _, below = epsilon_text(epsilon).partition("/")
+    exact = {"abs": 1e-9, "rel": 0} if below else {"abs": 0, "rel": 6e-6}
+    assert float(above) / float(below or 1) == pytest.approx(epsilon, **exact)
+
+
+def test_no_bound_at_all_is_written_too():
+    assert epsilon_text(float("inf")) == "inf"
 
 
 @given(st.sampled_from(NAMES), st.integers(0, 10**6), st.floats(0, 5))

@@ -60,6 +60,36 @@ def test_content_is_made_where_the_first_guess_is_not_enough():
     )
 
 
+def test_of_the_places_that_with_the_highest_loss_is_worked_on():
+    class TwoPlaces(nn.Module):  # the steeper one is soon at its end
+        def forward(self, images):
+            steep, far = images[:, 0, :3, :3].sum((1, 2)), images[:, 0, 6:9, 6:9].sum((1, 2))
+            score = (10 * (steep - 4.5)).clamp(max=1) + 4 - 3 * (far - 8.5).abs()
+            return torch.stack([torch.full_like(score, 2.7), score], 1)
+
+    attack = PATCH(places=300, restarts=1, steps=1)
+    (result,) = attacked(attack, TwoPlaces(), GRAY, LABELS, [3.0])
+    # All white it gives 2.5, and 2.8 with a step back; the other place never more than -7.
+    assert TwoPlaces()(result.images).argmax(1).tolist() == [1, 1]
+    assert result.images[:, 0, 6:9, 6:9].unique().tolist() == pytest.approx([0.9])
+
+
+def test_every_restart_tries_other_places():
+    tried = []
+
+    class Watching(Sensitive):
+        def forward(self, images):
+            if not images.requires_grad:
+                tried.append((images != 0.5).nonzero()[:1].tolist())
+            return super().forward(images)
+
+    attack = PATCH(places=6, restarts=2, steps=1)
+    attacked(attack, Watching(0, 0, 99.0), GRAY[:1], LABELS[:1], [3.0])
+    # The clean image, the places of both restarts, and between them what came of the first.
+    assert len(tried) == 1 + 6 + 1 + 6
+    assert tried[2:7] != tried[9:14]
+
+
 def test_a_target_is_reached_and_what_is_wrong_stays():
     images = torch.cat([GRAY[:1], torch.ones(1, 1, 12, 12)])
     run = Run(targets=torch.tensor([1, 1]))

@@ -31,8 +31,35 @@ def test_a_quarter_turn_and_whole_pixels_by_hand():
     torch.testing.assert_close(moved(dot(0, 4), -90, 0, 0), dot(4, 4))
     torch.testing.assert_close(moved(dot(1, 2), 0, 2, -1), dot(3, 1))
     assert moved(dot(0, 0), 0, -1, 0).sum() == 0  # outside it is black
+    white = torch.ones(1, 1, 5, 5)
+    assert moved(white, 0, 1, 0).sum((1, 3)).tolist() == [[0, 5, 5, 5, 5]]
     half = moved(dot(2, 2), 0, 0, 0.5)[0, 0, 2]
     torch.testing.assert_close(half, torch.tensor([0, 0, 0.5, 0.5, 0]))
+
+
+def test_an_image_that_is_no_square_keeps_its_proportions():
+    image = torch.zeros(1, 1, 3, 7)
+    image[0, 0, 0, 3] = 1  # above the middle
+    turned = torch.zeros(1, 1, 3, 7)
+    turned[0, 0, 1, 2] = 1  # left of it
+    torch.testing.assert_close(moved(image, 90, 0, 0), turned)
+    torch.testing.assert_close(moved(image, 0, 1, 2)[0, 0, 1, 5], torch.tensor(1.0))
+
+
+def test_the_grid_goes_both_ways_in_rows_and_in_columns():
+    image = torch.zeros(1, 1, 4, 8)
+    image[0, 0, 1, 5] = 1
+    asked = []
+
+    class Watching(Corner):
+        def forward(self, images):
+            asked.extend(tuple(place) for place in (images[:, 0] > 0.5).nonzero()[:, 1:].tolist())
+            return super().forward(images)
+
+    attack = SPATIAL(rotations=1, translations=3, shift=1 / 4)
+    attacked(attack, Watching(), image, torch.tensor([0]), [360.0])
+    # By up to a row and two columns.
+    assert set(asked) == {(row, column) for row in (0, 1, 2) for column in (3, 5, 7)}
 
 
 def test_an_image_is_moved_until_the_model_is_wrong():

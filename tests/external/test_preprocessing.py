@@ -73,6 +73,19 @@ def test_the_right_convention_raises_no_doubt(squares):
         assert list(doubts("net", Trained(border), given, squares)) == []
 
 
+def test_a_model_that_takes_its_own_range_alone_is_used_in_it(squares):
+    table = nn.Embedding.from_pretrained(
+        9 * torch.eye(2)
+    )  # an index that it does not have is an error
+
+    def looked_up(images):
+        return table(images.mean((1, 2, 3)).round().long())
+
+    module = nn.Module()
+    module.forward = looked_up
+    assert list(doubts("net", module, Preprocessing(), squares)) == []
+
+
 def test_guessing_is_noticed_where_no_convention_helps(squares):
     turned = ImageSplit(squares.images, 1 - squares.labels)
     (doubt,) = doubts("net", Trained(0.5), Preprocessing(), turned)

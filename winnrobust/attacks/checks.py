@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from winnrobust.attacks.norms import NORMS
+from winnrobust.attacks.norms import NORMS, epsilon_text
 from winnrobust.runtime.errors import InputError
 
 ROUNDING = 1e-6
@@ -57,7 +57,7 @@ def _check_ball(attack: str, norm: str, images: Tensor, examples: Tensor, epsilo
     if size > epsilon + ROUNDING * images[0].numel() ** ADDS_UP[norm]:
         raise InputError(
             f"attack '{attack}' left the ball: it moved an image by {size:g} in"
-            f" {NORMS[norm].display}, epsilon is {epsilon:g}"
+            f" {NORMS[norm].display}, epsilon is {epsilon_text(epsilon)}"
         )
 
 

@@ -14,6 +14,9 @@ from winnrobust.attacks import draws
 
 NormName = Literal["linf", "l2", "l1", "l0"]
 
+EXACT = 1e-9
+"""Two bounds that differ by less are the same."""
+
 
 class Norm(NamedTuple):
     """A norm; L0, the number of changed values, is called one too.
@@ -38,6 +41,17 @@ class Norm(NamedTuple):
     steepest: Callable[[Tensor], Tensor]
     project: Callable[[Tensor, Tensor, float | Tensor], Tensor]
     random: Callable[..., Tensor]
+
+
+def epsilon_text(epsilon: float) -> str:
+    """Write a bound as users do: 8/255, but 0.2, which is 51/255 too.
+
+    >>> epsilon_text(8 / 255), epsilon_text(0.2), epsilon_text(12)
+    ('8/255', '0.2', '12')
+    """
+    is_short = abs(epsilon - float(f"{epsilon:.4f}")) < EXACT
+    steps = 0 if is_short or epsilon >= 1 else round(255 * epsilon)
+    return f"{steps}/255" if steps and abs(epsilon - steps / 255) < EXACT else f"{epsilon:g}"
 
 
 def per_image(values: Tensor) -> Tensor:

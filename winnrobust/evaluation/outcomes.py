@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from winnrobust.attacks.norms import NORMS
+from winnrobust.attacks.norms import NORMS, epsilon_text
 from winnrobust.data.streams import random_order
 from winnrobust.runtime.errors import InputError, brief
 from winnrobust.runtime.files import replacing
@@ -337,7 +337,7 @@ class Level(NamedTuple):
     epsilon: float
 
     def __str__(self) -> str:
-        return f"{norm_text(self.norm)} {self.epsilon:g}{UNITS.get(self.norm, '')}"
+        return f"{norm_text(self.norm)} {epsilon_text(self.epsilon)}{UNITS.get(self.norm, '')}"
 
 
 class Case(NamedTuple):

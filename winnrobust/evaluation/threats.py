@@ -12,6 +12,7 @@ from contextlib import suppress
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from winnrobust.attacks.norms import epsilon_text
 from winnrobust.evaluation.outcomes import Level
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.settings import LARGEST_FLOAT, shown
@@ -146,10 +147,7 @@ def spelled(level: Level) -> str:
     >>> spelled(Level("linf", 8 / 255)), spelled(Level("l2", 0.5))
     ('linf:8/255', 'l2:0.5')
     """
-    gray, text = level.epsilon * 255, f"{level.epsilon:g}"
-    if level.norm == "linf" and len(text) > len("0.1234") and math.isclose(gray, round(gray)):
-        text = f"{round(gray)}/255"
-    return f"{level.norm}:{text}"
+    return f"{level.norm}:{epsilon_text(level.epsilon)}"
 
 
 def listed(epsilons: Mapping[str, Sequence[float]]) -> str:

@@ -195,7 +195,11 @@ def _far_better(wrong: Tensor, better: Tensor) -> bool:
 
 
 def _wrong(name: str, model: nn.Module, some: ImageSplit) -> Tensor:
-    parts = [prediction(name, model, to_unit(part)) for part in some.images.split(BATCH)]
+    """Tell which images (N,) a model gets wrong: all if it cannot take them, scaled like this."""
+    try:
+        parts = [prediction(name, model, to_unit(part)) for part in some.images.split(BATCH)]
+    except InputError:
+        return torch.ones(len(some.labels), dtype=torch.bool)
     return torch.cat(parts) != some.labels
 
 

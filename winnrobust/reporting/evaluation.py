@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from winnrobust.attacks.norms import epsilon_text
 from winnrobust.evaluation.outcomes import CLEAN, Case, PerImage, per_image, read_outcomes
 from winnrobust.evaluation.statistics import WORST_CASE, worst_case
 from winnrobust.reporting.figures import figures_of
@@ -188,7 +189,7 @@ class Evaluation:
         if len(fitting) == 1:
             return fitting[0]
         listed = ", ".join(f"{case.attack} at {case.level}" for case in known)
-        at = "" if epsilon is None else f" at {epsilon:g}"
+        at = "" if epsilon is None else f" at {epsilon_text(epsilon)}"
         at += "" if norm is None else f" in {norm}"
         if fitting:
             raise InputError(f"'{attack}'{at} was done at several epsilons or norms: {listed}")

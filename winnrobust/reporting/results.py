@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from winnrobust.attacks import Attack, find
+from winnrobust.attacks.norms import epsilon_text
 from winnrobust.evaluation import statistics
 from winnrobust.evaluation.examples import Examples
 from winnrobust.evaluation.outcomes import CLEAN, CORRUPTIONS, Case, Level
@@ -213,7 +214,7 @@ class Results:
         if case.attack == case.norm:  # spatial, patch
             return str(case.level)
         several = len({level.norm for level in self.levels}) > 1 or case.norm == CORRUPTIONS
-        return f"{text}, {case.level}" if several else f"{text} {case.epsilon:g}"
+        return f"{text}, {case.level}" if several else f"{text} {epsilon_text(case.epsilon)}"
 
     def is_random(self, name: str) -> bool:
         """Whether a model answers at random and was attacked as if it did not."""

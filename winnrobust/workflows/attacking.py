@@ -12,6 +12,7 @@ from torch import nn
 
 from winnrobust.attacks import Attack, find
 from winnrobust.attacks.corruptions import check_available
+from winnrobust.attacks.norms import epsilon_text
 from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.evaluation import EvaluationSettings, outcomes, run
 from winnrobust.evaluation.diagnosis import diagnose
@@ -234,7 +235,7 @@ def _diagnose(
     above = sorted(epsilon for epsilon in settings.bounds("linf") if epsilon > 0)
     epsilon = above[len(above) // 2] if above else usual.epsilons["linf"][0]
     log(
-        f"looking for false robustness on {len(few)} of them around epsilon {epsilon:g}"
+        f"looking for false robustness on {len(few)} of them around epsilon {epsilon_text(epsilon)}"
         " (--no-diagnose leaves that out)"
     )
     with show_progress("diagnose", "image") as progress:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from winnrobust.attacks import Attack
+from winnrobust.attacks.norms import epsilon_text
 from winnrobust.data.checks import checked_images
 from winnrobust.data.classes import BY_NAME
 from winnrobust.data.datasets import DATASETS, Dataset, ImageSplit, to_unit
@@ -310,8 +311,8 @@ def detection_table(table: pd.DataFrame) -> Table:
 
 def _kind(against: str, epsilon: float) -> str:
     if against in (ADAPTIVE, "knowing"):  # the latter in files of version 0.1
-        return f"adaptive attack {epsilon:g}"
-    return against if epsilon == 0 else f"{against} {epsilon:g}"
+        return f"adaptive attack {epsilon_text(epsilon)}"
+    return against if epsilon == 0 else f"{against} {epsilon_text(epsilon)}"
 
 
 def _cell(row: pd.Series) -> str:

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from winnrobust.attacks.gradients import TINY
+from winnrobust.attacks.norms import epsilon_text
 from winnrobust.evaluation.diagnosis.measurements import (
     EOT,
     FEW,
@@ -263,10 +264,12 @@ def noise_vs_attack(measured: Measurements, attacked: Attacked) -> Finding:
     if larger:
         return Finding(
             "not tested",
-            f"{beaten.evidence}; too small an epsilon to tell them apart, as {larger[0]:g} does",
+            f"{beaten.evidence}; too small an epsilon to tell them apart, as"
+            f" {epsilon_text(larger[0])} does",
         )
     return Finding(
-        "suspicious", f"{beaten.evidence}; nor do they differ up to epsilon {max(contests):g}"
+        "suspicious",
+        f"{beaten.evidence}; nor do they differ up to epsilon {epsilon_text(max(contests))}",
     )
 
 
@@ -307,7 +310,10 @@ def single_step_over_epsilon(measured: Measurements, attacked: Attacked) -> Find
     Catastrophic overfitting to FGSM: Wong, Rice, Kolter 2020; Andriushchenko, Flammarion 2020.
     Where many steps break no more, that is not misleading.
     """
-    full, half = f"FGSM at epsilon {measured.epsilon:g}", f"at {measured.epsilon / 2:g}"
+    full, half = (
+        f"FGSM at epsilon {epsilon_text(measured.epsilon)}",
+        f"at {epsilon_text(measured.epsilon / 2)}",
+    )
     shorter = _rivals(full, attacked.single_step, half, attacked.half_step)
     many = _rivals(full, attacked.single_step, PATIENT_PGD, attacked.patient)
     if shorter.verdict != "ok" and many.verdict == "broken":
@@ -322,10 +328,17 @@ def error_over_epsilon(measured: Measurements, attacked: Attacked) -> Finding:
     """
     attacks = list(zip(measured.epsilons, attacked.usual.T, strict=True))
     worst = _worst(
-        _rivals(f"epsilon {larger:g}", broken, f"epsilon {smaller:g}", broken_before)
+        _rivals(
+            f"epsilon {epsilon_text(larger)}",
+            broken,
+            f"epsilon {epsilon_text(smaller)}",
+            broken_before,
+        )
         for (smaller, broken_before), (larger, broken) in pairwise(attacks)
     )
-    errors = ", ".join(f"{100 * broken.mean():.1f} % at {epsilon:g}" for epsilon, broken in attacks)
+    errors = ", ".join(
+        f"{100 * broken.mean():.1f} % at {epsilon_text(epsilon)}" for epsilon, broken in attacks
+    )
     evidence = f"{USUAL_PGD}, error over epsilon: {errors}"
     return Finding(
         worst.verdict, evidence if worst.verdict == "ok" else f"{evidence}; {worst.evidence}"
