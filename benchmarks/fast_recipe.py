@@ -45,7 +45,7 @@ STEPS: dict[str, dict[str, Changes]] = {
     "pool": {"newest half": {"pool_newest": 0.5}},
 }
 """The protocol's candidates, by step and name."""
-IMAGES, SECONDS, VALIDATION = 20_000, 150.0, 5_000
+IMAGES, SECONDS, VALIDATION = 10_000, 200.0, 5_000
 WORSE = 0.003
 """By how much a candidate's clean error may be above that of what it would replace."""
 FULL_SECONDS = 28 * 60.0
