@@ -51,6 +51,29 @@ def test_it_goes_for_the_nearest_class_last_and_longest():
     assert sum(asked) == result.gradients.item() == 2 * 2 * (1 + 3 + 5 * 2)  # 2 of 3 classes
 
 
+@pytest.mark.parametrize(("norm", "farthest", "outside"), [("linf", 1, 0), ("l2", 3, 20)])
+def test_in_l2_the_last_ascents_begin_in_a_larger_ball(norm, farthest, outside):
+    """35 steps, of which 21 lead from a ball of 3 epsilon down to that of epsilon."""
+    pixels, asked = image(0.5, 0.5, 0.5, 0.5), []
+
+    class Watched(Linear):
+        def forward(self, images):
+            if images.requires_grad:
+                asked.append(NORMS[norm].size(images.detach() - pixels).item() / 0.1)
+            return super().forward(images)
+
+    model = Watched([[100.0, 0, 0, 0], [0, 1.0, 0, 0]])
+    result = attacked(AA_FAST.in_norm(norm), model, pixels, LABEL, 0.1)
+    to_one_class = asked[2 * 2 * 7 :]  # after those to any class, and to each, from two starts
+    ascents = to_one_class[:35], to_one_class[35:]
+    for distances in ascents:
+        assert sum(distance > 1 + 1e-5 for distance in distances) == outside
+        assert max(distances) <= farthest + 1e-5
+        assert max(distances) > 0.9 * farthest - 0.1
+        assert all(distance <= 1 + 1e-5 for distance in distances[21:])
+    assert NORMS[norm].size(result.images - pixels).item() <= 0.1 + 1e-6
+
+
 def test_where_the_gradient_is_zero_squares_go_on():
     def stairs(images):
         bright = images.mean((1, 2, 3)).mul(400).floor() + 0 * images.sum((1, 2, 3))

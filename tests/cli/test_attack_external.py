@@ -212,7 +212,7 @@ def test_an_image_folder_is_attacked_like_the_data_set(folder, digits):
     typed = ["attack", *MINE, "--attacks", "fgsm", "--eps", "0.125", "--no-diagnose"]
     result = winnrobust(*typed, "--data", "pictures", "--limit", 20, "--out", "out")
     assert result.exit_code == 0, result.output
-    assert "folders are these classes: 0 0, 1 1," in result.output
+    assert "which class each folder is" not in result.output
     same = winnrobust(*typed, "--dataset", "mnist5k", "--limit", 20, "--out", "same")
     assert same.exit_code == 0, same.output
     assert (folder / "out" / "results.csv").read_text() == (

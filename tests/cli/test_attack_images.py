@@ -1,6 +1,7 @@
 """`winnrobust attack --data` on pictures as people have them."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_folders_called_by_numbers_are_the_model_s_classes(folder):
     output, clean = attack()
     assert clean.label.tolist() == [2, 5] * 4
     assert clean.correct.all()
-    assert "folders are these classes: 2 2, 5 5" in output
+    assert "which class each folder is" not in output  # its name says so
 
 
 def test_numbers_beyond_the_model_s_classes_are_refused(folder):
@@ -78,7 +79,7 @@ def test_names_are_asked_for_and_matched(folder):
     (folder / "names.txt").write_text("\n".join(lines))
     output, clean = attack("--classes", "names.txt")
     assert clean.correct.all()
-    assert "folders are these classes: 2 n02000000, 5 Bright things" in output
+    assert "which class each folder is: n02000000 is 2, Bright things is 5" in output
     manifest = json.loads((folder / "out" / "manifest.json").read_text())
     assert manifest["data"]["classes"] == {"2": "n02000000", "5": "Bright things"}
     _, clean = attack("--classes", "by-name", out="by-name")
@@ -100,6 +101,40 @@ def test_mixed_pictures_are_scaled_and_cut(folder):
     assert told["geometry"] == {"resize": 8, "crop": [5, 6], "interpolation": "bicubic"}
     with np.load(next((folder / "out" / "examples").glob("*.npz"))) as kept:
         assert kept["images"].shape[1:] == (3, 5, 6)
+
+
+def test_gray_with_an_alpha_channel_stays_gray_however_it_was_saved(folder):
+    for number, mode in enumerate(["RGBA", "LA", "L", "RGBA"]):
+        for name, value in (("2", 60), ("5", 190)):
+            picture = Image.new("L", (12, 10), value + number).convert(mode)
+            if mode != "L":
+                picture.putalpha(number)
+            picture.save(folder / "pictures" / name / f"{number}.png")
+    output, clean = attack()
+    assert clean.correct.all()
+    assert "6 of 8 pictures looked at have an alpha channel, which is left out" in output
+    with np.load(next((folder / "out" / "examples").glob("*.npz"))) as kept:
+        assert kept["images"].shape[1:] == (1, 10, 12)
+        assert (kept["images"][:, 0, 0, 0] * 255).round().tolist() == [
+            60, 190, 61, 191, 62, 192, 63, 193
+        ]  # fmt: skip
+    Image.new("RGBA", (12, 10), (190, 191, 190, 255)).save(folder / "pictures" / "5" / "3.png")
+    attack(out="color")
+    with np.load(next((folder / "color" / "examples").glob("*.npz"))) as kept:
+        assert kept["images"].shape[1] == 3
+
+
+def test_one_class_alone_is_said(folder):
+    shutil.rmtree(folder / "pictures" / "5")
+    output, _ = attack()
+    assert "these 4 images of pictures are all of the same class" in output
+
+
+def test_pictures_that_are_black_but_for_ones_are_told(folder):
+    for path in (folder / "pictures").rglob("*.png"):
+        Image.new("L", (12, 10), 1).save(path)
+    output, _ = attack()
+    assert "the first 8 images hold only 0 and 1, where 255 is white" in output
 
 
 def test_damaged_pictures_end_it_or_are_skipped_counted_and_named(folder):
@@ -160,7 +195,7 @@ def test_a_model_s_own_transforms_normalization_and_names_are_used(folder, monke
     result = winnrobust(*typed)
     assert result.exit_code == 0, result.output
     assert "pictures are scaled to 32x40 (bilinear), as model 'net' says itself" in result.output
-    assert "folders are these classes: 1 bright, 2 dim" in result.output
+    assert "which class each folder is: bright is 1, dim is 2" in result.output
     manifest = json.loads((folder / "out" / "manifest.json").read_text())
     assert manifest["data"]["pictures"]["geometry"]["resize"] == [40, 32]
     loaded = manifest["models"]["net"]["loaded"]["preprocessing"]

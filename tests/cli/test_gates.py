@@ -41,6 +41,14 @@ def test_a_bound_that_does_not_hold_ends_well(folder):
     assert f"passed: {bounds[0]}; {bounds[1]}" in result.stdout
 
 
+@pytest.mark.parametrize("written", ["8e-1", "+0.8", "0.8 at linf:1e-1", ".8 at linf:1E-1"])
+def test_numbers_are_written_as_anywhere(folder, written):
+    metric = "robust_accuracy" if "at" in written else "clean_accuracy"
+    result = attack(*FIRST, "--fail-if", f"{metric} < {written}")
+    assert result.exit_code == 0, result.output
+    assert f"passed: {metric} < {written}" in result.stdout
+
+
 def test_every_model_must_pass_unless_one_is_named(folder):
     typed = (*FIRST, *SECOND, "--fail-if")
     result = attack(*typed, "clean_accuracy <= 0.6")
@@ -57,6 +65,9 @@ def test_every_model_must_pass_unless_one_is_named(folder):
         ("robust_accuracy < 0.4", "must be written like 'robust_accuracy < 0.4 at linf:8/255'"),
         ("robust_accuracy < 40 at linf:0.1", "with a share from 0 to 1"),
         ("error > 0.4 at linf:0.1", "must be written like"),
+        ("clean_accuracy < nan", "must be written like"),
+        ("clean_accuracy < 0..4", "must be written like"),
+        ("robust_accuracy < 0.4 at linf:0.1,0.2", "must be written like"),
         ("robust_accuracy < 0.4 at linf:1/0", "must be written like"),
         ("robust_accuracy < 0.4 at linf:8/255", "nothing is attacked there, only at linf:0.1"),
         ("clean_accuracy < 0.9 of nobody", "there is no model 'nobody'; there are first"),

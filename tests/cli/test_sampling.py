@@ -55,6 +55,15 @@ def test_until_decided_says_who_and_after_how_many(folder):
     )
 
 
+def test_false_robustness_is_looked_for_on_no_more_images_than_the_question_needs(folder):
+    typed = [each for each in TYPED if each != "--no-diagnose"]
+    result = winnrobust("attack", *typed, *FIRST, *SECOND, "--until-decided")
+    assert result.exit_code == 0, result.output
+    n = json.loads((folder / "out" / "results.json").read_text())["n"]
+    assert n < 256
+    assert f"looking for false robustness on {max(n, 64)} of them" in result.output
+
+
 def test_precision_is_in_points(folder):
     result = attack(*FIRST, "--precision", "6", "--save-examples", "3")
     assert result.exit_code == 0, result.output

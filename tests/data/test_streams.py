@@ -1,6 +1,7 @@
 """Images from whatever a user has them in: the same ones, in order, a few at a time."""
 
 import gc
+import warnings
 import weakref
 
 import numpy as np
@@ -36,6 +37,15 @@ class Pairs(Dataset):
             raise IndexError
         self.asked.append(number)
         return self.images[number], int(LABELS[number])
+
+
+class Fails(Pairs):
+    """Whose third item cannot be read."""
+
+    def __getitem__(self, number):
+        if number == 2:
+            raise OSError("the disk\nis gone")
+        return super().__getitem__(number)
 
 
 class Pictures(Pairs):
@@ -137,6 +147,27 @@ def test_pictures_of_16_bits_are_rounded_to_8_as_in_a_folder():
     deep = [Image.fromarray(each.numpy().astype(np.uint16) * 257) for each in PIXELS[:, 0]]
     found = open_stream(Pairs(deep)).batch(0, N)
     assert torch.equal(found.images, PIXELS[:, :1])
+
+
+@pytest.mark.parametrize("kind", [lambda items: items, iter], ids=["items", "one by one"])
+def test_gray_pictures_with_alpha_stay_gray_and_alpha_is_told_once(kind):
+    pictures = [(Image.fromarray(x[0].numpy()).convert("LA"), 0) for x in PIXELS]
+    items = pictures if kind is iter else Pairs([picture for picture, _ in pictures])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data = open_stream(kind(items))
+        found = [data.batch(start, start + 50).images for start in (0, 50, 100)]
+    assert torch.equal(torch.cat(found), PIXELS[:, :1])
+    assert {warning.category for warning in caught} == {winnrobust.EvaluationWarning}
+    (said,) = {str(warning.message) for warning in caught}
+    assert said.startswith("pictures of the data have an alpha channel, which is left out")
+    assert len(caught) == 1
+
+
+def test_bytes_of_a_dark_batch_are_bytes():
+    dark = torch.cat([PIXELS[:5] % 2, PIXELS[5:]])
+    data = checked_data(open_stream(Pairs(dark)), None)
+    assert torch.equal(torch.cat([data.batch(0, 5).images, data.batch(5, N).images]), dark)
 
 
 def test_items_are_read_when_they_are_asked_for():
@@ -246,6 +277,9 @@ def test_a_bright_batch_after_one_within_0_and_1_is_refused_in_one_line():
         (iter([(FLOATS[:2], LABELS[:3])]), "labels of the data must be 2 integers"),
         (Pairs(FLOATS - 0.5), r"reach from -0\.5"),
         (iter([]), "there are no images"),
+        (Fails(), "item 2 of the data cannot be read: OSError: the disk is gone"),
+        (DataLoader(Fails(), 1), "item 2 of the data cannot be read: OSError: the disk is gone"),
+        ((pair for pair in Fails()), "item 2 of the data cannot be read: OSError: the disk"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(data, message):

@@ -68,6 +68,10 @@ def test_folders_of_other_names_are_asked_for(tmp_path):
 def test_one_coloured_image_makes_all_have_three_channels(tmp_path):
     save_image(tmp_path / "0" / "1.png", 7)
     save_image(tmp_path / "1" / "2.png", 9, "RGBA")
+    assert all_of(load_user_data(tmp_path)).images[:, :, 0, 0].tolist() == [[7], [9]]
+    with Image.open(tmp_path / "1" / "2.png") as picture:
+        picture.putpixel((1, 1), (9, 8, 9, 255))
+        picture.save(tmp_path / "1" / "2.png")
     data = load_user_data(tmp_path)
     images = all_of(data).images
     assert images.dtype == torch.uint8

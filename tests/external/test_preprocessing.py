@@ -3,8 +3,10 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from winnrobust.data.datasets import ImageSplit, to_unit
+from winnrobust.data.streams import checked_data, open_stream
 from winnrobust.external import Preprocessing
 from winnrobust.external.conventions import check_shape_taken, doubts
 from winnrobust.runtime.errors import InputError
@@ -114,6 +116,16 @@ def test_a_missing_mean_is_noticed_where_a_few_hundred_images_do_not_tell(digits
     assert "with --mean net=0.1307 --std net=0.3081;" in doubt
     given = Preprocessing(mean=(0.1307,), std=(0.3081,))
     assert list(doubts("net", net, given, digits.test)) == []
+
+
+def test_where_a_hint_could_be_followed_up_but_there_are_no_more_images():
+    # In [0, 1] 60 of 100 are wrong, in 0 .. 255, where all are bright, 50: that tells nothing.
+    values = torch.arange(1, 101) / 100
+    labels = torch.cat([torch.arange(60) % 12 >= 5, torch.arange(40) % 8 >= 5]).long()
+    data = TensorDataset(values.view(-1, 1, 1, 1).expand(-1, 1, 4, 4), labels)
+    stream = checked_data(open_stream(data), None)
+    (doubt,) = doubts("net", Trained(0.605), Preprocessing(), stream)
+    assert "errs on 60.0% of the first 100 images, which is no better than guessing" in doubt
 
 
 @pytest.mark.parametrize("count", [40, 100])

@@ -363,6 +363,11 @@ def test_figures_are_of_what_there_is():
     assert set(figures_of(results_of(one))) == {"accuracy"}
     axes = accuracy_figure(results_of(one)).axes[0]
     assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() in "os"] == [96, 70]
+    three = attacked(
+        {("pgd", "linf", 0.1): {"a": 30, "b": 10, "c": 20}}, dict.fromkeys("abc", 4), n=100
+    )
+    axes = accuracy_figure(results_of(three)).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "c", "a"]
     control = attacked({("noise-uniform", "linf", 0.1): {"a": 30}}, {"a": 4}, n=100)
     assert figures_of(results_of(control)) == {}
 

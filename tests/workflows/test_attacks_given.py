@@ -57,6 +57,7 @@ def test_names_objects_and_calls_mean_the_same():
     ]  # fmt: skip
     assert find("pgd(steps=3,restarts=2)") == PGD(steps=3, restarts=2)
     assert PGD(steps=3)(restarts=2) == PGD(steps=3, restarts=2)
+    assert find("pgd")(steps=3, restarts=2) == PGD(steps=3, restarts=2)
     assert PGD() == PGD
 
 
@@ -84,6 +85,7 @@ def test_settings_of_an_attack_win_over_those_of_all():
         ("nonesuch(steps=3)", "unknown attack 'nonesuch'"),
         (3, "an attack must be a name, an attack, or a function"),
         (nn.Linear, "not a class"),
+        (winnrobust.attacks.pgd, r"is a module, .*winnrobust.attacks.PGD\(steps=100\)"),
     ],
 )
 def test_wrong_settings_are_named(wrong, message):
@@ -92,11 +94,8 @@ def test_wrong_settings_are_named(wrong, message):
 
 
 def test_a_dict_names_attacks_and_two_of_a_name_are_refused():
-    found = (
-        evaluated()
-        if False
-        else winnrobust.evaluate(LEFT, IMAGES, LABELS, {"short": PGD(steps=2), "mine": down}, [0.2])
-    )
+    named = {"short": PGD(steps=2), "mine": down}
+    found = winnrobust.evaluate(LEFT, IMAGES, LABELS, named, [0.2])
     assert [case.attack for case in found.results.cases] == ["short", "mine"]
     with pytest.raises(InputError, match="two attacks are called 'down'"):
         evaluated(down, winnrobust.as_attack(lambda *given: given[1], "down"))

@@ -1,6 +1,6 @@
 """AutoAttack's verdict at a fraction of its cost: short ascents, from two starts, to every class.
 
-What it is made of is of the literature: targets one after the other and momentum (Croce, Hein 2020,
+What it is made of is of the literature: targets one after the other (Croce, Hein 2020,
 arXiv:2003.01690), step sizes that fall as a cosine (Liu et al. 2022, arXiv:2203.05154; they also
 leave images that will not break sooner), most of the effort where the margin is smallest (Melamed,
 Yehudai, Shamir 2024, arXiv:2407.02240), random squares where gradients do not help (Andriushchenko
@@ -10,6 +10,7 @@ model that is flat around the image is not so there.
 
 import math
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +22,16 @@ from winnrobust.attacks.norms import NORMS, NormName, per_image
 from winnrobust.attacks.progress import BatchObjective, Progress
 from winnrobust.attacks.square import PROPOSALS, drawing, side_of_square
 
-MOMENTUM = 0.25
-"""The share of the last move that a step repeats."""
 LONGER = 5
 """The last ascents have so many times the steps of the others."""
 PROMISING = 2
 """So many classes, those that came nearest, get one from each start."""
 L1_STEPS = 4
 """So many times the steps have the ascents in L1, which are in larger balls first."""
+LARGER: dict[NormName, float] = {"linf": 1, "l2": 3, "l1": 1}
+"""In so many times epsilon the last ascents begin, where that helps; L1's have theirs by APGD."""
+SHRINKING = 0.6
+"""After this share of their steps they are in the ball of epsilon."""
 GRAY = 0.5
 BLOCK = 50
 """After so many queries an image's search ends if it is not worth going on with."""
@@ -91,7 +94,8 @@ def aa_fast(
         nearest = torch.stack(classes, 1).gather(1, order)
         for wanted in nearest[:, :PROMISING].unbind(1):
             for start in starts:
-                best.ascend(start, partial(_lead, labels, wanted), LONGER * steps)
+                lead = partial(_lead, labels, wanted)
+                best.ascend(start, lead, LONGER * steps, LARGER[norm])
     best.search(queries)
     return progress.result()
 
@@ -125,34 +129,44 @@ class Best:
         self.points[rows] = torch.where(per_image(better), points, self.points[rows])
         self.margins[rows] = torch.where(better, margins, self.margins[rows])
 
-    def ascend(self, start: Tensor, objective: BatchObjective, steps: int) -> Tensor:
-        """Raise an objective with momentum, in steps from epsilon's size down to 0.
+    def ascend(
+        self, start: Tensor, objective: BatchObjective, steps: int, larger: float = 1
+    ) -> Tensor:
+        """Raise an objective, in steps from the ball's size down to 0.
 
         Args:
             start: (N, C, H, W), of all images of the batch.
             objective: what to raise.
             steps: how many.
+            larger: in so many times epsilon it begins. What is wrong outside epsilon's ball counts
+                for nothing.
 
         Returns:
             (N,), the highest that it was; -inf for images that were not active.
         """
-        progress, ball, epsilon = self.progress, NORMS[self.norm], self.epsilon
+        progress, ball = self.progress, NORMS[self.norm]
+        radii = [
+            self.epsilon * max(1.0, larger - (larger - 1) * step / (SHRINKING * steps))
+            for step in range(steps + 1)
+        ]
         highest = torch.full_like(self.margins, -torch.inf)
         rows = progress.rows()
-        images, points, before = progress.images[rows], start[rows], start[rows]
-        for step in range(steps):
-            size = epsilon * (1 + math.cos(math.pi * step / steps)) / 2
+        images, points = progress.images[rows], start[rows]
+        for step, (radius, following) in enumerate(pairwise(radii)):
+            size = radius * (1 + math.cos(math.pi * step / steps)) / 2
             if progress.over(rows):
                 return highest
-            seen = progress.gradient(rows, points, objective)
-            self.remember(rows, points, seen.logits)
-            before_it, losses = highest[rows], seen.losses.to(highest.dtype)
-            self.led[rows] |= before_it.isfinite() & (losses > before_it)
-            highest[rows] = torch.maximum(before_it, losses)
-            ahead = points + size * direction(self.norm, seen.gradient, epsilon, size)
-            ahead = ball.project(ahead, images, epsilon) + MOMENTUM * (points - before)
-            points, before = ball.project(ahead, images, epsilon), points
-            rows, images, points, before = progress.compact(rows, images, points, before)
+            inside = radius == self.epsilon
+            look = progress.gradient if inside else progress.explore
+            seen = look(rows, points, objective)
+            if inside:
+                self.remember(rows, points, seen.logits)
+            before, losses = highest[rows], seen.losses.to(highest.dtype)
+            self.led[rows] |= before.isfinite() & (losses > before)
+            highest[rows] = torch.maximum(before, losses)
+            ahead = points + size * direction(self.norm, seen.gradient, self.epsilon, size)
+            points = ball.project(ahead, images, following)
+            rows, images, points = progress.compact(rows, images, points)
         if not progress.over(rows):
             self.remember(rows, points, progress.look(rows, points).logits)
         return highest
@@ -207,7 +221,7 @@ AA_FAST = Attack(
     access="white-box",
     cost="up to 320 gradients, 1000 queries",
     summary=(
-        "White-box, and black-box where that helps: short ascents with momentum on the difference"
+        "White-box, and black-box where that helps: short ascents on the difference"
         " of logits, from the image and from the grayest point of the ball, to any wrong class, to"
         " each of the 9 likeliest, and longer to the 2 that came nearest (in L1 by APGD's steps);"
         " then random squares as long as they bring another class closer. An image stops at its"

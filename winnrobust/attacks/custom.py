@@ -9,6 +9,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
@@ -57,6 +58,11 @@ def as_attack(
     >>> winnrobust.as_attack(brighter).name
     'brighter'
     """
+    if isinstance(function, ModuleType):
+        raise InputError(
+            f"{function.__name__} is a module, not an attack; an attack is a name such as 'pgd' or"
+            " 'pgd(steps=100)', or in capitals winnrobust.attacks.PGD(steps=100)"
+        )
     if not callable(function) or isinstance(function, type):
         raise InputError(
             "an attack must be a name, an attack, or a function (model, images, labels, epsilon) ->"

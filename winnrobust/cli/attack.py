@@ -185,8 +185,8 @@ if TYPE_CHECKING:
     type=count_or_all,
     metavar="N|all",
     help="Write the first N adversarial examples of each attack on each model, or all, to the"
-    " folder 'saved' of the results: as .npz, which --data takes, and as .png of 8 bits, which the"
-    " model under attack is asked about again.",
+    " folder 'saved' of the results: of images that the model gets right, what it gets wrong. As"
+    " .npz, which --data takes, and as .png of 8 bits, about which the model is asked again.",
 )
 @click.option(
     "--fail-if",
@@ -322,5 +322,5 @@ def _settings(options: dict[str, Any]) -> "EvaluationSettings":
             raise InputError("--targets and --targeted exclude each other")
         given["targeted"] = read_targets(options["targets"])
     if options["save_examples"]:
-        given["num_examples"] = max(options["save_examples"], 8)
+        given["num_adversarial"] = options["save_examples"]
     return EvaluationSettings(**given)

@@ -46,17 +46,24 @@ def checked_images(value: Any, name: str = "images", white: Range | None = None)
     """
     images = _in_order(_as_tensor(value, name), name)
     if images.dtype == torch.uint8:
+        if white is None and images.max() == 1:
+            raise InputError(
+                f"{name} are uint8 and hold only 0 and 1, where 255 is white, so all are black; if"
+                " 1 is white give them as floats, if they are that dark as floats divided by 255"
+            )
         return images
     if images.dtype == torch.bool:
         return images.float()
     if images.is_complex():
         raise InputError(f"{name} must be uint8, or floating point in [0, 1], not complex")
+    if images.dtype in (torch.uint16, torch.uint32, torch.uint64):
+        images = images.long()
     low, high = (bound.item() for bound in torch.aminmax(images.detach()))
     if not images.is_floating_point():
         if low < 0 or not (high > 1 or white == 255) or high > 255:
             raise InputError(
                 f"{name} of integers must lie in 0 .. 255, these reach from {low} to {high}; give"
-                " them as uint8, or as floats in [0, 1]"
+                " them as uint8 in 0 .. 255, or as floats in [0, 1]"
             )
         return images.to(torch.uint8)
     if not (low == low and high == high):

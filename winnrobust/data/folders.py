@@ -17,7 +17,7 @@ from winnrobust.data.arrays import load_arrays
 from winnrobust.data.classes import number_folders
 from winnrobust.data.datasets import Dataset, ImageSplit
 from winnrobust.data.geometry import Geometry, Size
-from winnrobust.data.pictures import SUFFIXES, Header, read_pixels
+from winnrobust.data.pictures import ALPHA, SUFFIXES, Header, read_pixels
 from winnrobust.runtime import distributed
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import progress_bar
@@ -246,9 +246,7 @@ def _looked_at(pictures: Pictures) -> tuple[Pictures, list[str]]:
     among = f"of {len(headers)} pictures looked at"
     notes = []
     if alphas:
-        notes.append(
-            f"{alphas} {among} have an alpha channel, which is left out (colors stay as they are)"
-        )
+        notes.append(f"{alphas} {among} {ALPHA}")
     if deep:
         notes.append(f"{deep} {among} have 16 bits for each pixel, which are rounded to 8")
     gray = all(header.is_gray for header in headers)

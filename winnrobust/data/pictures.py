@@ -1,6 +1,7 @@
 """From a file with a picture to pixels of 8 bits, the way up that it was taken."""
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ COLOR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 """Pillow's names for kinds of pixels."""
 
 ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
+ALPHA = "have an alpha channel, which is left out (colors stay as they are)"
+"""What is said of pictures that have one."""
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 """EXIF's number for how a picture was held, and the values at which height and width change places.
 """
@@ -37,21 +40,46 @@ class Header:
         Raises:
             InputError: it is no picture, or of a kind that cannot be used.
         """
+        self.file = file
         with opened_image(file) as picture:
             self.mode = picture.mode
             high, wide = picture.height, picture.width
             # Of a PNG without any, getexif reads all pixels to look behind them.
             known = "exif" in picture.info or picture.format == "TIFF"
             turned = known and picture.getexif().get(ORIENTATION) in SIDEWAYS
-            self.has_alpha = self.mode in ALPHA_MODES or "transparency" in picture.info
+            self.has_alpha = has_alpha(picture)
         self.size = (wide, high) if turned else (high, wide)
         if self.mode not in GRAY_MODES + COLOR_MODES:
             raise InputError(f"{file} has pixels of the kind {self.mode}; they must have 8 bits")
 
-    @property
+    @cached_property
     def is_gray(self) -> bool:
-        """Tell whether it has no colors."""
-        return self.mode in GRAY_MODES
+        """Tell whether it has no colors; see `is_gray`."""
+        if not self.has_alpha:
+            return self.mode in GRAY_MODES
+        with opened_image(self.file) as picture:
+            return is_gray(picture)
+
+
+def has_alpha(picture: Image.Image) -> bool:
+    """Tell whether a picture says what is transparent."""
+    return picture.mode in ALPHA_MODES or "transparency" in picture.info
+
+
+def is_gray(picture: Image.Image) -> bool:
+    """Tell whether a picture has no colors.
+
+    Its kind of pixels says so; but most programs know gray with an alpha channel only as RGBA, so
+    there the pixels do.
+
+    >>> gray, blue = Image.new("RGBA", (8, 8), (9, 9, 9, 0)), Image.new("RGBA", (8, 8), "blue")
+    >>> is_gray(gray), is_gray(blue), is_gray(gray.convert("RGB"))
+    (True, False, False)
+    """
+    if picture.mode in GRAY_MODES or not has_alpha(picture):
+        return picture.mode in GRAY_MODES
+    pixels = np.asarray(picture.convert("RGB"))
+    return bool((pixels == pixels[..., :1]).all())
 
 
 def read_pixels(
@@ -73,7 +101,7 @@ def read_pixels(
         picture = ImageOps.exif_transpose(opened)
         if picture.mode not in GRAY_MODES + COLOR_MODES:
             raise InputError(f"{file} has pixels of the kind {picture.mode}; they must have 8 bits")
-        if gray and picture.mode not in GRAY_MODES:
+        if gray and not is_gray(picture):
             raise InputError(
                 f"{file} is in color, and the others are gray; turn one kind into the other"
             )

@@ -5,7 +5,6 @@ a few batches are in memory. What can only be read once, from its beginning, is 
 """
 
 import shutil
-import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,8 +21,8 @@ from winnrobust.data.checks import Range, checked_images, checked_labels, range_
 from winnrobust.data.datasets import ImageSplit
 from winnrobust.data.folders import load_user_data
 from winnrobust.data.geometry import Geometry, Size
-from winnrobust.data.pictures import eight_bits
-from winnrobust.runtime.errors import EvaluationWarning, InputError
+from winnrobust.data.pictures import ALPHA, GRAY_MODES, eight_bits, has_alpha
+from winnrobust.runtime.errors import InputError, brief, warn
 from winnrobust.runtime.randomness import stream as random_stream
 
 IMAGES = ("image", "img", "pixel_values", "images")
@@ -126,7 +125,7 @@ def open_images(
         Path(path), limit, classes=classes, geometry=geometry, skip_damaged=skip_damaged
     )
     for note in given.notes:
-        warnings.warn(note, EvaluationWarning, stacklevel=2)
+        warn(note)
     return given.images
 
 
@@ -156,7 +155,9 @@ class OneRange:
 
     def checked(self, images: Any, name: str = "images") -> Tensor:
         """Return what `checked_images` does; raises InputError as it, or where ranges differ."""
-        found = checked_images(images, name, self._white)
+        # Others of a stream are not known yet: these may be the dark ones among bytes.
+        is_bytes = str(getattr(images, "dtype", "")).endswith("uint8")
+        found = checked_images(images, name, 255 if is_bytes else self._white)
         self._white = self._white or range_of(images)
         return found
 
@@ -174,6 +175,7 @@ class Items:
     def __init__(self, items: Any) -> None:
         self.items = items
         self._range = OneRange()
+        self._told = False
 
     def __len__(self) -> int:
         return len(self.items)
@@ -181,12 +183,20 @@ class Items:
     def batch(self, start: int, stop: int) -> ImageSplit:
         """Read some of the items."""
         stop = min(stop, len(self))
-        pairs = [_pair(self.items[number], number) for number in range(start, stop)]
-        return self._range.batch(
-            *_stacked(
-                [(_pixels(image, start + i), label) for i, (image, label) in enumerate(pairs)]
-            )
-        )
+        pairs = []
+        for number in range(start, stop):
+            image, label = _pair(self._item(number), number)
+            self._told = _tell_of_alpha(image, self._told)
+            pairs.append((_pixels(image, number), label))
+        return self._range.batch(*_stacked(pairs))
+
+    def _item(self, number: int) -> Any:
+        try:
+            return self.items[number]
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:  # anyone's code may raise anything
+            raise _unreadable(number, error) from error
 
     def identity(self) -> Any:
         """Return their number, and a checksum of the first ones."""
@@ -390,8 +400,10 @@ def checked_data(
 def _batches(source: Iterable) -> Iterator[tuple[Any, Any]]:
     """Yield batches from what comes in batches or one by one."""
     waiting: list[tuple[Tensor, int]] = []
-    for number, item in enumerate(source):
+    told = False
+    for number, item in enumerate(_items(source)):
         image, label = _pair(item, number)
+        told = _tell_of_alpha(image, told)
         if isinstance(image, Tensor | np.ndarray) and image.ndim == 4:
             yield image, label
             continue
@@ -401,6 +413,25 @@ def _batches(source: Iterable) -> Iterator[tuple[Any, Any]]:
             waiting = []
     if waiting:
         yield _stacked(waiting)
+
+
+def _items(source: Iterable) -> Iterator[Any]:
+    """Yield what there is; raises InputError for what goes wrong in the caller's code."""
+    number = 0
+    try:
+        for item in source:
+            yield item
+            number += 1
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # anyone's code may raise anything
+        raise _unreadable(number, error) from error
+
+
+def _unreadable(number: int, error: Exception) -> InputError:
+    return InputError(
+        f"item {number} of the data cannot be read: {type(error).__name__}: {brief(error)}"
+    )
 
 
 def _pair(item: Any, number: int) -> tuple[Any, Any]:
@@ -446,7 +477,16 @@ def _usual(picture: Image.Image, number: int) -> Image.Image:
             raise InputError(f"image {number} of the data: {error}") from None
     if picture.mode == "F":
         raise InputError(f"image {number} of the data has pixels of the kind F; give an array")
-    return picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
+    mode = "L" if picture.mode in GRAY_MODES else "RGB"
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+def _tell_of_alpha(image: Any, told: bool) -> bool:
+    """Warn of an alpha channel, once for all pictures; returns whether that has been done."""
+    if told or not isinstance(image, Image.Image) or not has_alpha(image):
+        return told
+    warn(f"pictures of the data {ALPHA}")
+    return True
 
 
 def _stacked(pairs: list[tuple[Tensor, Any]]) -> tuple[Tensor, list[Any]]:

@@ -29,7 +29,12 @@ from winnrobust.attacks import (
 from winnrobust.data.streams import ImageStream, Shuffled
 from winnrobust.evaluation import outcomes
 from winnrobust.evaluation.checks import as_floats
-from winnrobust.evaluation.examples import Examples, write_examples
+from winnrobust.evaluation.examples import (
+    Adversarial,
+    Examples,
+    write_adversarial,
+    write_examples,
+)
 from winnrobust.evaluation.outcomes import Case, Made
 from winnrobust.evaluation.prediction import (
     OUT_OF_MEMORY,
@@ -64,6 +69,7 @@ class Job:
         callback: called after every gradient step.
         folder: results folder.
         identity: what outcomes depend on; those of another one are not gone on with.
+        kept: attempt -> how many adversarial examples of it this process has kept so far.
     """
 
     models: dict[str, nn.Module]
@@ -75,12 +81,18 @@ class Job:
     folder: Path
     identity: dict[str, Any]
     callback: Callable[[Step], None] | None = None
+    kept: dict[_Example, int] = field(default_factory=dict)
 
     def numbers(self, places: range) -> Tensor:
         """Return the numbers (B,) int64 of the images at these places of the order."""
         if isinstance(self.data, Shuffled):
             return self.data.numbers[places.start : places.stop]
         return torch.arange(places.start, places.stop)
+
+    def wanted(self, attempt: _Example) -> int:
+        """Return how many more adversarial examples of an attempt are to be kept."""
+        most = self.settings.num_adversarial if attempt[0].epsilon < math.inf else 0
+        return most - self.kept.get(attempt, 0)
 
     def epsilons(self, attack: Attack) -> list[float]:
         """Return the epsilons of an attack; the infinite one is for the nearest example at all."""
@@ -103,7 +115,8 @@ class _Batch:
         targets: model -> (B,) int64, for targeted attacks.
         distances: attempt -> (B,).
         passes: attempt -> (3, B) int32: gradients, queries, whether time ran out.
-        kept: attempt -> (room, C, H, W) float32, the first adversarial examples.
+        kept: attempt -> (room, C, H, W) float32, what became of the first images; (B, C, H, W)
+            where adversarial ones are wanted.
         seconds, gradients, failures: (attack, norm, source) -> how long it took, what was followed,
             and what was wrong if it failed.
         cache: shared by attacks on all models.
@@ -193,7 +206,8 @@ def _attack_model(
             spent = [result.gradients, result.queries, result.unfinished]
             batch.distances[made] = measured(attack.norm, images, result.images)
             batch.passes[made] = torch.stack(spent).int()
-            batch.kept[made] = result.images[: batch.room].float().cpu().numpy()
+            some = result.images if job.wanted(made) > 0 else result.images[: batch.room]
+            batch.kept[made] = some.float().cpu().numpy()
             # A corrupted image is the same for all models.
             alone = not settings.cross or epsilon == math.inf or attack.norm == outcomes.CORRUPTIONS
             for judge in [source] if alone else job.models:
@@ -301,6 +315,8 @@ def _write(job: Job, batch: _Batch) -> None:
     if batch.room:
         path = outcomes.part_path(job.folder, batch.places, rank)
         write_examples(path, _kept(job, batch, verdicts, attempts))
+    if found := _adversarial(job, batch, verdicts, attempts):
+        write_adversarial(outcomes.part_path(job.folder, batch.places, rank), found)
     facts: dict[str, Any] = {
         "evaluation": job.identity,
         "seconds": [[*key, seconds] for key, seconds in batch.seconds.items()],
@@ -312,6 +328,9 @@ def _write(job: Job, batch: _Batch) -> None:
     if job.settings.sampled:
         facts["sampled"] = [len(job.data), job.settings.seed]
     outcomes.write_part(job.folder, table, facts, rank, batch.places)
+    for each in found:
+        attempt = each.case, each.source
+        job.kept[attempt] = job.kept.get(attempt, 0) + len(each.labels)
 
 
 def _columns(
@@ -358,6 +377,23 @@ def _kept(job: Job, batch: _Batch, verdicts: _Verdicts, attempts: list[_Example]
         case_norms=np.array([case.norm for case, _ in shown]),
         case_epsilons=np.array([case.epsilon for case, _ in shown]),
         case_sources=np.array([source for _, source in shown]),
-        adversarials=np.stack([batch.kept[attempt] for attempt in shown]),
+        adversarials=np.stack([batch.kept[attempt][: batch.room] for attempt in shown]),
         predictions=np.stack([predictions(attempt) for attempt in shown]),
     )
+
+
+def _adversarial(
+    job: Job, batch: _Batch, verdicts: _Verdicts, attempts: list[_Example]
+) -> list[Adversarial]:
+    """Return the adversarial examples of a batch that are still wanted, whole."""
+    labels, numbers, found = batch.labels.numpy(), batch.numbers.numpy(), []
+    for case, source in attempts:
+        if (most := job.wanted((case, source))) <= 0:
+            continue
+        right = verdicts[None, source][0] == labels
+        seen = verdicts[(case, source), source][0]
+        rows = np.flatnonzero(right & (seen != labels))[:most]
+        if len(rows):
+            images = batch.kept[case, source][rows]
+            found.append(Adversarial(case, source, images, labels[rows], numbers[rows]))
+    return found

@@ -1,8 +1,10 @@
-"""A few images that are kept whole, for figures."""
+"""Images that are kept whole: a few for figures, and adversarial examples to be saved."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,10 +12,10 @@ from winnrobust.attacks import find
 from winnrobust.evaluation.outcomes import Case, parts
 from winnrobust.runtime.errors import InputError, brief
 from winnrobust.runtime.files import replacing
-from winnrobust.runtime.readers import read_npz
+from winnrobust.runtime.readers import parse_json, read_npz
 
-FOLDER = "examples"
-"""Of a results folder, the one that holds them."""
+FOLDER, FOUND = "examples", "adversarial"
+"""Of a results folder, those that hold the first images and the adversarial examples."""
 
 
 AXES = {
@@ -138,8 +140,8 @@ def read_examples(folder: Path, most: int = SHOWN) -> Examples | None:
     return replace(found[0], **joined)
 
 
-def _beside(part: Path) -> Path:
-    return part.parent.parent / FOLDER / f"{part.stem}.npz"
+def _beside(part: Path, folder: str = FOLDER) -> Path:
+    return part.parent.parent / folder / f"{part.stem}.npz"
 
 
 def read_file(path: Path) -> Examples:
@@ -157,6 +159,54 @@ def read_file(path: Path) -> Examples:
     except (ValueError, IndexError) as error:
         raise InputError(f"{path} is damaged ({brief(error)})") from None
     return examples
+
+
+class Adversarial(NamedTuple):
+    """Adversarial examples of one batch, by one attack at one bound.
+
+    Attributes:
+        case, source: what made them, and of which model they are.
+        images: (k, C, H, W) float32 in [0, 1].
+        labels: (k,) int64, their true classes.
+        numbers: (k,) int64, which images these were.
+    """
+
+    case: Case
+    source: str
+    images: np.ndarray
+    labels: np.ndarray
+    numbers: np.ndarray
+
+    def first(self, count: int) -> "Adversarial":
+        """Return the first so many of them."""
+        return Adversarial(self.case, self.source, *(part[:count] for part in self[2:]))
+
+
+def write_adversarial(part: Path, found: Sequence[Adversarial]) -> None:
+    """Write adversarial examples beside the part of the outcomes that they belong to."""
+    arrays = {"made": np.array([json.dumps([*each.case, each.source]) for each in found])}
+    for place, each in enumerate(found):
+        arrays |= {f"{name}{place}": getattr(each, name) for name in STORED}
+    with replacing(_beside(part, FOUND)) as temporary:
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+
+
+def stored_adversarial(folder: Path) -> Iterator[Adversarial]:
+    """Read the adversarial examples in a results folder, batch after batch.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    for part in parts(folder):
+        if not (path := _beside(part.path, FOUND)).exists():
+            continue
+        for place, made in enumerate(read_npz(path, ["made"])["made"].tolist()):
+            *case, source = parse_json(made, str(path))
+            arrays = read_npz(path, [f"{name}{place}" for name in STORED])
+            yield Adversarial(Case(*case), source, *arrays.values())
+
+
+STORED = ("images", "labels", "numbers")
 
 
 def _only_norm(attack: str) -> str:

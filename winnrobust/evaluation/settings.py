@@ -112,7 +112,9 @@ class EvaluationSettings(CheckedSettings):
         cross: whether every model looks at the examples made against the others, too.
         judge_draws: how often a model that answers at random is asked about every image; others
             are asked once.
-        num_examples: how many of the first images are kept whole.
+        num_examples: how many of the first images are kept whole, with what attacks made of them.
+        num_adversarial: how many adversarial examples of each attack, bound and model are kept as
+            well, the first ones, of images that the model gets right without the attack.
         precision: attack images in a random order until the ends of the interval of every error
             (without attack, of each attack, in the worst case) are no more than this away from it,
             a share such as 0.01. The intervals are those of `evaluation.always_valid`.
@@ -144,6 +146,7 @@ class EvaluationSettings(CheckedSettings):
     cross: bool = True
     judge_draws: Annotated[int, Field(ge=2, le=MOST_DRAWS)] = 20
     num_examples: Annotated[int, Field(ge=0)] = 8
+    num_adversarial: Annotated[int, Field(ge=0)] = 0
     precision: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     until_decided: bool = False
 
@@ -216,7 +219,8 @@ class EvaluationSettings(CheckedSettings):
 
     def decisive(self) -> dict[str, Any]:
         """Return the settings that results depend on, as JSON takes them."""
-        found = self.model_dump(mode="json", exclude={"batch_size", "num_examples"})
+        kept = {"num_examples", "num_adversarial"}
+        found = self.model_dump(mode="json", exclude={"batch_size", *kept})
         if not self.sampled:
             del found["precision"], found["until_decided"]
         added = ("loss", "round")

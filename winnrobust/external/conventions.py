@@ -56,6 +56,13 @@ USUAL_SHAPES = (
 )  # fmt: skip
 
 
+REPAINT = {
+    (1, 3): ", or save gray pictures as RGB without alpha (for arrays: images.repeat(1, 3, 1, 1))",
+    (3, 1): ', or save the pictures in gray (Pillow\'s convert("L"))',
+}
+"""Channels that there are, and that a model takes -> what can be done."""
+
+
 def check_shape_taken(name: str, model: nn.Module, images: Tensor) -> None:
     """Check on a few images (N, C, H, W) that the model called `name` takes their shape.
 
@@ -70,7 +77,7 @@ def check_shape_taken(name: str, model: nn.Module, images: Tensor) -> None:
             raise InputError(
                 f"model '{name}' cannot take images of {shape_text(own)} (channels x height x"
                 f" width), but for example of {shape_text(shape)}; attack it on images like those"
-                " it was trained on"
+                f" it was trained on{REPAINT.get((own[0], shape[0]), '')}"
             )
     logits_from(name, model, images)  # says what the model says
 
@@ -113,8 +120,9 @@ def doubts(
     better = tried[best]
     if _gains(wrong, better, HINT) and not _far_better(wrong, better):
         affordable = int(seconds / max(took * 2, 1e-6)) * BATCH
-        more = data.batch(len(few), min(max(affordable, BATCH), MANY))
-        if len(more):
+        stop = min(max(affordable, BATCH), MANY, len(data))
+        if stop > len(few):
+            more = data.batch(len(few), stop)
             wrong = torch.cat([wrong, _wrong(name, given.around(module), more)])
             better = torch.cat([better, _wrong(name, best.around(module), more)])
             few = ImageSplit(few.images, torch.cat([few.labels, more.labels]))
@@ -133,6 +141,16 @@ def doubts(
             f" {scores.shape[1]}); check its weights, the order of the classes, and its"
             " normalization (--input-range, --mean and --std; in Python input_range, mean and std"
             " of winnrobust.load, or the model's own)"
+        )
+
+
+def doubts_of_images(data: Labelled) -> Iterator[str]:
+    """Say what is odd about the images themselves, a sentence each."""
+    first = data.batch(0, BATCH).images
+    if first.dtype == torch.uint8 and first.max() == 1:
+        yield (
+            f"the first {len(first)} images hold only 0 and 1, where 255 is white, so all are"
+            " black; if 1 is white give them as floats"
         )
 
 

@@ -231,22 +231,23 @@ class Evaluation:
             file: .html, .tex, .csv or .json; a name without suffix is a folder for all of them.
 
         Raises:
-            InputError: another suffix.
+            InputError: another suffix, or it cannot be written there.
         """
         place = Path(file)
         names = {".html": "index.html", ".tex": "table.tex", ".csv": "table.csv"}
         names[".json"] = "report.json"
-        if not place.suffix:
-            place.mkdir(parents=True, exist_ok=True)
-            write_report([self.folder], place, FORMATS)
-            return place
-        if place.suffix not in names:
+        if place.suffix and place.suffix not in names:
             raise InputError(f"a report is a file {', '.join(names)}, or a folder, not {place}")
-        with TemporaryDirectory() as folder:
-            write_report([self.folder], Path(folder), [place.suffix[1:]])
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(place) as temporary:
+        try:
+            if not place.suffix:
+                place.mkdir(parents=True, exist_ok=True)
+                write_report([self.folder], place, FORMATS)
+                return place
+            with TemporaryDirectory() as folder, replacing(place) as temporary:
+                write_report([self.folder], Path(folder), [place.suffix[1:]])
                 shutil.copyfile(Path(folder) / names[place.suffix], temporary)
+        except OSError as error:
+            raise InputError(f"cannot write to {place}: {error.strerror or error}") from None
         return place
 
     def _repr_html_(self) -> str:

@@ -18,6 +18,7 @@ from winnrobust.reporting.page import DPI
 from winnrobust.reporting.results import Results, worst_case
 from winnrobust.reporting.runs import RunRecord
 from winnrobust.reporting.table import shortened
+from winnrobust.reporting.verdict import Verdict
 from winnrobust.reporting.words import WORDS
 from winnrobust.runtime.files import replacing
 
@@ -83,9 +84,13 @@ def figures_of(results: Results) -> dict[str, Figure]:
 
 
 def accuracy_figure(results: Results) -> Figure:
-    """Accuracy of every model, a row each, without an attack and robust at every epsilon."""
+    """Accuracy of every model, a row each, without an attack and robust at every epsilon.
+
+    They are in the order of the headline's table.
+    """
     cases = {"no attack": CLEAN} | {f"robust, {x}": worst_case(x) for x in results.tried}
-    names, step = results.names, 0.6 / len(cases)
+    names = [name for group in Verdict(results).ranked for name in results.groups[group]]
+    step = 0.6 / len(cases)
     height = 1.2 + len(names) * (0.6 if len(names) < MANY else 0.35) + _legend_height(len(cases))
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.add_subplot()

@@ -66,13 +66,10 @@ def comparison_tables(results: Results) -> list[Table]:
 
 def headline_table(results: Results) -> Table:
     """Clean and robust accuracy of every model, the most robust first, and whether to trust it."""
-    verdict, groups = Verdict(results), [*results.groups]
+    verdict = Verdict(results)
     levels = [] if results.counts_only else evenly_spread([*results.tried], HEADLINE_LEVELS)
-    if levels:
-        level = verdict.widest(groups)
-        groups.sort(key=lambda group: -verdict.robust(level, group))
     rows = []
-    for name, group in ((name, each) for each in groups for name in results.groups[each]):
+    for name, group in ((name, each) for each in verdict.ranked for name in results.groups[each]):
         errors = [results.errors[case, name] for case in (CLEAN, *map(worst_case, levels))]
         shares = [share_with_interval(1 - x, 1 - y, 1 - z, results.n) for x, z, y, _ in errors]
         cells = [text + _left_out(error) for text, error in zip(shares, errors, strict=True)]

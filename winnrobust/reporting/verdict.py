@@ -130,6 +130,15 @@ class Verdict:
 
         return max(reversed(self.results.tried), key=spread)
 
+    @property
+    def ranked(self) -> list[str]:
+        """All groups, the most robust first where they differ most; else as they were given."""
+        groups = [*self.results.groups]
+        if self.results.counts_only or not self.results.tried:
+            return groups
+        level = self.widest(groups)
+        return sorted(groups, key=lambda group: -self.robust(level, group))
+
     def robust(self, level: Level, group: str) -> float:
         """The mean robust accuracy of a group."""
         errors = [self.results.errors[worst_case(level), n] for n in self.results.groups[group]]

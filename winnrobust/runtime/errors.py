@@ -1,5 +1,8 @@
 """The one kind of error a user can cause, and how anything is shown on a terminal."""
 
+import sys
+import warnings
+
 LONGEST = 1000
 """Characters of a message; what is longer was not written by us."""
 
@@ -27,6 +30,14 @@ class EvaluationWarning(UserWarning):
     >>> warnings.simplefilter("error", winnrobust.EvaluationWarning)  # take them seriously
     >>> warnings.simplefilter("default", winnrobust.EvaluationWarning)
     """
+
+
+def warn(message: str) -> None:
+    """Give an `EvaluationWarning` that points to the caller's code, not to ours."""
+    level, frame = 2, sys._getframe(1)  # 1 is this function
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("winnrobust."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, EvaluationWarning, stacklevel=level)
 
 
 def printable(text: str, keep: str = "\n") -> str:

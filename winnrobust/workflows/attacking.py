@@ -46,6 +46,9 @@ TEST_IMAGES = ImageSource()
 DIAGNOSED = 256
 """False robustness is looked for on the first so many images."""
 
+DIAGNOSED_SOON = 64
+"""At least on so many where few are attacked, because those settle the question."""
+
 
 SOON = 5.0
 """Seconds that the first figure may wait for a second batch, which tells how long batches take."""
@@ -129,7 +132,9 @@ def attack_runs(
                 progress=progress if done else _with_first_figure(progress, out),
             )
         if to_diagnose:
-            found = _diagnose(modules, test.split.batch(0, DIAGNOSED), settings, usual, device)
+            enough = max(DIAGNOSED_SOON, distributed.broadcast(images_done(out)))
+            few = test.split.batch(0, min(enough, DIAGNOSED) if settings.sampled else DIAGNOSED)
+            found = _diagnose(modules, few, settings, usual, device)
             if distributed.is_main_process():
                 write_diagnosis(out, found)
         if distributed.is_main_process():

@@ -37,8 +37,8 @@ COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
 }
 GATE = re.compile(
-    r"\s*(robust_accuracy|clean_accuracy)\s*(<=|>=|<|>)\s*([\d.]+)"
-    r"(?:\s+at\s+(\w+\s*:\s*[\d./]+))?(?:\s+of\s+(\S+))?\s*"
+    r"\s*(robust_accuracy|clean_accuracy)\s*(<=|>=|<|>)\s*(\S+)"
+    r"(?:\s+at\s+(\w+\s*:\s*[^\s,]+))?(?:\s+of\s+(\S+))?\s*"
 )
 
 

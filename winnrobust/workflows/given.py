@@ -1,7 +1,5 @@
 """What a caller from Python gives: models, images and attacks in many forms, each made into one."""
 
-import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,10 +18,10 @@ from winnrobust.evaluation.one_attack import MODEL, find_in_norm
 from winnrobust.evaluation.prediction import check_classes
 from winnrobust.evaluation.state import devices_of, frozen, own_randomness
 from winnrobust.external.attacks import library_attack
-from winnrobust.external.conventions import check_shape_taken, doubts
+from winnrobust.external.conventions import check_shape_taken, doubts, doubts_of_images
 from winnrobust.external.factory import import_object
 from winnrobust.external.preprocessing import Preprocessing
-from winnrobust.runtime.errors import EvaluationWarning, InputError
+from winnrobust.runtime.errors import InputError, warn
 from winnrobust.runtime.progress import show_progress
 from winnrobust.runtime.settings import shown
 from winnrobust.workflows.loading import load
@@ -155,7 +153,7 @@ def warn_of_doubts(
     """
     head = data.batch(0, 2)
     images = as_floats(head.images)
-    said: list[str] = []
+    said = list(doubts_of_images(data))
     with frozen(models.values(), device), own_randomness(devices_of(models), 0, "doubts"):
         for name, model in models.items():
             check_shape_taken(name, model, images[:2])
@@ -163,12 +161,4 @@ def warn_of_doubts(
         for name, model in models.items():
             said += doubts(name, model, Preprocessing(), data)
     for doubt in said:
-        warnings.warn(doubt, EvaluationWarning, stacklevel=_callers_level())
-
-
-def _callers_level() -> int:
-    """Return the `stacklevel` at which a warning points to the caller's code, not to ours."""
-    level, frame = 0, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith("winnrobust."):
-        level, frame = level + 1, frame.f_back
-    return level + 1
+        warn(doubt)

@@ -94,11 +94,11 @@ def _user_images(source: ImageSource, candidates: Sequence[Candidate]) -> Images
     for flag, value in (("--classes", source.classes), ("--resize and --crop", source.geometry)):
         if value and not is_folder:
             raise InputError(f"{flag} are for folders of pictures, not for {source.path}")
-    if given.classes:
-        listed = sorted(given.classes.items())
-        first = ", ".join(f"{number} {name}" for number, name in listed[:12])
-        log(f"note: folders are these classes: {first}{', ...' if len(listed) > 12 else ''}")
-    elif len(given.images.labels.unique()) == 1:
+    renamed = [f"{name} is {n}" for n, name in sorted(given.classes.items()) if name != str(n)]
+    if renamed:
+        more = ", ..." if len(renamed) > 12 else ""
+        log(f"note: which class each folder is: {', '.join(renamed[:12])}{more}")
+    if len(given.images.labels.unique()) == 1:
         log(f"note: these {len(given.images)} images of {source.path} are all of the same class")
     for note in given.notes:
         log(f"note: {note}")

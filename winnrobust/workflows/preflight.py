@@ -10,7 +10,7 @@ from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.data.folders import Pictures
 from winnrobust.evaluation.prediction import check_classes, errors_named
 from winnrobust.evaluation.state import frozen
-from winnrobust.external.conventions import check_shape_taken, doubts
+from winnrobust.external.conventions import check_shape_taken, doubts, doubts_of_images
 from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.progress import log
@@ -46,6 +46,8 @@ def check_fit(
             )
             if needing:
                 _check_gradient(name, module, few, test.labels[:2], list(needing))
+        for doubt in doubts_of_images(test):
+            log(f"note: {doubt}")
         for each in candidates:
             if each.external:
                 module, given = each.external.module, each.external.preprocessing

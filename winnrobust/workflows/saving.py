@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,10 @@ from numpy.lib import format as npy
 from PIL import Image
 from torch import nn
 
-from winnrobust.data.streams import random_order
-from winnrobust.evaluation.examples import Examples, stored_examples
-from winnrobust.evaluation.outcomes import Level
+from winnrobust.evaluation.examples import Adversarial, stored_adversarial, stored_examples
+from winnrobust.evaluation.outcomes import Case, Level
 from winnrobust.evaluation.prediction import prediction
 from winnrobust.evaluation.state import frozen
-from winnrobust.reporting import read_metadata
 from winnrobust.reporting.table import Table, to_csv, to_text
 from winnrobust.runtime.files import new_folder, replacing
 from winnrobust.runtime.progress import progress_bar
@@ -27,9 +25,7 @@ from winnrobust.runtime.progress import progress_bar
 FOLDER = "saved"
 """Of a results folder, the one that they are written to."""
 
-COLUMNS = (
-    "folder", "attack", "norm", "epsilon", "source", "images", "adversarial", "adversarial_8_bits"
-)  # fmt: skip
+COLUMNS = ("folder", "attack", "norm", "epsilon", "source", "images", "adversarial_8_bits")
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Channels -> Pillow's name of a picture that has them."""
@@ -40,97 +36,82 @@ def save_examples(
 ) -> pd.DataFrame:
     """Write the first adversarial examples of an evaluation to its folder `saved`.
 
-    For each attack, norm, epsilon and source an `.npz` file that `--data` takes, float32, and a
-    folder of PNG files named by image, label and what the source sees in them. A PNG has 8 bits,
-    which moves pixels by up to 1/510: the source is asked about these anew.
+    Those are what a model gets wrong of images that it gets right without the attack. For each
+    attack, norm, epsilon and source that found some an `.npz` file that `--data` takes, float32,
+    and a folder of PNG files named by image, label and what the source sees in them. A PNG has 8
+    bits, which moves pixels by up to 1/510: the source is asked about these anew.
 
     Args:
-        folder: a finished results folder whose examples were kept.
-        limit: how many images.
+        folder: a finished results folder whose adversarial examples were kept.
+        limit: how many of each attack, norm, epsilon and source.
         modules: the models by name.
         device: where they are asked.
 
     Returns:
         `saved.csv`: a row for each attack, norm, epsilon and source, with `COLUMNS`: how many
-        images are adversarial (the source is wrong), and how many of these still are in 8 bits.
+        there are, and how many of these the source still gets wrong in 8 bits.
     """
     first = next(stored_examples(folder), None)
     if first is None:
-        return pd.DataFrame(columns=list(COLUMNS))
-    numbers = image_numbers(folder)
-    counts = {names: [0, 0, 0] for names in _names(first)}
-    total = min(limit, sum(len(each.labels) for each in stored_examples(folder)))
+        return pd.DataFrame(columns=[*COLUMNS])
+    left = dict.fromkeys(first.cases, 0)
+    for each in stored_adversarial(folder):
+        left[each.case, each.source] += len(each.labels)
+    left = {one: min(count, limit) for one, count in left.items()}
+    names = {one: _name(number, *one) for number, one in enumerate(left)}
+    rows = [(names[one], *one[0], one[1], count) for one, count in left.items()]
+    still = dict.fromkeys(left, 0)
+    shape = first.images.shape[1:]
     with ExitStack() as stack:
         place = stack.enter_context(new_folder(folder / FOLDER))
         stack.enter_context(frozen(modules.values(), device))
+        total = sum(left.values())
         status = stack.enter_context(progress_bar(total, "save examples", unit="image"))
-        shape = (total, *first.images.shape[1:])
-        files = {names: _Arrays(place / f"{names[0]}.npz", shape, stack) for names in counts}
-        start = 0
-        for examples in stored_examples(folder):
-            some = range(min(len(examples.labels), total - start))
-            for case, names in enumerate(counts):
-                images = examples.adversarials[case, some.start : some.stop]
-                files[names].add(images, examples.labels[some.start : some.stop])
-                source = str(names[4])
-                wrong = _write(place / str(names[0]), images, examples, case, source,
-                               numbers[start:], modules[source])  # fmt: skip
-                counts[names] = [old + new for old, new in zip(counts[names], wrong, strict=True)]
-            start += len(some)
-            status.update(len(some))
-        table = pd.DataFrame([(*names, *of) for names, of in counts.items()], columns=[*COLUMNS])
+        files = {
+            one: _Arrays(place / f"{names[one]}.npz", (count, *shape), stack)
+            for one, count in left.items()
+            if count
+        }
+        for found in stored_adversarial(folder):
+            one = found.case, found.source
+            some = found.first(left[one])
+            if len(some.labels):
+                files[one].add(some)
+                still[one] += _write_pictures(place / names[one], some, modules[found.source])
+                left[one] -= len(some.labels)
+                status.update(len(some.labels))
+        table = pd.DataFrame(rows, columns=[*COLUMNS[:-1]]).assign(
+            adversarial_8_bits=still.values()
+        )
         (place / "saved.csv").write_text(to_csv(table), encoding="utf-8")
     return table
 
 
-def image_numbers(folder: Path) -> Sequence[int]:
-    """Return the numbers of a results folder's images, in the order in which they were attacked."""
-    metadata = read_metadata(folder)
-    if metadata.population is None:
-        return range(metadata.n)
-    return random_order(metadata.population, metadata.settings["seed"]).tolist()
+def _name(number: int, case: Case, source: str) -> str:
+    text = f"{number:02d}-{case.attack}-{case.norm}-{case.epsilon:.4g}-{source}"
+    return re.sub(r"[^\w.+@-]+", "_", text)
 
 
-def _names(examples: Examples) -> list[tuple[Any, ...]]:
-    """Return folder, attack, norm, epsilon and source of all cases."""
-    found = []
-    for number, (case, source) in enumerate(examples.cases):
-        text = f"{number:02d}-{case.attack}-{case.norm}-{case.epsilon:.4g}-{source}"
-        found.append((re.sub(r"[^\w.+@-]+", "_", text), *case, source))
-    return found
-
-
-def _write(
-    place: Path,
-    images: np.ndarray,
-    examples: Examples,
-    case: int,
-    source: str,
-    numbers: Sequence[int],
-    module: nn.Module,
-) -> tuple[int, int, int]:
-    """Write images (k, C, H, W) as PNG files, and count images, adversarial ones, and those in
-    8 bits."""
-    bytes_ = (images * 255).round().clip(0, 255).astype(np.uint8)
-    labels = examples.labels[: len(images)]
-    model = list(examples.models).index(source)
-    seen = examples.predictions[case, model, : len(images)]
-    again = prediction(source, module, torch.from_numpy(bytes_).float() / 255).numpy()
-    if images.shape[1] in MODES:
+def _write_pictures(place: Path, found: Adversarial, module: nn.Module) -> int:
+    """Write PNG files, and count those of them that the model still gets wrong."""
+    bytes_ = (found.images * 255).round().clip(0, 255).astype(np.uint8)
+    again = prediction(found.source, module, torch.from_numpy(bytes_).float() / 255).numpy()
+    if bytes_.shape[1] in MODES:
         place.mkdir(exist_ok=True)
-        for number, pixels, label, answer in zip(numbers, bytes_, labels, again, strict=False):
+        for pixels, label, number, seen in zip(
+            bytes_, found.labels, found.numbers, again, strict=True
+        ):
             picture = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
-            name = f"{number:06d}-label{label}-seen{answer}.png"
+            name = f"{number:06d}-label{label}-seen{seen}.png"
             Image.fromarray(picture, MODES[len(pixels)]).save(place / name)
-    wrong = seen != labels
-    return len(images), int(wrong.sum()), int((wrong & (again != labels)).sum())
+    return int((again != found.labels).sum())
 
 
 class _Arrays:
-    """An `.npz` file with images and labels, written part by part."""
+    """An `.npz` file with images, labels and the images' numbers, written part by part."""
 
     def __init__(self, path: Path, shape: Sequence[int], stack: ExitStack) -> None:
-        self.labels: list[np.ndarray] = []
+        self.parts: list[Adversarial] = []
         self.images = stack.enter_context(self._open(path, shape))
 
     @contextmanager
@@ -140,21 +121,21 @@ class _Arrays:
             with archive.open("images.npy", "w", force_zip64=True) as file:
                 npy.write_array_header_1_0(file, header)
                 yield file
-            with archive.open("labels.npy", "w") as file:
-                npy.write_array(file, np.concatenate(self.labels))
+            for name in ("labels", "numbers"):
+                with archive.open(f"{name}.npy", "w") as file:
+                    npy.write_array(file, np.concatenate([getattr(x, name) for x in self.parts]))
 
-    def add(self, images: np.ndarray, labels: np.ndarray) -> None:
-        """Write some more images (k, C, H, W) and their labels."""
-        self.images.write(np.ascontiguousarray(images, "<f4").tobytes())
-        self.labels.append(labels)
+    def add(self, found: Adversarial) -> None:
+        """Write some more images and what belongs to them."""
+        self.images.write(np.ascontiguousarray(found.images, "<f4").tobytes())
+        self.parts.append(found._replace(images=found.images[:0]))
 
 
 def saved_text(table: pd.DataFrame) -> str:
     """Return the table for a terminal."""
-    header = ["attack", "norm and epsilon", "source", "images", "adversarial", "in 8 bits"]
+    header = ["attack", "norm and epsilon", "source", "images", "still wrong in 8 bits"]
     rows = [
-        [row.attack, str(Level(row.norm, row.epsilon)), row.source]
-        + [str(getattr(row, name)) for name in COLUMNS[5:]]
-        for row in table.itertuples()
+        [row.attack, str(Level(row.norm, row.epsilon)), row.source, *map(str, row[-2:])]
+        for row in table.itertuples(index=False)
     ]
     return to_text([Table("Saved adversarial examples", header, rows)])
