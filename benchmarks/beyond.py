@@ -154,7 +154,7 @@ def main(runs: Sequence[Path], out: Path, work: Path, parts: Sequence[str]) -> N
         "# Beyond the paper: a gradient penalty on margins",
         f"Made by `{about['command']}` at commit {about['commit']}, {about['time']}. What is"
         " compared, and why, is in [the protocol](protocol.md), written before. MNIST, vanilla CNN,"
-        f" errors in percent: of all test images; of the first {FEW:,} under aa-fast and AutoAttack."
+        f" errors in percent: of all test images; under aa-fast and AutoAttack of {FEW:,}."
         " No network has seen an adversarial example.",
         f"**{goal_text(figures)}**",
         "## Mean and range over the seeds",
