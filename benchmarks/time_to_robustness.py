@@ -92,11 +92,9 @@ class Known:
 def attacked_file(
     model: Path, split: ImageSplit, attacks: Sequence[str], epsilons: Sequence[float]
 ) -> Summary:
-    """Attack the model in a file on images."""
+    """Attack the model in a file on images, at L-infinity bounds."""
     network, _ = load_model(model)
-    settings = EvaluationSettings(
-        attacks=attacks, epsilons={"linf": epsilons, "l2": [1.5]}, num_examples=0
-    )
+    settings = EvaluationSettings(attacks=attacks, epsilons={"linf": epsilons}, num_examples=0)
     with TemporaryDirectory() as folder:
         found = evaluate(
             {"model": network}, split.images, split.labels, settings, folder=Path(folder)

@@ -8,6 +8,8 @@ What a block is called says what is done with it:
 * `bash`: not executed, because it takes hours, a GPU or a network; but its winnrobust commands must
   be such that the command line takes them.
 * `toml` and `yaml`: must be well-formed.
+* `stopwatch`: `start`, and later the name of what was done since, which may take five minutes. What
+  it took is written to `_build/minutes.csv`.
 
 In comparisons all numbers are alike, because another processor may round otherwise, and `...`
 stands for anything. Each page has a folder of its own. Blocks in `%` comments are executed, too,
@@ -24,8 +26,8 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
-from importlib import metadata
 from pathlib import Path
 from string import Template
 
@@ -43,7 +45,14 @@ from sybil.sybil import SybilCollection
 from winnrobust.cli import main
 
 HERE = Path(__file__).parent
+PROJECT = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = set(PROJECT["optional-dependencies"])
 FILE = re.compile(r"# ([\w./-]+\.\w+)\n")
+
+MINUTES = HERE / "_build" / "minutes.csv"
+PROMISED = 5.0
+"""Minutes from a model of one's own to a page, by get-started.md. An idle machine takes less than
+one; the rest is for slower and busier ones."""
 
 torch.set_num_threads(1)
 
@@ -137,7 +146,7 @@ def parse_only(example: Example) -> None:
             name, _, variables[name] = words[0].partition("=")
         if words[:2] == ["pip", "install"]:
             extras = re.findall(r"\[(\w+)\]", line)
-            assert set(extras) <= set(metadata.metadata("winnrobust").get_all("Provides-Extra"))
+            assert set(extras) <= EXTRAS, f"{line}: there are the extras {', '.join(EXTRAS)}"
         if "winnrobust" not in words[:12] or words[0] in ("pip", "git", "cd", "docker"):
             continue
         name, *arguments = words[words.index("winnrobust") + 1 :]
@@ -145,6 +154,21 @@ def parse_only(example: Example) -> None:
         command = main.get_command(click.Context(main), name)
         assert command, f"there is no command {name}"
         command.make_context(name, arguments)
+
+
+def stopwatch(example: Example) -> str:
+    """Start, or note how long something took; say so if it was too long."""
+    name, now = str(example.parsed).strip(), time.monotonic()
+    began = example.namespace.pop("_began", now)
+    if name == "start":
+        example.namespace["_began"] = now
+        return ""
+    minutes = (now - began) / 60
+    MINUTES.parent.mkdir(exist_ok=True)
+    with MINUTES.open("a", encoding="utf-8") as file:
+        file.write(f"{name},{minutes:.2f}\n")
+    late = minutes > PROMISED
+    return f"{name}: {minutes:.1f} minutes to a report, {PROMISED:g} are promised" if late else ""
 
 
 def take_a_folder(namespace: dict) -> None:
@@ -173,6 +197,7 @@ def pages(root: Path, patterns: list[str]) -> Sybil:
             PythonBlocks(),
             CodeBlockParser("console", run_console),
             CodeBlockParser("bash", parse_only),
+            CodeBlockParser("stopwatch", stopwatch),
             CodeBlockParser("toml", lambda example: tomllib.loads(str(example.parsed)) and None),
             CodeBlockParser("yaml", lambda example: yaml.safe_load(str(example.parsed)) and None),
         ],

@@ -71,7 +71,7 @@ def test_names_are_asked_for_and_matched(folder):
     (folder / "pictures" / "5").rename(folder / "pictures" / "Bright things")
     assert_one_line(
         winnrobust("attack", *TYPED),
-        "folders are called Bright things, n02000000;",
+        "the folders Bright things, n02000000 do not say",
         "--classes FILE",
         "--classes by-name",
     )
@@ -194,7 +194,7 @@ def test_a_model_s_own_transforms_normalization_and_names_are_used(folder, monke
     typed = ["attack", "--model", "net=hf:net", *TYPED[2:], "--out", "out"]
     result = winnrobust(*typed)
     assert result.exit_code == 0, result.output
-    assert "pictures are scaled to 32x40 (bilinear), as model 'net' says itself" in result.output
+    assert "pictures are scaled to 32x40 (bilinear), as model 'net' asks for" in result.output
     assert "which class each folder is: bright is 1, dim is 2" in result.output
     manifest = json.loads((folder / "out" / "manifest.json").read_text())
     assert manifest["data"]["pictures"]["geometry"]["resize"] == [40, 32]

@@ -120,7 +120,7 @@ def test_other_weights_than_those_that_were_measured_are_not_taken(without_weigh
     file = without_weights / "mnist-vanilla-winn" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     monkeypatch.setenv(zoo.SOURCE, str(without_weights))
-    with pytest.raises(InputError, match=r"is not zoo:mnist-vanilla-winn: its hash is another one"):
+    with pytest.raises(InputError, match=r"is not zoo:mnist-vanilla-winn: its hash differs"):
         zoo.locate(Path("zoo:mnist-vanilla-winn"))
     assert not list(zoo.cache().iterdir())
 
@@ -130,7 +130,7 @@ def damaged() -> list[str]:
     result = winnrobust("models")
     assert result.exit_code == 1
     assert result.stderr == ""
-    assert "install winnrobust anew" in result.output
+    assert "reinstall winnrobust" in result.output
     rows = [line.split() for line in result.output.splitlines()]
     return [row[0].removeprefix("zoo:") for row in rows if row and row[-1] == "DAMAGED"]
 
@@ -143,7 +143,7 @@ def test_a_list_that_is_missing_or_damaged_ends_in_one_line(own_zoo, tmp_path, c
         (own_zoo / "models.json").write_text(content)
     for typed in (["models"], ["attack", "zoo:mnist-vanilla-winn", "--out", tmp_path / "out"]):
         assert_one_line(
-            winnrobust(*typed), "models.json is missing or damaged; install winnrobust anew"
+            winnrobust(*typed), "models.json is missing or damaged; reinstall winnrobust"
         )
 
 

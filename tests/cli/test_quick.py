@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -125,3 +127,20 @@ def test_progress_in_a_pipe_is_plain_lines_now_and_then(capfd, monkeypatch):
     assert lines[0] == "attack: 3% done, about 6 min left"
     assert 8 < len(lines) < 16
     assert all("done, about" in line for line in lines)
+
+
+def test_long_work_says_that_it_goes_on_while_nothing_is_reported(capfd, monkeypatch):
+    """A single attack of the first batch can take minutes."""
+    monkeypatch.setattr("winnrobust.runtime.progress.OFTEN", 0.02)
+    monkeypatch.setattr("winnrobust.runtime.progress.BEAT", 0.005)
+    seen = ""
+    with show_progress("attack", "image") as update:
+        until = time.monotonic() + 30
+        while "attack: still working after 0 s\n" not in seen and time.monotonic() < until:
+            seen += capfd.readouterr().err
+        update(50, 100)
+        while "attack: 50% done, about " not in seen and time.monotonic() < until:
+            seen += capfd.readouterr().err
+    assert time.monotonic() < until
+    threads = {thread.name for thread in threading.enumerate()}
+    assert not any("_beat" in name for name in threads)

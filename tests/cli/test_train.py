@@ -64,7 +64,17 @@ def test_help_shows_what_matters_by_topic_and_says_where_the_rest_is(command):
     assert {"--out PATH", "--help-all"} <= set(re.findall(r"--out PATH|--help-all", help_text))
     settings = [name for name in SETTINGS if f"  {option_name(name)} " in help_text]
     assert 15 <= len(settings) <= 20
-    assert f"Show the other {len(SETTINGS) - len(settings)} settings" in help_text
+    assert f"Show the other {len(SETTINGS) - len(settings)} options" in help_text
+
+
+def test_help_of_attack_shows_its_options_by_topic_and_the_rest_with_help_all():
+    short, whole = (winnrobust("attack", flag).output for flag in ("--help", "--help-all"))
+    assert re.findall(r"^(\w[\w ]*):$", short, re.MULTILINE) == [
+        "Models", "Images", "Attacks", "Time", "This command",
+    ]  # fmt: skip
+    first, rest = (set(re.findall(r"^  (--[\w-]+)", text, re.MULTILINE)) for text in (short, whole))
+    assert {"--model", "--data", "--attacks", "--threat", "--fail-if", "--help-all"} < first < rest
+    assert f"Show the other {len(rest - first)} options" in " ".join(short.split())
 
 
 def test_an_existing_folder_is_left_alone(trained):

@@ -95,7 +95,7 @@ def test_cascades_keep_their_length(trained):
     ("options", "message"),
     [
         (["--method", "inn"], "'inn' trains without labels; add --unsupervised"),
-        (["--unsupervised", "--data", "x", "--dataset", "mnist5k"], "exclude each other"),
+        (["--unsupervised", "--data", "x", "--dataset", "mnist5k"], "cannot be combined"),
         (["--cascades", "2"], "--cascades has no effect on training with labels"),
         (["--unsupervised", "--method", "trades"], "method 'trades' needs labels"),
         (["--unsupervised", "--recipe", "fast"], "is for training with labels"),

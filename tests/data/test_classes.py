@@ -35,12 +35,26 @@ def test_numbers_are_numbers_unless_names_are_given():
 def test_what_is_ambiguous_or_unknown_is_named():
     twice = [*SYNSETS, "n03126707 crane"]
     assert number_folders(["n03126707"], twice) == [3]
-    with pytest.raises(InputError, match="2 classes are called crane in the 4 names"):
+    with pytest.raises(
+        InputError, match=r"2 classes are called crane .* names .*: 2 \(n.* crane\), 3"
+    ):
         number_folders(["crane"], twice)
+    assert number_folders(["3", "goldfish"], None, own=twice) == [3, 1]  # as it is told
     with pytest.raises(InputError, match=r"no class is called a, b, c, d, e, ... in the 3 names"):
         number_folders(list("abcdefg"), SYNSETS)
-    with pytest.raises(InputError, match="folders are called 0, x; say which classes"):
+    with pytest.raises(
+        InputError, match=r"gold fish in the 3 names .* \(gold fish is like goldfish"
+    ):
+        number_folders(["gold fish"], SYNSETS)
+    with pytest.raises(InputError, match="the folders 0, x do not say which class"):
         number_folders(["0", "x"], None)
+
+
+@pytest.mark.parametrize("classes", [None, BY_NAME])
+def test_parts_of_a_data_set_are_not_taken_for_classes(classes):
+    with pytest.raises(InputError, match=r"test, train, which are parts .* --data .*/test"):
+        number_folders(["test", "train"], classes)
+    assert number_folders(["car", "train"], BY_NAME) == [0, 1]
 
 
 @pytest.mark.parametrize(

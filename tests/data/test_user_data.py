@@ -54,7 +54,7 @@ def test_folders_called_by_numbers_are_these_classes(tmp_path):
 def test_folders_of_other_names_are_asked_for(tmp_path):
     for name in ("cat", "ant"):
         save_image(tmp_path / name / "a.png", 7)
-    with pytest.raises(InputError, match=r"called ant, cat; say .* --classes FILE .*in Python"):
+    with pytest.raises(InputError, match=r"folders ant, cat do not say .*in Python.* FILE"):
         load_user_data(tmp_path)
     given = ["emu", "cat, felis", "n01440764 ant, formica"]
     assert load_user_data(tmp_path, classes=given).images.labels.tolist() == [2, 1]

@@ -49,9 +49,9 @@ ALL = "linf:8/255, l2:0.5, l1:12, l0:10, spatial:30, patch:5, corruptions:1-5"
         ("linf", f"threat 'linf' must be written like {ALL}"),
         ("linf:", f"threat 'linf:' must be written like {ALL}"),
         ("l3:1", f"threat 'l3:1': 'l3' is unknown; write one of {ALL}"),
-        ("linf:x", "threat 'linf:x': 'x' is no bound; write it like linf:8/255"),
-        ("linf:1/0", "threat 'linf:1/0': '1/0' is no bound; write it like linf:8/255"),
-        ("l2:1-3", "threat 'l2:1-3': '1-3' is no bound; write it like l2:0.5"),
+        ("linf:x", "threat 'linf:x': 'x' is not a bound; write it like linf:8/255"),
+        ("linf:1/0", "threat 'linf:1/0': '1/0' is not a bound; write it like linf:8/255"),
+        ("l2:1-3", "threat 'l2:1-3': '1-3' is not a bound; write it like l2:0.5"),
         ("linf:8", "threat 'linf:8': bounds must be numbers from 0 to 1, in the units of [0, 1]"
                    " images, not 8"),
         ("l2:-1", "threat 'l2:-1': bounds must be numbers of at least 0, in the units of [0, 1]"
@@ -62,9 +62,9 @@ ALL = "linf:8/255, l2:0.5, l1:12, l0:10, spatial:30, patch:5, corruptions:1-5"
                     " not 0"),
         ("corruptions:0-5", "threat 'corruptions:0-5': bounds must be whole numbers from 1 to 5,"
                             " which are severities, not 0-5"),
-        ("corruptions:5-1", "threat 'corruptions:5-1': '5-1' is no bound; write it like"
+        ("corruptions:5-1", "threat 'corruptions:5-1': '5-1' is not a bound; write it like"
                             " corruptions:1-5"),
-        ([], f"there are no threats; write some of {ALL}"),
+        ([], f"no threats are given; write some, such as {ALL}"),
         ([1], "threats must be a list such as ['linf:8/255'], not [1]"),
     ],
 )  # fmt: skip
@@ -297,9 +297,10 @@ def test_gates_tell_norms_apart(found):
     conditions = list(map(gates.parse_gate, texts))
     for condition in conditions:
         gates.check_attacked(condition, settings, ["sum"])
-    assert gates.failed_gates(conditions, found.folder) == [
-        "robust_accuracy of sum at linf:0.25 is 0.3333 < 0.5"
-    ]
+    failed, passed = gates.judged_gates(conditions, found.folder)
+    assert failed == ["robust_accuracy of sum at linf:0.25 is 0.3333 < 0.5"]
+    (other,) = passed
+    assert other.startswith("robust_accuracy of sum at l2:0.25 is ")
     for level in ("l1:0.25", "corruptions:1"):
         nowhere = gates.parse_gate(f"robust_accuracy < 0.5 at {level}")
         with pytest.raises(InputError, match=r"attacked there, only at linf:0\.25, l2:0\.25"):

@@ -37,7 +37,7 @@ def test_weights_replace_those_that_the_factory_drew(folder, images):
         ("nobodys:cnn", "there is no module 'nobodys', neither installed nor in "),
         ("somebodys.deeper:cnn", "there is no module 'somebodys.deeper'"),
         ("somebodys:rnn", "the module 'somebodys' has no 'rnn'"),
-        ("somebodys:answer", "is no function, but int"),
+        ("somebodys:answer", "is not a function or a class, but int"),
         (
             "somebodys:number",
             "called without arguments, must return a torch.nn.Module, not int",
@@ -46,8 +46,8 @@ def test_weights_replace_those_that_the_factory_drew(folder, images):
         ("somebodys:leaves", "fails: SystemExit: 3"),
         ("somebodys:", "must be written package.module:factory"),
         (":cnn", "must be written package.module:factory"),
-        ("somebodys", "is no model from elsewhere; it must be package.module:factory"),
-        ("model.h5", "is no model from elsewhere"),
+        ("somebodys", "is not a model from elsewhere; it must be package.module:factory"),
+        ("model.h5", "is not a model from elsewhere"),
         ("model.safetensors", "holds weights alone, if it is a state dict"),
         ("model.pkl", "--model NAME=model.pkl --arch NAME=package.module:factory"),
         ("somebodys:dense(inputs=print())", "its arguments numbers, texts, lists"),
@@ -151,8 +151,8 @@ def test_weights_that_are_none_are_refused_and_never_unpickled(folder, network):
         ("none.pth", "none.pth does not exist"),
         ("bomb.pth", "a pickle of more than tensors, which can run any code"),
         ("whole.pth", r"save the weights alone, torch.save\(model.state_dict\(\)"),
-        ("mixed.pth", "is no state dict: lr are no tensors"),
-        ("list.pth", "holds no state dict, but list"),
+        ("mixed.pth", "is not a state dict: lr are not tensors"),
+        ("list.pth", "holds list, not a state dict"),
     ):
         with pytest.raises(InputError, match=message) as caught:
             load_module("somebodys:cnn", folder / name)

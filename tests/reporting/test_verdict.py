@@ -101,9 +101,19 @@ HEADLINES = {
         " robust accuracy 9.7 % [8.0, 11.7] against 10.0 % [8.3, 12.0] (McNemar p = 0.250).",
     ),
     "depends": (
+        verdict(("pgd", 0.1, 400, 100), ("pgd", 0.2, 600, 900)),
+        "Who is more robust depends on the threat: winn at Linf 0.1, baseline at Linf 0.2.",
+    ),
+    "depends in part": (
         verdict(("pgd", 0.1, 400, 100), ("pgd", 0.2, 600, 900), ("pgd", 0.3, 1000, 1000)),
-        "Who is more robust depends on epsilon. winn: Linf 0.1. baseline: Linf 0.2. No difference"
-        " beyond noise, or not settled: Linf 0.3.",
+        "Who is more robust depends on the threat: winn at Linf 0.1, baseline at Linf 0.2; no"
+        " difference beyond noise, or none that is settled, at Linf 0.3.",
+    ),
+    "more somewhere": (
+        verdict(("pgd", 0.1, 300, 100), ("pgd", 0.2, 600, 200), ("pgd", 0.3, 1000, 1000)),
+        "winn is more robust than baseline at Linf 0.1, Linf 0.2; at Linf 0.3 there is no"
+        " difference beyond noise, or none that is settled. Robust accuracy at Linf 0.2: 80.0 %"
+        " [77.4, 82.4] against 40.0 % [37.0, 43.1] (McNemar p < 0.001).",
     ),
     "leads": (
         verdict(("pgd", 0.1, 900, 700, 400)),
@@ -133,6 +143,12 @@ def test_every_situation_has_its_line(key):
 def test_no_headline_is_without_an_example():
     """Others: test_legacy.py, evaluation/test_threats.py."""
     assert set(WORDS["headline"]) == {*HEADLINES, "counts only", "corrupted"}
+
+
+def test_the_one_that_wins_somewhere_is_named_first_whichever_it_is():
+    found = verdict(("pgd", 0.1, 100, 300), ("pgd", 0.3, 1000, 1000))
+    assert found.line.startswith("baseline is more robust than winn at Linf 0.1; at Linf 0.3 there")
+    assert ": 90.0 % [88.0, 91.7] against 70.0 %" in found.line
 
 
 # --- which attacks count ------------------------------------------------------------------------
@@ -321,9 +337,9 @@ def test_what_limits_the_evaluation_is_said():
     assert "Each method was trained once; another seed may come out differently." in found.notes
     external = [describe_model(name, seed=None, method=None) for name in CLEAN]
     assert not any("seed" in note for note in verdict(("pgd", 0.1, 8, 1), models=external).notes)
-    assert any("was not looked for" in note for note in found.notes)
+    assert any("diagnosis was left out" in note for note in found.notes)
     diagnosed = verdict(("pgd", 0.1, 8, 1), diagnosis=diagnosis_of(OK))
-    assert not any("was not looked for" in note for note in diagnosed.notes)
+    assert not any("diagnosis was left out" in note for note in diagnosed.notes)
 
 
 # --- several seeds ------------------------------------------------------------------------------

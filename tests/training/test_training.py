@@ -79,6 +79,8 @@ def test_manifest_says_where_the_figures_come_from(finished, few_digits):
     assert manifest["test"]["errors"] == manifest["test"]["error"] * 50
     assert manifest["test"]["error_low"] <= manifest["test"]["error"]
     assert read_json(finished.config)["optimization"]["gp_weight"] == 10
+    shares = {str(row["epoch"]): row["synthesis_reached"] for row in rows(finished)}
+    assert manifest["ascents_stopped_early"] == shares
 
 
 def test_every_nth_epoch_is_kept_on_request(tmp_path, few_digits):

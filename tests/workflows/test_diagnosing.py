@@ -176,5 +176,5 @@ def test_a_model_is_loaded_with_its_preprocessing(tmp_path):
     wanted = winnrobust.load(tmp_path / "net.pt", mean=0.5, std=[0.25], input_range=(0, 1))
     assert torch.equal(plain(images), images.flatten(1))
     torch.testing.assert_close(wanted(images), (images.flatten(1) - 0.5) / 0.25)
-    with pytest.raises(InputError, match="is no model from elsewhere"):
+    with pytest.raises(InputError, match="is not a model from elsewhere"):
         winnrobust.load("nonesuch")

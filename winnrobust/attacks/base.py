@@ -326,7 +326,9 @@ def _check_setting(attack: str, name: str, default: Any, value: Any) -> None:
         find_loss(value)
     elif isinstance(default, bool):
         if not isinstance(value, bool):
-            raise InputError(f"{name} of attack '{attack}' is True or False, not {shown(value)}")
+            raise InputError(
+                f"{name} of attack '{attack}' must be True or False, not {shown(value)}"
+            )
     elif name in COUNTS:
         if not number or value < 1 or value != int(value):
             raise InputError(

@@ -21,9 +21,9 @@ from winnrobust.runtime.errors import LONGEST, InputError, brief, printable
 COMMANDS = {
     "quickstart": "Train, attack and compare on the embedded digits, in minutes.",
     "train": "Train a WINN, a baseline, or by adversarial training.",
-    "attack": "Attack trained models and cross-check them.",
+    "attack": "Attack models, yours or ours: who is more robust?",
     "attacks": "List the attacks: threat model, cost, source.",
-    "models": "List the trained models that come along.",
+    "models": "List the trained models that come with the package.",
     "synthesize": "Draw samples from a trained WINN.",
     "detect": "Do models notice adversarial and out-of-distribution images?",
     "quality": "Score samples by a classifier.",
@@ -31,7 +31,7 @@ COMMANDS = {
     "texture": "Draw a texture of any size after a picture.",
     "compare": "Train both methods, attack both, write the report.",
     "reproduce": "Train, attack and write what a table of the paper needs.",
-    "report": "Build tables and one HTML page from stored results.",
+    "report": "Write a page and tables from stored results.",
 }
 """Name -> what the list of commands says; `winnrobust.cli.NAME` holds the command NAME."""
 
@@ -193,13 +193,15 @@ def _check_numbers(context: click.Context, parameter: click.Parameter, value: An
 def main(debug: bool) -> None:
     """Is this classifier really more robust than that one?
 
-    Train a Wasserstein Introspective Neural Network (WINN) and a baseline, attack both, and read
-    adversarial errors and cross-correction rates in a table like the paper's.
+    Attack image classifiers, yours or those that come with the package, and read clean and robust
+    accuracies with intervals, a paired test, and whether the attacks worked. The package also
+    trains Wasserstein Introspective Neural Networks (WINN), after which it is called.
 
     \b
-    New here?  winnrobust quickstart
-    In full:   winnrobust train --dataset mnist --arch vanilla --method baseline
-               winnrobust train --dataset mnist --arch vanilla --method winn
-               winnrobust attack --eps 0.125
-               winnrobust report results/...
+    New here?    winnrobust quickstart
+    Your model:  winnrobust attack --model mine=cnn.pth --arch mine=my_nets:cnn --data my-images
+                 winnrobust report results/...
+    The paper's: winnrobust train --dataset mnist --arch vanilla --method baseline
+                 winnrobust train --dataset mnist --arch vanilla --method winn
+                 winnrobust attack --eps 0.125
     """

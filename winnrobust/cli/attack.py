@@ -15,6 +15,7 @@ from winnrobust.cli.external import (
     external_options,
     own_attacks_option,
 )
+from winnrobust.cli.grouped import Grouped, listed
 from winnrobust.cli.options import (
     CHOICES,
     COUNT,
@@ -43,8 +44,24 @@ if TYPE_CHECKING:
     from winnrobust.evaluation import EvaluationSettings
     from winnrobust.workflows.images import ImageSource
 
+TOPICS = {
+    "Models": "model arch weights input_range mean std",
+    "Images": "data dataset classes resize crop limit",
+    "Attacks": "attacks own_attacks threats epsilons steps queries adapt with_diagnosis",
+    "Time": "until_decided seconds",
+}
+"""What matters, by topic."""
 
-@click.command()
+LESS = {
+    "Models": "output runs",
+    "Images": "interpolation skip_damaged data_root",
+    "Attacks": "epsilons_l2 restarts fgsm_screen eot straight targeted targets round cross seed",
+    "Time": "precision batch_size",
+}
+"""What few need."""
+
+
+@click.command(cls=Grouped, topics=TOPICS, less=listed(LESS))
 @click.argument("models", nargs=-1, type=PATH)
 @external_options
 @attacks_option
@@ -81,19 +98,18 @@ if TYPE_CHECKING:
     "straight",
     metavar="MODULE|auto",
     multiple=True,
-    help="Run every attack that follows gradients once more, with gradients that pass straight"
-    " through a module of the model (BPDA): one that rounds, or has no derivative. auto finds what"
-    " hides them.",
+    help="Run every gradient-based attack a second time, with gradients passed straight through a"
+    " module of the model that rounds or has no derivative (BPDA). auto finds the module.",
 )
 @click.option(
     "--adapt",
     is_flag=True,
-    help="Look for false robustness first, and add the attacks that suit what is found.",
+    help="Diagnose the models first, and add the attacks that suit what is found.",
 )
 @click.option(
     "--targeted",
     type=click.Choice(TARGETS),
-    help="Make the attacks targeted, each image at a wrong class that is chosen like this."
+    help="Make the attacks targeted: each image at a wrong class that is chosen in this way."
     "  [default: untargeted]",
 )
 @click.option(
@@ -101,14 +117,14 @@ if TYPE_CHECKING:
     type=PATH,
     metavar="FILE",
     help="Make the attacks targeted, at the classes in this file: one for each image, in their"
-    " order, as .npy, or as .csv or .txt with one a line.",
+    " order, as .npy, or as .csv or .txt with one on each line.",
 )
 @click.option(
     "--round",
     type=click.IntRange(1, 16),
     metavar="BITS",
-    help="Round examples to so many bits (8 as in a PNG) before the models judge them, and say how"
-    " many successes survive that.",
+    help="Round examples to so many bits (8 as in a PNG) before the models judge them, and report"
+    " how many successes survive.",
 )
 @click.option("--aim", type=click.Choice(TARGETS), hidden=True)
 @click.option(
@@ -116,7 +132,7 @@ if TYPE_CHECKING:
     "seconds",
     type=click.FloatRange(0, min_open=True),
     help="Seconds for each attack on each model, shared out equally over images and epsilons. What"
-    " is not attacked in time is counted and said beside every rate.",
+    " is not attacked in time is counted, and reported beside every rate.",
 )
 @click.option(
     "--cross/--no-cross",
@@ -131,43 +147,43 @@ if TYPE_CHECKING:
 @click.option(
     "--dataset",
     type=click.Choice(CHOICES["dataset"]),
-    help="Data set whose test images are attacked.  [default: the one trained on]",
+    help="Data set whose test images are attacked.  [default: the one that MODELS were trained on]",
 )
 @click.option(
     "--data",
     type=PATH,
-    help="Your own images instead: a folder with a folder for each class, or an .npz file with"
+    help="Your own images: a folder with a folder for each class, or an .npz file with"
     " 'images' and 'labels'.",
 )
 @click.option(
     "--classes",
     metavar="FILE|by-name",
-    help="Which class each folder of --data is: a file with the names of the model's classes, one a"
-    " line in the order of its logits, or JSON; or by-name, numbered in the order of their names."
-    "  [default: folders called by numbers, or by the names that the model brings along]",
+    help="Which class each folder of --data is: by-name numbers the folders in the order of their"
+    " names; a file lists the model's class names, a line each in the order of its logits, or as"
+    " JSON.  [default: folders are called by numbers, or by names that the model brings along]",
 )
 @click.option(
     "--resize",
     type=picture_size,
     metavar="SIDE|WIDTHxHEIGHT",
     help="Scale the pictures of --data, so that the shorter side has so many pixels, or to a size."
-    "  [default: as the model says itself]",
+    "  [default: what the model brings along]",
 )
 @click.option(
     "--crop",
     type=picture_size,
     metavar="SIDE|WIDTHxHEIGHT",
-    help="Then cut out their middle.  [default: as the model says itself]",
+    help="Then cut out their middle.  [default: what the model brings along]",
 )
 @click.option(
     "--interpolation",
     type=click.Choice(INTERPOLATIONS),
-    help="How pictures are scaled.  [default: as the model says itself, else bilinear]",
+    help="How pictures are scaled.  [default: what the model brings along, else bilinear]",
 )
 @click.option(
     "--skip-damaged",
     is_flag=True,
-    help="Read all pictures of --data beforehand, and leave out those that are damaged.",
+    help="Read all pictures of --data beforehand, and leave out the damaged ones.",
 )
 @click.option(
     "--arch",
@@ -178,7 +194,9 @@ if TYPE_CHECKING:
     "  [default: that of the newest run]",
 )
 @click.option(
-    "--batch-size", type=COUNT, help="Images at once.  [default: the more, the less time they take]"
+    "--batch-size",
+    type=COUNT,
+    help="Images at once.  [default: more while batches are quick]",
 )
 @click.option(
     "--save-examples",
@@ -192,14 +210,15 @@ if TYPE_CHECKING:
     "--fail-if",
     multiple=True,
     metavar="BOUND",
-    help="End with exit code 1 where this holds, for continuous integration: 'robust_accuracy < 0.4"
-    " at linf:8/255', 'clean_accuracy < 0.9'; with 'of NAME' for one of several models. Repeat it.",
+    help="End with exit code 1 if this holds, for continuous integration: 'robust_accuracy < 0.4 at"
+    " linf:8/255', 'clean_accuracy < 0.9'; with 'of NAME' for one of several models. May be"
+    " repeated.",
 )
 @click.option(
     "--baseline",
     type=PATH,
-    help="Results of an earlier evaluation on the same images: say what has changed since, by a"
-    " paired test, and write which images.",
+    help="Results of an earlier evaluation of the same images: report what has changed since, with"
+    " a paired test, and list the images.",
 )
 @out_option("Folder of the results.  [default: a new one under results/]")
 @runs_option
@@ -207,26 +226,27 @@ if TYPE_CHECKING:
 @device_option
 @click.pass_context
 def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> None:
-    """Attack MODELS (run folders, .safetensors files or zoo:NAME) and let each model look at the
-    others' adversarial examples.
+    """Attack image classifiers, and say who is more robust, how sure that is, and whether the
+    attacks worked.
 
-    Without MODELS and --model: the newest run of each method under --runs, for one data set and
-    architecture; without any run, a baseline and a WINN that come with winnrobust. Prints
-    and stores clean accuracy, robust accuracy, adversarial errors and correction rates, with 95 %
-    intervals, the outcome of every image, and what speaks against a model's robustness being real.
-    Interrupted, it goes on when it is called again with the same --out. Exit code 1: a --fail-if
-    holds.
+    Models of your own are named with --model, runs of 'winnrobust train', .safetensors files of
+    ours and zoo:NAME as MODELS. Of several, each is also asked about the others' adversarial
+    examples. Without any: the newest run of each method under --runs, for one data set and
+    architecture, else a baseline and a WINN that come with the package.
+
+    The results folder has clean and robust accuracies, errors and correction rates with 95 %
+    intervals, and the outcome of every image. Interrupted, the command goes on when it is called
+    again with the same --out. Exit code 1: a --fail-if holds.
 
     \b
-    winnrobust attack --eps 0.125
+    winnrobust attack --model mine=cnn.pth --arch mine=my_nets:cnn --data images --classes by-name
+    winnrobust attack --model a=timm:resnet50 --model b=torchvision:resnet50 --data photos
+    winnrobust attack --model mine=net.onnx --data digits.npz --threat linf:8/255 --attacks square
     winnrobust attack runs/my-baseline runs/my-winn --attacks fgsm,pgd,autoattack --limit 1000
-    winnrobust attack runs/my-winn zoo:mnist-vanilla-winn
-    winnrobust attack runs/my-winn --adapt
-    winnrobust attack runs/my-winn --attacks pgd --threat linf:0.3 --threat l2:1.5
+    winnrobust attack runs/my-winn zoo:mnist-vanilla-winn --threat linf:0.3 --threat l2:1.5
     winnrobust attack runs/my-winn --threat corruptions:1-5 --threat spatial:30
-    winnrobust attack zoo:mnist-vanilla-baseline zoo:mnist-vanilla-winn --until-decided
-    winnrobust attack --model mine=my_models:cnn --weights mine=cnn.safetensors --data my-images
     winnrobust attack runs/my-winn --attacks 'pgd(steps=100, restarts=5)' --attack mine=my_nets:best
+    winnrobust attack zoo:mnist-vanilla-baseline zoo:mnist-vanilla-winn --until-decided
     """
     from winnrobust.reporting import terminal_summary
     from winnrobust.runtime.distributed import is_main_process
@@ -236,7 +256,7 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
     from winnrobust.workflows.shared import stamp
 
     if options["dataset"] is not None and options["data"] is not None:
-        raise click.UsageError("--dataset and --data exclude each other.")
+        raise click.UsageError("--dataset and --data cannot be combined.")
     arch, options["factories"] = architectures(options["arch"], CHOICES["arch"])
     settings, external = _settings(options), external_models(options)
     paths: Sequence[Path] = models
@@ -264,13 +284,13 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
         log(gates.write_changes(gates.changes_since(options["baseline"], out), out))
         log(f"which images changed is in {out / 'changed-images.csv'}")
     log(f"results are in {out}; for a page to read and send: winnrobust report {out}")
-    failed = gates.failed_gates(conditions, out)
+    failed, passed = gates.judged_gates(conditions, out)
+    for sentence in passed:
+        log(f"passed: {sentence}")
     for sentence in failed:
         log(f"FAILED: {sentence}")
     if failed:
         context.exit(1)
-    if conditions:
-        log(f"passed: {'; '.join(condition.text for condition in conditions)}")
 
 
 def _source(options: dict[str, Any]) -> "ImageSource":
@@ -319,7 +339,7 @@ def _settings(options: dict[str, Any]) -> "EvaluationSettings":
     given["targeted"] = options["targeted"] or options["aim"]
     if options["targets"]:
         if given["targeted"]:
-            raise InputError("--targets and --targeted exclude each other")
+            raise InputError("--targets and --targeted cannot be combined")
         given["targeted"] = read_targets(options["targets"])
     if options["save_examples"]:
         given["num_adversarial"] = options["save_examples"]

@@ -57,7 +57,7 @@ def compare(
 ) -> None:
     """Train the baseline and --method with the same settings, attack both, and write a report.
 
-    The baseline leaves aside what only --method uses; an option that neither uses is refused.
+    The baseline ignores what only --method uses; an option that neither uses is refused.
 
     Runs are kept as DATASET-ARCH-METHOD-seedN under --runs; one that is there is resumed, or used
     as it is when complete. So a comparison that was stopped goes on when called again.

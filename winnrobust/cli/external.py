@@ -43,7 +43,7 @@ own_attacks_option = click.option(
     multiple=True,
     help="An attack of your own, beside --attacks: NAME=package.module:function, called with"
     " (model, images, labels, epsilon); or a known one with other settings,"
-    " 'NAME=pgd(steps=100, restarts=5)'. It is code, which is run. Repeat it for several.",
+    " 'NAME=pgd(steps=100, restarts=5)'. It is code, which is run. May be repeated.",
 )
 
 
@@ -70,20 +70,20 @@ def named_text(text: str) -> tuple[str | None, str]:
 
 
 OPTIONS = (
-    ("--model", named, "A model from elsewhere, NAME=package.module:factory or"
+    ("--model", named, "A model of your own or from a hub: NAME=package.module:factory or"
      " NAME=package.module:factory(width=2), NAME=timm:MODEL, NAME=torchvision:MODEL[:WEIGHTS],"
      " NAME=hf:ID_OR_FOLDER, NAME=robustbench:ID, NAME=file.pt (TorchScript), NAME=file.pt2"
      " (torch.export), NAME=file.onnx, or a state dict, NAME=file.pth or .safetensors, with --arch."
      " Factories and exported programs are code, which is run. mine@0, mine@1, ... are seeds of one"
      " method, mine."),
-    ("--weights", named, "State dict for what a factory, timm or torchvision makes, NAME=FILE."),
-    ("--output", named_text, "Which part of a --model's answer are the logits: key of a dict,"
-     " number in a tuple or list."),
-    ("--input-range", named_numbers, "What black and white are to a --model, such as -1,1; for one"
-     " of them NAME=-1,1.  [default: what the model says itself, else 0,1]"),
-    ("--mean", named_numbers, "What a --model subtracts from that: one number, or one for each"
-     " channel."),
-    ("--std", named_numbers, "What it divides the rest by."),
+    ("--weights", named, "State dict for a model that a factory, timm or torchvision makes."),
+    ("--output", named_text, "Which part of a --model's output holds the logits: a key of a"
+     " dict, a position in a tuple or list."),
+    ("--input-range", named_numbers, "The values of black and white that a --model expects, such as"
+     " -1,1; for one of several NAME=-1,1.  [default: what the model brings along, else 0,1]"),
+    ("--mean", named_numbers, "The mean that a --model's input is normalized with: one number, or"
+     " one for each channel."),
+    ("--std", named_numbers, "The standard deviation that it is normalized with."),
 )  # fmt: skip
 METAVARS = {named: "NAME=VALUE", named_numbers: "[NAME=]NUMBER,...", named_text: "[NAME=]KEY"}
 

@@ -47,7 +47,7 @@ def models() -> None:
     if "to be fetched" in states.values():
         click.echo(f"Weights to be fetched are looked for where {zoo.SOURCE} says.")
     if "DAMAGED" in states.values():
-        click.echo("DAMAGED: a file is missing or not the one it was; install winnrobust anew")
+        click.echo("DAMAGED: a file is missing or not the one it was; reinstall winnrobust")
         sys.exit(1)
 
 

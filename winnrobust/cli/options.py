@@ -130,8 +130,8 @@ attacks_option = click.option(
     "--attacks",
     type=names,
     metavar="TEXT",
-    help="Attacks, separated by commas; 'winnrobust attacks' lists them. Each is made in all norms"
-    " of the threats that it knows.  [default: fgsm,aa-fast: the paper's, and one to trust]",
+    help="Attacks, separated by commas; 'winnrobust attacks' lists them. Each runs in every norm of"
+    " the threats that it supports.  [default: fgsm,aa-fast: the paper's, and a strong one]",
 )
 threat_option = click.option(
     "--threat",
@@ -139,9 +139,9 @@ threat_option = click.option(
     metavar="NORM:EPS[,EPS...]",
     multiple=True,
     help="What an attacker may do, such as linf:8/255, l2:0.5, l1:12, l0:10, corruptions:1-5 (15"
-    " corruptions in these severities), spatial:30 (rotations up to 30 degrees, and translations),"
-    " patch:5 (a square of 5 pixels). Repeat it.  [default: what is usual for the data set, which"
-    " is said]",
+    " corruptions at these severities), spatial:30 (rotations up to 30 degrees, and translations),"
+    " patch:5 (a square of 5 pixels). May be repeated.  [default: the usual one for the data set,"
+    " which is printed]",
 )
 eps_option = click.option(
     "--eps",
@@ -157,7 +157,7 @@ diagnose_option = click.option(
     "with_diagnosis",
     default=True,
     show_default=True,
-    help="Look for false robustness, too.",
+    help="Also look for signs that a model is robust only because the attacks failed.",
 )
 
 
@@ -167,22 +167,26 @@ def sampling_options(command: Callable) -> Callable:
         "--precision",
         type=click.FloatRange(0, 50, min_open=True, max_open=True),
         metavar="POINTS",
-        help="Attack images in a random order until the interval of every error ends within so many"
-        " points of it, such as 1. The intervals are always-valid: they hold although they were"
-        " looked at again and again.",
+        help="Attack images in random order until the interval of every error reaches no further"
+        " than so many points, such as 1. The intervals are always-valid: they hold no matter when"
+        " one stops.",
     )
     until_decided = click.option(
         "--until-decided",
         is_flag=True,
-        help="Attack images in a random order until it is settled for every two models and every"
-        " epsilon who is more robust, or that they differ by no more than 1 point, or than"
-        " --precision.",
+        help="Attack images in random order until it is settled, for every two models and every"
+        " epsilon, which is more robust, or that they differ by no more than 1 point (or than"
+        " --precision).",
     )
     return precision(until_decided(command))
 
 
 seed_option = click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all random numbers."
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of the random numbers.",
 )
 config_file_option = click.option(
     "--config",
@@ -207,7 +211,7 @@ def with_place(settings: dict[str, Any]) -> dict[str, Any]:
     placed = dict(settings)
     for name in [name for name in ("data", "texture") if name in settings]:
         if "dataset" in settings:
-            raise InputError(f"--dataset and --{name} exclude each other")
+            raise InputError(f"--dataset and --{name} cannot be combined")
         place = Path(settings[name]).resolve()
         embedded = settings[name] in TEXTURES
         placed |= {"dataset": place.name} if embedded else {name: str(place), "dataset": place.stem}

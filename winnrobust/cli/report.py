@@ -24,7 +24,7 @@ from winnrobust.runtime.progress import log
     help="What to write, separated by commas.",
 )
 def report(inputs: tuple[Path, ...], out: Path | None, formats: list[str]) -> None:
-    """Build the comparison from stored results or runs (INPUTS); no model is needed.
+    """Write a report of stored results or training runs (INPUTS); no model is needed.
 
     Writes one self-contained HTML page, Markdown, LaTeX, CSV and JSON. Results bring in the runs
     they were made from, where those are still there.

@@ -88,7 +88,7 @@ def synthesize(
 ) -> None:
     """Draw samples from MODEL, a run folder, .safetensors file or zoo:NAME of a WINN.
 
-    They come about as pseudo-negatives do in training: by gradient ascent on the critic, from
+    They are made as pseudo-negatives are in training: by gradient ascent on the critic, from
     random images, until its mean reaches a value between the lowest and the highest that it gave to
     batches of real images.
 

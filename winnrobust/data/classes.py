@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from winnrobust.runtime.errors import InputError
@@ -11,6 +12,9 @@ BY_NAME = "by-name"
 """In place of a list: folders are numbered in the order of their names, as torchvision does."""
 
 WORDNET = re.compile(r"n\d{8}")
+
+PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+"""What folders are called that hold folders of classes themselves."""
 
 NAMED = 5
 """How many folders an error names."""
@@ -52,7 +56,7 @@ def number_folders(
     Args:
         folders: their names, in the order of the names.
         classes: the names of the model's classes in the order of its logits; `BY_NAME`; or None if
-            nothing was said: folders whose names are numbers then are the classes of these numbers.
+            nothing was said. A folder whose name is a number, and no class's name, is that class.
         own: the names that the model itself knows, for other folders.
 
     Raises:
@@ -63,6 +67,11 @@ def number_folders(
     >>> number_folders(["emu", "great_white"], ["great white, Carcharodon", "emu"])
     [1, 0]
     """
+    if len(folders) > 1 and set(map(_plain, folders)) <= PARTS:
+        raise InputError(
+            f"folders are called {_some(folders)}, which are parts of a data set, not classes; give"
+            f" one of them, such as --data .../{folders[0]}"
+        )
     if classes == BY_NAME:
         return list(range(len(folders)))
     if classes is None and all(name.isdecimal() for name in folders):
@@ -70,25 +79,33 @@ def number_folders(
     listed = own if classes is None else classes
     if not listed:
         raise InputError(
-            f"folders are called {_some(folders)}; say which classes of the model they are: with"
-            " --classes FILE (a name on each line, in the order of the model's logits; in Python"
-            f" classes=[...]), with --classes {BY_NAME} (classes='{BY_NAME}') if they are numbered"
-            " in the order of their names, as torchvision does, or with folders called 0, 1, 2, ..."
+            f"the folders {_some(folders)} do not say which class they are; number them in the"
+            f" order of their names, as torchvision's ImageFolder does, with --classes {BY_NAME}"
+            f" (in Python classes='{BY_NAME}'), or give the model's class names, a line each in the"
+            " order of its logits, with --classes FILE (classes=[...]), or call the folders 0, 1,"
+            " 2, ..."
         )
     known: dict[str, set[int]] = {}
     for number, line in enumerate(listed):
         for name in _names(line):
             known.setdefault(name, set()).add(number)
-    found = [known.get(_plain(name), set()) for name in folders]
+    called = {name: {int(name)} for name in folders if name.isdecimal() and len(name) < 9}
+    found = [known.get(_plain(name)) or called.get(name, set()) for name in folders]
     where = "names that were given" if classes is not None else "names that the model brings along"
     missing = [name for name, numbers in zip(folders, found, strict=True) if not numbers]
     if missing:
-        raise InputError(f"no class is called {_some(missing)} in the {len(listed)} {where}")
+        close = get_close_matches(_plain(missing[0]), known, 3)
+        raise InputError(
+            f"no class is called {_some(missing)} in the {len(listed)} {where}"
+            f"{f' ({missing[0]} is like {_some(close)})' if close else ''}; call folders by these"
+            " names, or by the numbers of the classes"
+        )
     for name, numbers in zip(folders, found, strict=True):
         if len(numbers) > 1:
+            told = ", ".join(f"{number} ({listed[number]})" for number in sorted(numbers))
             raise InputError(
-                f"{len(numbers)} classes are called {name} in the {len(listed)} {where}; rename the"
-                " folder to the number of the one that is meant"
+                f"{len(numbers)} classes are called {name} in the {len(listed)} {where}: {told};"
+                f" rename the folder {name} to the number of the one that you mean"
             )
     return [min(numbers) for numbers in found]
 

@@ -85,7 +85,7 @@ def parse_threats(given: str | Sequence[str]) -> Epsilons:
     if not isinstance(texts, Sequence) or not all(isinstance(each, str) for each in texts):
         raise InputError(f"threats must be a list such as ['linf:8/255'], not {shown(given)}")
     if not texts:
-        raise InputError(f"there are no threats; write some of {EXAMPLES}")
+        raise InputError(f"no threats are given; write some, such as {EXAMPLES}")
     found: dict[str, list[float]] = {}
     for text in texts:
         kind = None
@@ -111,7 +111,7 @@ def _bounds(text: str, kind: str, value: str) -> list[float]:
             bounds.append(float(Fraction(value) if "/" in value else value))
     if not bounds:
         example = KINDS[kind].example
-        raise InputError(f"threat '{text}': '{value}' is no bound; write it like {example}")
+        raise InputError(f"threat '{text}': '{value}' is not a bound; write it like {example}")
     if not all(map(KINDS[kind].takes, bounds)):
         raise InputError(f"threat '{text}': bounds must be {KINDS[kind].limits}, not {value}")
     return [abs(float(bound)) for bound in bounds]  # -0.0 is 0

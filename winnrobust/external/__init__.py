@@ -93,7 +93,7 @@ def _load(spec: str, weights: Path | None) -> External:
         )
     spec = registered(spec)
     if ":" not in spec:
-        raise InputError(f"{spec} is no model from elsewhere; it must be {KINDS}")
+        raise InputError(f"{spec} is not a model from elsewhere; it must be {KINDS}")
     module = call_factory(spec)
     if weights is not None:
         load_weights(module, weights)

@@ -127,7 +127,7 @@ def _parts(attack: Any) -> list[Any]:
 def _of_art(given: Any) -> Attack:
     name = _called("art", given)
     if not hasattr(given, "generate") or not hasattr(given, "estimator"):
-        raise InputError(f"attack '{name}' is not an evasion attack of ART's")
+        raise InputError(f"attack '{name}' is not an evasion attack of ART")
     kind = type(given).__name__
     guessed = "inf" if kind in ("CarliniLInfMethod",) else 2
     nearest = not hasattr(given, "eps")

@@ -71,7 +71,7 @@ def call_factory(spec: str) -> nn.Module:
     call = parse_call(spec)
     factory = _find(call.module, call.factory)
     if not callable(factory):
-        raise InputError(f"{spec} is no function, but {type(factory).__name__}")
+        raise InputError(f"{spec} is not a function or a class, but {type(factory).__name__}")
     how = "" if call.positional or call.named else ", called without arguments,"
     try:
         made = factory(*call.positional, **call.named)

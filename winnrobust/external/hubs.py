@@ -92,7 +92,7 @@ def load_torchvision(name: str, weights: Path | None) -> External:
         module = models.get_model(name, weights=None if weights else chosen)
     steps = chosen.transforms()
     if not hasattr(steps, "crop_size"):
-        raise InputError(f"torchvision:{name} is no classifier of images")
+        raise InputError(f"torchvision:{name} is not an image classifier")
     preprocessing = Preprocessing(mean=tuple(steps.mean), std=tuple(steps.std))
     crop, resize = steps.crop_size, steps.resize_size
     geometry = Geometry(
@@ -237,7 +237,7 @@ def _fetching(spec: str, weights: Path | None) -> Iterator[None]:
         remedy = (
             ""
             if weights is not None or spec.startswith(("hf:", "robustbench:"))
-            else "; where there is no internet, give its weights with --weights NAME=FILE, in"
+            else "; without an internet connection, give its weights: --weights NAME=FILE, in"
             " Python weights=FILE"
         )
         raise InputError(

@@ -63,12 +63,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             found = found[name]
             break
     if not isinstance(found, Mapping) or not found:
-        raise InputError(f"{path} holds no state dict, but {type(found).__name__}")
+        raise InputError(f"{path} holds {type(found).__name__}, not a state dict")
     tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
     others = [str(name) for name in found if str(name) not in tensors]
     if others:
         raise InputError(
-            f"{path} is no state dict: {_listed(others)} are no tensors; save"
+            f"{path} is not a state dict: {_listed(others)} are not tensors; save"
             " model.state_dict() alone"
         )
     for wrapper in WRAPPERS:

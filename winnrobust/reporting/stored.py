@@ -77,9 +77,10 @@ class Trained(Stored):
 
 
 class Manifest(RunManifest):
-    """manifest.json of results."""
+    """manifest.json of results; doubts are about the way in which models were used."""
 
     models: dict[str, Trained] = {}
+    doubts: list[str] = []
 
 
 class Model(Stored):

@@ -93,15 +93,19 @@ class Verdict:
     def _of_two(self, reference: str, other: str) -> str:
         found = {level: self.at_level(level, other, reference) for level in self.results.tried}
         at = {sign: [level for level in found if found[level].sign == sign] for sign in (1, -1, 0)}
-        if sum(map(bool, at.values())) > 1:
-            wins, losses, ties = (names(at[sign]) for sign in (1, -1, 0))
-            slots = {"first": other, "firsts": wins, "second": reference, "seconds": losses}
-            return sentence("headline", "depends", **slots, neither=ties)
-        first, second = (reference, other) if at[-1] else (other, reference)
+        wins, losses, ties = at[1], at[-1], at[0]
+        told = {"firsts": names(wins or losses), "seconds": names(losses), "neither": names(ties)}
+        if wins and losses:
+            key = "depends in part" if ties else "depends"
+            return sentence("headline", key, first=other, second=reference, **told)
+        first, second = (reference, other) if losses else (other, reference)
+        if ties and len(ties) < len(found):
+            level = self.widest([first, second], wins or losses)
+            return self._filled("more somewhere", first, second, level, **told)
         unsettled = [level for level in found if found[level] == UNSETTLED]
         if unsettled:
             return self._filled("unsettled", first, second, unsettled[-1])
-        key = ("even" if at[0] else "more") + (" everywhere" if len(found) > 1 else "")
+        key = ("even" if ties else "more") + (" everywhere" if len(found) > 1 else "")
         return self._filled(key, first, second, self.widest([first, second]))
 
     def _of_many(self, compared: list[str]) -> str:
@@ -112,23 +116,27 @@ class Verdict:
         key, second = ("tied", close[0]) if close else ("leads", others[0])
         if close and self.at_level(level, first, second) == UNSETTLED:
             key = "unsettled"
-        return self._filled(key, first, second, level, len(compared))
+        return self._filled(key, first, second, level, count=len(compared))
 
-    def _filled(self, key: str, first: str, second: str, level: Level, count: int = 2) -> str:
+    def _filled(self, key: str, first: str, second: str, level: Level, **told: object) -> str:
         a, b = (self.accuracy_text(worst_case(level), name) for name in (first, second))
         verb = WORDS["verb"].get(self.trust(first), "is")
-        slots = {"first": first, "second": second, "a": a, "b": b, "level": level, "count": count}
+        slots = {"first": first, "second": second, "a": a, "b": b, "level": level, **told}
         reason = self.at_level(level, first, second).reason
         return sentence("headline", key, **slots, verb=verb, reason=reason)
 
-    def widest(self, groups: Iterable[str]) -> Level:
-        """Where the robust accuracies of some groups differ most; of equal ones the last."""
+    def widest(self, groups: Iterable[str], levels: Iterable[Level] = ()) -> Level:
+        """Where the robust accuracies of some groups differ most; of equal ones the last.
+
+        Args:
+            levels: to choose from; by default all.
+        """
 
         def spread(level: Level) -> float:
             shares = [self.robust(level, name) for name in groups]
             return max(shares) - min(shares)
 
-        return max(reversed(self.results.tried), key=spread)
+        return max(reversed([*levels] or [*self.results.tried]), key=spread)
 
     @property
     def ranked(self) -> list[str]:
@@ -321,7 +329,7 @@ class Verdict:
         slots = {"attacks": names(sighted), "cases": names(contrary), "n": str(results.n)}
         slots["split"] = results.split
         said = [sentence("note", key, **slots) for key, true in holds.items() if true]
-        return self._sampled() + said
+        return [*map(_as_sentence, results.manifest.get("doubts", ())), *self._sampled(), *said]
 
     def _sampled(self) -> list[str]:
         """How many images it took, where they were drawn at random, and what all would have."""
@@ -348,6 +356,10 @@ class Verdict:
         signs = {level: self.at_level(level, *pair).sign for level in tried}
         cases = [case for level in tried for case in tried[level]]
         return [c for c in cases if self.at_case(c, *pair).sign * signs[c.level] < 0]
+
+
+def _as_sentence(text: str) -> str:
+    return one_line(f"{text[:1].upper()}{text[1:]}.")
 
 
 def names(items: Iterable[object]) -> str:

@@ -6,6 +6,9 @@ import warnings
 LONGEST = 1000
 """Characters of a message; what is longer was not written by us."""
 
+BRIEF = 200
+"""Characters of another library's error that are shown."""
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
@@ -59,8 +62,15 @@ def printable(text: str, keep: str = "\n") -> str:
 
 
 def brief(error: BaseException) -> str:
-    """Return what an error says on one line, cut where it becomes a story."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """Return what an error says on one line, cut after a word where it becomes a story.
+
+    >>> brief(ValueError("one  two\\nthree")), brief(KeyError()), brief(ValueError("x " * 200))[-8:]
+    ('one two three', 'KeyError', 'x x x ...')
+    """
+    text = " ".join(str(error).split())
+    if len(text) > BRIEF:
+        text = text[:BRIEF].rsplit(" ", 1)[0] + " ..."
+    return text or type(error).__name__
 
 
 def _escaped(character: str) -> str:

@@ -4,6 +4,7 @@ Of several processes only the first tells anything.
 """
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from winnrobust.runtime.errors import printable
 
 OFTEN = 10.0
 """Seconds between lines at the beginning of long work; later a fifth of what it has taken."""
+BEAT = 1.0
+"""Seconds after which a bar moves its clock, and a line is due that may be due."""
 
 
 def progress_bar(total: int, description: str, *, initial: int = 0, unit: str = "batch") -> tqdm:
@@ -40,34 +43,63 @@ def show_progress(description: str, unit: str, initial: int = 0) -> Iterator[Cal
     """Show a bar for a `with` block; yields what is to be called with (done, total, a few words).
 
     The words may be left out. Where stderr is no terminal there are lines instead, now and then.
+    Both go on while nothing is reported: the next piece of work may be a long one.
 
     Args:
         initial: how much was done before.
     """
-    began = told = time.monotonic()
     with progress_bar(0, description, initial=initial, unit=unit) as status:
-
-        def tell(done: int, total: int) -> None:
-            nonlocal told
-            now = time.monotonic()
-            if now - told < max(OFTEN, (now - began) / 5) or done >= total:
-                return
-            told = now
-            left = remaining(now - began, done - initial, total - initial)
-            print(
-                f"{printable(description)}: {done / total:.0%} done, {left} left",
-                file=sys.stderr,
-                flush=True,
-            )
+        lines = _Lines(description, initial) if status.disable and _is_main_process() else None
 
         def update(done: int, total: int, text: str = "") -> None:
             status.total = total
             status.set_postfix_str(text, refresh=False)
             status.update(done - status.n)
-            if status.disable and _is_main_process():
-                tell(done, total)
+            if lines is not None:
+                lines.update(done, total)
 
-        yield update
+        over = threading.Event()
+        beat = threading.Thread(
+            target=_beat, args=(over, lines.tell if lines else status.refresh), daemon=True
+        )
+        beat.start()
+        try:
+            yield update
+        finally:
+            over.set()
+            beat.join()
+
+
+def _beat(over: threading.Event, show: Callable[[], object]) -> None:
+    while not over.wait(BEAT):
+        show()
+
+
+class _Lines:
+    """Says from time to time how much is done, where there is no terminal."""
+
+    def __init__(self, description: str, initial: int) -> None:
+        self.description, self.initial = printable(description), initial
+        self.done, self.total = initial, 0
+        self.began = self.told = time.monotonic()
+        self.lock = threading.Lock()
+
+    def update(self, done: int, total: int) -> None:
+        self.done, self.total = done, total
+        self.tell()
+
+    def tell(self) -> None:
+        with self.lock:
+            now = time.monotonic()
+            spent = now - self.began
+            if now - self.told < max(OFTEN, spent / 5) or self.done >= self.total > 0:
+                return
+            self.told = now
+            text = f"still working after {duration(spent)}"
+            if self.done > self.initial:
+                left = remaining(spent, self.done - self.initial, self.total - self.initial)
+                text = f"{self.done / self.total:.0%} done, {left} left"
+            print(f"{self.description}: {text}", file=sys.stderr, flush=True)
 
 
 def remaining(seconds: float, done: int, total: int) -> str:

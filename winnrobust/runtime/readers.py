@@ -49,7 +49,7 @@ def check_file(path: Path) -> None:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except ValueError:
-        raise InputError(f"'{path}' cannot be the name of a file") from None
+        raise InputError(f"'{path}' is not a valid file name") from None
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
         raise InputError(f"{path} is {kind}, not a file")

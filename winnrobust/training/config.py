@@ -79,6 +79,9 @@ class OptimizationSettings(Settings):
     """Weight of Wasserstein term plus gradient penalty."""
     gp_weight: NotNegative = 10.0
     """Weight of the gradient penalty inside the alpha term."""
+    margin_radius: Share = 0.0
+    """L-infinity radius, in [0, 1] pixel units, by which the class loss of winn and baseline sees
+    every margin shrunk, to first order: a penalty on the margin's gradient; 0: cross-entropy."""
     gp_share: PositiveShare = 1.0
     """Share of a batch's pairs that the gradient penalty looks at."""
 

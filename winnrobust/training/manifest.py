@@ -102,6 +102,12 @@ def finish(run: RunFolder, dataset: Dataset, progress: Progress, device: torch.d
         "epochs": progress.epoch,
         "training_seconds": progress.elapsed,
     }
+    if any("synthesis_reached" in row for row in progress.history):  # before they ran out of steps
+        manifest["ascents_stopped_early"] = {
+            str(row["epoch"]): row["synthesis_reached"]
+            for row in progress.history
+            if "synthesis_reached" in row
+        }
     if info.valid_error is None:
         line = f"kept the networks of epoch {info.epoch}, the last: no error to select by"
         manifest["kept"] = {"epoch": info.epoch, "because": "the last"}

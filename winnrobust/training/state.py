@@ -172,7 +172,7 @@ def restore(state: TrainingState, run: RunFolder) -> None:
     tensors, header = read_tensors(run.state, "training state")
     del header["kind"]
     if set(header) != {item.name for item in fields(Progress)}:
-        raise InputError(f"{run.state} was written by another version of winnrobust; start anew")
+        raise InputError(f"{run.state} was written by another version of winnrobust; start again")
     state.progress = Progress(**header)
     if state.method.selected_under_attack and not all(map(_attacked, state.progress.history)):
         state.progress.best_valid_error = math.inf  # an older version's, without attack

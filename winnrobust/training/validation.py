@@ -115,6 +115,6 @@ def _answers(
 def diverged(what: str) -> InputError:
     """The error that ends a training whose numbers are no longer finite."""
     return InputError(
-        f"{what}: training has diverged; lower --lr or --alpha and start anew (what earlier epochs"
+        f"{what}: training has diverged; lower --lr or --alpha and start again (what earlier epochs"
         " wrote is kept)"
     )

@@ -111,7 +111,7 @@ def attack_runs(
     if distributed.is_main_process():
         check_unfinished(out, metadata)
     log_differences(candidates)
-    check_fit(candidates, settings.chosen_attacks(), test.split, device)
+    doubts = check_fit(candidates, settings.chosen_attacks(), test.split, device)
     with evaluation_folder(out, metadata, device, resume_with) as sessions:
         models = ", ".join(f"{candidate.name} ({candidate.path})" for candidate in candidates)
         log(f"attacking {models} on {len(test.split)} test images of {test.name} ({device})")
@@ -143,6 +143,7 @@ def attack_runs(
                 "resumed": sessions[1:],
                 "data": test.metadata(),
                 "models": {candidate.name: candidate.provenance for candidate in candidates},
+                "doubts": doubts,
             }
             write_results(out, manifest)
             if save:

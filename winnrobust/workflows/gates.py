@@ -123,14 +123,14 @@ def _check_model(gate: Gate, models: Sequence[str]) -> None:
         )
 
 
-def failed_gates(gates: Sequence[Gate], folder: Path) -> list[str]:
-    """Say which gates an evaluation fails, a sentence for each and each model.
+def judged_gates(gates: Sequence[Gate], folder: Path) -> tuple[list[str], list[str]]:
+    """Say which gates an evaluation fails, and which it passes: a sentence for each and each model.
 
     Raises:
         InputError: a gate is about a model that is not there.
     """
     summary = load_results(folder).summary
-    said = []
+    failed, passed = [], []
     for gate in gates:
         if gate.level is None:
             rows = summary.clean.assign(share=1 - summary.clean.error)
@@ -139,15 +139,14 @@ def failed_gates(gates: Sequence[Gate], folder: Path) -> list[str]:
             at = summary.robust[[gate.is_at(Level(*level)) for level in levels]]
             rows = at.assign(share=at.robust_accuracy)
         _check_model(gate, list(rows.model))
-        for row in rows.itertuples():
-            broken = COMPARISONS[gate.comparison](row.share, gate.bound)
-            if broken and gate.model in (None, row.model):
-                where = f" at {spelled(gate.level)}" if gate.level else ""
-                said.append(
-                    f"{gate.metric} of {row.model}{where} is {row.share:.4f}"
-                    f" {gate.comparison} {gate.bound:g}"
-                )
-    return said
+        where = f" at {spelled(gate.level)}" if gate.level else ""
+        for row in rows[rows.model == gate.model].itertuples() if gate.model else rows.itertuples():
+            found = f"{gate.metric} of {row.model}{where} is {row.share:.4f}"
+            if COMPARISONS[gate.comparison](row.share, gate.bound):
+                failed.append(f"{found} {gate.comparison} {gate.bound:g}")
+            else:
+                passed.append(f"{found}, not {gate.comparison} {gate.bound:g}")
+    return failed, passed
 
 
 # --- what has changed since ---------------------------------------------------------------------

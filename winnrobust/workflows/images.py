@@ -131,5 +131,5 @@ def _geometry(given: Mapping[str, Any], candidates: Sequence[Candidate]) -> Geom
         )
     (name, geometry), *_ = own.items()
     geometry = replace(geometry, **given)
-    log(f"note: pictures are {geometry}, as model '{name}' says itself")
+    log(f"note: pictures are {geometry}, as model '{name}' asks for")
     return geometry

@@ -24,10 +24,10 @@ def check_fit(
     attacks: Sequence[Attack],
     test: ImageSplit | Pictures,
     device: torch.device,
-) -> None:
+) -> list[str]:
     """Check that the models take the images, know their classes, and can be attacked as asked.
 
-    Says what is doubtful about the way in which models from elsewhere are used.
+    Says what is doubtful about the way in which models from elsewhere are used, and returns it.
 
     Raises:
         InputError: one does not, or has no gradient for an attack that needs it.
@@ -46,13 +46,14 @@ def check_fit(
             )
             if needing:
                 _check_gradient(name, module, few, test.labels[:2], list(needing))
-        for doubt in doubts_of_images(test):
-            log(f"note: {doubt}")
+        found = list(doubts_of_images(test))
         for each in candidates:
             if each.external:
                 module, given = each.external.module, each.external.preprocessing
-                for doubt in doubts(each.name, module, given, test):
-                    log(f"note: {doubt}")
+                found += doubts(each.name, module, given, test)
+    for doubt in found:
+        log(f"note: {doubt}")
+    return found
 
 
 def _check_gradient(
@@ -63,9 +64,10 @@ def _check_gradient(
         try:
             loss_gradient(module, images.to(place), labels.to(place))
         except InputError:
-            without = [each.name for each in ATTACKS.values() if each.access != WHITE_BOX]
+            free = [each for each in ATTACKS.values() if each.access == "black-box"]
+            known = [f"{each.name} ({' or '.join(each.norms)})" for each in free]
             raise InputError(
-                f"it has no gradient, which {', '.join(needing)} would follow; attacks that need"
-                f" none: {', '.join([*without, PREFIX])}OTHER-MODEL; --adapt looks for a gradient"
-                " inside"
+                f"it has no gradient, which {', '.join(needing)} would follow; name attacks with"
+                f" --attacks that need none: {', '.join(known)}, {PREFIX}OTHER-MODEL; --adapt looks"
+                " for a gradient inside"
             ) from None

@@ -62,7 +62,7 @@ def train(
     config = make_config(settings)
     if resume:
         if out is None:
-            raise InputError("say with out which run to resume")
+            raise InputError("name the run to resume with out=")
         resume_run(Path(out), settings, root, place)
         return Path(out)
     check_given(settings, config)

@@ -111,7 +111,7 @@ def models() -> list[ZooModel]:
             raise TypeError
         return [ZooModel(**row) for row in rows]
     except (InputError, TypeError):
-        raise InputError(f"{file} is missing or damaged; install winnrobust anew") from None
+        raise InputError(f"{file} is missing or damaged; reinstall winnrobust") from None
 
 
 def locate(path: Path) -> Path:
@@ -134,7 +134,7 @@ def locate(path: Path) -> Path:
     if not known[name].is_whole():
         raise InputError(
             f"files of {path} are missing or damaged (the hash of its weights must be that of"
-            " models.json); install winnrobust anew"
+            " models.json); reinstall winnrobust"
         )
     return known[name].folder
 
@@ -159,7 +159,7 @@ def fetch(model: ZooModel) -> None:
         except (OSError, ValueError) as error:
             raise InputError(f"{place} cannot be read: {brief(error)}") from None
         if file_sha256(weights) != model.sha256:
-            raise InputError(f"{place} is not {PREFIX}{model.name}: its hash is another one")
+            raise InputError(f"{place} is not {PREFIX}{model.name}: its hash differs")
         for file in files_of(model.folder):
             if file.is_file():
                 shutil.copyfile(file, folder / file.name)

@@ -37,7 +37,7 @@ def add(path: Path) -> zoo.ZooModel:
         raise InputError(f"{path} is not complete; train it to its end first")
     missing = [file.name for file in zoo.files_of(path) if not file.is_file()]
     if missing:
-        raise InputError(f"{path} lacks {', '.join(missing)}; train it anew")
+        raise InputError(f"{path} lacks {', '.join(missing)}; train it again")
     network, info = load_model(run.model)
     _check(record, run, info)
     info = _with_own_thresholds(network, info, run, record)
@@ -89,11 +89,11 @@ def _check(record: RunRecord, run: RunFolder, info: ModelInfo) -> None:
     if info.num_classes == 1:
         raise InputError(f"{run.path} was trained without labels; only classifiers can be added")
     if "test" not in record.manifest:
-        raise InputError(f"{run.manifest} has no test error; train it anew")
+        raise InputError(f"{run.manifest} has no test error; train it again")
     for name in ("dataset", "arch", "method", "seed"):
         found, configured = getattr(info, name), record.setting(name)
         if found != configured:
             raise InputError(
                 f"{run.model} is of {name} {found}, but {run.config} says {configured};"
-                " they are not of one run"
+                " they do not belong to the same run"
             )

@@ -80,6 +80,37 @@ def test_the_baseline():
     )
 
 
+MARGINS = (-1.0, 1.0, 0.0, 1.5)
+"""The other logit less the label's. Its slope in a pixel in [-1, 1] is 1 or -1."""
+
+
+@pytest.mark.parametrize("name", ["baseline", "winn"])
+def test_margins_are_shrunk_by_what_a_radius_can_take_from_them(name):
+    """Both pixels, moved by 0.125 in [0, 1], which is 0.25 in [-1, 1], take 0.5 from the margin."""
+    found = values(make(name, margin_radius=0.125, alpha=0.0).loss(linear(), batch_of()))
+    assert found["cross_entropy"] == pytest.approx(sum(softplus(m + 0.5) for m in MARGINS) / 4)
+    assert found["total"] == pytest.approx(found["cross_entropy"])
+    assert found["train_error"] == 0.75
+
+
+@pytest.mark.parametrize("name", ["baseline", "winn"])
+def test_a_network_learns_to_have_gentle_margins(name):
+    """Logits of s times the pixels have margins of s m, and 0.5 s is taken: d/ds of it at s = 1."""
+    network = linear()
+    make(name, margin_radius=0.125, alpha=0.0).loss(network, batch_of()).total.backward()
+    slope = (network.classifier.weight.grad * torch.eye(2)).sum().item()
+    expected = sum((m + 0.5) / (1 + math.exp(-m - 0.5)) for m in MARGINS) / 4
+    assert slope == pytest.approx(expected)
+
+
+def test_the_penalty_on_margins_leaves_the_critics_loss_alone():
+    plain, shrunk = (
+        values(make("winn", margin_radius=radius).loss(linear(), batch_of())) for radius in (0, 0.1)
+    )
+    for name in ("wasserstein", "gradient_penalty", "gradient_norm"):
+        assert shrunk[name] == pytest.approx(plain[name])
+
+
 def test_winn():
     """E f(u) = (10.5 + 2 + 2 + 10.5) / 4 = 6.25, E f(x) = 8.25."""
     found = values(make("winn", alpha=0.5, gp_weight=3.0).loss(linear(), batch_of()))
@@ -297,7 +328,8 @@ def test_the_parts_of_a_batch_add_up_to_it(name):
     def losses(part: slice) -> dict[str, float]:
         if name == "inn":
             return values(unsupervised("inn").loss(linear(1), batch_of(part)))
-        method = make(name, at_steps=2, negatives_share=0.75, gp_share=0.5)
+        settings = {"at_steps": 2, "negatives_share": 0.75, "gp_share": 0.5, "margin_radius": 0.1}
+        method = make(name, **settings)
         return values(method.loss(linear(), batch_of(part)))
 
     whole, parts = losses(slice(0, 4, 1)), [losses(slice(rank, 4, 2)) for rank in range(2)]

@@ -1,10 +1,13 @@
-"""The critic's loss and its gradient penalty, on images in [-1, 1] (paper Eq. 5, authors' code)."""
+"""The critic's loss and its gradient penalty, on images in [-1, 1] (paper Eq. 5, authors' code),
+and the class loss, with a penalty on the margins' gradient where that is asked for."""
 
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from winnrobust.attacks.gradients import log_odds
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.training.methods.method import Batch, Losses
 
@@ -60,3 +63,28 @@ def critic_losses(
             "gradient_norm": batch.mean(penalties.gradient_norm),
         },
     )
+
+
+def class_loss(batch: Batch, signed: Tensor, logits: Tensor, radius: float) -> Tensor:
+    """The cross-entropy of margins that are shrunk by what they can lose near the image.
+
+    With the margin m(x) = logit_y(x) - logsumexp of the other logits, cross-entropy is
+    softplus(-m). To first order, no change of a pixel by at most `radius` lowers m by more than
+    radius * ||grad m||_1, so this is the batch's share of the mean of
+
+        softplus(-(m - radius * ||grad_x m||_1)).
+
+    No adversarial example is made. Radius 0 is cross-entropy. A gradient penalty on the margin is
+    that of Hein and Andriushchenko (2017), in the norm that is dual to L-infinity.
+
+    Args:
+        signed: the images (N, C, H, W) in [-1, 1]; for a radius above 0 with `requires_grad`.
+        logits: (N, K), computed from them.
+        radius: in [0, 1] pixel units.
+    """
+    if radius == 0:
+        return batch.cross_entropy(logits)
+    odds = log_odds(logits, batch.labels)
+    (gradient,) = torch.autograd.grad(odds.sum(), signed, create_graph=True)
+    slope = 2 * gradient.abs().flatten(1).sum(1)  # of a pixel in [0, 1]
+    return batch.mean(F.softplus(odds + radius * slope))

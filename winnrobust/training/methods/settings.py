@@ -30,7 +30,7 @@ def check_settings(config: TrainConfig) -> None:
     if config.model.width != 1 and arch not in SCALABLE:
         raise InputError(f"--width scales {' and '.join(SCALABLE)} only, not {arch}")
     if data.folder is not None and data.texture is not None:
-        raise InputError("--data and --texture exclude each other")
+        raise InputError("--data and --texture cannot be combined")
     if config.generation.cascades > 1 and config.unsupervised and not method.cascades:
         raise InputError(f"method {config.method} has no cascades; leave out --cascades")
     given = {name for name, value in config.flat().items() if value != SETTINGS[name].info.default}

@@ -12,7 +12,7 @@ import torch
 
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.training.methods.introspective import Introspective
-from winnrobust.training.methods.losses import gradient_penalty
+from winnrobust.training.methods.losses import class_loss, gradient_penalty
 from winnrobust.training.methods.method import Batch, Losses
 
 
@@ -27,7 +27,8 @@ class Winn(Introspective):
     """
 
     uses = Introspective.uses | {
-        "alpha", "gp_weight", "gp_share", "synthesis_pool_share", "synthesis_class_weight"
+        "alpha", "gp_weight", "gp_share", "margin_radius",
+        "synthesis_pool_share", "synthesis_class_weight",
     }  # fmt: skip
 
     def loss(self, network: IntrospectiveNetwork, batch: Batch) -> Losses:
@@ -37,26 +38,27 @@ class Winn(Introspective):
         norm layers work per image, so this changes nothing but the speed.
         """
         settings = self.config.optimization
-        real, (paired, fake) = batch.signed, self.partners(batch)
+        radius = settings.margin_radius
+        real, (paired, fake) = batch.signed.requires_grad_(radius > 0), self.partners(batch)
         output = network.forward_signed(torch.cat([real, fake]))
         logits = output.logits[: len(real)]
         critic_real, critic_fake = output.critic.split([len(real), len(fake)])
 
-        cross_entropy = batch.cross_entropy(logits)
+        classification = class_loss(batch, real, logits, radius)
         mean_real = batch.mean(critic_real)
         wasserstein = paired.mean(critic_fake) - mean_real
         penalized = paired.leading(settings.gp_share)
         count = len(penalized.labels)
         mix = batch.uniform()[:count]
-        penalties = gradient_penalty(network, real[:count], fake[:count], mix)
+        penalties = gradient_penalty(network, real[:count].detach(), fake[:count], mix)
         penalty = penalized.mean(penalties.penalty)
-        total = cross_entropy + settings.alpha * (wasserstein + settings.gp_weight * penalty)
+        total = classification + settings.alpha * (wasserstein + settings.gp_weight * penalty)
 
         self.note_score(batch, mean_real)
         return Losses(
             total,
             {
-                "cross_entropy": cross_entropy,
+                "cross_entropy": classification,
                 "wasserstein": -wasserstein,
                 "gradient_penalty": penalty,
                 "gradient_norm": penalized.mean(penalties.gradient_norm),
