@@ -144,7 +144,7 @@ def test_damaged_pictures_end_it_or_are_skipped_counted_and_named(folder):
     assert_one_line(refused, "pictures/5/2.png is not an image", "--skip-damaged")
     output, clean = attack("--skip-damaged")
     assert len(clean) == 7
-    assert "note: 1 damaged pictures are left out: 5/2.png" in output
+    assert "note: 1 damaged picture is left out: 5/2.png" in output
     manifest = json.loads((folder / "out" / "manifest.json").read_text())
     assert manifest["data"]["skipped"] == ["5/2.png"]
 

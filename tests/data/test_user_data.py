@@ -215,7 +215,7 @@ def test_damaged_pictures_are_skipped_counted_and_named_where_that_is_asked_for(
     data = load_user_data(one_is_damaged, skip_damaged=True)
     assert all_of(data).images[:, 0, 0, 0].tolist() == [0, 1, 3, 4, 5]
     assert (data.total, data.skipped) == (5, [os.path.join("0", "2.png")])
-    assert data.notes == ["1 damaged pictures are left out: 0/2.png"]
+    assert data.notes == ["1 damaged picture is left out: 0/2.png"]
     few = load_user_data(one_is_damaged, 3, skip_damaged=True)
     assert all_of(few).images[:, 0, 0, 0].tolist() == [0, 1, 3]
     for file in (one_is_damaged / "0").iterdir():

@@ -194,7 +194,10 @@ def _open_folder(
     pictures = pictures.first(limit)
     pictures, notes = _looked_at(pictures)
     if skipped:
-        notes.insert(0, f"{len(skipped)} damaged pictures are left out: {', '.join(skipped)}")
+        many = (
+            "1 damaged picture is" if len(skipped) == 1 else f"{len(skipped)} damaged pictures are"
+        )
+        notes.insert(0, f"{many} left out: {', '.join(skipped)}")
     return UserData(pictures, len(files) - len(skipped), names, notes, skipped)
 
 
