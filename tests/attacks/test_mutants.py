@@ -12,7 +12,7 @@ def test_the_table_fits_the_code(mutant):
     assert (ROOT / "tests" / mutant.room / mutant.tests).exists()
 
 
-@pytest.mark.slow
+@pytest.mark.mutation
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.fault)
 def test_the_nearest_tests_find_it(mutant):
     assert not survives(mutant)

@@ -87,7 +87,7 @@ def test_it_stands_beside_the_usual_attacks_that_fit(folder):
         ("my_attacks:down", "must be written NAME=..."),
         ("mine=my_attacks:gone", "attack 'mine': the module 'my_attacks' has no 'gone'"),
         ("mine=nowhere:down", "attack 'mine': there is no module 'nowhere'"),
-        ("mine=my_attacks:winnrobust", "attack 'mine': an attack must be a name, an attack, or a"),
+        ("mine=my_attacks:winnrobust", "attack 'mine': winnrobust is a module, not an attack"),
         ("mine=pgd(steps=0)", "attack 'mine': steps of attack 'pgd' must be a whole number"),
         ("fgsm=my_attacks:down", "two attacks are called 'fgsm'"),
         ("mine=my_attacks:outside", "attack 'mine' left "),

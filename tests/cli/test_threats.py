@@ -98,7 +98,8 @@ def test_images_of_a_users_own_count_by_their_size(tmp_path):
         (("--eps", "0.1", "--fail-if", "robust_accuracy < 0.1 at l2:1"),
          "nothing is attacked there, only at linf:0.1"),
         (("--round", "0"), "0 is not in the range 1<=x<=16"),
-        (("--targets", "a.txt", "--targeted", "random"), "--targets and --targeted exclude each"),
+        (("--targets", "a.txt", "--targeted", "random"),
+         "--targets and --targeted cannot be combined"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named_in_one_line(tmp_path, typed, message):

@@ -164,7 +164,7 @@ def test_what_is_trained_is_loaded_attacked_and_resumed(tmp_path, digits):
         winnrobust.train(tmp_path / "other", epoch=1)
     with pytest.raises(InputError, match="does not use"):
         winnrobust.train(tmp_path / "other", **settings, synthesis_lr=0.1)
-    with pytest.raises(InputError, match="name the run to resume"):
+    with pytest.raises(InputError, match="name the run to resume with out="):
         winnrobust.train(resume=True)
 
 
