@@ -7,6 +7,7 @@ import pytest
 from tests.cli.conftest import assert_one_line, winnrobust, work_in
 from tests.cli.nets import write_images
 from winnrobust import read_outcomes
+from winnrobust.cli.options import names
 
 CODE = """
 from torch import nn
@@ -75,6 +76,14 @@ def test_adapt_adds_the_attack_that_suits_and_names_it(folder):
     assert {"pgd", "bpda:auto:aa-fast"} <= set(stored["settings"]["attacks"])
     diagnosis = json.loads((folder / "out" / "diagnosis.json").read_text())
     assert all(row["wrong"] > 35 and row["of"] == 40 for row in diagnosis)
+
+
+def test_a_sign_says_what_to_type_next(folder):
+    result = attack("--model", "net=masked:rounded", "--attacks", "pgd")
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.output.splitlines() if line.startswith("NEXT: net: ")]
+    assert line.startswith("NEXT: net: type: --adapt, or --attacks ")
+    assert "bpda:auto:aa-fast" in names(line.split('"')[1])
 
 
 def test_adapt_adds_nothing_to_an_honest_model(folder):

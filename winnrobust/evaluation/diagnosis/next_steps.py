@@ -1,6 +1,6 @@
 """What to do about a sign of false robustness: what to type next, and which attacks suit."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
@@ -16,6 +16,7 @@ AVERAGED = "pgd(steps=100, loss='margin')"
 SQUARE = "square"
 """Where nothing else suits, too."""
 TRANSFER = "transfer vs white box"
+MADE_UP = "gradient vs loss"
 
 SUITS = {
     "random answers": (AVERAGED, f"bpda:auto:{AVERAGED}"),
@@ -34,8 +35,8 @@ REMEDIES = {
     "random answers": "average over its randomness (EOT), which attacks do by default: --eot 20",
     "gradients": "look for rounding, detach() or a saturated softmax inside; where the module is"
     " known, --bpda MODULE, else --bpda auto; attacks without gradients are square and hopskipjump",
-    "gradient vs loss": "its gradient is not that of its loss: attack it by its answers, or by"
-    " transfer:NAME from an honest model beside it, which 'winnrobust train' makes",
+    MADE_UP: "its gradient is not that of its loss: attack it by its answers, or by"
+    " transfer from an honest model beside it",
     "loss along the attack": "let PGD take smaller steps or another loss, or attack with apgd-ce,"
     " which chooses its own",
     "iterative vs single step": "follow the margin, with patience; PGD follows gradients that"
@@ -53,6 +54,12 @@ REMEDIES = {
 """Indicator -> what to do where it is suspicious or broken."""
 
 MORE_IMAGES = "give more images, of which the model gets at least 30 right"
+SURROGATE = (
+    "no honest model at hand? train a surrogate on the data set of the images: winnrobust train"
+    " --dataset DATASET --method baseline --out runs/surrogate; then attack again with"
+    ' runs/surrogate beside it, and --attacks "transfer:baseline"'
+)
+"""Where the gradients are not its own: examples are made on a model trained for that."""
 NO_GRADIENTS = "attack it with square and hopskipjump, which need no gradients"
 ALL_WELL = "nothing speaks against these attacks; the strongest claim rests on autoattack"
 
@@ -94,6 +101,24 @@ def has_no_gradient(table: pd.DataFrame, model: str) -> bool:
     return bool((table[table.model == model].evidence == NO_GRADIENT).any())
 
 
+def to_type(table: pd.DataFrame, model: str, tried: Collection[str] = ()) -> list[str]:
+    """Return what to type next about one model, which also `next_steps` ends with.
+
+    Args:
+        table: what `diagnose` returns.
+        model: its name there.
+        tried: names of attacks that were made already.
+    """
+    missing = [name for name in suitable_attacks(table, [model]) if name not in tried]
+    steps = []
+    if missing:
+        steps.append(f'type: --adapt, or --attacks "{",".join(missing)}"')
+    transferred = any(name.startswith(PREFIX) for name in tried)
+    if MADE_UP in [*signs(table, model).indicator] and not transferred:
+        steps.append(SURROGATE)
+    return steps
+
+
 def next_steps(table: pd.DataFrame, model: str) -> list[str]:
     """Return what to do next about one model, the gravest first, and what to type.
 
@@ -109,8 +134,7 @@ def next_steps(table: pd.DataFrame, model: str) -> list[str]:
     """
     own = table[table.model == model]
     steps = [f"{name}: {REMEDIES[name]}" for name in signs(table, model).indicator]
-    if attacks := suitable_attacks(table, [model]):
-        steps.append("type: --adapt, or " + " ".join(f'--attacks "{name}"' for name in attacks))
+    steps += to_type(table, model)
     untested = own[own.verdict == "not tested"]
     if len(untested) > len(own) / 2:
         steps.append(NO_GRADIENTS if has_no_gradient(table, model) else MORE_IMAGES)
