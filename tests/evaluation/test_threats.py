@@ -10,6 +10,7 @@ import winnrobust
 from winnrobust.attacks import ATTACKS, Attack, AttackResult
 from winnrobust.evaluation import EvaluationSettings
 from winnrobust.evaluation.outcomes import Case, Level, part_path, parts, write_part
+from winnrobust.evaluation.settings import attacks_in
 from winnrobust.evaluation.threats import defaults_for, gathered, listed, parse_threats, spelled
 from winnrobust.reporting import tables
 from winnrobust.reporting.figures import figures_of
@@ -520,3 +521,10 @@ def test_successes_that_rounding_undoes_are_counted():
     plain = winnrobust.evaluate(model, images, labels, ["fgsm"], epsilons=[0.75 * level])
     assert plain.outcomes.correct_unrounded.isna().all()
     assert not len(plain.results.summary.rounded)
+
+
+@pytest.mark.parametrize("kind", ["spatial", "patch", "corruptions"])
+def test_the_attack_of_a_threat_that_is_named_too_is_made_once(kind):
+    name = attacks_in(["fgsm"], {kind: (1.0,)})[0].name
+    made = [attack.name for attack in attacks_in([name], {kind: (1.0,)})]
+    assert made.count(name) == 1

@@ -364,7 +364,9 @@ def attacks_in(names: Sequence[Named], epsilons: Mapping[str, Any]) -> list[Atta
         for made in (attack.in_norm(norm) for norm in epsilons if norm in norms):
             found.setdefault((made.function, made.norm, str(made.settings)), made)
     others = [attack for kind in epsilons for attack in OF_KINDS.get(kind, ())]
-    return [*found.values(), *others]
+    # Nobody need name them, but may.
+    named = {(made.name, made.norm) for made in found.values()}
+    return [*found.values(), *(each for each in others if (each.name, each.norm) not in named)]
 
 
 def checked_epsilons(epsilons: object, kind: str, name: str) -> tuple[float, ...]:
