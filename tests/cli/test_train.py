@@ -63,8 +63,14 @@ def test_help_shows_what_matters_by_topic_and_says_where_the_rest_is(command):
     assert "\nAdversarial training:\n  --at-epsilon " in help_text
     assert {"--out PATH", "--help-all"} <= set(re.findall(r"--out PATH|--help-all", help_text))
     settings = [name for name in SETTINGS if f"  {option_name(name)} " in help_text]
-    assert 15 <= len(settings) <= 20
+    assert 14 <= len(settings) <= 20
     assert f"Show the other {len(SETTINGS) - len(settings)} options" in help_text
+
+
+def test_help_of_train_shows_twenty_options_beside_help_itself():
+    help_text = winnrobust("train", "--help").output
+    shown = set(re.findall(r"^  (?:-h, )?(--[\w-]+)", help_text, re.MULTILINE))
+    assert len(shown - {"--help", "--help-all"}) == 20
 
 
 def test_help_of_attack_shows_its_options_by_topic_and_the_rest_with_help_all():

@@ -8,10 +8,10 @@ import click
 from winnrobust.training.config import SETTINGS
 
 TOPICS = {
-    "What": "dataset data texture arch method recipe unsupervised",
+    "What": "dataset data arch method recipe unsupervised",
     "How long": "epochs batch_size lr seed limit_train",
-    "A WINN": "alpha negatives_per_class synthesis_max_steps",
-    "Adversarial training": "at_epsilon at_steps",
+    "A WINN": "alpha",
+    "Adversarial training": "at_epsilon",
     "Without labels": "cascades",
 }
 """Topic -> the settings of it that matter; the command's own options follow."""

@@ -52,7 +52,8 @@ def train(
     with pseudo-negatives of a generative model trained beside it (Tu 2007; Radford et al. 2016);
     pgd-at, by cross-entropy on PGD examples of the images (Madry et al. 2018); trades, by
     cross-entropy plus the divergence between images and adversarial examples (Zhang et al. 2019).
-    Validation images are not attacked. An option that the method does not use is refused.
+    Of pgd-at and trades the error under PGD chooses the epoch. An option that the method does not
+    use is refused.
 
     With --unsupervised: winn, a critic that generates; inn, its predecessor with the sigmoid
     cross-entropy; wgan-gp, the same critic trained against a generator network. An epoch is an

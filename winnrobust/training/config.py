@@ -194,7 +194,7 @@ class TrainConfig(Settings):
     recipe: Text = "paper"
     """Defaults of all other settings, as far as the method uses them: the paper's, or those of a
     fast training of a WINN, which for every other method, too, mean smaller batches and averaged
-    weights (see recipes.py)."""
+    weights."""
     unsupervised: bool = False
     """Train without labels: a critic and generator alone, in place of a classifier."""
     epochs: Count = 200
