@@ -53,7 +53,7 @@ class Step(NamedTuple):
         tracked = wandb.init(project="attacks")
 
         def callback(step):
-            name = f"{step.model}/{step.attack} at {epsilon_text(step.epsilon)}"
+            name = f"{step.model}/{step.attack} at {step.epsilon:g}"
             tracked.log({f"{name}/loss": step.loss, f"{name}/active": step.active})
 
         winnrobust.evaluate(model, images, labels, ["pgd"], callback=callback)
