@@ -117,7 +117,7 @@ def mean_table(figures: pd.DataFrame) -> pd.DataFrame:
 def goal_text(figures: pd.DataFrame) -> str:
     """Whether a network with introspection came to the goal, as far as it was measured."""
     mine = figures[figures.network.str.startswith("winn, margins")]
-    if STRONG not in mine or mine[STRONG].dropna().empty:
+    if not {STRONG, "clean"} <= set(mine) or mine[STRONG].dropna().empty:
         return f"The goal, at most {GOAL:g} % under AutoAttack, was not measured yet."
     known = mine.dropna(subset=[STRONG])
     strong, clean = known[STRONG].mean(), known["clean"].mean()

@@ -38,8 +38,9 @@ from winnrobust.workflows.evaluation_folder import (
 from winnrobust.workflows.gates import Gate, check_attacked, check_baseline
 from winnrobust.workflows.given import own_code
 from winnrobust.workflows.images import Images, ImageSource, images_for
-from winnrobust.workflows.preflight import check_fit
+from winnrobust.workflows.preflight import check_fit, check_gradients
 from winnrobust.workflows.saving import save_examples, saved_text
+from winnrobust.workflows.surrogates import NAME, surrogates_for
 
 TEST_IMAGES = ImageSource()
 """Those of the data set that the models were trained on."""
@@ -94,14 +95,18 @@ def attack_runs(
         check_place(out)
     candidates = load_candidates(paths, external)
     modules = {candidate.name: candidate.module for candidate in candidates}
-    check_surrogates(find_attacks(settings.attacks), list(modules))
+    check_surrogates(find_attacks(settings.attacks), [*modules, NAME])
     test = images_for(candidates, source)
     known = test.name if source.path is None else None
     usual = defaults_for(known, test.split.batch(0, 1).images.shape[1:])
     settings = _with_threats(settings, usual).for_first(None if test.whole else len(test.split))
+    doubts = check_fit(candidates, settings, test.split, device)
     found = None
     if adapt:
-        found = _diagnose(modules, test.split.batch(0, DIAGNOSED), settings, usual, device)
+        found = distributed.broadcast(read_diagnosis(out))  # of an evaluation to go on with
+        if found is None:
+            few = test.split.batch(0, DIAGNOSED_SOON if settings.sampled else DIAGNOSED)
+            found = _diagnose(modules, few, settings, usual, device)
         settings = adapted(settings, found)
     for gate in gates:
         check_attacked(gate, settings, list(modules))
@@ -111,7 +116,7 @@ def attack_runs(
     if distributed.is_main_process():
         check_unfinished(out, metadata)
     log_differences(candidates)
-    doubts = check_fit(candidates, settings.chosen_attacks(), test.split, device)
+    check_gradients(modules, settings.chosen_attacks(), test.split, device)
     with evaluation_folder(out, metadata, device, resume_with) as sessions:
         models = ", ".join(f"{candidate.name} ({candidate.path})" for candidate in candidates)
         log(f"attacking {models} on {len(test.split)} test images of {test.name} ({device})")
@@ -121,7 +126,11 @@ def attack_runs(
         if found is not None and distributed.is_main_process():
             write_diagnosis(out, found)
         to_diagnose = with_diagnosis and distributed.broadcast(read_diagnosis(out)) is None
-        rounds = len(settings.chosen_attacks()) * len(modules)
+        attacks = settings.chosen_attacks()
+        surrogates = surrogates_for(
+            attacks, modules, test.split, settings.seed, device, progress=True
+        )
+        rounds = len(attacks) * len(modules)
         with show_progress("attack", "image", done * rounds) as progress:
             run(
                 modules,
@@ -130,6 +139,7 @@ def attack_runs(
                 settings,
                 folder=out,
                 device=device,
+                surrogates=surrogates,
                 progress=progress if done else _with_first_figure(progress, out),
             )
         if to_diagnose:
