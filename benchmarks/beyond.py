@@ -21,6 +21,7 @@ from winnrobust.attacks import FGSM, PGD
 from winnrobust.data.datasets import load_dataset
 from winnrobust.evaluation import EvaluationSettings, run
 from winnrobust.evaluation.diagnosis import diagnose, overall
+from winnrobust.evaluation.outcomes import finished
 from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting.runs import RunRecord, load_run
 from winnrobust.runtime import provenance
@@ -69,14 +70,20 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
 
 
 def measured(path: Path, parts: Sequence[str], work: Path) -> dict[str, float]:
-    """The errors of a network's chosen epoch on test images, in percent, and its diagnosis."""
+    """The errors of a network's chosen epoch on test images, in percent, and its diagnosis.
+
+    Args:
+        parts: what to measure; what was measured before comes, too.
+    """
     test = load_dataset("mnist").test
     network, _ = load_model(RunFolder(path).model)
     folder = work / file_sha256(RunFolder(path).model)[:12]
     found: dict[str, Any] = {}
-    for part in parts:
+    for part in (*PARTS, "diagnosis"):
         if part == "diagnosis":
             file = folder / "diagnosis.json"
+            if part not in parts and not file.exists():
+                continue
             if not file.exists():
                 few = test.first(DIAGNOSED)
                 table = diagnose({"net": network}, few.images / 255, few.labels, epsilon=EPSILON)
@@ -85,6 +92,8 @@ def measured(path: Path, parts: Sequence[str], work: Path) -> dict[str, float]:
             continue
         n, attacks, epsilons = PARTS[part]
         images = test if n is None else test.first(n)
+        if part not in parts and sum(map(len, finished(folder / part))) < len(images):
+            continue
         settings = EvaluationSettings(attacks=attacks, epsilons=epsilons, num_examples=0)
         summary = run(
             {"net": network}, images.images, images.labels, settings, folder=folder / part
@@ -134,7 +143,7 @@ def goal_text(figures: pd.DataFrame) -> str:
 @click.option("--work", required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--part", "parts", multiple=True, type=click.Choice([*PARTS, "diagnosis"]),
-    default=[*PARTS, "diagnosis"], show_default="all", help="What to measure. Repeat it.",
+    default=[*PARTS, "diagnosis"], show_default="all", help="What to measure. Repeat it. What is in WORK already is reported, too.",
 )  # fmt: skip
 def main(runs: Sequence[Path], out: Path, work: Path, parts: Sequence[str]) -> None:
     """Attack the networks of RUNS; write report.md, figures.csv and manifest.json to OUT."""
