@@ -143,7 +143,8 @@ def goal_text(figures: pd.DataFrame) -> str:
 @click.option("--work", required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--part", "parts", multiple=True, type=click.Choice([*PARTS, "diagnosis"]),
-    default=[*PARTS, "diagnosis"], show_default="all", help="What to measure. Repeat it. What is in WORK already is reported, too.",
+    default=[*PARTS, "diagnosis"], show_default="all",
+    help="What to measure. Repeat it. What is in WORK already is reported, too.",
 )  # fmt: skip
 def main(runs: Sequence[Path], out: Path, work: Path, parts: Sequence[str]) -> None:
     """Attack the networks of RUNS; write report.md, figures.csv and manifest.json to OUT."""
