@@ -21,7 +21,7 @@ from winnrobust.attacks import FGSM, PGD
 from winnrobust.data.datasets import load_dataset
 from winnrobust.evaluation import EvaluationSettings, run
 from winnrobust.evaluation.diagnosis import diagnose, overall
-from winnrobust.evaluation.outcomes import finished
+from winnrobust.evaluation.outcomes import finished, read_outcomes
 from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting.runs import RunRecord, load_run
 from winnrobust.runtime import provenance
@@ -137,6 +137,26 @@ def goal_text(figures: pd.DataFrame) -> str:
     )
 
 
+def agreement(path: Path, work: Path) -> str:
+    """What AutoAttack and `aa-fast` break of the same images; nothing where one did not run."""
+    folder = work / file_sha256(RunFolder(path).model)[:12]
+    if any(not sum(map(len, finished(folder / part))) for part in ("linf", "autoattack")):
+        return ""
+    found = {}
+    for part, attack in (("linf", "aa-fast"), ("autoattack", "autoattack")):
+        rows = read_outcomes(folder / part)
+        rows = rows[(rows.attack == attack) & (rows.epsilon - EPSILON).abs().lt(1e-6)]
+        found[attack] = rows.set_index("image").sort_index()
+    ours, theirs = found["aa-fast"], found["autoattack"]
+    passes = [int(each.gradients.sum() + each.queries.sum()) for each in (ours, theirs)]
+    return (
+        f"Linf {EPSILON:g}, of {len(ours):,} images: {int((~ours.correct & ~theirs.correct).sum())}"
+        f" broken by both, {int((ours.correct & ~theirs.correct).sum())} by AutoAttack alone,"
+        f" {int((~ours.correct & theirs.correct).sum())} by aa-fast alone, which took"
+        f" {100 * passes[0] / passes[1]:.1f} % of AutoAttack's passes"
+    )
+
+
 @click.command(cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
@@ -158,6 +178,11 @@ def main(runs: Sequence[Path], out: Path, work: Path, parts: Sequence[str]) -> N
         known["epoch"] = record.manifest["best"]["epoch"]
         rows.append(known | measured(path, parts, work))
         click.echo(rows[-1])
+    both = [
+        f"* {kind_of(record)}, seed {record.setting('seed')}: {told}"
+        for path, record in zip(runs, records, strict=True)
+        if (told := agreement(path, work))
+    ]
     figures = pd.DataFrame(rows).sort_values(["network", "seed"])
     about = provenance.describe()
     text = [
@@ -171,6 +196,8 @@ def main(runs: Sequence[Path], out: Path, work: Path, parts: Sequence[str]) -> N
         mean_table(figures).to_markdown(index=False, disable_numparse=True),
         "## Every network",
         figures.to_markdown(index=False, floatfmt=".2f"),
+        "## aa-fast beside AutoAttack",
+        "\n".join(both) or "AutoAttack was not measured.",
     ]
     write_text(out / "report.md", "\n\n".join(text) + "\n")
     write_text(out / "figures.csv", figures.to_csv(index=False, float_format="%.6g"))
