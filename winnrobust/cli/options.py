@@ -175,7 +175,7 @@ def sampling_options(command: Callable) -> Callable:
         is_flag=True,
         help="Attack images in random order until it is settled, for every pair of models and every"
         " epsilon, which one is more robust, or that they differ by at most 1 point (or"
-        " --precision).",
+        " --precision). Without --threat, only for the first of the default threat models.",
     )
     return precision(until_decided(command))
 
