@@ -29,10 +29,10 @@ QUICK = TrainConfig(
 @out_option("Folder for the runs and the report.", default=Path("quickstart"), show_default=True)
 @device_option
 def quickstart(seed: int, out: Path, device: "torch.device") -> None:
-    """Train a baseline and a WINN on 5,000 embedded digits, attack both, write the report.
+    """Train a baseline and a WINN on 5,000 built-in digits, attack both, and write the report.
 
-    Needs no download and about five minutes on two cores. Called again after an interruption it
-    goes on where it was.
+    Needs no download, and about five minutes on two cores. Run it again after an interruption and
+    it picks up where it stopped.
     """
     from winnrobust.evaluation import EvaluationSettings
     from winnrobust.reporting import terminal_summary
