@@ -1,5 +1,6 @@
-"""`winnrobust compare` and `quickstart`: train both methods, attack both, write the report."""
+"""`winnrobust compare`: train both methods, attack both, write the report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -50,13 +51,34 @@ def compare(
         path = runs / f"{config.data.dataset}-{config.model.arch}-{method}-seed{config.seed}"
         complete_run(path, config.replace(method=method), data_root, device)
         paths.append(path)
+    return attacked_page(
+        paths,
+        out,
+        settings,
+        ImageSource(data_root=data_root),
+        with_diagnosis=with_diagnosis,
+        device=device,
+    )
+
+
+def attacked_page(
+    paths: Sequence[Path],
+    out: Path,
+    settings: EvaluationSettings,
+    source: ImageSource,
+    *,
+    with_diagnosis: bool,
+    device: torch.device,
+) -> Path:
+    """Attack models, unless that was done before, write results and report, and return the page."""
+    results = out / "results"
     if not distributed.broadcast(is_complete(results)):
         attack_runs(
             paths,
             results,
             settings,
             device,
-            source=ImageSource(data_root=data_root),
+            source=source,
             with_diagnosis=with_diagnosis,
             resume_with=f"the same command with --out {out}",
         )
