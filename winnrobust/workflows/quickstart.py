@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -15,11 +16,15 @@ from winnrobust.reporting import terminal_summary
 from winnrobust.runtime import distributed
 from winnrobust.runtime.progress import log
 from winnrobust.training.config import TrainConfig, make_config
-from winnrobust.workflows.comparing import attacked_page, compare
+from winnrobust.training.run_folder import RunFolder
+from winnrobust.workflows.comparing import attacked_page, check_page
 from winnrobust.workflows.images import ImageSource
-from winnrobust.workflows.shared import load_data
+from winnrobust.workflows.shared import REFERENCE_METHOD, load_data
+from winnrobust.workflows.training import complete_run
 
-QUICK = make_config({"dataset": "mnist5k", "arch": "vanilla", "recipe": "fast", "epochs": 16})
+QUICK = make_config(
+    {"dataset": "mnist5k", "arch": "vanilla", "recipe": "fast", "lr": 0.003, "epochs": 16}
+)
 """What is trained: chosen on validation images (reports/quickstart/protocol.md)."""
 SHIPPED = (Path("zoo:mnist-vanilla-baseline"), Path("zoo:mnist-vanilla-winn"))
 """What the first page shows."""
@@ -40,22 +45,33 @@ def quickstart(config: TrainConfig, out: Path, device: torch.device) -> Path:
         InputError: `out` holds something else.
     """
     log(f"this machine: {told(estimated_seconds(config, device))} in all, a first page before that")
+    check_page(out / "report")
     first = out / "first"
     if not distributed.broadcast((first / "index.html").exists()):
-        source = ImageSource(dataset=config.data.dataset)
-        page = attacked_page(SHIPPED, first, ATTACK, source, with_diagnosis=False, device=device)
-        log(terminal_summary(first / "results"))
-        log(f"open {page}; now two networks are trained as these were, for less long")
-    page = compare(
-        config,
-        out / "runs",
-        out / "report",
+        page = _attacked(SHIPPED, first, config, device)
+        log(f"open {page}; now two networks are trained like these, for less long")
+    last = []
+    for method in (REFERENCE_METHOD, config.method):
+        run = RunFolder(out / "runs" / method)
+        settings = config.replace(method=method, keep_every=config.epochs)
+        complete_run(run.path, settings, None, device)
+        last.append(run.epoch_model(config.epochs))  # 500 validation images choose by luck
+    return _attacked(last, out / "report", config, device)
+
+
+def _attacked(models: Sequence[Path], out: Path, config: TrainConfig, device: torch.device) -> Path:
+    """Attack models, say who is more robust, and return the page."""
+    source = ImageSource(dataset=config.data.dataset)
+    page = attacked_page(
+        models,
+        out,
         ATTACK,
+        source,
         with_diagnosis=False,
-        data_root=None,
         device=device,
+        resume_with="the same command",
     )
-    log(terminal_summary(out / "report" / "results"))
+    log(terminal_summary(out / "results"))
     return page
 
 
