@@ -66,6 +66,7 @@ FIFTH = 0.2
 """Of the ResNet-32 baseline's FGSM error: what its WINN's is to be at most."""
 EPSILON, HALF = MNIST_EPSILONS
 GROUPS = [group for target in TARGETS.values() for group in target.groups if target.attacked]
+COLUMNS = list(FIGURE_COLUMNS)
 SHOWN_EPOCHS = 6
 
 PAGE = Environment(
@@ -157,7 +158,7 @@ def table_of(file: Path) -> pd.DataFrame:
         figures = pd.read_csv(file)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{file} cannot be read ({error}); make the table anew") from None
-    if list(figures.columns) != list(FIGURE_COLUMNS):
+    if list(figures.columns) != COLUMNS:
         raise InputError(f"{file} is of another version of winnrobust; make the table anew")
     return figures
 
@@ -293,11 +294,10 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 def main(folder: Path, runs: Sequence[Path], known: Path | None) -> None:
     """Write report.md, its figures and epochs.csv into FOLDER, where the tables are."""
     keep_freed_memory()
-    written = {
-        name: table_of(folder / name / "reproduction.csv")
-        for name in TARGETS
-        if (folder / name / "reproduction.csv").exists()
-    }
+    files = {name: folder / name / "reproduction.csv" for name in TARGETS}
+    there = [name for name in TARGETS if files[name].exists()]
+    older = [name for name in there if list(pd.read_csv(files[name], nrows=0)) != COLUMNS]
+    written = {name: table_of(files[name]) for name in there if name not in older}
     if not written:
         raise click.UsageError(f"{folder} has no table; make one with 'winnrobust reproduce'")
     cache = Known(known, errors)
@@ -331,6 +331,7 @@ def main(folder: Path, runs: Sequence[Path], known: Path | None) -> None:
         },
         readings=markdown(readings(figures)),
         forms=markdown(forms(figures)),
+        older=older,
         datasets=set(figures.dataset),
         trained=datasets,
         missing=sorted(set(figures[figures.order == NO_DATA].dataset)),
