@@ -120,7 +120,9 @@ def _settings(group: Group, attacked: bool) -> EvaluationSettings:
     an evaluation has one."""
     if not attacked:
         return EvaluationSettings(
-            attacks=["noise-uniform"], epsilons={"linf": group.epsilons[:1]}, cross=False
+            attacks=["noise-uniform(restarts=1)"],
+            epsilons={"linf": group.epsilons[:1]},
+            cross=False,
         )
     attacks = (paper.ATTACK, STABLE_ATTACK)
     return EvaluationSettings(attacks=attacks, epsilons={"linf": group.epsilons})
