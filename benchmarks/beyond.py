@@ -21,6 +21,7 @@ from winnrobust.attacks import FGSM, PGD
 from winnrobust.data.datasets import load_dataset
 from winnrobust.evaluation import EvaluationSettings, run
 from winnrobust.evaluation.diagnosis import diagnose, overall
+from winnrobust.evaluation.outcomes import finished, read_outcomes
 from winnrobust.models.checkpoint import load_model
 from winnrobust.reporting.runs import RunRecord, load_run
 from winnrobust.runtime import provenance
@@ -69,14 +70,20 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
 
 
 def measured(path: Path, parts: Sequence[str], work: Path) -> dict[str, float]:
-    """The errors of a network's chosen epoch on test images, in percent, and its diagnosis."""
+    """The errors of a network's chosen epoch on test images, in percent, and its diagnosis.
+
+    Args:
+        parts: what to measure; what was measured before comes, too.
+    """
     test = load_dataset("mnist").test
     network, _ = load_model(RunFolder(path).model)
     folder = work / file_sha256(RunFolder(path).model)[:12]
     found: dict[str, Any] = {}
-    for part in parts:
+    for part in (*PARTS, "diagnosis"):
         if part == "diagnosis":
             file = folder / "diagnosis.json"
+            if part not in parts and not file.exists():
+                continue
             if not file.exists():
                 few = test.first(DIAGNOSED)
                 table = diagnose({"net": network}, few.images / 255, few.labels, epsilon=EPSILON)
@@ -85,6 +92,8 @@ def measured(path: Path, parts: Sequence[str], work: Path) -> dict[str, float]:
             continue
         n, attacks, epsilons = PARTS[part]
         images = test if n is None else test.first(n)
+        if part not in parts and sum(map(len, finished(folder / part))) < len(images):
+            continue
         settings = EvaluationSettings(attacks=attacks, epsilons=epsilons, num_examples=0)
         summary = run(
             {"net": network}, images.images, images.labels, settings, folder=folder / part
@@ -117,7 +126,7 @@ def mean_table(figures: pd.DataFrame) -> pd.DataFrame:
 def goal_text(figures: pd.DataFrame) -> str:
     """Whether a network with introspection came to the goal, as far as it was measured."""
     mine = figures[figures.network.str.startswith("winn, margins")]
-    if STRONG not in mine or mine[STRONG].dropna().empty:
+    if not {STRONG, "clean"} <= set(mine) or mine[STRONG].dropna().empty:
         return f"The goal, at most {GOAL:g} % under AutoAttack, was not measured yet."
     known = mine.dropna(subset=[STRONG])
     strong, clean = known[STRONG].mean(), known["clean"].mean()
@@ -128,13 +137,34 @@ def goal_text(figures: pd.DataFrame) -> str:
     )
 
 
+def agreement(path: Path, work: Path) -> str:
+    """What AutoAttack and `aa-fast` break of the same images; nothing where one did not run."""
+    folder = work / file_sha256(RunFolder(path).model)[:12]
+    if any(not sum(map(len, finished(folder / part))) for part in ("linf", "autoattack")):
+        return ""
+    found = {}
+    for part, attack in (("linf", "aa-fast"), ("autoattack", "autoattack")):
+        rows = read_outcomes(folder / part)
+        rows = rows[(rows.attack == attack) & (rows.epsilon - EPSILON).abs().lt(1e-6)]
+        found[attack] = rows.set_index("image").sort_index()
+    ours, theirs = found["aa-fast"], found["autoattack"]
+    passes = [int(each.gradients.sum() + each.queries.sum()) for each in (ours, theirs)]
+    return (
+        f"Linf {EPSILON:g}, of {len(ours):,} images: {int((~ours.correct & ~theirs.correct).sum())}"
+        f" broken by both, {int((ours.correct & ~theirs.correct).sum())} by AutoAttack alone,"
+        f" {int((~ours.correct & theirs.correct).sum())} by aa-fast alone, which took"
+        f" {100 * passes[0] / passes[1]:.1f} % of AutoAttack's passes"
+    )
+
+
 @click.command(cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--work", required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--part", "parts", multiple=True, type=click.Choice([*PARTS, "diagnosis"]),
-    default=[*PARTS, "diagnosis"], show_default="all", help="What to measure. Repeat it.",
+    default=[*PARTS, "diagnosis"], show_default="all",
+    help="What to measure. Repeat it. What is in WORK already is reported, too.",
 )  # fmt: skip
 def main(runs: Sequence[Path], out: Path, work: Path, parts: Sequence[str]) -> None:
     """Attack the networks of RUNS; write report.md, figures.csv and manifest.json to OUT."""
@@ -148,6 +178,11 @@ def main(runs: Sequence[Path], out: Path, work: Path, parts: Sequence[str]) -> N
         known["epoch"] = record.manifest["best"]["epoch"]
         rows.append(known | measured(path, parts, work))
         click.echo(rows[-1])
+    both = [
+        f"* {kind_of(record)}, seed {record.setting('seed')}: {told}"
+        for path, record in zip(runs, records, strict=True)
+        if (told := agreement(path, work))
+    ]
     figures = pd.DataFrame(rows).sort_values(["network", "seed"])
     about = provenance.describe()
     text = [
@@ -161,6 +196,8 @@ def main(runs: Sequence[Path], out: Path, work: Path, parts: Sequence[str]) -> N
         mean_table(figures).to_markdown(index=False, disable_numparse=True),
         "## Every network",
         figures.to_markdown(index=False, floatfmt=".2f"),
+        "## aa-fast beside AutoAttack",
+        "\n".join(both) or "AutoAttack was not measured.",
     ]
     write_text(out / "report.md", "\n\n".join(text) + "\n")
     write_text(out / "figures.csv", figures.to_csv(index=False, float_format="%.6g"))

@@ -8,6 +8,8 @@ from tests.cli.conftest import assert_one_line, winnrobust, work_in
 from tests.cli.nets import write_images
 from winnrobust import read_outcomes
 from winnrobust.cli.options import names
+from winnrobust.evaluation import outcomes
+from winnrobust.workflows import attacking
 
 CODE = """
 from torch import nn
@@ -78,6 +80,47 @@ def test_adapt_adds_the_attack_that_suits_and_names_it(folder):
     assert all(row["wrong"] > 35 and row["of"] == 40 for row in diagnosis)
 
 
+def test_where_no_attacks_are_named_those_that_suit_are_added_unasked(folder):
+    result = attack("--model", "net=masked:rounded")
+    assert result.exit_code == 0, result.output
+    assert "adapting: bpda:auto:aa-fast" in result.output
+    assert errors()["bpda:auto:aa-fast"] > 35
+    text = " ".join(result.output.split())
+    assert "NEXT" not in text
+    # The strongest error known is the headline.
+    assert "net has a robust accuracy of 0.0 %" in text
+
+
+@pytest.mark.parametrize("left_out", ["--no-adapt", "--no-diagnose"])
+def test_what_is_added_unasked_can_be_left_out(folder, left_out):
+    result = attack("--model", "net=masked:rounded", left_out)
+    assert result.exit_code == 0, result.output
+    assert "adapting" not in result.output
+    assert set(errors()) == {"fgsm", "aa-fast"}
+
+
+def test_an_evaluation_that_was_adapted_goes_on_without_another_diagnosis(folder, monkeypatch):
+    arguments = ("--model", "net=masked:rounded", "--batch-size", 10)
+    with monkeypatch.context() as patch:
+        patch.setattr(attacking, "_with_first_figure", stop_after_a_batch)
+        stopped = attack(*arguments)
+    assert "10 images are done" in stopped.output
+    result = attack(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "looking for false robustness" not in result.output
+    assert "going on after 10 of them" in result.output
+    assert errors()["bpda:auto:aa-fast"] > 35
+
+
+def stop_after_a_batch(progress, out):
+    def update(done, total):
+        if outcomes.parts(out):
+            raise KeyboardInterrupt
+        progress(done, total)
+
+    return update
+
+
 def test_a_sign_says_what_to_type_next(folder):
     result = attack("--model", "net=masked:rounded", "--attacks", "pgd")
     assert result.exit_code == 0, result.output
@@ -115,4 +158,5 @@ def test_what_bpda_cannot_do_is_one_line(folder):
     typed = ("--model", "net=masked:rounded", "--no-diagnose")
     result = attack(*typed, "--bpda", "frint")
     assert_one_line(result, "the model has no layer 'frint'; it has front, score")
+    assert "attacking" not in result.output
     assert_one_line(attack(*typed, "--attacks", "square", "--bpda", "auto"), "there is none")

@@ -64,6 +64,28 @@ def test_false_robustness_is_looked_for_on_no_more_images_than_the_question_need
     assert f"looking for false robustness on {max(n, 64)} of them" in result.output
 
 
+def test_of_all_images_intervals_are_as_everywhere(folder):
+    assert attack(*FIRST, "--limit", 40).exit_code == 0
+    whole = package.read_evaluation(folder / "out")
+    sampled = winnrobust("attack", *TYPED[:-1], "drawn", *FIRST, "--limit", 40, "--precision", 1)
+    assert sampled.exit_code == 0, sampled.output
+    text = " ".join(sampled.output.split())
+    assert "40 of 40 images were attacked" in text
+    assert "without that being enough to know every error to within 1 %" in text
+    assert "always-valid" not in text
+    drawn = package.read_evaluation(folder / "drawn")
+    columns = ["errors", "error", "error_low", "error_high"]
+    assert drawn.results.summary.errors[columns].equals(whole.results.summary.errors[columns])
+
+
+def test_without_a_threat_the_first_of_the_defaults_is_decided(folder):
+    typed = ("--data", "images.npz", "--attacks", "pgd", "--device", "cpu", "--no-diagnose")
+    result = winnrobust("attack", *typed, *FIRST, *SECOND, "--until-decided", "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert "linf:8/255 (as CIFAR-10); --threat chooses others" in result.output
+    assert set(package.read_outcomes("out").norm.dropna()) == {"linf"}
+
+
 def test_precision_is_in_points(folder):
     result = attack(*FIRST, "--precision", "6", "--save-examples", "3")
     assert result.exit_code == 0, result.output

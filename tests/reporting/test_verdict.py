@@ -1,5 +1,7 @@
 """The first line of a report: true, and no stronger than the numbers. Golden examples of each."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +17,7 @@ from tests.reporting.conftest import (
 )
 from winnrobust.evaluation.outcomes import STATUSES
 from winnrobust.reporting import load_results
-from winnrobust.reporting.tables import headline_table
+from winnrobust.reporting.tables import caution_tables, headline_table
 from winnrobust.reporting.verdict import Verdict
 from winnrobust.reporting.words import WORDS
 
@@ -291,6 +293,34 @@ def test_a_claim_that_the_diagnosis_refutes_is_not_made():
     # A larger ball holds what was found in a smaller one, and not the other way round.
     assert "more robust" not in verdict(("fgsm", 0.2, 300, 20), diagnosis=probed(71)).line
     assert "more robust" in verdict(("fgsm", 0.05, 300, 20), diagnosis=probed(71)).line
+
+
+def test_a_robust_accuracy_of_the_loser_that_the_diagnosis_refutes_is_not_repeated():
+    # FGSM leaves baseline 90 % and winn 70 %, the attacks of the diagnosis leave winn 29 %.
+    found = verdict(("fgsm", 0.1, 100, 300), diagnosis=probed(71))
+    assert found.line.startswith("baseline is more robust than winn at Linf 0.1: ")
+    assert "against no more than 29.0 % [21.0, 38.5], by the diagnosis" in found.line
+    assert "70.0 %" not in found.line
+    of_seeds = seeds(baseline=[100, 110, 120], winn=[300, 310, 320])
+    table = probed(71)
+    table = pd.concat([table[table.model == "winn"].assign(model="winn-0")])
+    line = Verdict(replace(of_seeds.results, diagnosis=table)).line
+    assert "no more than 29.0 % [21.0, 38.5] for 1 of 3 seeds, by the diagnosis" in line
+
+
+def test_what_was_too_weak_says_what_to_type_on_every_page():
+    def steps(*attacks: str) -> list[tuple[str, str]]:
+        cases = [(attack, 0.1, 100, 300) for attack in attacks]
+        return verdict(*cases, diagnosis=probed(71)).next_steps
+
+    assert steps("fgsm") == [("winn", 'type: --adapt, or --attacks "aa-fast"')]
+    assert steps("fgsm", "aa-fast") == [("winn", 'type: --adapt, or --attacks "autoattack"')]
+    assert steps("aa-fast", "autoattack") == []
+    assert verdict(("fgsm", 0.1, 100, 300), diagnosis=probed(2)).next_steps == []
+    assert verdict(("fgsm", 0.1, 100, 300)).next_steps == []
+    _, table = caution_tables(verdict(("fgsm", 0.1, 100, 300), diagnosis=probed(71)).results)
+    assert table.title == "What to do next"
+    assert table.rows == [["winn", 'type: --adapt, or --attacks "aa-fast"']]
 
 
 def test_the_headline_of_one_model_is_the_strongest_error_known():

@@ -7,7 +7,7 @@ finds by itself what to pass.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,6 +77,17 @@ class Around:
     def __signature__(self) -> inspect.Signature:
         """The function's own: it tells which settings there are."""
         return inspect.signature(self.function)
+
+
+def layers(attacks: Iterable[Attack]) -> list[str]:
+    """Return the layers, or `AUTO`, that gradients pass straight through in some attacks.
+
+    >>> from winnrobust.attacks import PGD
+    >>> layers([PGD, through("front", PGD)])
+    ['front']
+    """
+    own = [each.name.split(":")[1] for each in attacks if each.name.startswith(PREFIX)]
+    return list(dict.fromkeys(own))
 
 
 def straight_through(model: nn.Module, images: Tensor, module: str = AUTO) -> "StraightThrough":

@@ -48,8 +48,7 @@ def patch(
             has no gradient.
     """
     side, (height, width) = int(epsilon), images.shape[2:]
-    if side > min(height, width):
-        raise InputError(f"a patch of {side} pixels does not fit into images of {width}x{height}")
+    check_side(side, height, width)
     progress = Progress(model, images, labels, run)
     objective = progress.objective(loss)
     rows = progress.rows()
@@ -87,6 +86,16 @@ def patch(
             rows, points, inside, originals = progress.compact(rows, points, inside, originals)
         progress.leave(rows, points)
     return progress.result()
+
+
+def check_side(side: int, height: int, width: int) -> None:
+    """Check that a square fits into an image.
+
+    Raises:
+        InputError: it does not.
+    """
+    if side > min(height, width):
+        raise InputError(f"a patch of {side} pixels does not fit into images of {width}x{height}")
 
 
 def squares(places: Tensor, side: int, height: int, width: int) -> Tensor:

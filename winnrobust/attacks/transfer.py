@@ -71,7 +71,8 @@ def transfer(
     progress = Progress(model, images, labels, run)
     # Targets may be others for every model under attack.
     targets = None if run.targets is None else tuple(run.targets.tolist())
-    key = (PREFIX, surrogate, epsilon, steps, images.device, targets)
+    # Networks of one name may be others, too.
+    key = (PREFIX, id(run.surrogates[surrogate]), epsilon, steps, images.device, targets)
     made = run.cache.get(key)
     if made is None:
         made = examples_on(run.surrogates[surrogate], images, labels, epsilon, steps, run)

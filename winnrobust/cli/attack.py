@@ -102,9 +102,10 @@ LESS = {
     " module of the model that rounds or has no derivative (BPDA). auto finds the module.",
 )
 @click.option(
-    "--adapt",
-    is_flag=True,
-    help="Diagnose the models first, and add the attacks that suit what is found.",
+    "--adapt/--no-adapt",
+    default=None,
+    help="Diagnose the models first, and add the attacks that suit what is found.  [default: if no"
+    " attacks are named]",
 )
 @click.option(
     "--targeted",
@@ -265,6 +266,9 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
         choose = newest_of_each_method if asked else newest_or_shipped
         paths = choose(options["runs"], options["dataset"], arch)
     out = options["out"] or Path("results") / stamp()
+    adapt, named = options["adapt"], options["attacks"] or options["own_attacks"]
+    if adapt is None:
+        adapt = options["with_diagnosis"] and not named
     conditions = list(map(gates.parse_gate, options["fail_if"]))
     attack_runs(
         paths,
@@ -274,7 +278,7 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
         external=external,
         source=_source(options),
         with_diagnosis=options["with_diagnosis"],
-        adapt=options["adapt"],
+        adapt=adapt,
         baseline=options["baseline"],
         save=options["save_examples"] or 0,
         gates=conditions,

@@ -176,7 +176,7 @@ def sampling_options(command: Callable) -> Callable:
         is_flag=True,
         help="Attack images in random order until it is settled, for every two models and every"
         " epsilon, which is more robust, or that they differ by no more than 1 point (or than"
-        " --precision).",
+        " --precision). Without --threat, for the first of the default threat models alone.",
     )
     return precision(until_decided(command))
 

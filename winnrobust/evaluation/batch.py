@@ -62,6 +62,7 @@ class Job:
 
     Attributes:
         models: name -> module, held ready.
+        surrogates: of each model, others by name that attacks on it may transfer from.
         attacks: with their settings.
         draws: model -> how often it is asked about an image.
         data: the images, with their labels.
@@ -73,6 +74,7 @@ class Job:
     """
 
     models: dict[str, nn.Module]
+    surrogates: dict[str, dict[str, nn.Module]]
     attacks: list[Attack]
     settings: EvaluationSettings
     draws: dict[str, int]
@@ -191,7 +193,7 @@ def _attack_model(
         targets=clean.targets,
         eot=eot,
         clean=clean,
-        surrogates=job.models,
+        surrogates=job.models | job.surrogates.get(source, {}),
         cache=batch.cache,
         callback=job.callback and partial(_named, job.callback, source),
     )

@@ -68,6 +68,7 @@ def run(
     *,
     folder: Path,
     device: torch.device | str | None = None,
+    surrogates: Mapping[str, Mapping[str, nn.Module]] | None = None,
     progress: Progress | None = None,
     callback: Callable[[Step], None] | None = None,
 ) -> RunResult:
@@ -94,6 +95,8 @@ def run(
         folder: results folder; every batch is written to it when it is done. Batches that are there
             already are taken as they are.
         device: where to compute; None leaves every model where it is.
+        surrogates: of each model, networks by name that attacks on it may transfer from; those
+            evaluated are there anyway.
         progress: called after each attack on each model on each batch with (done, total), where an
             image counts once for every attack on every model.
         callback: called after every gradient step of every attack; on a GPU that is slower.
@@ -103,6 +106,9 @@ def run(
             holds outcomes of something else; the message says which and why.
     """
     nets = checked_models(models)
+    others = {name: dict(own) for name, own in (surrogates or {}).items()}
+    known = [*nets, *set[str]().union(*others.values())]
+    held = [*nets.values(), *(each for own in others.values() for each in own.values())]
     data = checked_data(images, labels)
     check_sampled(settings, list(nets))
     if settings.sampled:
@@ -110,27 +116,27 @@ def run(
     place = None if device is None else resolve_device(str(device))
     checksums = {name: _checksum(net.state_dict().values()) for name, net in nets.items()}
     try:
-        with frozen(nets.values(), place), own_randomness(devices_of(nets), settings.seed, "probe"):
+        with frozen(held, place), own_randomness(devices_of(nets), settings.seed, "probe"):
             head = data.batch(0, LOOKED_AT)
             settings, _ = settings.completed(defaults_for(None, head.images.shape[1:]))
             attacks = settings.chosen_attacks()
-            check_surrogates(attacks, list(nets))
+            check_surrogates(attacks, known)
             identity = {
                 "models": checksums,
                 "data": data.identity(),
                 "settings": settings.decisive(),
             }
             few, truth = as_floats(head.images), head.labels
-            known = truth if data.labels is None else data.labels
-            classes = check_classes(nets, few[:2], known)
+            classes = check_classes(nets, few[:2], truth if data.labels is None else data.labels)
             check_targets(settings.targeted, len(data), classes)
-            with channels_last(nets.values(), few[:2], truth[:2]):
+            with channels_last(held, few[:2], truth[:2]):
                 random = {name: answers_at_random(name, net, few) for name, net in nets.items()}
                 often = {name: settings.judge_draws if random[name] else 1 for name in nets}
                 draws = distributed.broadcast(often)  # the same in all processes
                 job = Job(
-                    nets, attacks, settings, draws, data, classes, Path(folder), identity, callback
-                )
+                    nets, others, attacks, settings, draws, data, classes, Path(folder), identity,
+                    callback,
+                )  # fmt: skip
                 size = _attack_my_share(job, few[0].numel(), progress)
     except OUT_OF_MEMORY:
         raise InputError(

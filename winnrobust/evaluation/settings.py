@@ -120,7 +120,7 @@ class EvaluationSettings(CheckedSettings):
             a share such as 0.01. The intervals are those of `evaluation.always_valid`.
         until_decided: attack images in a random order until every two models are told apart in the
             worst case of every threat model, or differ by no more than `precision` (0.01 unless it
-            is given).
+            is given). Where no threat model is given, it is the first one of the images' defaults.
 
     >>> EvaluationSettings(epsilons={"linf": [8]})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -193,6 +193,8 @@ class EvaluationSettings(CheckedSettings):
             elif not norms & set(given):
                 wanted |= norms & set(self.epsilons)
         filled = {norm: x for norm, x in defaults.epsilons.items() if norm in wanted}
+        if self.until_decided:  # each further threat model is another question
+            filled = {norm: bounds[:1] for norm, bounds in list(filled.items())[:1]}
         return self.model_copy(update={"epsilons": given | filled}).checked(), filled
 
     def checked(self) -> Self:

@@ -73,7 +73,7 @@ class Summary:
     Of a model that answers at random it is wider than it need be, because averaging over draws
     takes variance away. Where the n images are drawn at random from `population`, until enough is
     known, all intervals are about what the population would show, and they and McNemar's test are
-    `always_valid`.
+    `always_valid`; where all were drawn in the end, intervals are as everywhere.
 
     Attributes:
         clean: one row per model: errors without an attack.
@@ -432,26 +432,33 @@ def _discordant(found: PerImage, pair: Sequence[str], wrong: Sequence[np.ndarray
 # --- intervals: of images that were all wanted, or that were drawn until enough was known ---------
 
 
+def _left(found: PerImage) -> int | None:
+    """Return the size of the population that was not seen whole; None where all was seen."""
+    return found.population if found.n != found.population else None
+
+
 def _rate(found: PerImage, count: float) -> Rate:
     """Return the share of all images that `count` of them are."""
-    if found.population is None:
+    population = _left(found)
+    if population is None:
         return rate(count, found.n)
-    return always_valid.rate(count, found.n, found.population)
+    return always_valid.rate(count, found.n, population)
 
 
 def _correction_rate(
     found: PerImage, both: Sequence[tuple[float, float, int]], miss: float = MISS
 ) -> Rate:
     """Return the share of errors that are corrected, by kinds as `correction_rate` takes them."""
-    if found.population is None:
+    population = _left(found)
+    if population is None:
         return correction_rate(tuple(both))
     left = _total(both, 1)
-    return always_valid.ratio(_total(both, 0) - left, left, found.n, found.population, miss)
+    return always_valid.ratio(_total(both, 0) - left, left, found.n, population, miss)
 
 
 def _correction_difference(found: PerImage, kinds: Sequence[tuple]) -> tuple[float, ...]:
     """Compare two correction rates, by kinds as `correction_difference` takes them."""
-    if found.population is None:
+    if _left(found) is None:
         return correction_difference(tuple(kinds))
     first, second = (
         _correction_rate(found, [(*kind[i : i + 2], kind[-1]) for kind in kinds], MISS / 2)

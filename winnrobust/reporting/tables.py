@@ -89,8 +89,11 @@ def _left_out(error: Error) -> str:
 
 def caution_tables(results: Results) -> list[Table]:
     """Reasons not to believe a robust accuracy, if there are any."""
-    found = pd.DataFrame(Verdict(results).cautions)
-    return [framed("cautions", found, results.n)] if len(found) else []
+    verdict = Verdict(results)
+    cautions = pd.DataFrame(verdict.cautions)
+    steps = pd.DataFrame(verdict.next_steps, columns=["model", "step"])
+    tables = {"cautions": cautions, "next": steps}
+    return [framed(key, table, results.n) for key, table in tables.items() if len(table)]
 
 
 def error_tables(results: Results) -> list[Table]:

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from winnrobust.evaluation.diagnosis.next_steps import to_type
 from winnrobust.reporting import tables
 from winnrobust.reporting.folder import load_results
 from winnrobust.reporting.table import Table, one_line, shortened, to_text
@@ -31,12 +30,9 @@ def terminal_summary(folder: Path) -> str:
     shown = [tables.headline_table(results), *tables.error_tables(results)]
     shown += tables.corruption_tables(results)
     shown += tables.strongest_matrices(results)
-    steps: list[str] = []
     if results.diagnosis is not None:
         shown.append(tables.diagnosis_overview(results, results.diagnosis))
-        tried = {case.attack for case in results.cases}
-        for name in results.names:
-            steps += [f"NEXT: {name}: {step}" for step in to_type(results.diagnosis, name, tried)]
+    steps = [f"NEXT: {name}: {step}" for name, step in verdict.next_steps]
     # The page has room for the notes.
     narrow = [part for table in shown for part in _fitting(replace(table, note=""))]
     cautions = [f"WARNING: {name}, {how}: {why}" for name, how, why in verdict.cautions]

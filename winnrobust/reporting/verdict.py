@@ -10,6 +10,12 @@ from functools import cached_property
 from typing import NamedTuple
 
 from winnrobust.evaluation.diagnosis import overall
+from winnrobust.evaluation.diagnosis.next_steps import (
+    STRONG,
+    STRONGEST,
+    suitable_attacks,
+    to_type,
+)
 from winnrobust.evaluation.outcomes import CLEAN, Case, Level
 from winnrobust.evaluation.statistics import TRANSFER
 from winnrobust.reporting.results import (
@@ -119,7 +125,7 @@ class Verdict:
         return self._filled(key, first, second, level, count=len(compared))
 
     def _filled(self, key: str, first: str, second: str, level: Level, **told: object) -> str:
-        a, b = (self.accuracy_text(worst_case(level), name) for name in (first, second))
+        a, b = (self.strongest_text(level, name) for name in (first, second))
         verb = WORDS["verb"].get(self.trust(first), "is")
         slots = {"first": first, "second": second, "a": a, "b": b, "level": level, **told}
         reason = self.at_level(level, first, second).reason
@@ -163,6 +169,16 @@ class Verdict:
         of_all = sum(shares) / len(shares), min(shares), max(shares)
         mean, least, most = (percent(share, n) for share in of_all)
         return f"{mean} % ({len(shares)} seeds, {least} to {most})"
+
+    def strongest_text(self, level: Level, group: str) -> str:
+        """The robust accuracy by the strongest attack known, those of the diagnosis among them."""
+        members = self.results.groups[group]
+        refuted = [known for name in members if (known := self.refuted(level, name))]
+        if not refuted:
+            return self.accuracy_text(worst_case(level), group)
+        key = "refuted seeds" if len(members) > 1 else "refuted"
+        slots = {"known": refuted[0], "some": len(refuted), "seeds": len(members)}
+        return sentence("accuracy", key, **slots)
 
     def at_level(self, level: Level, first: str, second: str) -> Comparison:
         """Compare robust accuracies.
@@ -308,6 +324,18 @@ class Verdict:
         return [Caution(name, "not tested", why) for why in whys]
 
     @property
+    def next_steps(self) -> list[tuple[str, str]]:
+        """What to type next about each model whose errors are doubtful: (model, step)."""
+        results, found = self.results, []
+        tried = {case.attack for case in results.cases}
+        for name in results.names if results.diagnosis is not None else ():
+            suited = suitable_attacks(results.diagnosis, [name])
+            if any(self.refuted(level, name) for level in results.tried):
+                suited.append(STRONG if STRONG not in tried else STRONGEST)
+            found += [(name, step) for step in to_type(list(dict.fromkeys(suited)), tried)]
+        return found
+
+    @property
     def notes(self) -> list[str]:
         """How far the headline goes; a line each."""
         results, groups, models = self.results, self.results.groups, self.results.models
@@ -346,7 +374,8 @@ class Verdict:
         seconds = float(results.summary.costs.seconds.sum())
         slots = {"n": results.n, "population": population, "why": why}
         slots |= {"spent": duration(seconds), "whole": duration(seconds * population / results.n)}
-        return [sentence("note", key, **slots) for key in ("sampled", "always valid")]
+        keys = ["sampled", *(["always valid"] if results.n < population else [])]
+        return [sentence("note", key, **slots) for key in keys]
 
     def _disagreeing(self) -> list[Case]:
         """Of two groups, the single attacks that contradict what sums all of them up."""

@@ -14,6 +14,7 @@ from winnrobust.attacks import Attack, find
 from winnrobust.attacks.corruptions import check_available
 from winnrobust.attacks.norms import epsilon_text
 from winnrobust.data.datasets import ImageSplit, to_unit
+from winnrobust.data.folders import Pictures
 from winnrobust.evaluation import EvaluationSettings, outcomes, run
 from winnrobust.evaluation.diagnosis import diagnose
 from winnrobust.evaluation.diagnosis.next_steps import SQUARE, has_no_gradient, suitable_attacks
@@ -38,8 +39,9 @@ from winnrobust.workflows.evaluation_folder import (
 from winnrobust.workflows.gates import Gate, check_attacked, check_baseline
 from winnrobust.workflows.given import own_code
 from winnrobust.workflows.images import Images, ImageSource, images_for
-from winnrobust.workflows.preflight import check_fit
+from winnrobust.workflows.preflight import check_fit, check_gradients
 from winnrobust.workflows.saving import save_examples, saved_text
+from winnrobust.workflows.surrogates import NAME, surrogates_for
 
 TEST_IMAGES = ImageSource()
 """Those of the data set that the models were trained on."""
@@ -94,48 +96,39 @@ def attack_runs(
         check_place(out)
     candidates = load_candidates(paths, external)
     modules = {candidate.name: candidate.module for candidate in candidates}
-    check_surrogates(find_attacks(settings.attacks), list(modules))
+    check_surrogates(find_attacks(settings.attacks), [*modules, NAME])
     test = images_for(candidates, source)
     known = test.name if source.path is None else None
     usual = defaults_for(known, test.split.batch(0, 1).images.shape[1:])
     settings = _with_threats(settings, usual).for_first(None if test.whole else len(test.split))
-    found = None
-    if adapt:
-        found = _diagnose(modules, test.split.batch(0, DIAGNOSED), settings, usual, device)
-        settings = adapted(settings, found)
+    doubts = check_fit(candidates, settings, test.split, device)
     for gate in gates:
         check_attacked(gate, settings, list(modules))
-    metadata = _metadata(candidates, test, settings)
     if baseline is not None:
-        check_baseline(baseline, metadata)
+        check_baseline(baseline, _metadata(candidates, test, settings))
+    found = None
+    if adapt:
+        found = distributed.broadcast(read_diagnosis(out))  # of an evaluation to go on with
+        if found is None:
+            few = DIAGNOSED_SOON if settings.sampled else DIAGNOSED
+            found = _diagnose(modules, test.split.batch(0, few), settings, usual, device)
+        settings = adapted(settings, found)
+    metadata = _metadata(candidates, test, settings)
     if distributed.is_main_process():
         check_unfinished(out, metadata)
     log_differences(candidates)
-    doubts = check_fit(candidates, settings.chosen_attacks(), test.split, device)
+    check_gradients(modules, settings.chosen_attacks(), test.split, device)
     with evaluation_folder(out, metadata, device, resume_with) as sessions:
         models = ", ".join(f"{candidate.name} ({candidate.path})" for candidate in candidates)
         log(f"attacking {models} on {len(test.split)} test images of {test.name} ({device})")
-        done = distributed.broadcast(images_done(out))
-        if done:
-            log(f"going on after {done} of them")
         if found is not None and distributed.is_main_process():
             write_diagnosis(out, found)
         to_diagnose = with_diagnosis and distributed.broadcast(read_diagnosis(out)) is None
-        rounds = len(settings.chosen_attacks()) * len(modules)
-        with show_progress("attack", "image", done * rounds) as progress:
-            run(
-                modules,
-                test.split,
-                None,
-                settings,
-                folder=out,
-                device=device,
-                progress=progress if done else _with_first_figure(progress, out),
-            )
+        _attack(modules, test.split, settings, device, out)
         if to_diagnose:
             enough = max(DIAGNOSED_SOON, distributed.broadcast(images_done(out)))
-            few = test.split.batch(0, min(enough, DIAGNOSED) if settings.sampled else DIAGNOSED)
-            found = _diagnose(modules, few, settings, usual, device)
+            few = min(enough, DIAGNOSED) if settings.sampled else DIAGNOSED
+            found = _diagnose(modules, test.split.batch(0, few), settings, usual, device)
             if distributed.is_main_process():
                 write_diagnosis(out, found)
         if distributed.is_main_process():
@@ -150,6 +143,32 @@ def attack_runs(
                 log(saved_text(save_examples(out, save, modules, device)))
                 log(f"adversarial examples are in {out / 'saved'}")
         distributed.barrier()
+
+
+def _attack(
+    modules: dict[str, nn.Module],
+    images: ImageSplit | Pictures,
+    settings: EvaluationSettings,
+    device: torch.device,
+    out: Path,
+) -> None:
+    """Attack, from where an interrupted evaluation stopped, and show how far that is."""
+    done = distributed.broadcast(images_done(out))
+    if done:
+        log(f"going on after {done} of them")
+    attacks = settings.chosen_attacks()
+    surrogates = surrogates_for(attacks, modules, images, settings.seed, device, progress=True)
+    with show_progress("attack", "image", done * len(attacks) * len(modules)) as progress:
+        run(
+            modules,
+            images,
+            None,
+            settings,
+            folder=out,
+            device=device,
+            surrogates=surrogates,
+            progress=progress if done else _with_first_figure(progress, out),
+        )
 
 
 def _with_threats(settings: EvaluationSettings, usual: Defaults) -> EvaluationSettings:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from winnrobust.attacks import NormName, Run, Step
 from winnrobust.data.streams import ImageStream
 from winnrobust.evaluation import EvaluationSettings, run
-from winnrobust.evaluation.one_attack import Attacked, attack_images
+from winnrobust.evaluation.one_attack import MODEL, Attacked, attack_images
 from winnrobust.evaluation.settings import checked_epsilons
 from winnrobust.evaluation.threats import defaults_for, gathered
 from winnrobust.reporting import (
@@ -43,6 +43,7 @@ from winnrobust.workflows.given import (
     shown_progress,
     warn_of_doubts,
 )
+from winnrobust.workflows.surrogates import surrogates_for
 
 
 def evaluate(
@@ -138,10 +139,14 @@ def evaluate(
     where = place or device_of(next(iter(nets.values())))
     resume_with = f"the same call with folder='{folder}'" if folder else ""
     with evaluation_folder(out, metadata, where, resume_with) as sessions:
+        surrogates = surrogates_for(
+            chosen.chosen_attacks(), nets, data, chosen.seed, place, progress=progress is True
+        )
         with shown_progress(progress) as tell:
             run(
-                nets, data, None, chosen, folder=out, device=place, progress=tell, callback=callback
-            )
+                nets, data, None, chosen, folder=out, device=place, surrogates=surrogates,
+                progress=tell, callback=callback,
+            )  # fmt: skip
         if distributed.is_main_process():
             _finish(out, sessions, tables=folder is not None)
         distributed.barrier()
@@ -214,7 +219,8 @@ def attack(
             or "least-likely". None: any wrong class will do.
         eot: draws averaged in every step and decision, for models that answer at random.
         seed: of all random numbers, which belong to an image and not to its batch.
-        surrogates: models by name, for the attack "transfer:NAME".
+        surrogates: models by name, for the attack "transfer:NAME"; without any,
+            "transfer:surrogate" trains a network that imitates the model's answers to the images.
         batch_size: images at once; None is 128. Changes no result, up to rounding.
         progress: True shows a bar; or what is called with (images done, images in all).
         callback: as for `evaluate`.
@@ -236,7 +242,10 @@ def attack(
     chosen = one_attack(attack, norm)
     net = module_of(model)
     data = labelled(images, labels)
-    given = Run(seed=seed, eot=eot, surrogates=surrogates or {}, callback=callback)
+    if surrogates is None:
+        place = None if device is None else resolve_device(str(device))
+        surrogates = surrogates_for([chosen], {MODEL: net}, data, seed, place).get(MODEL, {})
+    given = Run(seed=seed, eot=eot, surrogates=surrogates, callback=callback)
     with shown_progress(progress) as tell:
         return attack_images(
             net, data, chosen(**settings) if settings else chosen, epsilon, given, targets=targets,

@@ -1,15 +1,18 @@
 """What is checked, and said, before an evaluation starts its long work."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
 from winnrobust.attacks import ATTACKS, PREFIX, Attack, bpda, loss_gradient
+from winnrobust.attacks.patch import check_side
 from winnrobust.data.datasets import ImageSplit, to_unit
 from winnrobust.data.folders import Pictures
+from winnrobust.evaluation import EvaluationSettings
 from winnrobust.evaluation.prediction import check_classes, errors_named
 from winnrobust.evaluation.state import frozen
+from winnrobust.evaluation.targets import check_targets
 from winnrobust.external.conventions import check_shape_taken, doubts, doubts_of_images
 from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError
@@ -21,31 +24,31 @@ WHITE_BOX = "white-box"
 
 def check_fit(
     candidates: Sequence[Candidate],
-    attacks: Sequence[Attack],
+    settings: EvaluationSettings,
     test: ImageSplit | Pictures,
     device: torch.device,
 ) -> list[str]:
-    """Check that the models take the images, know their classes, and can be attacked as asked.
+    """Check that the models take the images and know their classes, and that what is asked for can
+    be done to them.
 
     Says what is doubtful about the way in which models from elsewhere are used, and returns it.
 
     Raises:
-        InputError: one does not, or has no gradient for an attack that needs it.
+        InputError: a model does not, or a target, a patch or a layer is none of theirs.
     """
     few = to_unit(test.batch(0, 2).images)
     modules = {candidate.name: candidate.module for candidate in candidates}
+    for side in settings.bounds("patch"):
+        check_side(int(side), *few.shape[2:])
     with frozen(modules.values(), device):
         for name, module in modules.items():
             check_shape_taken(name, module, few)
-        check_classes(modules, few, test.labels)
-        for name, module in modules.items():
-            own = f"{PREFIX}{name}"  # made on this model, for the others
-            plain = [each for each in attacks if not each.name.startswith(bpda.PREFIX)]
-            needing = dict.fromkeys(  # each once, in however many norms
-                each.name for each in plain if own == each.name or each.access == WHITE_BOX
-            )
-            if needing:
-                _check_gradient(name, module, few, test.labels[:2], list(needing))
+        classes = check_classes(modules, few, test.labels)
+        check_targets(settings.targeted, len(test), classes)
+        for layer in bpda.layers(settings.chosen_attacks()):
+            for name, module in modules.items():
+                with errors_named(name, few):
+                    bpda.straight_through(module, few.to(device_of(module)), layer)
         found = list(doubts_of_images(test))
         for each in candidates:
             if each.external:
@@ -54,6 +57,29 @@ def check_fit(
     for doubt in found:
         log(f"note: {doubt}")
     return found
+
+
+def check_gradients(
+    modules: Mapping[str, nn.Module],
+    attacks: Sequence[Attack],
+    test: ImageSplit | Pictures,
+    device: torch.device,
+) -> None:
+    """Check that models have a gradient for the attacks that need one.
+
+    Raises:
+        InputError: one has none.
+    """
+    few = test.batch(0, 2)
+    with frozen(modules.values(), device):
+        for name, module in modules.items():
+            own = f"{PREFIX}{name}"  # made on this model, for the others
+            plain = [each for each in attacks if not each.name.startswith(bpda.PREFIX)]
+            needing = dict.fromkeys(  # each once, in however many norms
+                each.name for each in plain if own == each.name or each.access == WHITE_BOX
+            )
+            if needing:
+                _check_gradient(name, module, to_unit(few.images), few.labels, list(needing))
 
 
 def _check_gradient(

@@ -11,7 +11,6 @@ from winnrobust.cli.options import names
 from winnrobust.evaluation.diagnosis import DIAGNOSIS_COLUMNS, VERDICTS, diagnose, overall
 from winnrobust.evaluation.diagnosis.next_steps import (
     STRAIGHT,
-    SURROGATE,
     has_no_gradient,
     next_steps,
     suitable_attacks,
@@ -228,16 +227,15 @@ def test_the_gradient_of_a_linear_stand_in(some_digits, quick):
 
     table = diagnose({"net": StandIn().eval()}, *some_digits)
     assert signs(table)["gradient vs loss"] == "broken"
-    assert suitable_attacks(table) == ["square"]
-    assert next_steps(table, "net")[-1] == SURROGATE
-    assert to_type(table, "net", ["square"]) == [SURROGATE]
-    assert to_type(table, "net", ["square", "transfer:honest"]) == []
+    assert suitable_attacks(table) == ["square", "transfer:surrogate"]
+    typed = 'type: --adapt, or --attacks "square,transfer:surrogate"'
+    assert next_steps(table, "net")[-1] == typed
 
 
 def test_several_attacks_are_typed_as_one_list():
     row = {"model": "net", "indicator": "random answers", "verdict": "suspicious"}
     table = pd.DataFrame([row])
-    (line,) = to_type(table, "net")
+    (line,) = to_type(suitable_attacks(table, ["net"]))
     # The option counts once.
     assert line.count("--attacks") == 1
     assert names(line.split('"')[1]) == suitable_attacks(table)

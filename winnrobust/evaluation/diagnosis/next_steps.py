@@ -9,12 +9,16 @@ from winnrobust.evaluation.diagnosis.indicators import NO_GRADIENT
 
 STRONG = "aa-fast"
 """On margins of logits, from several starts, and by squares in the end."""
+STRONGEST = "autoattack"
+"""Where that was not enough."""
 STRAIGHT = f"bpda:auto:{STRONG}"
 """The same, with gradients straight through what hides them."""
 AVERAGED = "pgd(steps=100, loss='margin')"
 """For a model that answers at random, which every step asks many times."""
 SQUARE = "square"
 """Where nothing else suits, too."""
+SURROGATE = f"{PREFIX}surrogate"
+"""From a network trained on the images at hand: where a model's gradients are not its own."""
 TRANSFER = "transfer vs white box"
 MADE_UP = "gradient vs loss"
 
@@ -27,6 +31,7 @@ SUITS = {
     "error over epsilon": (STRONG,),
     "straight through": (STRAIGHT,),
     "black box vs white box": (SQUARE,),
+    MADE_UP: (SQUARE, SURROGATE),
 }
 """Indicator -> the attacks that suit where it is suspicious or broken."""
 
@@ -35,8 +40,8 @@ REMEDIES = {
     "random answers": "average over its randomness (EOT), which attacks do by default: --eot 20",
     "gradients": "look for rounding, detach() or a saturated softmax inside; where the module is"
     " known, --bpda MODULE, else --bpda auto; attacks without gradients are square and hopskipjump",
-    MADE_UP: "its gradient is not that of its loss: attack it by its answers, or by"
-    " transfer from an honest model beside it",
+    MADE_UP: "its gradient is not that of its loss: attack it by its answers, and by transfer from"
+    f" a network trained on the images at hand, which {SURROGATE} makes",
     "loss along the attack": "let PGD take smaller steps or another loss, or attack with apgd-ce,"
     " which chooses its own",
     "iterative vs single step": "follow the margin, with patience; PGD follows gradients that"
@@ -54,12 +59,6 @@ REMEDIES = {
 """Indicator -> what to do where it is suspicious or broken."""
 
 MORE_IMAGES = "give more images, of which the model gets at least 30 right"
-SURROGATE = (
-    "no honest model at hand? train a surrogate on the data set of the images: winnrobust train"
-    " --dataset DATASET --method baseline --out runs/surrogate; then attack again with"
-    ' runs/surrogate beside it, and --attacks "transfer:baseline"'
-)
-"""Where the gradients are not its own: examples are made on a model trained for that."""
 NO_GRADIENTS = "attack it with square and hopskipjump, which need no gradients"
 ALL_WELL = "nothing speaks against these attacks; the strongest claim rests on autoattack"
 
@@ -101,22 +100,14 @@ def has_no_gradient(table: pd.DataFrame, model: str) -> bool:
     return bool((table[table.model == model].evidence == NO_GRADIENT).any())
 
 
-def to_type(table: pd.DataFrame, model: str, tried: Collection[str] = ()) -> list[str]:
-    """Return what to type next about one model, which also `next_steps` ends with.
+def to_type(attacks: Sequence[str], tried: Collection[str] = ()) -> list[str]:
+    """Return what to type to make attacks that were not made yet; nothing where all were.
 
-    Args:
-        table: what `diagnose` returns.
-        model: its name there.
-        tried: names of attacks that were made already.
+    >>> to_type(["square", "aa-fast"], tried=["square"])
+    ['type: --adapt, or --attacks "aa-fast"']
     """
-    missing = [name for name in suitable_attacks(table, [model]) if name not in tried]
-    steps = []
-    if missing:
-        steps.append(f'type: --adapt, or --attacks "{",".join(missing)}"')
-    transferred = any(name.startswith(PREFIX) for name in tried)
-    if MADE_UP in [*signs(table, model).indicator] and not transferred:
-        steps.append(SURROGATE)
-    return steps
+    missing = [name for name in attacks if name not in tried]
+    return [f'type: --adapt, or --attacks "{",".join(missing)}"'] if missing else []
 
 
 def next_steps(table: pd.DataFrame, model: str) -> list[str]:
@@ -134,7 +125,7 @@ def next_steps(table: pd.DataFrame, model: str) -> list[str]:
     """
     own = table[table.model == model]
     steps = [f"{name}: {REMEDIES[name]}" for name in signs(table, model).indicator]
-    steps += to_type(table, model)
+    steps += to_type(suitable_attacks(table, [model]))
     untested = own[own.verdict == "not tested"]
     if len(untested) > len(own) / 2:
         steps.append(NO_GRADIENTS if has_no_gradient(table, model) else MORE_IMAGES)
