@@ -237,6 +237,9 @@ def test_thresholds_of_weights_before_the_average_are_measured_anew(own_zoo, run
     model = add(run)
     (found,) = load_model(model.folder / "model.safetensors")[1].thresholds
     assert found == pytest.approx(info.thresholds[0], abs=1e-5)
+    said = json.loads((model.folder / "manifest.json").read_text())["thresholds"]
+    assert said["stored_before"] == [[-99, 99]]
+    assert said["of_the_stored_weights"] == [list(found)]
     assert model.is_whole()
 
 

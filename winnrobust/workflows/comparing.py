@@ -1,5 +1,6 @@
-"""`winnrobust compare` and `quickstart`: train both methods, attack both, write the report."""
+"""`winnrobust compare`: train both methods, attack both, write the report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -39,26 +40,58 @@ def compare(
     methods = list(dict.fromkeys((REFERENCE_METHOD, config.method)))
     check_surrogates(find_attacks(settings.attacks), methods)
     load_data(config.data.dataset, data_root)
-    results = out / "results"
-    if distributed.is_main_process():
-        # An interrupted comparison leaves results, or their folder, but no page yet.
-        begun = results.is_dir() and not (out / "index.html").exists()
-        if not (begun and (results / "results.json").exists()):
-            check_free(results if begun else out)
+    check_page(out)
     paths = []
     for method in methods:
         path = runs / f"{config.data.dataset}-{config.model.arch}-{method}-seed{config.seed}"
         complete_run(path, config.replace(method=method), data_root, device)
         paths.append(path)
+    return attacked_page(
+        paths,
+        out,
+        settings,
+        ImageSource(data_root=data_root),
+        with_diagnosis=with_diagnosis,
+        device=device,
+        resume_with=f"the same command with --out {out}",
+    )
+
+
+def check_page(out: Path) -> None:
+    """Check that `out` is free, or holds what an interrupted call left: results, or their folder,
+    but no page yet.
+
+    Raises:
+        InputError: there is something else.
+    """
+    results = out / "results"
+    if distributed.is_main_process():
+        begun = results.is_dir() and not (out / "index.html").exists()
+        if not (begun and (results / "results.json").exists()):
+            check_free(results if begun else out)
+
+
+def attacked_page(
+    paths: Sequence[Path],
+    out: Path,
+    settings: EvaluationSettings,
+    source: ImageSource,
+    *,
+    with_diagnosis: bool,
+    device: torch.device,
+    resume_with: str,
+) -> Path:
+    """Attack models, unless that was done before, write results and report, and return the page."""
+    results = out / "results"
     if not distributed.broadcast(is_complete(results)):
         attack_runs(
             paths,
             results,
             settings,
             device,
-            source=ImageSource(data_root=data_root),
+            source=source,
             with_diagnosis=with_diagnosis,
-            resume_with=f"the same command with --out {out}",
+            resume_with=resume_with,
         )
     if distributed.is_main_process():
         write_report([results], out)

@@ -11,6 +11,7 @@ from winnrobust.data.datasets import load_dataset
 from winnrobust.models import IntrospectiveNetwork
 from winnrobust.models.checkpoint import ModelInfo, load_model, save_model
 from winnrobust.reporting import RunRecord, load_run
+from winnrobust.runtime import provenance
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import file_sha256, replacing_folder, write_json
 from winnrobust.training.loop import batches_of
@@ -26,7 +27,7 @@ def add(path: Path) -> zoo.ZooModel:
     """Copy what a complete run leaves into the package, in place of one with the same name.
 
     The thresholds that older versions stored with averaged weights were those of the weights before
-    the average; they are measured anew.
+    the average; they are measured anew, and the manifest says so.
 
     Raises:
         InputError: it is not a run, not complete or not a classifier, or its files do not fit
@@ -60,8 +61,15 @@ def add(path: Path) -> zoo.ZooModel:
         for file in zoo.files_of(path):
             shutil.copyfile(file, folder / file.name)
         kept = RunFolder(folder).model
-        if info != load_model(kept)[1]:
+        stored = load_model(kept)[1]
+        if info != stored:
             save_model(kept, network, info)
+            measured = {
+                "stored_before": stored.thresholds,
+                "of_the_stored_weights": info.thresholds,
+                "measured": provenance.describe(),
+            }
+            write_json(RunFolder(folder).manifest, record.manifest | {"thresholds": measured})
         model = replace(model, size=kept.stat().st_size, sha256=file_sha256(kept))
     rows = {known.name: known for known in zoo.models()} | {model.name: model}
     write_json(zoo.FOLDER / "models.json", [asdict(rows[name]) for name in sorted(rows)])
