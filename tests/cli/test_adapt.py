@@ -160,3 +160,21 @@ def test_what_bpda_cannot_do_is_one_line(folder):
     assert_one_line(result, "the model has no layer 'frint'; it has front, score")
     assert "attacking" not in result.output
     assert_one_line(attack(*typed, "--attacks", "square", "--bpda", "auto"), "there is none")
+
+
+@pytest.mark.parametrize("threat", ["l2:0.1", "l1:0.2", "spatial:10", "patch:1"])
+def test_the_default_attacks_need_not_fit_all_threats(folder, threat):
+    typed = ("--data", "images.npz", "--device", "cpu", "--out", "out", "--threat", threat)
+    result = winnrobust("attack", "--model", "net=masked:rounded", *typed)
+    assert result.exit_code == 0, result.output
+    norm = threat.partition(":")[0]
+    assert "fgsm" not in errors()
+    if norm in ("spatial", "patch"):  # what cannot be made in any of the threats is not named
+        assert "adapting: nothing is added" in result.output
+    assert "NEXT" not in result.output
+
+
+def test_adapt_keeps_what_already_goes_straight_through(folder):
+    result = attack("--model", "net=masked:detached", "--attacks", "bpda:front:pgd", "--adapt")
+    assert result.exit_code == 0, result.output
+    assert errors()["bpda:front:pgd"] > 35

@@ -333,6 +333,28 @@ def test_the_headline_of_one_model_is_the_strongest_error_known():
     assert agreed.startswith("winn has a robust accuracy of 98.0 %")
 
 
+def test_the_headline_of_one_model_is_of_the_threat_that_leaves_least():
+    errors = {("pgd", "linf", 0.1): 400, ("pgd", "linf", 0.2): 900, ("pgd", "l2", 1.0): 500}
+    frame = attacked({case: {"winn": count} for case, count in errors.items()}, {"winn": 20})
+    assert "10.0 %" in (line := Verdict(results_of(frame)).line)
+    assert "at Linf 0.2" in line
+    # What the diagnosis knows counts, too.
+    errors = {("fgsm", "linf", 0.1): 100, ("pgd", "l2", 1.0): 500}
+    frame = attacked({case: {"winn": count} for case, count in errors.items()}, {"winn": 20})
+    line = Verdict(results_of(frame, diagnosis=probed(71))).line
+    assert line.startswith("winn has a robust accuracy of no more than 29.0 %")
+    assert "at L2 1" in Verdict(results_of(frame, diagnosis=probed(3))).line
+
+
+def test_only_attacks_that_fit_the_threats_are_next():
+    found = diagnosis_of({"winn": {"gradient vs loss": "broken"}})
+    for case, suit in ((("pgd", "l2", 1.0), "square"), (("sigma-zero", "l0", 9.0), None)):
+        frame = attacked({case: {"winn": 300}}, {"winn": 20})
+        steps = Verdict(results_of(frame, diagnosis=found)).next_steps
+        told = [("winn", f'type: --adapt, or --attacks "{suit}"')] if suit else []
+        assert steps == told
+
+
 # --- notes --------------------------------------------------------------------------------------
 
 
