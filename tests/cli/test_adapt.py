@@ -12,6 +12,7 @@ from winnrobust.evaluation import outcomes
 from winnrobust.workflows import attacking
 
 CODE = """
+import torch
 from torch import nn
 
 class Front(nn.Module):
@@ -37,6 +38,9 @@ def behind(change):
 
 def honest():
     return behind(lambda images: images)
+
+def random():
+    return behind(lambda images: images + 0.05 * torch.randn_like(images))
 
 def rounded():
     return behind(lambda images: (20 * images).round() / 20)
@@ -127,6 +131,15 @@ def test_a_sign_says_what_to_type_next(folder):
     (line,) = [line for line in result.output.splitlines() if line.startswith("NEXT: net: ")]
     assert line.startswith("NEXT: net: type: --adapt, or --attacks ")
     assert "bpda:auto:aa-fast" in names(line.split('"')[1])
+
+
+def test_what_is_to_be_typed_stays_in_one_line(folder):
+    name = "a-model-with-a-rather-long-name-of-its-own"
+    result = attack("--model", f"{name}=masked:random", "--attacks", "pgd", "--eot", 1)
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.output.splitlines() if line.startswith("NEXT: ")]
+    assert len(line) > 100
+    assert {"pgd(steps=100, loss='margin')"} <= set(names(line.split('"')[1]))
 
 
 def test_adapt_adds_nothing_to_an_honest_model(folder):

@@ -386,6 +386,9 @@ def test_the_fgsm_screen_before_pgd_is_said_in_the_table_and_in_a_note():
 def test_what_limits_the_evaluation_is_said():
     found = verdict(("pgd", 0.1, 8, 1), limit=1000)
     assert "Only the first 1000 test images were attacked." in found.notes
+    drawn = verdict(("pgd", 0.1, 8, 1), limit=5000, population=5000).notes
+    assert "Images were drawn from the first 5000 test images only." in drawn
+    assert not any("Only the first" in note for note in drawn)
     assert "Each method was trained once; another seed may come out differently." in found.notes
     external = [describe_model(name, seed=None, method=None) for name in CLEAN]
     assert not any("seed" in note for note in verdict(("pgd", 0.1, 8, 1), models=external).notes)

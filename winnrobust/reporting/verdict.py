@@ -367,11 +367,12 @@ class Verdict:
             "disagree": bool(contrary),
             "not diagnosed": results.diagnosis is None,
             "shared": results.diagnosis_is_shared,
-            "part": results.limit is not None,
+            "part": results.limit is not None and results.population is None,
+            "part drawn": results.limit is not None and results.population is not None,
             "one seed": len(groups) == len(models) and any(m["seed"] is not None for m in models),
         }
         slots = {"attacks": names(sighted), "cases": names(contrary), "n": str(results.n)}
-        slots["split"] = results.split
+        slots |= {"split": results.split, "population": str(results.population)}
         said = [sentence("note", key, **slots) for key, true in holds.items() if true]
         return [*map(_as_sentence, results.manifest.get("doubts", ())), *self._sampled(), *said]
 

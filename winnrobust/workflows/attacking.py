@@ -19,6 +19,7 @@ from winnrobust.evaluation import EvaluationSettings, outcomes, run
 from winnrobust.evaluation.diagnosis import diagnose
 from winnrobust.evaluation.diagnosis.next_steps import SQUARE, has_no_gradient, suitable_attacks
 from winnrobust.evaluation.outcomes import CORRUPTIONS, Level
+from winnrobust.evaluation.sequential import check_sampled
 from winnrobust.evaluation.settings import check_surrogates, find_attacks, fits
 from winnrobust.evaluation.threats import Defaults, defaults_for
 from winnrobust.reporting import Metadata, Model, read_diagnosis, write_diagnosis, write_results
@@ -97,6 +98,7 @@ def attack_runs(
     candidates = load_candidates(paths, external)
     modules = {candidate.name: candidate.module for candidate in candidates}
     check_surrogates(find_attacks(settings.attacks), [*modules, NAME])
+    check_sampled(settings, list(modules))
     test = images_for(candidates, source)
     known = test.name if source.path is None else None
     usual = defaults_for(known, test.split.batch(0, 1).images.shape[1:])
