@@ -439,7 +439,9 @@ def test_corruptions_alone_have_a_headline_and_a_report(tmp_path):
     found = winnrobust.evaluate(
         Bright(0.2), images, torch.tensor([1, 1]), threats="corruptions:1", folder=tmp_path / "r"
     )
-    assert found.verdict == "Nothing was attacked but corrupted: mean corruption error model 0.0 %."
+    assert (
+        found.verdict == "Nothing was attacked, only corrupted: mean corruption error model 0.0 %."
+    )
     assert found.mean_corruption_error == 0
     found.report(tmp_path / "report")
     assert (tmp_path / "report" / "figures" / "corruptions.png").exists()

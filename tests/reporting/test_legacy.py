@@ -56,8 +56,8 @@ def test_errors_and_correction_rates_are_those_stored(folder):
     assert results.summary.paired.p_value.tolist() == tests
     assert len(results.summary.robust) == 0
     assert Verdict(results).line == (
-        "No verdict: these results are of an older version, whose counts do not tell robust"
-        " accuracy; attack again for one."
+        "No verdict: these results are of an older version, which kept counts too coarse for robust"
+        " accuracy; attack again to get one."
     )
 
 

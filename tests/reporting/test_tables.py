@@ -122,7 +122,7 @@ def test_images_that_were_not_attacked_stand_beside_every_rate():
     assert costs.rows == [["pgd", "Linf", "a", "-", "1.0", "0.0", "7", "3"]]
     assert ", 10 not attacked" in Verdict(results).line
     whys = [caution.why for caution in Verdict(results).cautions]
-    assert "pgd failed on 3 of 100 images, which count as they were: " in whys[0]
+    assert "pgd failed on 3 of 100 images, whose clean result counts: " in whys[0]
 
 
 def test_tables_without_a_place_for_them_name_the_images_that_were_not_attacked():

@@ -73,9 +73,9 @@ HEADLINES = {
                 ),
             )
         ),
-        "winn has a robust accuracy of no more than 29.0 % [21.0, 38.5] at Linf 0.1, by stronger"
-        " attacks of the diagnosis on a part of the images; the attacks asked for show 98.0 %"
-        " [96.9, 98.7].",
+        "winn has a robust accuracy of no more than 29.0 % [21.0, 38.5] at Linf 0.1,"
+        " according to stronger attacks by the diagnosis on part of the images; the attacks you"
+        " asked for show 98.0 % [96.9, 98.7].",
     ),
     "alone": (
         verdict(("fgsm", 0.1, 100), ("pgd", 0.1, 300)),
@@ -126,7 +126,7 @@ HEADLINES = {
         verdict(("pgd", 0.1, 300, 410), ("transfer:baseline", 0.1, 900, 20)),
         "Not settled between winn and baseline at Linf 0.1: robust accuracy 59.0 % [55.9, 62.0]"
         " against 70.0 % [67.1, 72.8], but images that were not attacked, attacks without the same"
-        " access to all, or those of the diagnosis could turn it.",
+        " access to all, or those of the diagnosis could reverse it.",
     ),
     "tied": (
         verdict(("pgd", 0.1, 900, 405, 400)),
@@ -201,7 +201,7 @@ def test_images_that_were_not_attacked_do_not_make_a_winner():
     assert found.line.startswith("Not settled between winn and baseline")
     assert "300 not attacked" in found.line
     assert found.cautions[0].why == (
-        "pgd 0.1: 300 of 1000 images were not attacked and count as they were."
+        "pgd 0.1: 300 of 1000 images were not attacked; their clean result counts."
     )
     late = ["attacked"] * 950 + ["out of time"] * 50  # 350 at most against 500
     found = Verdict(results_of(outcomes(1000, clean, made, status={case: late})))
@@ -392,9 +392,9 @@ def test_what_limits_the_evaluation_is_said():
     assert "Each method was trained once; another seed may come out differently." in found.notes
     external = [describe_model(name, seed=None, method=None) for name in CLEAN]
     assert not any("seed" in note for note in verdict(("pgd", 0.1, 8, 1), models=external).notes)
-    assert any("diagnosis was left out" in note for note in found.notes)
+    assert any("diagnosis was skipped" in note for note in found.notes)
     diagnosed = verdict(("pgd", 0.1, 8, 1), diagnosis=diagnosis_of(OK))
-    assert not any("diagnosis was left out" in note for note in diagnosed.notes)
+    assert not any("diagnosis was skipped" in note for note in diagnosed.notes)
 
 
 # --- several seeds ------------------------------------------------------------------------------

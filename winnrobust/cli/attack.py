@@ -74,13 +74,11 @@ LESS = {
     type=lambda text: epsilons(text, at_most=math.inf),
     metavar="EPS[,EPS...]",
     multiple=True,
-    help="The same as --threat l2:EPS: the length of the change of a whole image.",
+    help="The same as --threat l2:EPS: the Euclidean length of the whole change.",
 )
 @click.option("--steps", type=COUNT, help="Steps of iterative attacks.")
-@click.option("--restarts", type=COUNT, help="Random starts of attacks that have them.")
-@click.option(
-    "--queries", type=COUNT, help="Queries of black-box attacks for each image, in each restart."
-)
+@click.option("--restarts", type=COUNT, help="Number of random starts, for attacks that have them.")
+@click.option("--queries", type=COUNT, help="Queries of black-box attacks, per image and restart.")
 @click.option(
     "--fgsm-screen/--no-fgsm-screen",
     default=False,
@@ -110,45 +108,45 @@ LESS = {
 @click.option(
     "--targeted",
     type=click.Choice(TARGETS),
-    help="Make the attacks targeted: each image at a wrong class that is chosen in this way."
+    help="Make the attacks targeted: aim each image at a wrong class chosen this way."
     "  [default: untargeted]",
 )
 @click.option(
     "--targets",
     type=PATH,
     metavar="FILE",
-    help="Make the attacks targeted, at the classes in this file: one for each image, in their"
-    " order, as .npy, or as .csv or .txt with one on each line.",
+    help="Make the attacks targeted at the classes in this file: one per image, in order, as .npy,"
+    " or as .csv or .txt with one per line.",
 )
 @click.option(
     "--round",
     type=click.IntRange(1, 16),
     metavar="BITS",
-    help="Round examples to so many bits (8 as in a PNG) before the models judge them, and report"
-    " how many successes survive.",
+    help="Round examples to this many bits (8 as in a PNG) before the models judge them, and"
+    " report how many successes survive.",
 )
 @click.option("--aim", type=click.Choice(TARGETS), hidden=True)
 @click.option(
     "--time-budget",
     "seconds",
     type=click.FloatRange(0, min_open=True),
-    help="Seconds for each attack on each model, shared out equally over images and epsilons. What"
-    " is not attacked in time is counted, and reported beside every rate.",
+    help="Seconds for each attack on each model, shared equally among images and epsilons. Images"
+    " not attacked in time are counted, and reported next to every rate.",
 )
 @click.option(
     "--cross/--no-cross",
     default=True,
     show_default=True,
-    help="Let every model look at the examples made against the others, for correction rates.",
+    help="Also classify each model's examples with the other models, for correction rates.",
 )
 @sampling_options
 @diagnose_option
 @seed_option
-@click.option("--limit", type=COUNT, help="Attack the first N test images only.")
+@click.option("--limit", type=COUNT, help="Attack only the first N test images.")
 @click.option(
     "--dataset",
     type=click.Choice(CHOICES["dataset"]),
-    help="Data set whose test images are attacked.  [default: the one that MODELS were trained on]",
+    help="Data set whose test images are attacked.  [default: the one MODELS were trained on]",
 )
 @click.option(
     "--data",
@@ -159,85 +157,85 @@ LESS = {
 @click.option(
     "--classes",
     metavar="FILE|by-name",
-    help="Which class each folder of --data is: by-name numbers the folders in the order of their"
-    " names; a file lists the model's class names, a line each in the order of its logits, or as"
-    " JSON.  [default: folders are called by numbers, or by names that the model brings along]",
+    help="Which class each folder of --data is: by-name numbers the folders in alphabetical order;"
+    " a file lists the model's class names in the order of its logits, one per line or as JSON."
+    "  [default: folder names are class numbers, or class names that the model knows]",
 )
 @click.option(
     "--resize",
     type=picture_size,
     metavar="SIDE|WIDTHxHEIGHT",
-    help="Scale the pictures of --data, so that the shorter side has so many pixels, or to a size."
-    "  [default: what the model brings along]",
+    help="Scale the pictures of --data to this many pixels on the shorter side, or to this size."
+    "  [default: the model's own, if it has one]",
 )
 @click.option(
     "--crop",
     type=picture_size,
     metavar="SIDE|WIDTHxHEIGHT",
-    help="Then cut out their middle.  [default: what the model brings along]",
+    help="Then crop them around the center.  [default: the model's own, if it has one]",
 )
 @click.option(
     "--interpolation",
     type=click.Choice(INTERPOLATIONS),
-    help="How pictures are scaled.  [default: what the model brings along, else bilinear]",
+    help="How pictures are scaled.  [default: the model's own, if it has one, else bilinear]",
 )
 @click.option(
     "--skip-damaged",
     is_flag=True,
-    help="Read all pictures of --data beforehand, and leave out the damaged ones.",
+    help="Read all pictures of --data first, and skip the damaged ones.",
 )
 @click.option(
     "--arch",
     metavar="NAME|[MODEL=]FACTORY",
     multiple=True,
-    help="What a state dict that --model names belongs to: package.module:factory, or timm:NAME and"
-    f" the like. Without any model, the architecture to look for: {', '.join(CHOICES['arch'])}."
+    help="What builds the module of a --model's state dict: package.module:factory, or timm:NAME"
+    f" and so on. Without models, the architecture to look for: {', '.join(CHOICES['arch'])}."
     "  [default: that of the newest run]",
 )
 @click.option(
     "--batch-size",
     type=COUNT,
-    help="Images at once.  [default: more while batches are quick]",
+    help="Images per batch.  [default: grows while batches are quick]",
 )
 @click.option(
     "--save-examples",
     type=count_or_all,
     metavar="N|all",
     help="Write the first N adversarial examples of each attack on each model, or all, to the"
-    " folder 'saved' of the results: of images that the model gets right, what it gets wrong. As"
-    " .npz, which --data takes, and as .png of 8 bits, about which the model is asked again.",
+    " folder 'saved' of the results: examples that the model gets wrong, of images that it gets"
+    " right. As .npz, which --data accepts, and as 8-bit .png, which the model checks again.",
 )
 @click.option(
     "--fail-if",
     multiple=True,
     metavar="BOUND",
-    help="End with exit code 1 if this holds, for continuous integration: 'robust_accuracy < 0.4 at"
+    help="Exit with code 1 if this holds, for continuous integration: 'robust_accuracy < 0.4 at"
     " linf:8/255', 'clean_accuracy < 0.9'; with 'of NAME' for one of several models. May be"
     " repeated.",
 )
 @click.option(
     "--baseline",
     type=PATH,
-    help="Results of an earlier evaluation of the same images: report what has changed since, with"
+    help="Results of an earlier evaluation of the same images: report what changed, with"
     " a paired test, and list the images.",
 )
-@out_option("Folder of the results.  [default: a new one under results/]")
+@out_option("Folder for the results.  [default: a new one under results/]")
 @runs_option
 @data_root_option
 @device_option
 @click.pass_context
 def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> None:
-    """Attack image classifiers, and say who is more robust, how sure that is, and whether the
+    """Attack image classifiers, and say which is more robust, how sure that is, and whether the
     attacks worked.
 
-    Models of your own are named with --model, runs of 'winnrobust train', .safetensors files of
-    ours and zoo:NAME as MODELS. Of several, each is also asked about the others' adversarial
-    examples. Without any: the newest run of each method under --runs, for one data set and
+    Give models of your own with --model, and runs of 'winnrobust train', our .safetensors files,
+    and zoo:NAME as MODELS. If there are several, each one also classifies the others' adversarial
+    examples. If there are none: the newest run of each method under --runs, for one data set and
     architecture, else a baseline and a WINN that come with the package.
 
     The results folder has clean and robust accuracies, errors and correction rates with 95 %
-    intervals, and the outcome of every image. Interrupted, the command goes on when it is called
-    again with the same --out. Exit code 1: a --fail-if holds.
+    intervals, and the outcome of every image. Run an interrupted command again with the same --out,
+    and it picks up where it stopped. The exit code is 1 if a --fail-if holds.
 
     \b
     winnrobust attack --model mine=cnn.pth --arch mine=my_nets:cnn --data images --classes by-name
