@@ -1,10 +1,13 @@
 """The public names: what there is, that each has an example that is true, that nothing is slow."""
 
 import doctest
+import operator
 import re
 import subprocess
 import sys
+from functools import cached_property
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
@@ -12,17 +15,35 @@ import winnrobust
 
 README = Path(__file__).parents[1] / "README.md"
 NAMES = [name for name in winnrobust.__all__ if name != "__version__"]
+DIRECTIVE = re.compile(r"\.\. auto(?:function|class|exception):: winnrobust\.([\w.]+)\n")
 
 
-@pytest.mark.parametrize("name", NAMES)
+def listed(page):
+    """Return the names that a page of the reference documents."""
+    return DIRECTIVE.findall((README.parent / "docs" / page).read_text(encoding="utf-8"))
+
+
+MODULES = listed("api-attacks.md") + listed("api-defenses.md")
+
+
+def members(found):
+    """Return what people call or read of a public class."""
+    kinds = (property, cached_property, FunctionType)
+    own = vars(found).items() if isinstance(found, type) else ()
+    return [name for name, each in own if isinstance(each, kinds) and name[0] != "_"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, *MODULES])
 def test_every_public_name_has_an_example_that_is_true(name):
-    found = getattr(winnrobust, name)
-    tests = doctest.DocTestFinder().find(found, name, globs={})
-    examples = [test for test in tests if test.examples]
-    assert examples, f"{name} has no example"
-    runner = doctest.DocTestRunner()
-    for test in examples:
-        runner.run(test)
+    found = operator.attrgetter(name)(winnrobust)
+    named = members(found) if name in NAMES else []
+    places = {name: found} | {f"{name}.{each}": getattr(found, each) for each in named}
+    parser, runner, known = doctest.DocTestParser(), doctest.DocTestRunner(), {}
+    for place, each in places.items():
+        test = parser.get_doctest(each.__doc__ or "", known, place, None, None)
+        assert test.examples, f"{place} has no example"
+        runner.run(test, clear_globs=False)
+        known.update(test.globs)  # those of members go on from their class's
     assert runner.failures == 0
 
 
@@ -32,9 +53,14 @@ def test_the_list_of_public_names_is_whole():
 
 
 def test_the_reference_has_every_public_name():
-    page = (README.parent / "docs" / "api.md").read_text()
-    listed = set(re.findall(r":: winnrobust\.(\w+)\n", page))
-    assert listed == set(NAMES)
+    assert {name for name in listed("api.md") if "." not in name} == set(NAMES)
+
+
+def test_the_reference_has_every_attack():
+    page = (README.parent / "docs" / "api-attacks.md").read_text(encoding="utf-8")
+    assert re.findall(r"^([\w-]+) +l", page, re.MULTILINE) == list(winnrobust.attacks.ATTACKS)
+    named = {name.removeprefix("attacks.") for name in listed("api-attacks.md")}
+    assert named <= set(winnrobust.attacks.__all__)
 
 
 def test_importing_winnrobust_imports_no_torch():
@@ -63,7 +89,7 @@ class AnyNumbers(doctest.OutputChecker):
 def test_the_readmes_session_is_true_but_for_numbers():
     text = README.read_text()
     test = doctest.DocTestParser().get_doctest(text, {}, "README", str(README), 0)
-    assert len(test.examples) > 5
+    assert len(test.examples) == 5  # five lines, as its readers were promised
     runner = doctest.DocTestRunner(AnyNumbers())
     runner.run(test)
     assert runner.failures == 0

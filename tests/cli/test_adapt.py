@@ -12,6 +12,7 @@ from winnrobust.evaluation import outcomes
 from winnrobust.workflows import attacking
 
 CODE = """
+import torch
 from torch import nn
 
 class Front(nn.Module):
@@ -37,6 +38,9 @@ def behind(change):
 
 def honest():
     return behind(lambda images: images)
+
+def random():
+    return behind(lambda images: images + 0.05 * torch.randn_like(images))
 
 def rounded():
     return behind(lambda images: (20 * images).round() / 20)
@@ -129,6 +133,15 @@ def test_a_sign_says_what_to_type_next(folder):
     assert "bpda:auto:aa-fast" in names(line.split('"')[1])
 
 
+def test_what_is_to_be_typed_stays_in_one_line(folder):
+    name = "a-model-with-a-rather-long-name-of-its-own"
+    result = attack("--model", f"{name}=masked:random", "--attacks", "pgd", "--eot", 1)
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.output.splitlines() if line.startswith("NEXT: ")]
+    assert len(line) > 100
+    assert {"pgd(steps=100, loss='margin')"} <= set(names(line.split('"')[1]))
+
+
 def test_adapt_adds_nothing_to_an_honest_model(folder):
     result = attack("--model", "net=masked:honest", "--attacks", "pgd", "--adapt")
     assert result.exit_code == 0, result.output
@@ -160,3 +173,21 @@ def test_what_bpda_cannot_do_is_one_line(folder):
     assert_one_line(result, "the model has no layer 'frint'; it has front, score")
     assert "attacking" not in result.output
     assert_one_line(attack(*typed, "--attacks", "square", "--bpda", "auto"), "there is none")
+
+
+@pytest.mark.parametrize("threat", ["l2:0.1", "l1:0.2", "spatial:10", "patch:1"])
+def test_the_default_attacks_need_not_fit_all_threats(folder, threat):
+    typed = ("--data", "images.npz", "--device", "cpu", "--out", "out", "--threat", threat)
+    result = winnrobust("attack", "--model", "net=masked:rounded", *typed)
+    assert result.exit_code == 0, result.output
+    norm = threat.partition(":")[0]
+    assert "fgsm" not in errors()
+    if norm in ("spatial", "patch"):  # what cannot be made in any of the threats is not named
+        assert "adapting: nothing is added" in result.output
+    assert "NEXT" not in result.output
+
+
+def test_adapt_keeps_what_already_goes_straight_through(folder):
+    result = attack("--model", "net=masked:detached", "--attacks", "bpda:front:pgd", "--adapt")
+    assert result.exit_code == 0, result.output
+    assert errors()["bpda:front:pgd"] > 35

@@ -98,7 +98,7 @@ def test_a_given_run_takes_its_place(made, no_report, tmp_path):
     result = reproduce("table3", "--run", given, "--out", out)
     assert result.exit_code == 0, result.output
     assert [path.name for path in (out / "runs").iterdir()] == ["mnist5k-vanilla-baseline-seed0"]
-    assert "Given, with settings of their own: mnist5k-vanilla-winn." in result.output
+    assert "Given, trained with their own settings: mnist5k-vanilla-winn." in result.output
     columns = ["method", "epsilon", "quantity", "mean", "n"]
     table, first = (pd.read_csv(folder / "table3" / "reproduction.csv")[columns]
                     for folder in (out, made[0]))  # fmt: skip

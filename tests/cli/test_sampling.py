@@ -86,6 +86,13 @@ def test_without_a_threat_the_first_of_the_defaults_is_decided(folder):
     assert set(package.read_outcomes("out").norm.dropna()) == {"linf"}
 
 
+def test_one_model_is_refused_before_it_is_diagnosed(folder):
+    typed = ("--data", "images.npz", "--eps", "0.1", "--until-decided", "--device", "cpu")
+    result = winnrobust("attack", *typed, *FIRST, "--out", "out")
+    assert_one_line(result, "until_decided compares models, and there is only first")
+    assert "looking for false robustness" not in result.output
+
+
 def test_precision_is_in_points(folder):
     result = attack(*FIRST, "--precision", "6", "--save-examples", "3")
     assert result.exit_code == 0, result.output

@@ -261,7 +261,7 @@ def test_tables_name_the_norm(found):
     (errors,) = tables.error_tables(results)
     assert [row[0] for row in errors.rows][:3] == ["no attack", "pgd, Linf 0.25", "pgd, L2 0.25"]
     details = {table.title: table for table in tables.detail_tables(results)}
-    took = details["What the attacks took"]
+    took = details["What the attacks cost"]
     assert [row[:2] for row in took.rows[::2]] == [
         ["pgd", "Linf"], ["pgd", "L2"], ["fmn", "Linf"], ["fmn", "L2"]
     ]  # fmt: skip

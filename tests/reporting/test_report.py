@@ -335,14 +335,14 @@ def test_names_with_meaning_elsewhere_do_no_harm(tmp_path, name, recwarn):
 def test_images_with_any_number_of_channels_have_a_figure(tmp_path, channels):
     frame = paper_outcomes(made={"m": {"m": range(5)}}, n=20)
     folder = make_results(tmp_path / "r", frame, examples=examples_of(frame, channels=channels))
-    assert "not chosen for effect" in build([folder], tmp_path / "report")
+    assert "not hand-picked" in build([folder], tmp_path / "report")
 
 
 def test_results_without_any_example_have_no_such_figure(tmp_path):
     frame = paper_outcomes(made={"m": {"m": range(5)}}, n=20)
     folder = make_results(tmp_path / "r", frame)
     shutil.rmtree(folder / "examples")
-    assert "not chosen for effect" not in build([folder], tmp_path / "report")
+    assert "not hand-picked" not in build([folder], tmp_path / "report")
 
 
 # --- figures --------------------------------------------------------------------------------------
@@ -426,7 +426,7 @@ def test_the_headline_comes_first_and_what_is_doubtful_right_after_it(large_repo
             "black-box measured on winn",
             "Each method was trained once",
             "Adversarial error on mnist",
-            "Who falls to whose examples",
+            "Whose examples fool whom",
             "Diagnosis of false robustness",
             "Paired tests",
             "In the layout of the WINN paper's tables",

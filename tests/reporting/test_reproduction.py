@@ -214,8 +214,8 @@ def test_the_table_has_the_papers_layout(published):
 
 @pytest.mark.parametrize(
     ("given", "note"),
-    [({("winn", 0)}, "Given, with settings of their own: mnist-vanilla-winn."),
-     ({("winn", 0), ("baseline", 0)}, "All networks were given, each trained with settings of")],
+    [({("winn", 0)}, "Given, trained with their own settings: mnist-vanilla-winn."),
+     ({("winn", 0), ("baseline", 0)}, "All networks were given, each trained with its own")],
 )  # fmt: skip
 def test_given_networks_are_named(published, given, note):
     (table,) = reproduction_tables(ATTACKED, figures(published, given=given))
@@ -235,7 +235,7 @@ def test_other_data_than_the_papers_are_named():
         ATTACKED, figures(results_of(paper_outcomes(), dataset="mnist5k"))
     )
     assert table.rows[1][0] == "mnist5k"
-    assert "Ours are of mnist5k (10000 test images), the paper's of mnist" in table.note
+    assert "Ours are for mnist5k (10000 test images), the paper's for mnist" in table.note
     assert "Fisher" not in table.note
 
 

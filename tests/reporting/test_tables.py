@@ -118,7 +118,7 @@ def test_images_that_were_not_attacked_stand_beside_every_rate():
     assert tables.headline_table(results).rows[0][2].endswith("], 10 not attacked")
     (table,) = tables.error_tables(results)
     assert [row[1][-16:] for row in table.rows[1:]] == [", 10 not attacked"[-16:]] * 2
-    costs = titled(tables.detail_tables(results), "What the attacks took")
+    costs = titled(tables.detail_tables(results), "What the attacks cost")
     assert costs.rows == [["pgd", "Linf", "a", "-", "1.0", "0.0", "7", "3"]]
     assert ", 10 not attacked" in Verdict(results).line
     whys = [caution.why for caution in Verdict(results).cautions]
@@ -132,7 +132,7 @@ def test_tables_without_a_place_for_them_name_the_images_that_were_not_attacked(
     results = results_of(frame)
     (case,) = results.cases
     for table in (*tables.both_matrices(results, case), *tables.paper_tables(results)):
-        assert "Not attacked and counted as they were, of 100 images: a 10." in table.note
+        assert "Not attacked, and counted as unattacked, of 100 images: a 10." in table.note
     assert tables.comparison_frame(results).not_attacked.tolist() == [10, 0]
     assert results.summary.transfer.not_attacked.tolist() == [10, 10, 0, 0]
 
@@ -226,7 +226,7 @@ def test_table_3_has_the_papers_layout_and_figures_beside_ours(results):
 def test_the_literal_reading_of_epsilon_is_labeled():
     table = titled(tables.paper_tables(results_of(paper_outcomes(epsilon=0.0625))), "fgsm")
     assert table.rows[1][2] == "7.99"
-    assert "as its text has it, on [-1, 1]" in table.note
+    assert "as its text reads, on [-1, 1]" in table.note
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_gradients_and_costs_come_from_the_parts(results):
     found = load_results(results)
     table = titled(tables.diagnosis_tables(found), "Input gradients")
     assert table.rows[0] == ["fgsm", "Linf", "baseline", "25.0000", "7 of 1000", "9", "2"]
-    costs = titled(tables.detail_tables(found), "What the attacks took")
+    costs = titled(tables.detail_tables(found), "What the attacks cost")
     assert costs.rows[0] == ["fgsm", "Linf", "baseline", "12.5", "1.0", "0.0", "0", "0"]
 
 
@@ -355,7 +355,7 @@ def test_the_threat_model_tells_bounds_settings_access_and_source():
     assert bounds.rows == [["Linf 0.125", "0.25", "31.9"], ["L2 1.5", "-", "-"]]
     assert given.rows == [["steps", "40"], ["targeted", "random"], ["seed", "0"]]
     assert attacks.rows[0][1:3] == ["Linf", "the model with its gradients (white box)"]
-    assert attacks.rows[1][:3] == ["own-attack", "L2", "nobody knows: not an attack of ours"]
+    assert attacks.rows[1][:3] == ["own-attack", "L2", "unknown: not one of our attacks"]
 
 
 # --- text that is safe wherever it is shown -------------------------------------------------------

@@ -333,6 +333,28 @@ def test_the_headline_of_one_model_is_the_strongest_error_known():
     assert agreed.startswith("winn has a robust accuracy of 98.0 %")
 
 
+def test_the_headline_of_one_model_is_of_the_threat_that_leaves_least():
+    errors = {("pgd", "linf", 0.1): 400, ("pgd", "linf", 0.2): 900, ("pgd", "l2", 1.0): 500}
+    frame = attacked({case: {"winn": count} for case, count in errors.items()}, {"winn": 20})
+    assert "10.0 %" in (line := Verdict(results_of(frame)).line)
+    assert "at Linf 0.2" in line
+    # What the diagnosis knows counts, too.
+    errors = {("fgsm", "linf", 0.1): 100, ("pgd", "l2", 1.0): 500}
+    frame = attacked({case: {"winn": count} for case, count in errors.items()}, {"winn": 20})
+    line = Verdict(results_of(frame, diagnosis=probed(71))).line
+    assert line.startswith("winn has a robust accuracy of no more than 29.0 %")
+    assert "at L2 1" in Verdict(results_of(frame, diagnosis=probed(3))).line
+
+
+def test_only_attacks_that_fit_the_threats_are_next():
+    found = diagnosis_of({"winn": {"gradient vs loss": "broken"}})
+    for case, suit in ((("pgd", "l2", 1.0), "square"), (("sigma-zero", "l0", 9.0), None)):
+        frame = attacked({case: {"winn": 300}}, {"winn": 20})
+        steps = Verdict(results_of(frame, diagnosis=found)).next_steps
+        told = [("winn", f'type: --adapt, or --attacks "{suit}"')] if suit else []
+        assert steps == told
+
+
 # --- notes --------------------------------------------------------------------------------------
 
 
@@ -364,6 +386,9 @@ def test_the_fgsm_screen_before_pgd_is_said_in_the_table_and_in_a_note():
 def test_what_limits_the_evaluation_is_said():
     found = verdict(("pgd", 0.1, 8, 1), limit=1000)
     assert "Only the first 1000 test images were attacked." in found.notes
+    drawn = verdict(("pgd", 0.1, 8, 1), limit=5000, population=5000).notes
+    assert "Images were drawn from the first 5000 test images only." in drawn
+    assert not any("Only the first" in note for note in drawn)
     assert "Each method was trained once; another seed may come out differently." in found.notes
     external = [describe_model(name, seed=None, method=None) for name in CLEAN]
     assert not any("seed" in note for note in verdict(("pgd", 0.1, 8, 1), models=external).notes)

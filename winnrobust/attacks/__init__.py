@@ -111,6 +111,7 @@ def find(name: str) -> Attack:
     Raises:
         InputError: there is none, or it has no such settings.
 
+    >>> from winnrobust.attacks import find
     >>> find("pgd(steps=100, restarts=5)").settings
     {'steps': 100, 'restarts': 5}
     """

@@ -90,6 +90,12 @@ class AttackResult:
         statistics: what the gradients held.
         distance: (N,) for a minimum-norm attack, the norm of the smallest adversarial perturbation
             found: 0 where the model is wrong anyway, infinite where none was found.
+
+    >>> import torch
+    >>> from winnrobust.attacks import AttackResult
+    >>> result = AttackResult.untouched(torch.ones(2, 1, 4, 4))
+    >>> result.gradients, result.unfinished
+    (tensor([0, 0]), tensor([False, False]))
     """
 
     images: Tensor
@@ -130,6 +136,12 @@ class Run:
         surrogates: models by name, for attacks that transfer.
         cache: of the batch, shared by the attacks on all models.
         callback: called after every gradient step, which on a GPU means waiting for it.
+
+    >>> import torch
+    >>> from winnrobust.attacks import Run
+    >>> run = Run(seed=3, first=100)
+    >>> run.numbers_of(torch.zeros(2, 1, 4, 4)), run.out_of_time()
+    (tensor([100, 101]), False)
     """
 
     seed: int = 0
@@ -294,7 +306,12 @@ class Attack:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """All settings by name, with the function's defaults where there is no other value."""
+        """All settings by name, with the function's defaults where there is no other value.
+
+        >>> from winnrobust.attacks import PGD
+        >>> PGD(steps=100).parameters["steps"], PGD.parameters["steps"]
+        (100, 20)
+        """
         found = inspect.signature(self.function).parameters.values()
         defaults = {each.name: each.default for each in found if each.default is not each.empty}
         defaults.pop("run", None)
@@ -309,6 +326,12 @@ def with_settings(attack: Attack, **settings: Any) -> Attack:
     """Return the attack with those of the settings that it has; None leaves one as it is.
 
     So does a setting that was chosen for this attack alone (`Attack.changed`).
+
+    >>> from winnrobust.attacks import PGD, with_settings
+    >>> with_settings(PGD, steps=7, queries=50).settings["steps"]
+    7
+    >>> with_settings(PGD(steps=3), steps=7).settings["steps"]
+    3
     """
     known = set(attack.parameters) - set(attack.changed)
     chosen = {
@@ -376,6 +399,15 @@ def run_attack(
 
     Raises:
         InputError: as the attack; or it left the ball or [0, 1].
+
+    >>> import torch
+    >>> from winnrobust.attacks import FGSM, Run, run_attack
+    >>> model = torch.nn.Flatten()  # the logits are the two pixels
+    >>> images = torch.tensor([[0.75, 0.25], [0.5, 0.375]]).view(2, 1, 1, 2)
+    >>> (result,) = run_attack(FGSM, model, images, torch.tensor([0, 0]), [0.125], run=Run())
+    >>> result.images.flatten(1)
+    tensor([[0.6250, 0.3750],
+            [0.3750, 0.5000]])
     """
     run = replace(run, clean=run.clean_pass(model, images, labels))
 

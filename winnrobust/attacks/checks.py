@@ -26,6 +26,13 @@ def check_examples(
 
     Raises:
         InputError: one is outside [0, 1] or what is allowed, or not finite; the attack is named.
+
+    >>> import torch
+    >>> from winnrobust.attacks import check_examples
+    >>> gray = torch.full((1, 1, 2, 2), 0.5)
+    >>> check_examples("mine", "linf", gray, gray + 0.25, 0.125)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    winnrobust.runtime.errors.InputError: attack 'mine' left the ball: ...
     """
     if examples.shape != images.shape:
         raise InputError(
@@ -66,6 +73,12 @@ def measured(norm: str, images: Tensor, examples: Tensor) -> Tensor:
 
     In the norm; of a patch the side of the square. Of what no number measures NaN, and 0 where
     nothing was changed.
+
+    >>> import torch
+    >>> from winnrobust.attacks import measured
+    >>> gray = torch.full((1, 1, 2, 2), 0.5)
+    >>> measured("l2", gray, gray + 0.25), measured("patch", gray, gray + 0.25)
+    (tensor([0.5000]), tensor([2.]))
     """
     offsets = examples - images
     if norm in NORMS:

@@ -115,6 +115,11 @@ class GradientStatistics(NamedTuple):
         zero_images: how many of them were 0 in every entry.
         tiny_images: how many had no entry above `TINY`, the zero ones among them.
         nonfinite_images: how many had a NaN or an infinity among their entries.
+
+    >>> from winnrobust.attacks import GradientStatistics
+    >>> once = GradientStatistics(entries=784, zero_entries=700, images=1)
+    >>> once.plus(once).zero_entries
+    1400
     """
 
     entries: int | Tensor = 0
@@ -143,6 +148,13 @@ class Answer:
     Attributes:
         logits: (n, K), the mean over the draws, at least float32.
         predictions: (draws, n) int64, the class in each draw.
+
+    >>> import torch
+    >>> from winnrobust.attacks import answer
+    >>> seen = answer(torch.nn.Flatten(), torch.tensor([[[[0.25, 0.75]]]]), eot=2)
+    >>> seen.logits, seen.predictions
+    (tensor([[0.2500, 0.7500]]), tensor([[1],
+            [1]]))
     """
 
     logits: Tensor
@@ -158,6 +170,13 @@ class LossGradient(Answer):
         gradient: (n, C, H, W), d loss / d images, with 0 for entries that are not finite.
         counts: (6, n) int64, for each image what `GradientStatistics` counts, over all draws and
             before those were replaced.
+
+    >>> import torch
+    >>> from winnrobust.attacks import loss_gradient
+    >>> image, label = torch.tensor([[[[0.25, 0.75]]]]), torch.tensor([0])
+    >>> found = loss_gradient(torch.nn.Flatten(), image, label, "margin")
+    >>> found.losses, found.gradient.flatten(1), found.statistics.zero_images
+    (tensor([0.5000]), tensor([[-1.,  1.]]), tensor(0))
     """
 
     losses: Tensor
@@ -177,6 +196,11 @@ def logits_of(output: object) -> Tensor:
 
     Raises:
         InputError: it is something else; the message says which parts there are.
+
+    >>> import torch
+    >>> from winnrobust.attacks import logits_of
+    >>> logits_of({"logits": torch.ones(1, 2), "features": torch.zeros(1, 8)})
+    tensor([[1., 1.]])
     """
     parts: Mapping[Any, object] = {}
     if isinstance(output, Mapping):
@@ -221,6 +245,11 @@ def logits(model: nn.Module, images: Tensor) -> Tensor:
 
     Raises:
         InputError: the model returns no logits.
+
+    >>> import torch
+    >>> from winnrobust.attacks import logits
+    >>> logits(torch.nn.Flatten(), torch.tensor([[[[0.25, 0.75]]]]))
+    tensor([[0.2500, 0.7500]])
     """
     with torch.no_grad():
         return _forward(model, images)
@@ -231,6 +260,11 @@ def answer(model: nn.Module, images: Tensor, eot: int = 1) -> Answer:
 
     Raises:
         InputError: the model returns no logits.
+
+    >>> import torch
+    >>> from winnrobust.attacks import answer
+    >>> answer(torch.nn.Flatten(), torch.tensor([[[[0.25, 0.75]]]])).predictions
+    tensor([[1]])
     """
     drawn = torch.stack([logits(model, images) for _ in range(eot)])
     return Answer(drawn.mean(0), drawn.argmax(2))
@@ -254,6 +288,12 @@ def loss_gradient(
 
     Raises:
         InputError: the model returns no logits, or they do not depend on the images differentiably.
+
+    >>> import torch
+    >>> from winnrobust.attacks import loss_gradient
+    >>> image, label = torch.tensor([[[[0.25, 0.75]]]]), torch.tensor([0])
+    >>> loss_gradient(torch.nn.Flatten(), image, label).gradient.flatten(1)
+    tensor([[-1.,  1.]])
     """
     return gradient_of(objective_of(loss, labels, None), model, images, eot)
 

@@ -31,8 +31,14 @@ class Norm(NamedTuple):
         project: (points, images, epsilon) -> the points, moved into [0, 1] and to at most epsilon
             from the images; epsilon is a number, or one for each image (n,). In L2 that is the ball
             first, then [0, 1]; in the other norms it is the nearest point that is in both.
-        random: (numbers, shape, seed, *names) -> offsets (n, *shape), uniform in the ball of size
-            1; the arguments are those of `draws.uniform`. In L0 it is one value, in [-1, 1).
+        random: `(numbers, shape, seed, *names)` -> offsets `(n, *shape)`, uniform in the ball of
+            size 1; the arguments are those of `draws.uniform`. In L0 it is one value, in [-1, 1).
+
+    >>> import torch
+    >>> from winnrobust.attacks import NORMS
+    >>> offsets = torch.tensor([[[[0.5, -0.25], [0.0, 0.0]]]])
+    >>> {name: round(float(norm.size(offsets)), 3) for name, norm in NORMS.items()}
+    {'linf': 0.5, 'l2': 0.559, 'l1': 0.75, 'l0': 2.0}
     """
 
     display: str

@@ -62,6 +62,24 @@ class Progress:
         numbers: (N,) int64, the images' numbers among all, for random numbers.
         active: (N,) bool.
         found: (N, C, H, W), the best points so far.
+
+    >>> import torch
+    >>> from winnrobust.attacks import Progress, Run
+    >>> images = torch.tensor([[0.75, 0.25], [0.5, 0.75]]).view(2, 1, 1, 2)
+    >>> progress = Progress(torch.nn.Flatten(), images, torch.tensor([0, 0]), Run())
+    >>> rows = progress.rows()  # the second image is wrong without an attack
+    >>> points, objective = progress.images[rows], progress.objective("margin")
+    >>> for _ in range(3):
+    ...     gradient = progress.gradient(rows, points, objective).gradient
+    ...     points = points + 0.25 * gradient.sign()
+    ...     rows, points = progress.compact(rows, points)
+    ...     if progress.over(rows):
+    ...         break
+    >>> progress.leave(rows, points)
+    >>> result = progress.result()
+    >>> result.images.flatten(1), result.gradients
+    (tensor([[0.2500, 0.7500],
+            [0.5000, 0.7500]]), tensor([3, 0]))
     """
 
     def __init__(self, model: nn.Module, images: Tensor, labels: Tensor, run: Run) -> None:
@@ -232,6 +250,15 @@ class Nearest(Progress):
         distance: (N,), how far it is: 0 where there is nothing to attack, infinite where nothing
             was found.
         enough: an image is active until its distance is at most this.
+
+    >>> import torch
+    >>> from winnrobust.attacks import Nearest, Run
+    >>> image = torch.tensor([[[[0.75, 0.25]]]])
+    >>> nearest = Nearest(torch.nn.Flatten(), image, torch.tensor([0]), Run(), "linf")
+    >>> for epsilon in (0.5, 0.25, 0.375):
+    ...     seen = nearest.look(nearest.rows(), image + epsilon * torch.tensor([-1, 1]))
+    >>> nearest.result().distance
+    tensor([0.3750])
     """
 
     def __init__(

@@ -19,18 +19,18 @@ from winnrobust.runtime.allocator import keep_freed_memory
 from winnrobust.runtime.errors import LONGEST, InputError, brief, printable
 
 COMMANDS = {
-    "quickstart": "Train, attack and compare on the embedded digits, in minutes.",
-    "train": "Train a WINN, a baseline, or by adversarial training.",
-    "attack": "Attack models, yours or ours: who is more robust?",
+    "quickstart": "Train, attack, and compare on built-in digits, in minutes.",
+    "train": "Train a WINN, a baseline, or an adversarially trained network.",
+    "attack": "Attack models, yours or ours: which is more robust?",
     "attacks": "List the attacks: threat model, cost, source.",
     "models": "List the trained models that come with the package.",
     "synthesize": "Draw samples from a trained WINN.",
-    "detect": "Do models notice adversarial and out-of-distribution images?",
-    "quality": "Score samples by a classifier.",
-    "gallery": "Write a page of what trained generators make, with scores.",
-    "texture": "Draw a texture of any size after a picture.",
-    "compare": "Train both methods, attack both, write the report.",
-    "reproduce": "Train, attack and write what a table of the paper needs.",
+    "detect": "Do models detect adversarial and out-of-distribution images?",
+    "quality": "Score samples with a classifier.",
+    "gallery": "Write a page of samples from trained generators, with scores.",
+    "texture": "Draw a texture of any size from a picture.",
+    "compare": "Train two methods, attack both, and write the report.",
+    "reproduce": "Reproduce a table of the paper: train, attack, compare.",
     "report": "Write a page and tables from stored results.",
 }
 """Name -> what the list of commands says; `winnrobust.cli.NAME` holds the command NAME."""

@@ -26,9 +26,9 @@ FORMATS = ("html", "md", "tex", "csv", "json")
 DETECTION_STEPS = 40
 TABLES = ("table2", "table3", "table4", "table4-cifar10")
 BUDGETS = {
-    "quick": "minutes on two CPU cores: 3,500 training images, of MNIST those that come along",
-    "cpu": "a night on two CPU cores: all training images, the fast recipe, few epochs",
-    "paper": "the paper's recipe in full, for a GPU",
+    "quick": "minutes on two CPU cores, on 3,500 training images (for MNIST, the built-in ones)",
+    "cpu": "a night on two CPU cores, with all training images, the fast recipe, and few epochs",
+    "paper": "the full recipe of the paper, for a GPU",
 }
 
 

@@ -57,10 +57,10 @@ def compare(
 ) -> None:
     """Train the baseline and --method with the same settings, attack both, and write a report.
 
-    The baseline ignores what only --method uses; an option that neither uses is refused.
+    The baseline ignores options that only --method uses; options that neither uses are refused.
 
-    Runs are kept as DATASET-ARCH-METHOD-seedN under --runs; one that is there is resumed, or used
-    as it is when complete. So a comparison that was stopped goes on when called again.
+    Runs are kept as DATASET-ARCH-METHOD-seedN under --runs. A run that is already there is resumed,
+    or used as it is if complete, so you can continue an interrupted comparison by running it again.
 
     \b
     winnrobust compare --dataset mnist --arch vanilla --epochs 34 --eps 0.0625,0.125

@@ -35,14 +35,14 @@ from winnrobust.runtime.progress import log
     "epsilons",
     type=epsilons,
     metavar="EPS",
-    help="Their bound, in [0, 1] pixel units.  [default: what is usual for the data set]",
+    help="Epsilon of the attacks, in [0, 1] pixel units.  [default: usual for the data set]",
 )
 @click.option(
     "--ood",
     "others",
     multiple=True,
-    help="Out-of-distribution images to be noticed: a data set, a folder or an .npz file. Repeat it"
-    " for several.",
+    help="Out-of-distribution images to detect: a data set, a folder, or an .npz file. May be"
+    " repeated.",
 )
 @click.option("--foreign", multiple=True, hidden=True)
 @click.option(
@@ -50,14 +50,14 @@ from winnrobust.runtime.progress import log
     type=COUNT,
     default=2000,
     show_default=True,
-    help="Take the first N test images only; half of them are attacked.",
+    help="Use only the first N test images; half of them are attacked.",
 )
 @click.option(
     "--steps",
     type=COUNT,
     default=DETECTION_STEPS,
     show_default=True,
-    help="Steps of the adaptive attack, on each of its five paths.",
+    help="Steps of the adaptive attack, along each of its five paths.",
 )
 @seed_option
 @out_option("Folder for detection.csv and manifest.json.")
@@ -74,11 +74,12 @@ def detect(
     seed: int,
     **options: Any,
 ) -> None:
-    """Do MODELS (run folders or .safetensors files) notice images that are not of their data?
+    """Do MODELS (run folders or .safetensors files) detect images unlike their own data?
 
-    Detectors are a WINN's critic, the largest softmax probability and the energy of the logits.
-    They are shown adversarial examples of each attack, of an adaptive attack, which knows the
-    detector, and out-of-distribution images, and compared by the area under the ROC curve.
+    The detectors are a WINN's critic, the largest softmax probability, and the energy of the
+    logits. They see adversarial examples from each attack, examples from an adaptive attack that
+    knows the detector, and out-of-distribution images, and are compared by area under the ROC
+    curve.
 
     \b
     winnrobust detect runs/winn runs/baseline --ood fashion-mnist --eps 0.125

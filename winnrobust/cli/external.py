@@ -41,9 +41,9 @@ own_attacks_option = click.option(
     type=named,
     metavar="NAME=VALUE",
     multiple=True,
-    help="An attack of your own, beside --attacks: NAME=package.module:function, called with"
-    " (model, images, labels, epsilon); or a known one with other settings,"
-    " 'NAME=pgd(steps=100, restarts=5)'. It is code, which is run. May be repeated.",
+    help="An attack of your own, in addition to --attacks: NAME=package.module:function, called"
+    " with (model, images, labels, epsilon); or a known one with other settings,"
+    " 'NAME=pgd(steps=100, restarts=5)'. It is code, and that code is run. May be repeated.",
 )
 
 
@@ -74,16 +74,16 @@ OPTIONS = (
      " NAME=package.module:factory(width=2), NAME=timm:MODEL, NAME=torchvision:MODEL[:WEIGHTS],"
      " NAME=hf:ID_OR_FOLDER, NAME=robustbench:ID, NAME=file.pt (TorchScript), NAME=file.pt2"
      " (torch.export), NAME=file.onnx, or a state dict, NAME=file.pth or .safetensors, with --arch."
-     " Factories and exported programs are code, which is run. mine@0, mine@1, ... are seeds of one"
-     " method, mine."),
-    ("--weights", named, "State dict for a model that a factory, timm or torchvision makes."),
+     " Factories and exported programs are code, and that code is run. Models called mine@0,"
+     " mine@1, ... are seeds of one method, mine."),
+    ("--weights", named, "State dict for a model made by a factory, timm, or torchvision."),
     ("--output", named_text, "Which part of a --model's output holds the logits: a key of a"
-     " dict, a position in a tuple or list."),
+     " dict, or a position in a tuple or list."),
     ("--input-range", named_numbers, "The values of black and white that a --model expects, such as"
-     " -1,1; for one of several NAME=-1,1.  [default: what the model brings along, else 0,1]"),
+     " -1,1; for one of several, NAME=-1,1.  [default: the model's own, if it has one, else 0,1]"),
     ("--mean", named_numbers, "The mean that a --model's input is normalized with: one number, or"
-     " one for each channel."),
-    ("--std", named_numbers, "The standard deviation that it is normalized with."),
+     " one per channel."),
+    ("--std", named_numbers, "The standard deviation that the input is normalized with."),
 )  # fmt: skip
 METAVARS = {named: "NAME=VALUE", named_numbers: "[NAME=]NUMBER,...", named_text: "[NAME=]KEY"}
 

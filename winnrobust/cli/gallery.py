@@ -24,8 +24,8 @@ from winnrobust.runtime.progress import log
     "classifiers",
     multiple=True,
     type=PATH,
-    help="Run, model file or zoo:NAME of a classifier that scores samples of its data set; repeat"
-    " it for others. Textures and your own pictures need none.",
+    help="Run, model file, or zoo:NAME of a classifier that scores samples of its data set. May be"
+    " repeated for other data sets; textures and your own pictures need none.",
 )
 @click.option(
     "--n",
@@ -33,7 +33,7 @@ from winnrobust.runtime.progress import log
     type=COUNT,
     default=1000,
     show_default=True,
-    help="Samples of each run, and of each of its cascades.",
+    help="Number of samples from each run, and from each of its cascades.",
 )
 @click.option(
     "--size",
@@ -43,20 +43,20 @@ from winnrobust.runtime.progress import log
     multiple=True,
     default=("192x192", "384x256"),
     show_default=True,
-    help="WIDTHxHEIGHT of textures. Repeat it for several.",
+    help="Size of the textures in pixels. May be repeated.",
 )
 @click.option(
-    "--detection", type=PATH, help="Folder of 'winnrobust detect --out', to be shown, too."
+    "--detection", type=PATH, help="Folder of 'winnrobust detect --out', to show as well."
 )
 @seed_option
 @report_option
 @data_root_option
 @device_option
 def gallery(runs: tuple[Path, ...], out: Path | None, **options: Any) -> None:
-    """Draw from RUNS of generators, score what they make, and write one page of it.
+    """Draw samples from generators (RUNS), score them, and write a page.
 
-    It shows samples of every run, after each of its cascades and by epoch, their nearest training
-    images, scores side by side, WINN's critic beside WGAN-GP's, and textures at every size.
+    It shows samples from every run, after each cascade and by epoch, their nearest training images,
+    scores side by side, WINN's critic next to WGAN-GP's, and textures at every size.
 
     \b
     winnrobust gallery runs/winn runs/inn runs/cascade --classifier runs/baseline --n 500

@@ -52,7 +52,7 @@ class Grouped(click.Command):
         self.params.append(
             click.Option(
                 ["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=_show_all,
-                help=f"Show the other {len(less)} options, too, and exit.",
+                help=f"Show the other {len(less)} options as well and exit.",
             )
         )  # fmt: skip
 

@@ -17,15 +17,15 @@ COLUMNS = (
 
 @click.command()
 def models() -> None:
-    """List the trained models that come with winnrobust, and check that their files are whole.
+    """List the trained models that come with winnrobust, and check that their files are intact.
 
-    Attack them as zoo:NAME, beside runs of your own. Each has the manifest of the run that made it
+    Attack them as zoo:NAME, along with runs of your own. Each has the manifest of its run
     (configuration, commit, seed, hash of the data, every epoch's metrics).
 
     \b
     winnrobust attack zoo:mnist-vanilla-baseline zoo:mnist-vanilla-winn --attacks pgd
 
-    Exit code 1: one is damaged.
+    The exit code is 1 if one is damaged.
     """
     states = {model: _state(model) for model in zoo.models()}
     rows = [

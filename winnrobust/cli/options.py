@@ -106,7 +106,7 @@ def out_option(help: str, **more: Any) -> Callable[[Callable], Callable]:
     return click.option("--out", type=PATH, help=help, **more)
 
 
-report_option = out_option("Folder of the report.  [default: a new one under reports/]")
+report_option = out_option("Folder for the report.  [default: a new one under reports/]")
 device_option = click.option(
     "--device",
     default="auto",
@@ -124,14 +124,14 @@ runs_option = click.option(
     type=PATH,
     default=Path("runs"),
     show_default=True,
-    help="Folder that holds the training runs.",
+    help="Folder of the training runs.",
 )
 attacks_option = click.option(
     "--attacks",
     type=names,
     metavar="TEXT",
-    help="Attacks, separated by commas; 'winnrobust attacks' lists them. Each runs in every norm of"
-    " the threats that it supports.  [default: fgsm,aa-fast: the paper's, and a strong one]",
+    help="Attacks, separated by commas; 'winnrobust attacks' lists them. Each one runs in every"
+    " norm of --threat that it supports.  [default: fgsm,aa-fast: the paper's, and a strong one]",
 )
 threat_option = click.option(
     "--threat",
@@ -150,7 +150,7 @@ eps_option = click.option(
     metavar="EPS[,EPS...]",
     multiple=True,
     help="The same as --threat linf:EPS: the L-infinity bound in [0, 1] pixel units, such as 0.125"
-    " or 8/255; several with commas or by repeating the option.",
+    " or 8/255. Separate several with commas, or repeat the option.",
 )
 diagnose_option = click.option(
     "--diagnose/--no-diagnose",
@@ -167,16 +167,15 @@ def sampling_options(command: Callable) -> Callable:
         "--precision",
         type=click.FloatRange(0, 50, min_open=True, max_open=True),
         metavar="POINTS",
-        help="Attack images in random order until the interval of every error reaches no further"
-        " than so many points, such as 1. The intervals are always-valid: they hold no matter when"
-        " one stops.",
+        help="Attack images in random order until every error is known to within this many points,"
+        " such as 1. The intervals are always-valid: they hold no matter when you stop.",
     )
     until_decided = click.option(
         "--until-decided",
         is_flag=True,
-        help="Attack images in random order until it is settled, for every two models and every"
-        " epsilon, which is more robust, or that they differ by no more than 1 point (or than"
-        " --precision). Without --threat, for the first of the default threat models alone.",
+        help="Attack images in random order until it is settled, for every pair of models and every"
+        " epsilon, which one is more robust, or that they differ by at most 1 point (or"
+        " --precision). Without --threat, only for the first of the default threat models.",
     )
     return precision(until_decided(command))
 

@@ -15,23 +15,23 @@ from winnrobust.runtime.progress import log
     "--classifier",
     type=PATH,
     required=True,
-    help="Run folder or model file of a classifier that had no part in making them.",
+    help="Run folder or model file of a classifier that had no part in making the samples.",
 )
 @click.option(
     "--inception",
     is_flag=True,
-    help="Compute the Inception score and FID, too, by torch-fidelity (pip install"
+    help="Also compute the Inception score and FID with torch-fidelity (pip install"
     " 'winnrobust[quality]'; it downloads a network).",
 )
 @out_option("Folder for quality.json and neighbors.png.")
 @data_root_option
 @device_option
 def quality(samples: Path, classifier: Path, **options: Any) -> None:
-    """Score SAMPLES, an .npz file of 'winnrobust synthesize'.
+    """Score SAMPLES, an .npz file from 'winnrobust synthesize'.
 
-    A classifier of the same data scores them beside as many test images: how certain and varied its
-    answers are, how its features are distributed, how often it sees the class asked for; and how
-    near the closest training images are.
+    A classifier of the same data scores them along with the same number of test images: how certain
+    and varied its answers are, how its features are distributed, how often it sees the class that
+    was asked for, and how close the nearest training images are.
 
     \b
     winnrobust synthesize runs/winn --n 1000 --out samples.npz

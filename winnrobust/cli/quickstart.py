@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 @out_option("Folder for the runs and the pages.", default=Path("quickstart"), show_default=True)
 @device_option
 def quickstart(seed: int, out: Path, device: "torch.device") -> None:
-    """Attack a baseline and a WINN that come along, then train both and attack them, too.
+    """Attack the built-in baseline and WINN, then train both and attack them, too.
 
-    On the embedded digits, without a download. It says at the start how long it takes on this
-    machine; the first page is there in seconds. Called again after an interruption it goes on where
-    it was.
+    Uses the 5,000 built-in digits; nothing is downloaded. It starts by saying how long it takes on
+    this machine, and the first page is there in seconds. Run it again after an interruption and it
+    picks up where it stopped.
     """
     from winnrobust.workflows import quickstart as workflow
 

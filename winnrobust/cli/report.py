@@ -21,13 +21,13 @@ from winnrobust.runtime.progress import log
     metavar="TEXT",
     default=",".join(FORMATS),
     show_default=True,
-    help="What to write, separated by commas.",
+    help="Formats to write, separated by commas.",
 )
 def report(inputs: tuple[Path, ...], out: Path | None, formats: list[str]) -> None:
-    """Write a report of stored results or training runs (INPUTS); no model is needed.
+    """Write a report on stored results or training runs (INPUTS); no model is needed.
 
-    Writes one self-contained HTML page, Markdown, LaTeX, CSV and JSON. Results bring in the runs
-    they were made from, where those are still there.
+    Writes a self-contained HTML page, Markdown, LaTeX, CSV, and JSON. Results include the training
+    runs that they were made from, if those still exist.
 
     \b
     winnrobust report results/20260101-120000

@@ -35,18 +35,18 @@ def seed_list(text: str) -> list[int]:
     "--seeds",
     type=seed_list,
     metavar="SEED[,SEED...]",
-    help="Of every method, separated by commas.  [default: 0; paper: 0,1,2]",
+    help="Seeds for every method, separated by commas.  [default: 0; paper: 0,1,2]",
 )
 @click.option(
     "--run",
     "given",
     multiple=True,
     type=PATH,
-    help="A complete run, or zoo:NAME, in place of the one that would be trained: that of its data"
-    " set, architecture, method and seed. Repeat it.",
+    help="A complete run, or zoo:NAME, to use instead of training one with its data set,"
+    " architecture, method, and seed. May be repeated.",
 )
 @out_option(
-    "Folder of runs, results and tables, for all tables of a budget."
+    "Folder for runs, results, and tables, shared by all tables of a budget."
     "  [default: reproduction/BUDGET]"
 )
 @data_root_option
@@ -54,10 +54,11 @@ def seed_list(text: str) -> list[int]:
 def reproduce(
     table: str, budget: str, seeds: list[int] | None, out: Path | None, **options: Any
 ) -> None:
-    """Reproduce TABLE of the paper: train what it needs, attack, and write theirs beside ours.
+    """Reproduce a table of the paper: train what it needs, attack, and compare our numbers.
 
-    Called again, it goes on where it was interrupted, and trains nothing twice. Both readings of
-    the paper's epsilon are attacked. table4-cifar10 is Table 4 on other data: a part of CIFAR-10.
+    Run it again after an interruption and it picks up where it stopped; nothing is trained twice.
+    It attacks with both readings of the paper's epsilon. table4-cifar10 is Table 4 on different
+    data, a part of CIFAR-10.
 
     \b
     winnrobust reproduce table3

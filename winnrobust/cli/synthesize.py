@@ -31,11 +31,11 @@ def low_and_high(text: str) -> tuple[float, float]:
 
 @click.command()
 @click.argument("model", type=PATH)
-@click.option("--n", "count", type=COUNT, default=100, show_default=True, help="Samples.")
-@click.option("--class", "label", type=int, help="Their class.  [default: all in turn]")
+@click.option("--n", "count", type=COUNT, default=100, show_default=True, help="Number of samples.")
+@click.option("--class", "label", type=int, help="Class of the samples.  [default: each in turn]")
 @out_option(
-    "A .png picture, with a .csv of what is known of every sample beside it; or an .npz file of"
-    " arrays, which --data takes. Repeat it for both.",
+    "A .png picture, written along with a .csv of facts about each sample; or an .npz file of"
+    " arrays, which --data accepts. May be repeated, for both.",
     multiple=True,
     required=True,
 )
@@ -45,34 +45,35 @@ def low_and_high(text: str) -> tuple[float, float]:
     type=click.Choice(list(NOISE)),
     default="none",
     show_default=True,
-    help="Noise in the ascent: none, as in the authors' code; normal noise on the pixels after"
-    " every step; or other features left out in every step, with which an ascent rarely ends before"
-    " --max-steps.",
+    help="Noise during the ascent: none, as in the authors' code; langevin, normal noise on the"
+    " pixels after every step; or dropout, which drops different features in every step and rarely"
+    " lets an ascent end before --max-steps.",
 )
 @click.option(
     "--noise-size",
     type=float,
-    help="Standard deviation of the noise on pixels in [-1, 1], or the rate of the dropout."
+    help="Standard deviation of the noise on pixels in [-1, 1], or the dropout rate."
     f"  [default: {NOISE['langevin']} or {NOISE['dropout']}]",
 )
 @click.option(
     "--initial",
     type=click.Choice(CHOICES["initial"]),
-    help="What the ascents start from.  [default: as in training]",
+    help="Where the ascents start.  [default: as in training]",
 )
 @click.option(
     "--threshold",
     "thresholds",
     type=low_and_high,
     metavar="LOW,HIGH",
-    help="Range of critic values that early stopping draws from.  [default: the stored one]",
+    help="Range of critic values from which the stopping thresholds are drawn."
+    "  [default: the stored one]",
 )
-@click.option("--max-steps", type=COUNT, help="Limit of an ascent.  [default: as in training]")
+@click.option("--max-steps", type=COUNT, help="Most steps of an ascent.  [default: as in training]")
 @seed_option
 @click.option(
     "--batch-size",
     type=COUNT,
-    help="Images at once.  [default: 512 of 32x32 pixels, fewer of larger ones]",
+    help="Images per batch.  [default: 512 at 32x32 pixels, fewer if larger]",
 )
 @device_option
 def synthesize(
@@ -86,11 +87,11 @@ def synthesize(
     max_steps: int | None,
     **options: Any,
 ) -> None:
-    """Draw samples from MODEL, a run folder, .safetensors file or zoo:NAME of a WINN.
+    """Draw samples from MODEL: a WINN's run folder, .safetensors file, or zoo:NAME.
 
-    They are made as pseudo-negatives are in training: by gradient ascent on the critic, from
-    random images, until its mean reaches a value between the lowest and the highest that it gave to
-    batches of real images.
+    Samples are made like pseudo-negatives in training: by gradient ascent on the critic, starting
+    from random images, until its mean reaches a value between the lowest and the highest that it
+    gave to batches of real images.
 
     \b
     winnrobust synthesize runs/my-winn --n 100 --out samples.png

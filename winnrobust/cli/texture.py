@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.command(cls=Grouped)
 @click.argument("run", required=False, type=PATH)
 @click.option(
-    "--source", help="In place of RUN: a picture to train on first, or grass, gravel or brick."
+    "--source", help="Instead of RUN: a picture to train on first, or grass, gravel, or brick."
 )
 @click.option(
     "--size",
@@ -37,11 +37,15 @@ if TYPE_CHECKING:
     metavar="WIDTHxHEIGHT",
     default="320x320",
     show_default=True,
-    help="In pixels.",
+    help="Size in pixels.",
 )
 @out_option("A .png that does not exist yet.", required=True)
 @click.option(
-    "--draw", type=click.IntRange(0), default=0, show_default=True, help="Seed of the drawing."
+    "--draw",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of the drawing.",
 )
 @config_options({"arch": "cnn64"} | UNSUPERVISED["winn"])
 @config_file_option
@@ -58,11 +62,11 @@ def texture(
     device: "torch.device",
     **settings: Any,
 ) -> None:
-    """Draw a texture of any size from RUN, trained on crops of one picture.
+    """Draw a texture of any size from RUN, which was trained on crops of one picture.
 
-    With --source the training comes first, with the settings given; it is kept under --runs, gone
-    on with if it was stopped, and not repeated. The drawing is an ascent like any other, on a
-    canvas that the critic sees by overlapping patches.
+    With --source, the command trains first, with the given settings; the run is kept under --runs,
+    continued if it was interrupted, and reused later. The drawing is an ascent like any other, on a
+    canvas that the critic sees in overlapping patches.
 
     \b
     winnrobust train --unsupervised --texture grass --arch cnn64 --out runs/grass

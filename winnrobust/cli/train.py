@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on with the run in --out, or with the newest one under --runs that has the given"
-    " data set, architecture, method and seed. Its own settings count; --epochs may raise its end.",
+    help="Continue the run in --out, or the newest one under --runs with the given data set,"
+    " architecture, method, and seed. It keeps its own settings, but --epochs can extend it.",
 )
 @data_root_option
 @device_option
@@ -45,20 +45,19 @@ def train(
     device: "torch.device",
     **settings: Any,
 ) -> None:
-    """Train a WINN or what it is compared with; keep the model with the best validation error.
+    """Train a WINN, or a method to compare it with; keep the epoch with the best validation error.
 
-    Methods: winn; baseline, the same network by cross-entropy alone; icn, by cross-entropy plus a
-    logistic loss on self-made pseudo-negatives (Jin et al. 2017); gdl and dcgan-negatives, the same
-    with pseudo-negatives of a generative model trained beside it (Tu 2007; Radford et al. 2016);
-    pgd-at, by cross-entropy on PGD examples of the images (Madry et al. 2018); trades, by
-    cross-entropy plus the divergence between images and adversarial examples (Zhang et al. 2019).
-    Of pgd-at and trades the error under PGD chooses the epoch. An option that the method does not
-    use is refused.
+    Methods: winn; baseline, the same network with cross-entropy only; icn, cross-entropy plus a
+    logistic loss on the network's own pseudo-negatives (Jin et al. 2017); gdl and dcgan-negatives,
+    the same with pseudo-negatives from a generative model trained alongside (Tu 2007; Radford et
+    al. 2016); pgd-at, cross-entropy on PGD examples (Madry et al. 2018); trades, cross-entropy plus
+    the divergence between images and adversarial examples (Zhang et al. 2019). For pgd-at and
+    trades, the error under PGD selects the epoch. Options that the method does not use are refused.
 
     With --unsupervised: winn, a critic that generates; inn, its predecessor with the sigmoid
-    cross-entropy; wgan-gp, the same critic trained against a generator network. An epoch is an
-    iteration of the paper then, and what is kept are the networks of the last one: without labels
-    there is no error to select by.
+    cross-entropy; wgan-gp, the same critic trained against a generator network. An epoch is then
+    one of the paper's iterations, and the networks of the last one are kept: without labels there
+    is no error to select by.
 
     \b
     winnrobust train --dataset mnist --arch resnet32

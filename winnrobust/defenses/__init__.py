@@ -1,9 +1,5 @@
 """False defenses to learn from: each makes a network look robust, and none makes it robust.
 
-    model = winnrobust.load("zoo:mnist-vanilla-baseline")
-    masked = winnrobust.defenses.DEFENSES["wave"].build(model)
-    winnrobust.diagnose(masked, images, labels)
-
 `python -m benchmarks.defenses` measures how false each is, and whether the diagnosis sees it.
 """
 

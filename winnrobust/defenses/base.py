@@ -23,6 +23,14 @@ class Defense:
         summary: one sentence, what it is and why it misleads.
         broken_by: what gets around it.
         source: where it was proposed or broken.
+
+    >>> import torch, winnrobust
+    >>> defense = winnrobust.defenses.DEFENSES["label-only"]
+    >>> defense.kind, defense.broken_by
+    ('saturated', 'the logits inside (BPDA), or a margin loss')
+    >>> masked = defense.build(torch.nn.Flatten())  # around a network whose logits are the pixels
+    >>> masked(torch.tensor([[[[0.25, 0.75]]]]))
+    tensor([[0., 1.]])
     """
 
     name: str
@@ -36,7 +44,9 @@ class Defense:
 class Around(nn.Module):
     """A network with something done to its images before, and to its logits after.
 
-    >>> halved = Around(nn.Flatten(), before=lambda images: images / 2)
+    >>> import torch
+    >>> from winnrobust.defenses import Around
+    >>> halved = Around(torch.nn.Flatten(), before=lambda images: images / 2)
     >>> halved(torch.ones(1, 1, 1, 2))
     tensor([[0.5000, 0.5000]])
     """
@@ -73,7 +83,16 @@ class Lambda(nn.Module):
 def with_layers(
     network: nn.Module, kinds: tuple[type[nn.Module], ...], make: Callable[[nn.Module], nn.Module]
 ) -> nn.Module:
-    """Return a copy of a network in which `make(layer)` stands for every layer of these kinds."""
+    """Return a copy of a network in which `make(layer)` stands for every layer of these kinds.
+
+    >>> from torch import nn
+    >>> from winnrobust.defenses import with_layers
+    >>> with_layers(nn.Sequential(nn.Flatten(), nn.ReLU()), (nn.ReLU,), lambda layer: nn.Tanh())
+    Sequential(
+      (0): Flatten(start_dim=1, end_dim=-1)
+      (1): Tanh()
+    )
+    """
     copied = copy.deepcopy(network)
     for module in list(copied.modules()):
         for name, child in list(module.named_children()):

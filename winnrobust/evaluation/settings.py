@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -206,7 +206,7 @@ class EvaluationSettings(CheckedSettings):
         told = listed({norm: bounds for norm, bounds in self.epsilons.items() if bounds})
         for attack in find_attacks(self.attacks, self.targeted):
             asked_for = "attacks" in self.model_fields_set
-            if asked_for and not set(norms_of(attack)) & set(self.epsilons):
+            if asked_for and not fits(attack, self.epsilons):
                 example = " or ".join(KINDS[norm].example for norm in norms_of(attack))
                 raise InputError(
                     f"attack '{attack.name}' fits none of the threats ({told}); add the threat"
@@ -345,13 +345,18 @@ def norms_of(attack: Attack) -> tuple[str, ...]:
     return attack.norms if attack.norm == attack.norms[0] else (attack.norm,)
 
 
+def fits(attack: Attack, norms: Collection[str]) -> bool:
+    """Tell whether an attack can be made in one of these norms, or kinds of threat."""
+    return not set(norms).isdisjoint(norms_of(attack))
+
+
 def usual_for(epsilons: Mapping[str, Any]) -> list[str]:
     """Return those of the usual attacks that fit some threats; all where there are none.
 
     >>> usual_for({"l2": [0.5]}), usual_for({})
     (['aa-fast'], ['fgsm', 'aa-fast'])
     """
-    return [name for name in USUAL if not epsilons or set(norms_of(find(name))) & set(epsilons)]
+    return [name for name in USUAL if not epsilons or fits(find(name), epsilons)]
 
 
 def attacks_in(names: Sequence[Named], epsilons: Mapping[str, Any]) -> list[Attack]:

@@ -53,6 +53,8 @@ class Evaluation:
        image  correct  gradients
     2      0     True          1
     3      1    False          1
+
+    The examples below go on from here.
     """
 
     folder: Path
@@ -61,12 +63,21 @@ class Evaluation:
 
     @cached_property
     def models(self) -> list[str]:
-        """The names of the models."""
+        """The names of the models.
+
+        >>> found.models
+        ['model']
+        """
         return [model["name"] for model in self.results.models]
 
     @cached_property
     def outcomes(self) -> pd.DataFrame:
-        """What every model said of every image, clean and attacked; `read_outcomes` has more."""
+        """What every model said of every image, clean and attacked; `read_outcomes` has more.
+
+        >>> found.outcomes.query("not correct")[["attack", "image", "label", "prediction"]]
+          attack  image  label  prediction
+        3   fgsm      1      0           1
+        """
         return read_outcomes(self.folder)
 
     @cached_property
@@ -76,6 +87,10 @@ class Evaluation:
         `attack` is "none" for the images themselves, "worst case" for all attacks of a norm that
         had the same access to all models: accuracy is the robust accuracy there. `not_attacked`
         counts images that the attack did not get done with and that count as right.
+
+        >>> found.table.query("attack == 'fgsm'")[["model", "accuracy", "low", "high"]].round(2)
+           model  accuracy   low  high
+        1  model       0.5  0.09  0.91
         """
         rows = [
             (name, *case, self.results.n, 1 - e.value, 1 - e.high, 1 - e.low, e.not_attacked)
@@ -86,7 +101,11 @@ class Evaluation:
 
     @property
     def clean_accuracy(self) -> Any:
-        """The share of images that a model gets right: a float, or a Series by model."""
+        """The share of images that a model gets right: a float, or a Series by model.
+
+        >>> found.clean_accuracy
+        1.0
+        """
         found = self.results.summary.clean.set_index("model").error.rsub(1)
         return float(found.iloc[0]) if self.alone else found.rename("clean accuracy")
 
@@ -96,6 +115,9 @@ class Evaluation:
 
         A row for each model, a column for each norm and epsilon; of one model alone, or at one
         epsilon, a Series; a float where it is one number.
+
+        >>> found.robust_accuracy
+        0.5
         """
         found = self.worst_case.pivot(index="model", columns=["norm", "epsilon"])["robust_accuracy"]
         found = found.reindex(self.models) if len(found) else found
@@ -110,6 +132,10 @@ class Evaluation:
 
         An image counts that is right without attack and that no attack of the norm breaks at this
         epsilon or a smaller one.
+
+        >>> found.worst_case[["norm", "epsilon", "robust_accuracy", "attacks"]]
+           norm  epsilon  robust_accuracy attacks
+        0  linf      0.1              0.5    fgsm
         """
         return self.results.summary.robust
 
@@ -118,6 +144,14 @@ class Evaluation:
         """The error over all corruptions and severities: a float, or a Series by model.
 
         `.results.summary.corruption` has it relative to each other model, too.
+
+        >>> constant = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+        >>> _ = constant[1].weight.data.zero_(), constant[1].bias.data.copy_(torch.tensor([0, 2]))
+        >>> bright, labels = torch.full((2, 1, 8, 8), 0.9), torch.tensor([0, 1])
+        >>> winnrobust.evaluate(
+        ...     constant, bright, labels, threats="corruptions:1"
+        ... ).mean_corruption_error
+        0.5
         """
         found = self.results.summary.corruption
         own = found[found.model == found.reference].set_index("model").mean_error
@@ -127,22 +161,42 @@ class Evaluation:
 
     @property
     def transfer(self) -> pd.DataFrame:
-        """A row per attack, epsilon, source and target: who errs on whose adversarial examples."""
+        """A row per attack, epsilon, source and target: who errs on whose adversarial examples.
+
+        >>> found.transfer[["attack", "epsilon", "source", "target", "adversarial_error"]]
+          attack  epsilon source target  adversarial_error
+        0   fgsm      0.1  model  model                0.5
+        """
         return self.results.summary.transfer
 
     @property
     def paired(self) -> pd.DataFrame:
-        """A row per attack, epsilon and two models: who errs alone, and McNemar's test of it."""
+        """A row per attack, epsilon and two models: who errs alone, and McNemar's test of it.
+
+        >>> models = {"mine": model, "tenfold": torch.nn.Sequential(model, torch.nn.Linear(2, 2))}
+        >>> two = winnrobust.evaluate(models, images, torch.tensor([0, 0]), ["fgsm"], [0.1])
+        >>> two.paired.query("attack == 'fgsm'")[["first", "second", "n"]]
+          first   second  n
+        1  mine  tenfold  2
+        """
         return self.results.summary.paired
 
     @property
     def verdict(self) -> str:
-        """The headline, in a sentence."""
+        """The headline, in a sentence.
+
+        >>> print(found.verdict.partition(" [")[0])
+        model has a robust accuracy of 50.0 %
+        """
         return Verdict(self.results).line
 
     @property
     def images(self) -> np.ndarray:
-        """The numbers (n,) of the images that were attacked, in the order of `broken`."""
+        """The numbers (n,) of the images that were attacked, in the order of `broken`.
+
+        >>> found.images[found.broken("fgsm")]
+        array([1])
+        """
         return self._per_image.images
 
     def broken(
@@ -159,6 +213,9 @@ class Evaluation:
 
         Raises:
             InputError: there was no such attack.
+
+        >>> found.broken("none"), found.broken("fgsm")
+        (array([False, False]), array([False,  True]))
         """
         case, found = self._case(attack, epsilon, norm), self._per_image
         masks = {}
@@ -204,6 +261,9 @@ class Evaluation:
 
         Raises:
             InputError: there is nothing to draw.
+
+        >>> [tick.get_text() for tick in found.plot().axes[0].get_yticklabels()]
+        ['model']
         """
         drawn = figures_of(self.results)
         chosen = kind or ("curves" if "curves" in drawn else "accuracy")
@@ -218,6 +278,11 @@ class Evaluation:
 
         Raises:
             InputError: there is something else already.
+
+        >>> from tempfile import mkdtemp
+        >>> folder = found.save(mkdtemp() + "/results")
+        >>> winnrobust.read_evaluation(folder).verdict == found.verdict
+        True
         """
         place = Path(folder)
         with new_folder(place) as temporary:
@@ -233,6 +298,11 @@ class Evaluation:
 
         Raises:
             InputError: another suffix, or it cannot be written there.
+
+        >>> from tempfile import mkdtemp
+        >>> page = found.report(mkdtemp() + "/report.html")
+        >>> "robust accuracy" in page.read_text()
+        True
         """
         place = Path(file)
         names = {".html": "index.html", ".tex": "table.tex", ".csv": "table.csv"}

@@ -36,9 +36,14 @@ def terminal_summary(folder: Path) -> str:
     # The page has room for the notes.
     narrow = [part for table in shown for part in _fitting(replace(table, note=""))]
     cautions = [f"WARNING: {name}, {how}: {why}" for name, how, why in verdict.cautions]
-    lines = map(one_line, [verdict.line, *cautions, *steps, *verdict.notes])
-    wrapped = [textwrap.fill(line, WIDTH, break_on_hyphens=False) for line in lines]
-    return "\n" + "\n".join(wrapped) + "\n" + to_text(narrow)
+    # What is to be typed stays whole.
+    told = [_wrapped(verdict.line), *map(_wrapped, cautions), *map(one_line, steps)]
+    told += map(_wrapped, verdict.notes)
+    return "\n" + "\n".join(told) + "\n" + to_text(narrow)
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(one_line(text), WIDTH, break_on_hyphens=False)
 
 
 def _fitting(table: Table) -> Iterable[Table]:

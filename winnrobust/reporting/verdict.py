@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from winnrobust.attacks import find
 from winnrobust.evaluation.diagnosis import overall
 from winnrobust.evaluation.diagnosis.next_steps import (
     STRONG,
@@ -17,6 +18,7 @@ from winnrobust.evaluation.diagnosis.next_steps import (
     to_type,
 )
 from winnrobust.evaluation.outcomes import CLEAN, Case, Level
+from winnrobust.evaluation.settings import fits
 from winnrobust.evaluation.statistics import TRANSFER
 from winnrobust.reporting.results import (
     Error,
@@ -85,7 +87,7 @@ class Verdict:
         if not results.tried:
             return sentence("headline", "unfair")
         if len(compared) == 1:
-            *_, level = results.tried
+            level = self.worst(compared[0])
             if known := self.refuted(level, *results.groups[compared[0]][:1]):
                 slots = {
                     "first": compared[0],
@@ -130,6 +132,18 @@ class Verdict:
         slots = {"first": first, "second": second, "a": a, "b": b, "level": level, **told}
         reason = self.at_level(level, first, second).reason
         return sentence("headline", key, **slots, verb=verb, reason=reason)
+
+    def worst(self, group: str) -> Level:
+        """Where the least robust accuracy is known to be left; of equal ones the last."""
+
+        member, *_ = self.results.groups[group]
+
+        def left(level: Level) -> float:
+            refuted = bool(self.refuted(level, member))
+            least = 1 - self.known_error(level, member).value if refuted else 1
+            return min(self.robust(level, group), least)
+
+        return min(reversed(self.results.tried), key=left)
 
     def widest(self, groups: Iterable[str], levels: Iterable[Level] = ()) -> Level:
         """Where the robust accuracies of some groups differ most; of equal ones the last.
@@ -328,11 +342,13 @@ class Verdict:
         """What to type next about each model whose errors are doubtful: (model, step)."""
         results, found = self.results, []
         tried = {case.attack for case in results.cases}
+        norms = {level.norm for level in results.levels}
         for name in results.names if results.diagnosis is not None else ():
             suited = suitable_attacks(results.diagnosis, [name])
             if any(self.refuted(level, name) for level in results.tried):
                 suited.append(STRONG if STRONG not in tried else STRONGEST)
-            found += [(name, step) for step in to_type(list(dict.fromkeys(suited)), tried)]
+            able = [each for each in dict.fromkeys(suited) if fits(find(each), norms)]
+            found += [(name, step) for step in to_type(able, tried)]
         return found
 
     @property
@@ -351,11 +367,12 @@ class Verdict:
             "disagree": bool(contrary),
             "not diagnosed": results.diagnosis is None,
             "shared": results.diagnosis_is_shared,
-            "part": results.limit is not None,
+            "part": results.limit is not None and results.population is None,
+            "part drawn": results.limit is not None and results.population is not None,
             "one seed": len(groups) == len(models) and any(m["seed"] is not None for m in models),
         }
         slots = {"attacks": names(sighted), "cases": names(contrary), "n": str(results.n)}
-        slots["split"] = results.split
+        slots |= {"split": results.split, "population": str(results.population)}
         said = [sentence("note", key, **slots) for key, true in holds.items() if true]
         return [*map(_as_sentence, results.manifest.get("doubts", ())), *self._sampled(), *said]
 

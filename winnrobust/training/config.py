@@ -31,11 +31,12 @@ class ModelSettings(Settings):
     arch: Text = "vanilla"
     """Architecture."""
     width: Annotated[float, Field(gt=0, le=64)] = 1.0
-    """Scale of the channels of cnn64 and wgan-resnet."""
+    """Multiplier for the channels of cnn64 and wgan-resnet."""
     padding: Text = "symmetric"
-    """Padding of the vanilla CNN: symmetric, or one-sided as TensorFlow's."""
+    """Padding of the vanilla CNN: symmetric, or one-sided as in TensorFlow."""
     initialization: Text = "tf"
-    """Initial weights: tf, as in the authors' ResNet; dcgan, normal of 0.02; torch, PyTorch's."""
+    """Initial weights: tf, as in the authors' ResNet; dcgan, normal with standard deviation 0.02;
+    torch, PyTorch's defaults."""
 
 
 class DataSettings(Settings):
@@ -44,27 +45,27 @@ class DataSettings(Settings):
     dataset: Text = "mnist"
     """Data set."""
     folder: Text | None = None
-    """Without labels: a folder of pictures in place of a data set. They are cut to a square and
-    scaled; every tenth is kept for validation."""
+    """Without labels: a folder of pictures instead of a data set. They are cropped to a square and
+    scaled; every tenth is held out for validation."""
     texture: Text | None = None
-    """Without labels: a picture whose random crops are the data set: a file, or grass, gravel or
-    brick."""
+    """Without labels: a picture whose random crops serve as the data set: a file, or grass, gravel,
+    or brick."""
     image_size: Annotated[int, Field(ge=16, le=1024)] = 64
-    """Side of images that come from --data or --texture."""
+    """Side of the images from --data or --texture, in pixels."""
     flip: bool = False
-    """Flip every training image with probability 1/2, left to right."""
+    """Flip each training image left to right with probability 1/2."""
     limit_train: Count | None = None
-    """Train on the first N images of the training split only."""
+    """Train on only the first N images of the training split."""
     hold_out: Count | None = None
-    """Validate on the last N images that are not for testing, train on the others; None: as many as
-    is usual for the data set."""
+    """Validate on the last N of the images that are not for testing, and train on the rest; None:
+    the usual number for the data set."""
 
 
 class OptimizationSettings(Settings):
     """What is minimized, and how."""
 
     batch_size: Count = 100
-    """Real images per step, with as many pseudo-negatives."""
+    """Real images per step, plus the same number of pseudo-negatives."""
     lr: Positive = 1e-3
     """Adam's learning rate, constant."""
     adam_beta1: Decay = 0.0
@@ -74,78 +75,78 @@ class OptimizationSettings(Settings):
     adam_eps: Positive = 1e-8
     """Adam's epsilon."""
     average_decay: Decay = 0.0
-    """Decay per step of the average of the weights that is validated and kept; 0: none."""
+    """Validate and keep a running average of the weights, with this decay per step; 0: none."""
     alpha: NotNegative = 0.01
-    """Weight of Wasserstein term plus gradient penalty."""
+    """Weight of the Wasserstein term plus gradient penalty."""
     gp_weight: NotNegative = 10.0
-    """Weight of the gradient penalty inside the alpha term."""
+    """Weight of the gradient penalty within the alpha term."""
     margin_radius: Share = 0.0
-    """L-infinity radius, in [0, 1] pixel units, by which the class loss of winn and baseline sees
-    every margin shrunk, to first order: a penalty on the margin's gradient; 0: cross-entropy."""
+    """For winn and baseline: L-infinity radius, in [0, 1] pixel units, by which the class loss
+    shrinks every margin to first order, a penalty on the margin's gradient; 0: cross-entropy."""
     gp_share: PositiveShare = 1.0
-    """Share of a batch's pairs that the gradient penalty looks at."""
+    """Fraction of each batch's pairs that the gradient penalty is computed on."""
 
 
 class NegativesSettings(Settings):
     """The pseudo-negatives: how many there are, and what they start from."""
 
     per_class: Count = 100
-    """Pseudo-negatives per class at the start and added by every synthesis."""
+    """Pseudo-negatives per class, at the start and added by each synthesis."""
     share: PositiveShare = 1.0
-    """Share of a batch's images that get a pseudo-negative."""
+    """Fraction of each batch's images that are paired with a pseudo-negative."""
     weight: Share = 0.1
-    """Weight of the pseudo-negatives' loss in icn, gdl and dcgan-negatives; the cross-entropy's is
-    1 minus it."""
+    """Weight of the pseudo-negatives' loss in icn, gdl, and dcgan-negatives; the cross-entropy gets
+    the rest of 1."""
     pool_newest: PositiveShare = 1.0
-    """Share of all pseudo-negatives made so far, the newest, that are in play."""
+    """Use only the newest pseudo-negatives: this fraction of all that were made so far."""
     initial: Text = "projected"
-    """What the first images are drawn from: a random network behind a random projection (the
-    supervised code's), the random network of the paper's Appendix D, or gaussian pixels."""
+    """Source of the initial images: a random network after a random projection (as in the authors'
+    supervised code), the random network of the paper's Appendix D, or Gaussian pixels."""
     noise_dim: Count = 128
-    """Inputs of the random initial generator."""
+    """Number of inputs of the random initial generator."""
     noise_weight_std: Positive = 0.1
-    """Standard deviation of the random generator's weights."""
+    """Standard deviation of the random initial generator's weights."""
 
 
 class SynthesisSettings(Settings):
     """The ascents that make pseudo-negatives; on the command line all begin with --synthesis."""
 
     every: Count | None = None
-    """Synthesize after every N steps too, not only at the end of an epoch."""
+    """Synthesize after every N steps as well, not only at the end of each epoch."""
     pool_share: Share = 0.0
-    """Share of the ascents that start from the pool, not noise."""
+    """Fraction of the ascents that start from the pool instead of from noise."""
     per_image: bool = False
-    """A threshold and a stop for every image instead of every class's mean."""
+    """Use a threshold and stop for each image, instead of for each class's mean."""
     lr: Positive = 0.02
-    """Adam's step on the pixels (in [-1, 1])."""
+    """Adam's step size on the pixels (in [-1, 1])."""
     beta1: Decay = 0.9
-    """First-moment decay of Adam on the pixels."""
+    """Adam's first-moment decay on the pixels."""
     beta2: Decay = 0.9
-    """Second-moment decay of Adam on the pixels."""
+    """Adam's second-moment decay on the pixels."""
     max_steps: Count = 2000
-    """Ascent steps after which a batch is kept as it is."""
+    """Stop an ascent after this many steps and keep its images as they are."""
     tolerance: NotNegative = 1e-3
     """Stop when the mean critic is this close to the threshold."""
     class_weight: NotNegative = 0.5
-    """Weight of the cross-entropy to the wanted class in the ascent."""
+    """Weight in the ascent of the cross-entropy for the target class."""
     carry_adam: bool = False
-    """Keep Adam's moments from one epoch's ascent to the next (as the TF1 code did)."""
+    """Carry Adam's moments over from one epoch's ascent to the next (as the TF1 code did)."""
 
 
 class AdversarialSettings(Settings):
     """Adversarial training: pgd-at and trades."""
 
     epsilon: Share = 0.125
-    """L-infinity bound of pgd-at and trades, in [0, 1] pixel units (the papers' for MNIST: 0.3)."""
+    """L-infinity bound for pgd-at and trades, in [0, 1] pixel units (MNIST in the papers: 0.3)."""
     # 0.125 is what MNIST is attacked with first: the yardstick is trained for where it is measured.
     steps: Count = 7
-    """Steps of the inner maximization of pgd-at and trades: Madry et al.'s for CIFAR-10 (the
-    papers' for MNIST: 40)."""
+    """Steps of the inner maximization in pgd-at and trades; the default is Madry et al.'s for
+    CIFAR-10 (MNIST in the papers: 40)."""
     step_size: Positive | None = None
-    """Size of such a step, in [0, 1] pixel units; if not given, 2.5 * at-epsilon / at-steps (the
-    papers' for MNIST: 0.01)."""
+    """Size of each such step, in [0, 1] pixel units; if not given, 2.5 * at-epsilon / at-steps
+    (MNIST in the papers: 0.01)."""
     trades_beta: NotNegative = 1.0
-    """Weight of the divergence term of trades, the authors' 1 / lambda (1 in their code for
+    """Weight of the divergence term in trades, the authors' 1 / lambda (1 in their code for
     MNIST)."""
 
 
@@ -153,21 +154,21 @@ class GenerationSettings(Settings):
     """Training without labels, and generators that are trained beside a classifier or critic."""
 
     cascades: Count = 1
-    """Without labels: how many networks follow each other, each with --epochs of its own; it starts
-    from the weights and the samples of the one before it."""
+    """Without labels: train this many networks in a row, each for --epochs, and each starting from
+    the weights and samples of the previous one."""
     start_images: Count = 10_000
-    """Without labels: random images that there are at first, and samples that a cascade leaves to
-    the next."""
+    """Without labels: number of random images at the start, and of samples that a cascade passes on
+    to the next."""
     iteration_images: Count = 5_000
-    """Without labels: real images in an epoch of a cascade; its first four have 1/5, 2/5, 3/5 and
-    4/5 of them."""
+    """Without labels: real images per epoch of a cascade; its first four epochs use 1/5, 2/5, 3/5,
+    and 4/5 of them."""
     iteration_passes: Count = 3
-    """Without labels: passes over them, always in the same pairs."""
+    """Without labels: passes over those images, always in the same pairs."""
     dcgan_lr: Positive = 2e-4
-    """Adam's learning rate of both networks of dcgan-negatives' DCGAN (wgan-gp's generator has
-    --lr)."""
+    """Adam's learning rate for both networks of the DCGAN in dcgan-negatives (wgan-gp's generator
+    uses --lr)."""
     dcgan_latents: Count = 100
-    """Random inputs of the generator of dcgan-negatives and of wgan-gp."""
+    """Number of random inputs of the generator in dcgan-negatives and wgan-gp."""
 
 
 class TrainConfig(Settings):
@@ -192,17 +193,16 @@ class TrainConfig(Settings):
     method: Text = "winn"
     """Training method."""
     recipe: Text = "paper"
-    """Defaults of all other settings, as far as the method uses them: the paper's, or those of a
-    fast training of a WINN, which for every other method, too, mean smaller batches and averaged
-    weights."""
+    """Defaults for all other settings that the method uses: the paper's, or those for training a
+    WINN fast; for other methods, fast means smaller batches and averaged weights."""
     unsupervised: bool = False
-    """Train without labels: a critic and generator alone, in place of a classifier."""
+    """Train without labels: a critic that generates, instead of a classifier."""
     epochs: Count = 200
-    """Passes over the training images; without labels, iterations (of a cascade)."""
+    """Passes over the training images; without labels, iterations per cascade."""
     keep_every: Count | None = None
-    """Keep the weights after every Nth epoch too, under epochs/."""
+    """Also keep the weights after every Nth epoch, under epochs/."""
     seed: Seed = 0
-    """Seed of all randomness."""
+    """Random seed."""
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
     optimization: OptimizationSettings = OptimizationSettings()

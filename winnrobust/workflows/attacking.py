@@ -19,7 +19,8 @@ from winnrobust.evaluation import EvaluationSettings, outcomes, run
 from winnrobust.evaluation.diagnosis import diagnose
 from winnrobust.evaluation.diagnosis.next_steps import SQUARE, has_no_gradient, suitable_attacks
 from winnrobust.evaluation.outcomes import CORRUPTIONS, Level
-from winnrobust.evaluation.settings import check_surrogates, find_attacks
+from winnrobust.evaluation.sequential import check_sampled
+from winnrobust.evaluation.settings import check_surrogates, find_attacks, fits
 from winnrobust.evaluation.threats import Defaults, defaults_for
 from winnrobust.reporting import Metadata, Model, read_diagnosis, write_diagnosis, write_results
 from winnrobust.runtime import distributed
@@ -39,7 +40,7 @@ from winnrobust.workflows.evaluation_folder import (
 from winnrobust.workflows.gates import Gate, check_attacked, check_baseline
 from winnrobust.workflows.given import own_code
 from winnrobust.workflows.images import Images, ImageSource, images_for
-from winnrobust.workflows.preflight import check_fit, check_gradients
+from winnrobust.workflows.preflight import check_fit, check_gradients, needs_gradient
 from winnrobust.workflows.saving import save_examples, saved_text
 from winnrobust.workflows.surrogates import NAME, surrogates_for
 
@@ -97,6 +98,7 @@ def attack_runs(
     candidates = load_candidates(paths, external)
     modules = {candidate.name: candidate.module for candidate in candidates}
     check_surrogates(find_attacks(settings.attacks), [*modules, NAME])
+    check_sampled(settings, list(modules))
     test = images_for(candidates, source)
     known = test.name if source.path is None else None
     usual = defaults_for(known, test.split.batch(0, 1).images.shape[1:])
@@ -227,19 +229,33 @@ def first_figure(part: outcomes.Part) -> str:
 def adapted(settings: EvaluationSettings, found: pd.DataFrame) -> EvaluationSettings:
     """Return the settings with the attacks that suit what a diagnosis found, and say which.
 
-    Attacks that follow gradients are left out where a model has none.
+    Attacks that follow gradients are left out where a model has none; those that fit none of the
+    threats are not added.
     """
     blind = [name for name in found.model.unique() if has_no_gradient(found, name)]
-    chosen = [each if isinstance(each, Attack) else find(each) for each in settings.attacks]
-    able = [each for each in chosen if not (blind and each.access == "white-box")]
+    chosen = [each for each in map(_found, settings.attacks) if _fits(each, settings)]
+    able = [each for each in chosen if not (blind and needs_gradient(each))]
     suited = [find(name) for name in suitable_attacks(found)]
-    added = [each for each in suited if each.name not in {attack.name for attack in able}]
+    known = {each.name for each in able}
+    added = [each for each in suited if each.name not in known and _fits(each, settings)]
+    if not (able or added or not _fits(find(SQUARE), settings)):
+        added = [find(SQUARE)]
+    if not (able or added):  # threats that bring attacks of their own, or gradients are needed
+        log("adapting: nothing is added")
+        return settings
     if len(able) < len(chosen):
         left = ", ".join(each.name for each in chosen if each not in able)
         log(f"adapting: {', '.join(blind)} has no gradient, so {left} is left out")
     log(f"adapting: {', '.join(each.name for each in added) or 'nothing'} is added")
-    attacks = [*able, *added] or [find(SQUARE)]
-    return settings.model_copy(update={"attacks": tuple(attacks)})
+    return settings.model_copy(update={"attacks": (*able, *added)})
+
+
+def _found(attack: str | Attack) -> Attack:
+    return attack if isinstance(attack, Attack) else find(attack)
+
+
+def _fits(attack: Attack, settings: EvaluationSettings) -> bool:
+    return not settings.epsilons or fits(attack, settings.epsilons)
 
 
 def _diagnose(

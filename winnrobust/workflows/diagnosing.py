@@ -43,18 +43,30 @@ class Diagnosis:
 
     @property
     def overall(self) -> Any:
-        """`ok`, `suspicious`, `broken` or `not tested`; of several models a dict by name."""
+        """`ok`, `suspicious`, `broken` or `not tested`; of several models a dict by name.
+
+        >>> found.overall
+        'ok'
+        """
         return self._each(dict(diagnosis.overall(self.table)))
 
     @property
     def next_steps(self) -> Any:
-        """What to do, a list of lines, the gravest first; of several models a dict by name."""
+        """What to do, a list of lines, the gravest first; of several models a dict by name.
+
+        >>> found.next_steps  # doctest: +ELLIPSIS
+        ['nothing speaks against these attacks; ...']
+        """
         names = self.table.model.unique()
         return self._each({name: next_steps(self.table, name) for name in names})
 
     @property
     def attacks(self) -> list[str]:
-        """The attacks that suit the signs, to be given to `evaluate`; none without a sign."""
+        """The attacks that suit the signs, to be given to `evaluate`; none without a sign.
+
+        >>> found.attacks
+        []
+        """
         return suitable_attacks(self.table)
 
     def _each(self, found: dict[str, Any]) -> Any:

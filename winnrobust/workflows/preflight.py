@@ -59,6 +59,11 @@ def check_fit(
     return found
 
 
+def needs_gradient(attack: Attack) -> bool:
+    """Tell whether an attack follows the gradients that a model has by itself."""
+    return attack.access == WHITE_BOX and not attack.name.startswith(bpda.PREFIX)
+
+
 def check_gradients(
     modules: Mapping[str, nn.Module],
     attacks: Sequence[Attack],
@@ -74,9 +79,8 @@ def check_gradients(
     with frozen(modules.values(), device):
         for name, module in modules.items():
             own = f"{PREFIX}{name}"  # made on this model, for the others
-            plain = [each for each in attacks if not each.name.startswith(bpda.PREFIX)]
             needing = dict.fromkeys(  # each once, in however many norms
-                each.name for each in plain if own == each.name or each.access == WHITE_BOX
+                each.name for each in attacks if own == each.name or needs_gradient(each)
             )
             if needing:
                 _check_gradient(name, module, to_unit(few.images), few.labels, list(needing))
