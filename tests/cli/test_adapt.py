@@ -87,7 +87,7 @@ def test_adapt_adds_the_attack_that_suits_and_names_it(folder):
 def test_where_no_attacks_are_named_those_that_suit_are_added_unasked(folder):
     result = attack("--model", "net=masked:rounded")
     assert result.exit_code == 0, result.output
-    assert "adapting: bpda:auto:aa-fast" in result.output
+    assert "adapting: added: bpda:auto:aa-fast" in result.output
     assert errors()["bpda:auto:aa-fast"] > 35
     text = " ".join(result.output.split())
     assert "NEXT" not in text
@@ -145,14 +145,14 @@ def test_what_is_to_be_typed_stays_in_one_line(folder):
 def test_adapt_adds_nothing_to_an_honest_model(folder):
     result = attack("--model", "net=masked:honest", "--attacks", "pgd", "--adapt")
     assert result.exit_code == 0, result.output
-    assert "adapting: nothing is added" in result.output
+    assert "adapting: added: nothing" in result.output
     assert set(errors()) == {"pgd"}
 
 
 def test_adapt_leaves_out_what_a_model_without_gradients_cannot_take(folder):
     result = attack("--model", "net=masked:detached", "--attacks", "fgsm", "--adapt")
     assert result.exit_code == 0, result.output
-    assert "adapting: net has no gradient, so fgsm is left out" in result.output
+    assert "adapting: no gradient in net; left out: fgsm" in result.output
     found = errors()
     assert "fgsm" not in found
     assert found["bpda:auto:aa-fast"] > 35
@@ -183,7 +183,7 @@ def test_the_default_attacks_need_not_fit_all_threats(folder, threat):
     norm = threat.partition(":")[0]
     assert "fgsm" not in errors()
     if norm in ("spatial", "patch"):  # what cannot be made in any of the threats is not named
-        assert "adapting: nothing is added" in result.output
+        assert "adapting: added: nothing" in result.output
     assert "NEXT" not in result.output
 
 

@@ -15,6 +15,7 @@ from tests.reporting.conftest import (
     outcomes,
     results_of,
 )
+from winnrobust.evaluation.diagnosis.next_steps import MORE_IMAGES
 from winnrobust.evaluation.outcomes import STATUSES
 from winnrobust.reporting import load_results
 from winnrobust.reporting.tables import caution_tables, headline_table
@@ -74,7 +75,7 @@ HEADLINES = {
             )
         ),
         "winn has a robust accuracy of no more than 29.0 % [21.0, 38.5] at Linf 0.1,"
-        " according to stronger attacks by the diagnosis on part of the images; the attacks you"
+        " according to stronger attacks by the diagnosis on 100 images; the attacks you"
         " asked for show 98.0 % [96.9, 98.7].",
     ),
     "alone": (
@@ -306,6 +307,29 @@ def test_a_robust_accuracy_of_the_loser_that_the_diagnosis_refutes_is_not_repeat
     table = pd.concat([table[table.model == "winn"].assign(model="winn-0")])
     line = Verdict(replace(of_seeds.results, diagnosis=table)).line
     assert "no more than 29.0 % [21.0, 38.5] for 1 of 3 seeds, by the diagnosis" in line
+
+
+def test_of_the_same_images_a_single_one_more_counts():
+    def line(broken: int, n: int = 100) -> Verdict:
+        models = [describe_model("winn")]
+        frame = attacked({("fgsm", "linf", 0.1): {"winn": 30}}, {"winn": 2}, n)
+        return Verdict(results_of(frame, models, diagnosis=probed(broken)))
+
+    more = line(31)
+    assert "no more than 69.0 %" in more.line
+    assert "on 100 images" in more.line
+    # It need not be more than noise of the images to be true of them; the attacks are not called
+    # too weak for it.
+    assert more.cautions == []
+    assert line(30).line.startswith("winn has a robust accuracy of 70.0 %")
+    # Of other images it is noise.
+    assert line(31, n=110).line.startswith("winn has a robust accuracy of 72.7 %")
+
+
+def test_where_little_was_tested_more_images_are_asked_for():
+    table = probed(0).assign(verdict="not tested")
+    found = verdict(("fgsm", 0.1, 100, 300), diagnosis=table).next_steps
+    assert found == [("baseline", MORE_IMAGES), ("winn", MORE_IMAGES)]
 
 
 def test_what_was_too_weak_says_what_to_type_on_every_page():

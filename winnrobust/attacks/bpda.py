@@ -29,6 +29,9 @@ PREFIX = "bpda:"
 AUTO = "auto"
 """Instead of a layer's name: find out what hides the gradient."""
 
+LISTED = 20
+"""So many layers are named where a wrong one was."""
+
 AGREE = 0.5
 """A layer gives the model's answer if it sees the same class in more than this share of images."""
 
@@ -119,8 +122,11 @@ def straight_through(model: nn.Module, images: Tensor, module: str = AUTO) -> "S
     if module == AUTO:
         return _found(model, images)
     if module not in dict(model.named_modules()):
-        listed = ", ".join(name for name, _ in model.named_modules() if name)
-        raise InputError(f"the model has no layer '{module}'; it has {listed or 'none'}")
+        names = [name for name, _ in model.named_modules() if name]
+        listed = ", ".join([*names[:LISTED], *["..."] * (len(names) > LISTED)])
+        raise InputError(
+            f"the model has no layer '{module}'; it has {listed or 'none'}, and '{AUTO}' finds one"
+        )
     return StraightThrough(model, layers=[module])
 
 

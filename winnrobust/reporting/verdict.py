@@ -16,6 +16,7 @@ from winnrobust.evaluation.diagnosis.next_steps import (
     STRONGEST,
     suitable_attacks,
     to_type,
+    where_untested,
 )
 from winnrobust.evaluation.outcomes import CLEAN, Case, Level
 from winnrobust.evaluation.settings import fits
@@ -88,12 +89,15 @@ class Verdict:
             return sentence("headline", "unfair")
         if len(compared) == 1:
             level = self.worst(compared[0])
-            if known := self.refuted(level, *results.groups[compared[0]][:1]):
+            members = results.groups[compared[0]]
+            if known := self.known_text(level, members[0]):
                 slots = {
                     "first": compared[0],
                     "a": self.accuracy_text(worst_case(level), *compared),
+                    "level": level,
+                    "images": self._probed(members[0]),
                 }
-                return sentence("headline", "refuted", **slots, known=known, level=level)
+                return sentence("headline", "refuted", **slots, known=known)
             a, clean = (self.accuracy_text(case, *compared) for case in (worst_case(level), CLEAN))
             return sentence("headline", "alone", first=compared[0], a=a, level=level, clean=clean)
         return self._of_two(*compared) if len(compared) == 2 else self._of_many(compared)
@@ -187,7 +191,7 @@ class Verdict:
     def strongest_text(self, level: Level, group: str) -> str:
         """The robust accuracy by the strongest attack known, those of the diagnosis among them."""
         members = self.results.groups[group]
-        refuted = [known for name in members if (known := self.refuted(level, name))]
+        refuted = [known for name in members if (known := self.known_text(level, name))]
         if not refuted:
             return self.accuracy_text(worst_case(level), group)
         key = "refuted seeds" if len(members) > 1 else "refuted"
@@ -228,7 +232,8 @@ class Verdict:
         for name in results.groups[group]:
             worst = results.errors[worst_case(level), name]
             single = (results.errors[case, name].value for case in cases)
-            probes = self.known_error(level, name).low
+            known = self.known_error(level, name)
+            probes = known.value if self._same_images(name) else known.low
             broken.append(max(worst.value + worst.not_attacked / results.n, probes, *single))
         return 1 - sum(broken) / len(broken)
 
@@ -242,16 +247,32 @@ class Verdict:
             return Error(0, 0, 0)
         return Error(*rate(int(own.wrong.iloc[0]), int(own.of.iloc[0])))
 
-    def refuted(self, level: Level, name: str) -> str:
-        """What the diagnosis says of a robust accuracy that it refutes; nothing if it does not."""
+    def _probed(self, name: str) -> int:
+        """On how many images the diagnosis knows the error of a model."""
+        table = self.results.diagnosis
+        own = () if table is None or "of" not in table else table.of[table.model == name]
+        return int(max(own, default=0))
+
+    def _same_images(self, name: str) -> bool:
+        """Whether those are the images that were attacked: both are the first ones."""
+        return self.results.population is None and self._probed(name) == self.results.n
+
+    def refuted(self, level: Level, name: str) -> bool:
+        """Whether the diagnosis breaks more than the attacks did, beyond both intervals."""
         known = self.known_error(level, name)
         # Where nothing is known, older results, which have no worst case, are not asked.
-        if not known.low or known.low <= self.results.errors[worst_case(level), name].high:
+        return known.low > 0 and known.low > self.results.errors[worst_case(level), name].high
+
+    def known_text(self, level: Level, name: str) -> str:
+        """A robust accuracy by the diagnosis, where it refutes that of the attacks, or broke more
+        of the same images; else nothing."""
+        known = self.known_error(level, name)
+        more = self._same_images(name) and known.low > 0
+        if more:
+            more = known.value > self.results.errors[worst_case(level), name].value
+        if not (more or self.refuted(level, name)):
             return ""
-        table = self.results.diagnosis
-        assert table is not None
-        n = int(table[table.model == name].of.iloc[0])
-        return share_text(1 - known.value, 1 - known.high, 1 - known.low, n)
+        return share_text(1 - known.value, 1 - known.high, 1 - known.low, self._probed(name))
 
     # --- how far to trust that --------------------------------------------------------------------
 
@@ -289,7 +310,7 @@ class Verdict:
             Caution(
                 name,
                 "suspicious",
-                sentence("caution", "refuted", level=level, known=self.refuted(level, name)),
+                sentence("caution", "refuted", level=level, known=self.known_text(level, name)),
             )
             for level in levels[-1:]
         ]
@@ -348,7 +369,8 @@ class Verdict:
             if any(self.refuted(level, name) for level in results.tried):
                 suited.append(STRONG if STRONG not in tried else STRONGEST)
             able = [each for each in dict.fromkeys(suited) if fits(find(each), norms)]
-            found += [(name, step) for step in to_type(able, tried)]
+            steps = [*to_type(able, tried), *where_untested(results.diagnosis, name)]
+            found += [(name, step) for step in steps]
         return found
 
     @property

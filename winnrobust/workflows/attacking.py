@@ -241,12 +241,12 @@ def adapted(settings: EvaluationSettings, found: pd.DataFrame) -> EvaluationSett
     if not (able or added or not _fits(find(SQUARE), settings)):
         added = [find(SQUARE)]
     if not (able or added):  # threats that bring attacks of their own, or gradients are needed
-        log("adapting: nothing is added")
+        log("adapting: added: nothing")
         return settings
     if len(able) < len(chosen):
         left = ", ".join(each.name for each in chosen if each not in able)
-        log(f"adapting: {', '.join(blind)} has no gradient, so {left} is left out")
-    log(f"adapting: {', '.join(each.name for each in added) or 'nothing'} is added")
+        log(f"adapting: no gradient in {', '.join(blind)}; left out: {left}")
+    log(f"adapting: added: {', '.join(each.name for each in added) or 'nothing'}")
     return settings.model_copy(update={"attacks": (*able, *added)})
 
 

@@ -110,6 +110,14 @@ def to_type(attacks: Sequence[str], tried: Collection[str] = ()) -> list[str]:
     return [f'type: --adapt, or --attacks "{",".join(missing)}"'] if missing else []
 
 
+def where_untested(table: pd.DataFrame, model: str) -> list[str]:
+    """Return what to do where most of a model's indicators were not tested; else nothing."""
+    verdicts = table.verdict[table.model == model]
+    if (verdicts == "not tested").sum() <= len(verdicts) / 2:
+        return []
+    return [NO_GRADIENTS if has_no_gradient(table, model) else MORE_IMAGES]
+
+
 def next_steps(table: pd.DataFrame, model: str) -> list[str]:
     """Return what to do next about one model, the gravest first, and what to type.
 
@@ -123,10 +131,7 @@ def next_steps(table: pd.DataFrame, model: str) -> list[str]:
     another loss: follow the margin of logits, not cross-entropy
     type: --adapt, or --attacks "aa-fast"
     """
-    own = table[table.model == model]
     steps = [f"{name}: {REMEDIES[name]}" for name in signs(table, model).indicator]
     steps += to_type(suitable_attacks(table, [model]))
-    untested = own[own.verdict == "not tested"]
-    if len(untested) > len(own) / 2:
-        steps.append(NO_GRADIENTS if has_no_gradient(table, model) else MORE_IMAGES)
+    steps += where_untested(table, model)
     return steps or [ALL_WELL]
