@@ -1,7 +1,7 @@
 """The public names: what there is, that each has an example that is true, that nothing is slow."""
 
 import doctest
-import operator
+import pkgutil
 import re
 import subprocess
 import sys
@@ -24,6 +24,7 @@ def listed(page):
 
 
 MODULES = listed("api-attacks.md") + listed("api-defenses.md")
+INSIDE = [name for name in listed("api.md") if "." in name]
 
 
 def members(found):
@@ -33,9 +34,9 @@ def members(found):
     return [name for name, each in own if isinstance(each, kinds) and name[0] != "_"]
 
 
-@pytest.mark.parametrize("name", [*NAMES, *MODULES])
+@pytest.mark.parametrize("name", [*NAMES, *MODULES, *INSIDE])
 def test_every_public_name_has_an_example_that_is_true(name):
-    found = operator.attrgetter(name)(winnrobust)
+    found = pkgutil.resolve_name(f"winnrobust.{name}")
     named = members(found) if name in NAMES else []
     places = {name: found} | {f"{name}.{each}": getattr(found, each) for each in named}
     parser, runner, known = doctest.DocTestParser(), doctest.DocTestRunner(), {}

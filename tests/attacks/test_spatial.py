@@ -92,6 +92,6 @@ def test_targets_count_and_wrong_images_stay():
 
 
 def test_an_image_cannot_become_brighter():
-    with pytest.raises(InputError, match="did more than to move an image: it made it brighter"):
+    with pytest.raises(InputError, match="did more than move an image: it made it brighter"):
         check_examples("mine", "spatial", 0.5 * dot(0, 0), dot(1, 1), 30)
     check_examples("mine", "spatial", dot(0, 0), 0.9 * dot(1, 1), 30)

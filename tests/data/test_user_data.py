@@ -188,7 +188,7 @@ def test_images_that_cannot_be_used_are_named(tmp_path):
         load_user_data(tmp_path)
     Image.fromarray(np.zeros((3, 4), np.float32)).save(tmp_path / "0" / "1.tif")
     (tmp_path / "0" / "1.png").unlink()
-    with pytest.raises(InputError, match=r"0/1.tif has pixels of the kind F; they must have 8"):
+    with pytest.raises(InputError, match=r"0/1.tif has pixels of mode F; they must have 8"):
         load_user_data(tmp_path)
 
 

@@ -178,7 +178,7 @@ def test_a_flipped_bit_is_noticed_or_harmless(folder):
 
 def test_a_table_of_ones_own_must_be_whole():
     frame = frame_of(0, 3)
-    with pytest.raises(InputError, match=r"outcomes must have the columns draws, too"):
+    with pytest.raises(InputError, match=r"the outcomes lack the columns draws"):
         summarize(frame.drop(columns="draws"))
-    with pytest.raises(InputError, match=r"the outcomes are not whole: rows of .* are missing"):
+    with pytest.raises(InputError, match=r"the outcomes are incomplete: rows of .* are missing"):
         summarize(frame.iloc[:-1])

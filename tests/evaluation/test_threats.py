@@ -65,7 +65,7 @@ ALL = "linf:8/255, l2:0.5, l1:12, l0:10, spatial:30, patch:5, corruptions:1-5"
                             " which are severities, not 0-5"),
         ("corruptions:5-1", "threat 'corruptions:5-1': '5-1' is not a bound; write it like"
                             " corruptions:1-5"),
-        ([], f"no threats are given; write some, such as {ALL}"),
+        ([], f"no threats are given; give some, such as {ALL}"),
         ([1], "threats must be a list such as ['linf:8/255'], not [1]"),
     ],
 )  # fmt: skip
@@ -183,7 +183,7 @@ def test_other_kinds_bring_their_attacks():
                            " or leave the attack out"),
         (["fgsm"], "patch:5", "attack 'fgsm' fits none of the threats (patch:5); add the threat"
                               " linf:8/255, or leave the attack out"),
-        (None, "l0:9", "no attack fits the threats (l0:9); name one that does, 'winnrobust attacks'"
+        (None, "l0:9", "no attack fits the threats (l0:9); name one that does; 'winnrobust attacks'"
                        " lists them"),
     ],
 )  # fmt: skip
@@ -479,7 +479,7 @@ def test_targets_are_those_given():
     ("targets", "message"),
     [
         ([1, 1, 1], "there are 3 targets for 2 images; give one for each"),
-        ([1, 2], "targets go up to 2, but the models know only the classes 0 to 1"),
+        ([1, 2], "targets go up to 2, but the models have only the classes 0 to 1"),
         ([1, 0], "the target of image 1 is its true class; give a wrong class"),
         ([0.5, 1], "targets must be a wrong class for each image: whole numbers from 0 on"),
         ([-1, 1], "targets must be a wrong class for each image: whole numbers from 0 on"),

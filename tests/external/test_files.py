@@ -35,7 +35,7 @@ def test_a_file_gives_the_logits_and_gradients_of_the_network(files, network, im
 
 def test_an_exported_program_says_which_images_it_takes(files):
     module = load_module(str(files / "any.pt2"))
-    with pytest.raises(InputError, match="it takes images of 1x28x28, these are 3x32x32"):
+    with pytest.raises(InputError, match="it takes images of 1x28x28; these are 3x32x32"):
         module(torch.zeros(2, 3, 32, 32))
 
 

@@ -75,7 +75,7 @@ def test_there_is_no_gradient(tmp_path):
 
 def test_it_says_which_images_it_takes(tmp_path):
     dense_onnx(tmp_path / "dense.onnx", "N", channels=3)
-    with pytest.raises(InputError, match="it takes images of 3x2x2, these are 1x28x28"):
+    with pytest.raises(InputError, match="it takes images of 3x2x2; these are 1x28x28"):
         load_module(str(tmp_path / "dense.onnx"))(torch.zeros(1, 1, 28, 28))
 
 

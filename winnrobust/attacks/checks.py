@@ -44,7 +44,7 @@ def check_examples(
     low, high = float(examples.min()), float(examples.max())
     if low < -ROUNDING or high > 1 + ROUNDING:
         raise InputError(
-            f"attack '{attack}' left [0, 1]: its pixels reach from {low:g} to {high:g}"
+            f"attack '{attack}' left [0, 1]: its pixels range from {low:g} to {high:g}"
         )
     if norm in NORMS:
         _check_ball(attack, norm, images, examples, epsilon)
@@ -53,9 +53,7 @@ def check_examples(
     elif norm == "spatial":
         brightest = [each.flatten(2).amax(2) for each in (images, examples)]
         if bool((brightest[1] > brightest[0] + ROUNDING).any()):
-            raise InputError(
-                f"attack '{attack}' did more than to move an image: it made it brighter"
-            )
+            raise InputError(f"attack '{attack}' did more than move an image: it made it brighter")
 
 
 def _check_ball(attack: str, norm: str, images: Tensor, examples: Tensor, epsilon: float) -> None:

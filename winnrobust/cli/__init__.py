@@ -195,7 +195,7 @@ def main(debug: bool) -> None:
 
     Attack image classifiers, yours or those that come with the package, and read clean and robust
     accuracies with intervals, a paired test, and whether the attacks worked. The package also
-    trains Wasserstein Introspective Neural Networks (WINN), after which it is called.
+    trains Wasserstein Introspective Neural Networks (WINN), which it is named after.
 
     \b
     New here?    winnrobust quickstart

@@ -62,7 +62,7 @@ def checked_images(value: Any, name: str = "images", white: Range | None = None)
     if not images.is_floating_point():
         if low < 0 or not (high > 1 or white == 255) or high > 255:
             raise InputError(
-                f"{name} of integers must lie in 0 .. 255, these reach from {low} to {high}; give"
+                f"{name} of integers must lie in 0 .. 255; these range from {low} to {high}; give"
                 " them as uint8 in 0 .. 255, or as floats in [0, 1]"
             )
         return images.to(torch.uint8)
@@ -72,7 +72,7 @@ def checked_images(value: Any, name: str = "images", white: Range | None = None)
         return images if low >= 0 and high <= 1 else images.clamp(0, 1)
     if white == 1 and low >= 0:
         raise InputError(
-            f"{name} of floats lay in [0, 1] so far, these reach from {low:g} to {high:g}; give all"
+            f"{name} of floats lay in [0, 1] so far; these range from {low:g} to {high:g}; give all"
             " of them in one range"
         )
     if low >= 0 and high <= 255:
@@ -81,7 +81,7 @@ def checked_images(value: Any, name: str = "images", white: Range | None = None)
         if white == 255 or high >= BYTES_FROM:
             return images / 255
     raise InputError(
-        f"{name} of floats must lie in [0, 1], these reach from {low:g} to {high:g}; undo their"
+        f"{name} of floats must lie in [0, 1]; these range from {low:g} to {high:g}; undo their"
         " normalization (images * std + mean; the model's goes into the model, or into mean and std"
         " where it is loaded)"
     )
@@ -104,7 +104,7 @@ def _in_order(images: Tensor, name: str) -> Tensor:
         images = images.unsqueeze(1)
     if images.ndim != 4:
         raise InputError(
-            f"{name} must have the shape (N, C, H, W), (N, H, W, C) or, grey ones, (N, H, W), not"
+            f"{name} must have the shape (N, C, H, W), (N, H, W, C) or, if gray, (N, H, W), not"
             f" {tuple(images.shape)}"
             + ("; one image is images[None]" if images.ndim in (1, 2) else "")
         )

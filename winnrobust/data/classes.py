@@ -97,8 +97,8 @@ def number_folders(
         close = get_close_matches(_plain(missing[0]), known, 3)
         raise InputError(
             f"no class is called {_some(missing)} in the {len(listed)} {where}"
-            f"{f' ({missing[0]} is like {_some(close)})' if close else ''}; call folders by these"
-            " names, or by the numbers of the classes"
+            f"{f' ({missing[0]} is like {_some(close)})' if close else ''}; name the folders"
+            " like that, or by the numbers of the classes"
         )
     for name, numbers in zip(folders, found, strict=True):
         if len(numbers) > 1:

@@ -132,8 +132,20 @@ def default_data_root() -> Path:
 def load_dataset(name: str, root: Path | None = None) -> Dataset:
     """Load the data set `name`, downloading it into `root` if it is not there.
 
+    Args:
+        name: mnist, fashion-mnist, svhn, cifar10, cifar10-20k, or mnist5k, which is embedded.
+        root: the folder of the data sets; None: $WINNROBUST_DATA, else the user's cache.
+
+    Returns:
+        `train`, `valid` and `test`, each with `images` (N, C, H, W) uint8 and `labels` (N,) int64.
+
     Raises:
         InputError: unknown name, or the data is neither there nor can be fetched.
+
+    >>> from winnrobust.data.datasets import load_dataset
+    >>> digits = load_dataset("mnist5k")
+    >>> digits.test.images.shape, digits.test.labels[:3]
+    (torch.Size([1000, 1, 28, 28]), tensor([0, 1, 2]))
     """
     if name not in DATASETS:
         raise InputError(f"unknown data set '{name}'; known are {', '.join(DATASETS)}")

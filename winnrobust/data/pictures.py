@@ -50,7 +50,7 @@ class Header:
             self.has_alpha = has_alpha(picture)
         self.size = (wide, high) if turned else (high, wide)
         if self.mode not in GRAY_MODES + COLOR_MODES:
-            raise InputError(f"{file} has pixels of the kind {self.mode}; they must have 8 bits")
+            raise InputError(f"{file} has pixels of mode {self.mode}; they must have 8 bits")
 
     @cached_property
     def is_gray(self) -> bool:
@@ -100,10 +100,10 @@ def read_pixels(
     with opened_image(file) as opened:
         picture = ImageOps.exif_transpose(opened)
         if picture.mode not in GRAY_MODES + COLOR_MODES:
-            raise InputError(f"{file} has pixels of the kind {picture.mode}; they must have 8 bits")
+            raise InputError(f"{file} has pixels of mode {picture.mode}; they must have 8 bits")
         if gray and not is_gray(picture):
             raise InputError(
-                f"{file} is in color, and the others are gray; turn one kind into the other"
+                f"{file} is in color, and the others are gray; convert one or the other"
             )
         if picture.mode.startswith("I"):
             picture = eight_bits(picture)
@@ -118,5 +118,5 @@ def eight_bits(picture: Image.Image) -> Image.Image:
     """Round grey values of 16 bits to 8; raises ValueError where they have more."""
     values = np.asarray(picture).astype(np.int64)
     if values.min() < 0 or values.max() > LARGEST_16:
-        raise ValueError(f"its gray values reach from {values.min()} to {values.max()}")
+        raise ValueError(f"its gray values range from {values.min()} to {values.max()}")
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))

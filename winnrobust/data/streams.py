@@ -252,7 +252,7 @@ class ReadOnce:
             if read is None:
                 if stop is None:
                     return
-                raise InputError(f"there are {self._read} images, not {self._n} as it was said")
+                raise InputError(f"there are {self._read} images, not {self._n} as was said")
             part = self._range.batch(*read)
             images = _as_bytes(part.images.numpy())
             np.savez(self._path(len(self._starts)), images=images, labels=part.labels.numpy())
@@ -302,7 +302,7 @@ class Shuffled:
             inner = inner.stream
         if isinstance(inner, ReadOnce):
             raise InputError(
-                "images that come one after the other cannot be drawn at random: give an array, a"
+                "images that come one by one cannot be drawn at random: give an array, a"
                 " Dataset (a DataLoader has one) or a folder, or leave out precision and"
                 " until_decided"
             )
@@ -476,7 +476,7 @@ def _usual(picture: Image.Image, number: int) -> Image.Image:
         except ValueError as error:
             raise InputError(f"image {number} of the data: {error}") from None
     if picture.mode == "F":
-        raise InputError(f"image {number} of the data has pixels of the kind F; give an array")
+        raise InputError(f"image {number} of the data has pixels of mode F; give an array")
     mode = "L" if picture.mode in GRAY_MODES else "RGB"
     return picture if picture.mode == mode else picture.convert(mode)
 

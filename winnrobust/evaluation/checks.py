@@ -31,7 +31,7 @@ def checked_models(models: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
         for tensor in (*model.parameters(), *model.buffers()):
             if is_lazy(tensor):
                 raise InputError(
-                    f"model '{name}' has lazy layers that never saw an image; call it once first"
+                    f"model '{name}' has lazy layers that saw no image yet; call it once first"
                 )
             if tensor.device.type == "meta":
                 raise InputError(

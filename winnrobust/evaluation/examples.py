@@ -115,7 +115,7 @@ def stored_examples(folder: Path) -> Iterator[Examples]:
             try:
                 yield read_file(path)
             except InputError as error:
-                raise InputError(f"{error}; remove that file, figures can do without") from None
+                raise InputError(f"{error}; remove that file: figures do without it") from None
 
 
 def read_examples(folder: Path, most: int = SHOWN) -> Examples | None:

@@ -514,13 +514,13 @@ def per_image(outcomes: Path | str | pd.DataFrame) -> PerImage:
         if UNROUNDED not in outcomes:
             outcomes = outcomes.assign(**{UNROUNDED: None})
         if lacking := set(SCHEMA.names) - set(outcomes):
-            raise InputError(f"outcomes must have the columns {', '.join(sorted(lacking))}, too")
+            raise InputError(f"the outcomes lack the columns {', '.join(sorted(lacking))}")
         images, positions = np.unique(outcomes.image, return_inverse=True)
         found = PerImage(len(images), images=images)
         try:
             found.add(table_of(outcomes), positions)
         except (ValueError, pa.ArrowException) as error:
-            raise InputError(f"the outcomes are not whole: {brief(error)}") from None
+            raise InputError(f"the outcomes are incomplete: {brief(error)}") from None
         return found
     chosen = _some_parts(Path(outcomes))
     found, offset = PerImage(sum(part.stop - part.start for part in chosen)), 0

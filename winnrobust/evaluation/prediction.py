@@ -138,6 +138,6 @@ def check_labels(labels: Tensor, known: int) -> None:
     """
     if labels.max() >= known:
         raise InputError(
-            f"labels go up to {int(labels.max())}, but the models know only the classes 0 to"
+            f"labels go up to {int(labels.max())}, but the models have only the classes 0 to"
             f" {known - 1}"
         )

@@ -214,7 +214,7 @@ class EvaluationSettings(CheckedSettings):
                 )
         if not attacks_in(self.attacks, self.epsilons):
             raise InputError(
-                f"no attack fits the threats ({told}); name one that does, 'winnrobust attacks'"
+                f"no attack fits the threats ({told}); name one that does; 'winnrobust attacks'"
                 " lists them"
             )
         return self
@@ -269,7 +269,9 @@ class EvaluationSettings(CheckedSettings):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.targeted is not None and "corruptions" in self.epsilons:
-            raise InputError("corruptions cannot be targeted; leave out the targets or them")
+            raise InputError(
+                "corruptions cannot be targeted; leave out the targets or the corruptions"
+            )
         return self.checked() if self.epsilons else self
 
 

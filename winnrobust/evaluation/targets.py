@@ -74,7 +74,7 @@ def check_targets(targets: Any, n: int, classes: int) -> None:
             raise InputError(f"there are {len(targets)} targets for {n} images; give one for each")
         if targets.max() >= classes:
             raise InputError(
-                f"targets go up to {targets.max()}, but the models know only the classes 0 to"
+                f"targets go up to {targets.max()}, but the models have only the classes 0 to"
                 f" {classes - 1}"
             )
 

@@ -85,7 +85,7 @@ def parse_threats(given: str | Sequence[str]) -> Epsilons:
     if not isinstance(texts, Sequence) or not all(isinstance(each, str) for each in texts):
         raise InputError(f"threats must be a list such as ['linf:8/255'], not {shown(given)}")
     if not texts:
-        raise InputError(f"no threats are given; write some, such as {EXAMPLES}")
+        raise InputError(f"no threats are given; give some, such as {EXAMPLES}")
     found: dict[str, list[float]] = {}
     for text in texts:
         kind = None

@@ -87,8 +87,8 @@ def _load(spec: str, weights: Path | None) -> External:
         return External(LOADERS[suffix](path))
     if suffix in STATE_DICTS:
         raise InputError(
-            f"{spec} holds weights alone, if it is a state dict (what else it pickles is never"
-            f" loaded); name what they belong to as well: --model NAME={spec} --arch"
+            f"{spec} holds weights alone, if it is a state dict (anything else in it is never"
+            f" loaded); name what they belong to, too: --model NAME={spec} --arch"
             " NAME=package.module:factory, in Python arch='package.module:factory'"
         )
     spec = registered(spec)

@@ -51,7 +51,7 @@ def check_shape(images: Tensor, declared: Sequence[int | None]) -> None:
     )
     if not fits:
         raise InputError(
-            f"it takes images of {shape_text(declared)}, these are {shape_text(own)}"
+            f"it takes images of {shape_text(declared)}; these are {shape_text(own)}"
             " (channels x height x width)"
         )
 

@@ -50,8 +50,8 @@ def job() -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:120]
         raise InputError(
-            f"another process of this job ended ({reason}); mend its cause, then go on with the"
-            " same command and the same --out; train needs --resume, too"
+            f"another process of this job ended ({reason}); fix its cause, then run the same"
+            " command with the same --out (train also needs --resume)"
         ) from None
     finally:
         dist.destroy_process_group()

@@ -97,7 +97,7 @@ def _check_gradient(
             free = [each for each in ATTACKS.values() if each.access == "black-box"]
             known = [f"{each.name} ({' or '.join(each.norms)})" for each in free]
             raise InputError(
-                f"it has no gradient, which {', '.join(needing)} would follow; name attacks with"
-                f" --attacks that need none: {', '.join(known)}, {PREFIX}OTHER-MODEL; --adapt looks"
+                f"it has no gradient, which {', '.join(needing)} would follow; with --attacks name"
+                f" some that need none: {', '.join(known)}, {PREFIX}OTHER-MODEL; --adapt looks"
                 " for a gradient inside"
             ) from None

@@ -167,8 +167,8 @@ def _placed(
             raise InputError(f"{path} is not complete; go on with it, or leave it out")
         if network not in wanted:
             raise InputError(
-                f"{path} is {network}, which this table does not want with this budget and these"
-                f" seeds; it wants {', '.join(map(str, wanted))}"
+                f"{path} is {network}, which is not in this table with this budget and these"
+                f" seeds; it has {', '.join(map(str, wanted))}"
             )
         limit, trained_on = (budget.settings.get("limit_train"), record.setting("limit_train"))
         if trained_on != limit:

@@ -140,7 +140,7 @@ def _with_thresholds(sampler: Sampler, thresholds: tuple[float, float] | None) -
         method = sampler.config.method
         if not method_of(sampler.config).has_thresholds:
             raise InputError(
-                f"the ascents of method {method} end at no thresholds; leave out --threshold"
+                f"the ascents of method {method} do not stop at a threshold; leave out --threshold"
             )
         sampler = replace(sampler, thresholds=[thresholds] * sampler.info.cascades)
     ranges_of(sampler)  # or it says why there is nothing to draw
