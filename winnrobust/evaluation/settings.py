@@ -122,6 +122,7 @@ class EvaluationSettings(CheckedSettings):
             worst case of every threat model, or differ by no more than `precision` (0.01 unless it
             is given). Where no threat model is given, it is the first one of the images' defaults.
 
+    >>> from winnrobust.evaluation import EvaluationSettings
     >>> EvaluationSettings(epsilons={"linf": [8]})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     winnrobust.runtime.errors.InputError: epsilons must be numbers from 0 to 1, ... not 8
