@@ -210,7 +210,7 @@ def test_evaluate_and_its_page_say_how_many_it_took(tmp_path):
     found.report(tmp_path / "page")
     page = (tmp_path / "page" / "report.md").read_text()
     assert f"{n} of 1000 images were attacked, drawn at random" in page
-    assert "all would have taken about" in page
+    assert "on all images they would have taken about" in page
     assert "always-valid" in page
     assert "a probability of at most 5 %" in page
     stored = winnrobust.read_evaluation(tmp_path / "results")
