@@ -23,6 +23,7 @@ from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.settings import shown
 
 Access = Literal["none", "white-box", "black-box", "transfer", "unknown"]
+"""What an attack sees of the model that it is made against; `unknown` of a user's own."""
 
 
 class Step(NamedTuple):

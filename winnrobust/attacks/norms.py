@@ -13,6 +13,7 @@ from torch import Tensor
 from winnrobust.attacks import draws
 
 NormName = Literal["linf", "l2", "l1", "l0"]
+"""How a change is measured; `NORMS` has what is done in each."""
 
 EXACT = 1e-9
 """Two bounds that differ by less are the same."""

@@ -17,6 +17,7 @@ from winnrobust.runtime.devices import device_of
 from winnrobust.runtime.errors import InputError
 
 PREFIX = "transfer:"
+"""Before the name of the model that examples are made on: `transfer:NAME`."""
 
 
 def transfer_from(name: str) -> Attack:
