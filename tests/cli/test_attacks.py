@@ -17,4 +17,4 @@ def test_lists_every_attack_with_its_threat_model_cost_and_source():
         for fact in (", ".join(attack.norms), attack.access, attack.cost, attack.source):
             assert fact in line
     assert lines[-3].startswith("transfer:NAME")
-    assert lines[-1].startswith("--threat corruptions:1-5 is not an attack but 15 corruptions: gauss")
+    assert lines[-1].startswith("--threat corruptions:1-5 is not an attack but 15 corruptions: ")
