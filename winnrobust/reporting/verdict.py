@@ -20,7 +20,7 @@ from winnrobust.evaluation.diagnosis.next_steps import (
 )
 from winnrobust.evaluation.outcomes import CLEAN, Case, Level
 from winnrobust.evaluation.settings import fits
-from winnrobust.evaluation.statistics import TRANSFER
+from winnrobust.evaluation.statistics import SIGNIFICANCE, TRANSFER
 from winnrobust.reporting.results import (
     Error,
     Results,
@@ -233,7 +233,8 @@ class Verdict:
             worst = results.errors[worst_case(level), name]
             single = (results.errors[case, name].value for case in cases)
             known = self.known_error(level, name)
-            probes = known.value if self._same_images(name) else known.low
+            exact = self._same_images(name) and self.refuted(level, name)
+            probes = known.value if exact else known.low
             broken.append(max(worst.value + worst.not_attacked / results.n, probes, *single))
         return 1 - sum(broken) / len(broken)
 
@@ -258,20 +259,21 @@ class Verdict:
         return self.results.population is None and self._probed(name) == self.results.n
 
     def refuted(self, level: Level, name: str) -> bool:
-        """Whether the diagnosis breaks more than the attacks did, beyond both intervals."""
+        """Whether the diagnosis breaks more than the attacks did: beyond both intervals, or, of the
+        same images, by McNemar's test, if it broke all that they did."""
         known = self.known_error(level, name)
-        # Where nothing is known, older results, which have no worst case, are not asked.
-        return known.low > 0 and known.low > self.results.errors[worst_case(level), name].high
+        if not known.low:  # older results, which have no worst case, are not asked
+            return False
+        worst = self.results.errors[worst_case(level), name]
+        more = (known.value - worst.value) * self.results.n
+        alike = self._same_images(name) and 2 ** (1 - max(more, 0)) < SIGNIFICANCE
+        return alike or known.low > worst.high
 
     def known_text(self, level: Level, name: str) -> str:
-        """A robust accuracy by the diagnosis, where it refutes that of the attacks, or broke more
-        of the same images; else nothing."""
-        known = self.known_error(level, name)
-        more = self._same_images(name) and known.low > 0
-        if more:
-            more = known.value > self.results.errors[worst_case(level), name].value
-        if not (more or self.refuted(level, name)):
+        """The robust accuracy by the diagnosis, where it refutes that of the attacks."""
+        if not self.refuted(level, name):
             return ""
+        known = self.known_error(level, name)
         return share_text(1 - known.value, 1 - known.high, 1 - known.low, self._probed(name))
 
     # --- how far to trust that --------------------------------------------------------------------
