@@ -307,7 +307,7 @@ def test_models_are_diagnosed_unless_one_asks_not_to(folder):
         (["--model", "mine=somebodys:colour", *DIGITS], "but for example of 3x32x32"),
         (
             ["--model", "mine=somebodys:five", *DIGITS],
-            "labels go up to 9, but the models know only",
+            "labels go up to 9, but the models have only",
         ),
         (
             [*MINE, "--model", "b=somebodys:five", *DIGITS],

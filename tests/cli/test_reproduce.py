@@ -118,7 +118,7 @@ def test_a_run_without_a_place_in_the_table_is_refused(made, tmp_path):
     (cut / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes()[:5000])
     for arguments, message in (
         (["--run", "zoo:mnist-vanilla-winn"], "zoo:mnist-vanilla-winn is mnist-vanilla-winn-seed0"),
-        (["--run", run, "--seeds", "1"], "it wants mnist5k-vanilla-baseline-seed1,"),
+        (["--run", run, "--seeds", "1"], "it has mnist5k-vanilla-baseline-seed1,"),
         (["--run", run, "--run", run], "name one of them"),
         (["--run", unfinished], "is not complete"),
         (["--run", longer], "was trained on 3000 images, this budget trains on 60"),

@@ -255,7 +255,7 @@ def test_whole_numbers_and_others_come_together_in_one_range(kind):
 def test_a_bright_batch_after_one_within_0_and_1_is_refused_in_one_line():
     data = checked_data(open_stream(Pairs(floats_to_255(slice(0, 10), slice(10, N)))), None)
     data.batch(0, 10)
-    with pytest.raises(InputError, match=r"lay in \[0, 1\] so far, .* all of them in one"):
+    with pytest.raises(InputError, match=r"lay in \[0, 1\] so far; .* all of them in one"):
         data.batch(10, 20)
 
 
@@ -319,7 +319,7 @@ def test_labels_are_asked_for_and_checked_batch_by_batch():
     with pytest.raises(InputError, match="labels are missing"):
         winnrobust.evaluate(Bright(), PIXELS)
     beyond = [(image, 7 if number == 140 else 0) for number, image in enumerate(FLOATS)]
-    with pytest.raises(InputError, match="labels go up to 7, but the models know only"):
+    with pytest.raises(InputError, match="labels go up to 7, but the models have only"):
         winnrobust.evaluate(Bright(), iter(beyond))
 
 

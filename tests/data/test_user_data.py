@@ -271,7 +271,7 @@ GOOD = np.zeros((2, 4, 5, 3), np.uint8)
         ({"images": GOOD}, "must have the arrays 'images' and 'labels'; it has images"),
         ({}, "it has none"),
         ({"images": GOOD, "labels": np.zeros(3, int)}, "'labels' must be 2 integers"),
-        ({"images": GOOD - 1.5, "labels": np.zeros(2, int)}, "must lie in [0, 1], these reach"),
+        ({"images": GOOD - 1.5, "labels": np.zeros(2, int)}, "must lie in [0, 1]"),
         ({"images": np.array([[{}]]), "labels": np.zeros(1, int)}, "holds pickled objects"),
     ],
 )

@@ -70,7 +70,7 @@ MISTAKES = {
     "no images": ({"images": IMAGES[:0], "labels": LABELS[:0]}, "no images"),
     "no pixels": ({"images": IMAGES[..., :0]}, "no images"),
     "two dimensions": ({"images": IMAGES[0, 0]}, r"\(N, C, H, W\), .* not \(2, 2\)"),
-    "int64": ({"images": IMAGES.long() - 1}, "of integers must lie in 0 .. 255, .* from -1"),
+    "int64": ({"images": IMAGES.long() - 1}, "of integers must lie in 0 .. 255; .* from -1"),
     "complex": ({"images": IMAGES + 0j}, "uint8, or floating point"),
     "sparse": ({"images": IMAGES.to_sparse()}, "images must be a dense tensor, not a sparse one"),
     "on meta": ({"images": IMAGES.to("meta")}, "images is on the meta device"),

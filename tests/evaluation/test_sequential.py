@@ -255,7 +255,7 @@ def test_what_can_only_be_read_once_cannot_be_drawn_at_random():
     expected = winnrobust.evaluate(TWO, IMAGES, LABELS, epsilons=[0.1], until_decided=True)
     assert found.transfer.equals(expected.transfer)
     for once in (DataLoader(data, batch_size=8), zip(IMAGES, LABELS, strict=True)):
-        with pytest.raises(InputError, match="come one after the other cannot be drawn at random"):
+        with pytest.raises(InputError, match="come one by one cannot be drawn at random"):
             winnrobust.evaluate(TWO, once, precision=0.1)
 
 

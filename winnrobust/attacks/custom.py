@@ -102,6 +102,8 @@ def as_attack(
 def code_of(function: Callable) -> str:
     """Say where a function comes from, with a checksum of its code where that can be read.
 
+    >>> import math
+    >>> from winnrobust.attacks import code_of
     >>> code_of(math.floor)
     'math:floor'
     """

@@ -230,6 +230,8 @@ def two_logits(found: Tensor, count: int) -> Tensor:
     Args:
         found: what a model says of `count` images; all but (n,) and (n, 1) are returned unchanged.
 
+    >>> import torch
+    >>> from winnrobust.attacks import two_logits
     >>> two_logits(torch.tensor([3.0, -1.0]), 2)
     tensor([[ 0.,  3.],
             [ 0., -1.]])
@@ -370,7 +372,14 @@ COMPILED_BATCH = 16
 
 
 def is_compiled(model: nn.Module) -> bool:
-    """Tell whether torch.compile made the model or a part of it."""
+    """Tell whether torch.compile made the model or a part of it.
+
+    >>> import torch
+    >>> from winnrobust.attacks import is_compiled
+    >>> model = torch.nn.Linear(2, 2)
+    >>> is_compiled(model), is_compiled(torch.compile(model))
+    (False, True)
+    """
     return any(
         type(module).__name__ == "OptimizedModule"
         or getattr(module, "_compiled_call_impl", None) is not None
@@ -410,6 +419,9 @@ def _forward(model: nn.Module, images: Tensor) -> Tensor:
 def answers_by_one_number(model: nn.Module, images: Tensor) -> bool:
     """Tell whether a model gives each of n images (n, C, H, W) a single logit.
 
+    >>> import torch
+    >>> from torch import nn
+    >>> from winnrobust.attacks import answers_by_one_number
     >>> answers_by_one_number(nn.Sequential(nn.Flatten(), nn.Linear(4, 1)), torch.ones(2, 1, 2, 2))
     True
     """
@@ -426,6 +438,13 @@ class CleanPass:
         labels: (N,) int64.
         targets: (N,) int64, the classes that a targeted attack wants to see, or None.
         eot: draws to average.
+
+    >>> import torch
+    >>> from winnrobust.attacks import CleanPass
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> clean = CleanPass(net, torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0]))
+    >>> clean.answer.logits.shape, clean.gradient("ce").gradient.shape
+    (torch.Size([3, 2]), torch.Size([3, 1, 2, 2]))
     """
 
     def __init__(
