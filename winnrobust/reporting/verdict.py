@@ -143,7 +143,7 @@ class Verdict:
         member, *_ = self.results.groups[group]
 
         def left(level: Level) -> float:
-            refuted = bool(self.refuted(level, member))
+            refuted = self.refuted(level, member)
             least = 1 - self.known_error(level, member).value if refuted else 1
             return min(self.robust(level, group), least)
 

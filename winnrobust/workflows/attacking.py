@@ -233,12 +233,12 @@ def adapted(settings: EvaluationSettings, found: pd.DataFrame) -> EvaluationSett
     threats are not added.
     """
     blind = [name for name in found.model.unique() if has_no_gradient(found, name)]
-    chosen = [each for each in map(_found, settings.attacks) if _fits(each, settings)]
+    chosen = [each for each in find_attacks(settings.attacks) if _fits(each, settings)]
     able = [each for each in chosen if not (blind and needs_gradient(each))]
     suited = [find(name) for name in suitable_attacks(found)]
     known = {each.name for each in able}
     added = [each for each in suited if each.name not in known and _fits(each, settings)]
-    if not (able or added or not _fits(find(SQUARE), settings)):
+    if not able and not added and _fits(find(SQUARE), settings):
         added = [find(SQUARE)]
     if not (able or added):  # threats that bring attacks of their own, or gradients are needed
         log("adapting: added: nothing")
@@ -248,10 +248,6 @@ def adapted(settings: EvaluationSettings, found: pd.DataFrame) -> EvaluationSett
         log(f"adapting: no gradient in {', '.join(blind)}; left out: {left}")
     log(f"adapting: added: {', '.join(each.name for each in added) or 'nothing'}")
     return settings.model_copy(update={"attacks": (*able, *added)})
-
-
-def _found(attack: str | Attack) -> Attack:
-    return attack if isinstance(attack, Attack) else find(attack)
 
 
 def _fits(attack: Attack, settings: EvaluationSettings) -> bool:
