@@ -1,11 +1,12 @@
-"""Step 4 of the vanilla variants: baselines and WINNs in pairs, once on all test images.
+"""Baselines and WINNs in pairs, over seeds, once on all test images.
 
-    python -m benchmarks.vanilla_winn runs/vanilla-winn/* --out reports/paper/vanilla-winn
+    python -m benchmarks.matched_pairs runs/vanilla-winn/* --out reports/paper/vanilla-winn
+    python -m benchmarks.matched_pairs runs/resnet32-winn/* --out reports/paper/resnet32-winn
 
-What is measured, and the goals, were written down before any of these networks was trained:
-`reports/paper/vanilla-variants/protocol.md`. Every pair of a variant and a seed differs in its
-method only, or is refused; numbers of epochs stand in the table. Outcomes are kept in `--work`, so
-that the same command goes on where it was interrupted.
+What is measured, and the goals, were written down before any of these networks was trained: in the
+protocol that the report names. Every pair of a variant and a seed differs in its method only, or is
+refused; numbers of epochs stand in the table. Outcomes are kept in `--work`, so that the same
+command goes on where it was interrupted.
 """
 
 import math
@@ -41,16 +42,51 @@ BY_WINN = "corrected by the WINN, of the baseline's errors"
 BY_BASELINE = "corrected by the baseline, of the WINN's errors"
 MAY_DIFFER = ("method", "epochs", "keep_every")
 """Settings in which the networks of a pair may differ; the epochs are shown."""
-PAPER = {
-    ("baseline", "clean"): 0.89, ("baseline", "FGSM, usual"): 32.41, ("winn", "clean"): 0.67,
-    ("winn", "FGSM, usual"): 7.99, ("winn", BY_WINN): 90.00, ("winn", BY_BASELINE): 46.93,
+SHARE = "FGSM, usual, as a share of the baseline's errors"
+
+
+class Question(NamedTuple):
+    """What is asked of the pairs of an architecture; figures are in percent of images or errors."""
+
+    title: str
+    protocol: str
+    """What was written before: a link from the report."""
+    paper: dict[tuple[str, str], float]
+    """(method, figure) -> what the paper has."""
+    goals: Sequence[tuple[str, str, float, float]]
+    """Method, figure, and the range in which its mean over the seeds should be."""
+
+
+QUESTIONS = {
+    "vanilla": Question(
+        "The WINN of the chosen vanilla CNN, and of today's",
+        "Step 4 of [the protocol](../vanilla-variants/protocol.md)",
+        {
+            ("baseline", "clean"): 0.89, ("baseline", "FGSM, usual"): 32.41,
+            ("winn", "clean"): 0.67, ("winn", "FGSM, usual"): 7.99,
+            ("winn", BY_WINN): 90.00, ("winn", BY_BASELINE): 46.93,
+        },
+        (
+            ("baseline", "FGSM, usual", 29.41, 35.41), ("winn", "FGSM, usual", 0, 8),
+            ("winn", BY_WINN, 88, 100), ("winn", BY_BASELINE, 0, 50), ("winn", "clean", 0, 0.7),
+        ),
+    ),
+    "resnet32": Question(
+        "Baseline and WINN with the ResNet-32",
+        "By [the protocol](protocol.md)",
+        {
+            ("baseline", "clean"): 0.45, ("baseline", "FGSM, usual"): 11.28,
+            ("winn", "clean"): 0.48, ("winn", "FGSM, usual"): 2.05,
+            ("winn", BY_WINN): 89.68, ("winn", BY_BASELINE): 43.69,
+            ("winn", SHARE): 100 * 2.05 / 11.28,
+        },
+        (
+            ("baseline", "clean", 0, 0.5), ("winn", "clean", 0, 0.5),
+            ("winn", "FGSM, usual", 0, 2.3), ("winn", SHARE, 0, 20),
+        ),
+    ),
 }  # fmt: skip
-"""Its vanilla CNN, in percent of its test images, or of errors."""
-GOALS = (
-    ("baseline", "FGSM, usual", 29.41, 35.41), ("winn", "FGSM, usual", 0, 8),
-    ("winn", BY_WINN, 88, 100), ("winn", BY_BASELINE, 0, 50), ("winn", "clean", 0, 0.7),
-)  # fmt: skip
-"""Method, figure, and the range in percent in which its mean over the seeds should be."""
+"""By architecture; the paper compares it on MNIST."""
 
 
 class Trained(NamedTuple):
@@ -71,13 +107,17 @@ def trained(path: Path) -> Trained:
 
 
 def pairs_of(paths: Sequence[Path]) -> list[tuple[Trained, Trained]]:
-    """Baseline and WINN of every variant and seed.
+    """Baseline and WINN of every variant and seed, of one architecture.
 
     Raises:
-        InputError: one of them is missing, there twice, or they differ in more than the method.
+        InputError: there are several architectures; one of a pair is missing, or there twice; or
+            the two differ in more than the method.
     """
     found: dict[tuple[str, int], dict[str, Trained]] = {}
-    for each in map(trained, paths):
+    everything = [trained(path) for path in paths]
+    if len({each.record.setting("arch") for each in everything}) > 1:
+        raise InputError("the runs have different architectures; make a report of each")
+    for each in everything:
         pair = found.setdefault((each.variant, each.seed), {})
         if each.method not in ("baseline", "winn") or each.method in pair:
             raise InputError(
@@ -168,6 +208,8 @@ def correction_table(figures: pd.DataFrame) -> pd.DataFrame:
 
 def over_seeds(figures: pd.DataFrame, variant: str, method: str, figure: str) -> list[float]:
     """A figure of every seed, in percent; corrections are of the usual FGSM."""
+    if figure == SHARE:
+        return shares(figures, variant, ATTACKS[USUAL.name])
     chosen = figures[
         (figures.variant == variant) & (figures.method == method) & (figures.figure == figure)
     ]
@@ -180,27 +222,33 @@ def spread(values: Sequence[float]) -> str:
     return f"{fmean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def mean_table(figures: pd.DataFrame) -> pd.DataFrame:
+def shares(figures: pd.DataFrame, variant: str, attack: str) -> list[float]:
+    """A WINN's errors under an attack as a share of its baseline's, in percent, by seed."""
+    baseline, winn = (over_seeds(figures, variant, one, attack) for one in ("baseline", "winn"))
+    return [100 * w / b if b else math.nan for b, w in zip(baseline, winn, strict=True)]
+
+
+def mean_table(figures: pd.DataFrame, paper: dict[tuple[str, str], float]) -> pd.DataFrame:
     """A row per variant and method, and the paper's: mean and range over the seeds."""
     rows = []
     for method, names in (("baseline", MEASURES), ("winn", (*MEASURES, BY_WINN, BY_BASELINE))):
         for variant in figures.variant.unique():
             of = {name: spread(over_seeds(figures, variant, method, name)) for name in names}
             rows.append({"method": method, "variant": variant} | of)
-        theirs = {name: f"{PAPER[method, name]:.2f}" for name in names if (method, name) in PAPER}
+        theirs = {name: f"{paper[method, name]:.2f}" for name in names if (method, name) in paper}
         rows.append({"method": method, "variant": "paper"} | theirs)
     return pd.DataFrame(rows).fillna("")
 
 
-def goal_table(figures: pd.DataFrame) -> pd.DataFrame:
+def goal_table(figures: pd.DataFrame, question: Question) -> pd.DataFrame:
     """A row per goal and variant: the mean over the seeds, and by how much it is missed."""
     rows = []
-    for method, figure, low, high in GOALS:
+    for method, figure, low, high in question.goals:
         for variant in figures.variant.unique():
             ours = fmean(over_seeds(figures, variant, method, figure))
             missed = max(low - ours, ours - high, 0)
             verdict = f"missed by {missed:.2f} points" if missed else "reached"
-            paper = f"{PAPER[method, figure]:.2f}"
+            paper = f"{question.paper[method, figure]:.2f}"
             text = f"{method}: {figure}, {low:g} to {high:g} %"
             rows.append({"goal": text, "variant": variant, "ours": f"{ours:.2f}", "paper": paper,
                          "verdict": verdict})  # fmt: skip
@@ -211,23 +259,17 @@ def ratio_lines(figures: pd.DataFrame) -> str:
     """How many of the baseline's errors a WINN makes, a line per variant."""
     lines = []
     for variant in figures.variant.unique():
-        shares = []
-        for name in ATTACKS.values():
-            baseline, winn = (
-                over_seeds(figures, variant, method, name) for method in ("baseline", "winn")
-            )
-            each = [100 * w / b if b else math.nan for b, w in zip(baseline, winn, strict=True)]
-            shares.append(f"{name} {spread(each)} %")
-        lines.append(f"* {variant}: {'; '.join(shares)}.")
+        each = [f"{one} {spread(shares(figures, variant, one))} %" for one in ATTACKS.values()]
+        lines.append(f"* {variant}: {'; '.join(each)}.")
     return "\n".join(lines)
 
 
-REPORT = """# The WINN of the chosen vanilla CNN, and of today's
+REPORT = """# {title}
 
-Made by `{command}` at commit {commit}, {time}. Step 4 of
-[the protocol](../vanilla-variants/protocol.md), where its deviations stand: the networks of a pair
-differ in their method, and in the number of their epochs. All {n:,} test images of MNIST, epsilon
-{epsilon} on [0, 1], errors in percent. A variant is called after its initialization and its number
+Made by `{command}` at commit {commit}, {time}. {protocol},
+where its deviations stand: the networks of a pair differ in their method, and in nothing else but
+the epochs that are shown. All {n:,} test images of MNIST, epsilon {epsilon} on [0, 1], errors in
+percent. A variant is called after its initialization and its number
 of training images.
 
 *Usual* is FGSM with the float32 cross-entropy (log-softmax), as the paper's code has it; *stable*
@@ -267,8 +309,11 @@ All counts, with 95 % intervals (Wilson), are in [figures.csv](figures.csv).
 def write_report(pairs: Sequence[Sequence[Trained]], figures: pd.DataFrame, out: Path) -> None:
     """Write report.md, figures.csv and manifest.json."""
     now = provenance.describe()
+    (arch,) = {pair[0].record.setting("arch") for pair in pairs}
+    question = QUESTIONS[arch]
+    theirs = {one: question.paper[one, "FGSM, usual"] for one in ("baseline", "winn")}
     tables = {
-        "means": mean_table(figures), "goals": goal_table(figures),
+        "means": mean_table(figures, question.paper), "goals": goal_table(figures, question),
         "networks": network_table(pairs, figures), "corrections": correction_table(figures),
     }  # fmt: skip
     shown = {
@@ -277,7 +322,8 @@ def write_report(pairs: Sequence[Sequence[Trained]], figures: pd.DataFrame, out:
     text = REPORT.format(
         command=now["command"], commit=now["commit"], time=now["time"], epsilon=EPSILON,
         n=figures.of.max(), ratios=ratio_lines(figures), **shown,
-        ratio=100 * PAPER["winn", "FGSM, usual"] / PAPER["baseline", "FGSM, usual"],
+        title=question.title, protocol=question.protocol,
+        ratio=100 * theirs["winn"] / theirs["baseline"],
     )  # fmt: skip
     write_text(out / "report.md", text)
     write_text(out / "figures.csv", figures.to_csv(index=False, float_format="%.6g"))
@@ -295,7 +341,7 @@ def write_report(pairs: Sequence[Sequence[Trained]], figures: pd.DataFrame, out:
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option(
-    "--work", default=Path("results/vanilla-winn"), show_default=True,
+    "--work", default=Path("results/matched-pairs"), show_default=True,
     type=click.Path(file_okay=False, path_type=Path), help="Where outcomes are kept.",
 )  # fmt: skip
 def main(runs: Sequence[Path], out: Path, work: Path) -> None:
