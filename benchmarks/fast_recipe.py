@@ -43,8 +43,9 @@ STEPS: dict[str, dict[str, Changes]] = {
     "penalty": {"half": {"gp_share": 0.5}},
     "fakes": {"40 %": {"negatives_share": 0.4}},
     "pool": {"newest half": {"pool_newest": 0.5}},
+    "learning rate": {"0.003": {"lr": 0.003}, "0.01": {"lr": 0.01}},
 }
-"""The protocol's candidates, by step and name."""
+"""The protocol's candidates, by step and name; the last step is one of its deviations."""
 IMAGES, SECONDS, VALIDATION = 10_000, 200.0, 5_000
 WORSE = 0.003
 """By how much a candidate's clean error may be above that of what it would replace."""
