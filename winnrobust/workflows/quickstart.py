@@ -23,7 +23,7 @@ from winnrobust.workflows.shared import REFERENCE_METHOD, load_data
 from winnrobust.workflows.training import complete_run
 
 QUICK = make_config(
-    {"dataset": "mnist5k", "arch": "vanilla", "recipe": "fast", "lr": 0.003, "epochs": 16}
+    {"dataset": "mnist5k", "arch": "vanilla", "recipe": "fast", "lr": 0.006, "epochs": 16}
 )
 """What is trained: chosen on validation images (reports/quickstart/protocol.md)."""
 SHIPPED = (Path("zoo:mnist-vanilla-baseline"), Path("zoo:mnist-vanilla-winn"))
