@@ -170,7 +170,8 @@ def choose_command(work: Path) -> None:
 def report_command(work: Path, out: Path) -> None:
     """Write what the search in WORK came to, and its provenance, to OUT."""
     chosen, search = choose(work)
-    same = chosen == RECIPES["fast"]
+    recipe = RECIPES["fast"]
+    unlike = {key: recipe.get(key) for key in chosen | recipe if chosen.get(key) != recipe.get(key)}
     kept = [f"{row.step} {row.candidate}" for row in search.itertuples() if row.kept == "yes"]
     about = provenance.describe()
     parts = [
@@ -182,7 +183,9 @@ def report_command(work: Path, out: Path) -> None:
         f" ended within {SECONDS:g} seconds of processor time on {IMAGES:,} training images. Kept"
         " were "
         + ", ".join(f"`{name} = {value}`" for name, value in chosen.items())
-        + f". These are {'' if same else 'not '}the settings of `--recipe fast`.",
+        + ". These are the settings of `--recipe fast`"
+        + "".join(f", but for `{key}`, which is {value} there" for key, value in unlike.items())
+        + ".",
         "## Which share of the ascents stopped at their threshold",
         ascents_by_epoch(work, ["paper", kept[-1]]).to_markdown(index=False, disable_numparse=True),
         "Where nearly none does, the early stopping of the paper's Algorithm 1 has no effect: every"

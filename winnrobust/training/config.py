@@ -194,7 +194,8 @@ class TrainConfig(Settings):
     """Training method."""
     recipe: Text = "paper"
     """Defaults for all other settings that the method uses: the paper's, or those for training a
-    WINN fast; for other methods, fast means smaller batches and averaged weights."""
+    WINN fast; for other methods, fast means smaller batches, a larger learning rate, and
+    averaged weights."""
     unsupervised: bool = False
     """Train without labels: a critic that generates, instead of a classifier."""
     epochs: Count = 200

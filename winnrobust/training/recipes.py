@@ -6,6 +6,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
     "fast": {
         "batch_size": 50,
+        "lr": 0.003,
         "alpha": 0.03,
         "gp_share": 0.5,
         "negatives_share": 0.4,
