@@ -1,10 +1,10 @@
 """Baselines and WINNs in pairs, over seeds, once on all test images.
 
-    python -m benchmarks.matched_pairs runs/vanilla-winn/* --out reports/paper/vanilla-winn
-    python -m benchmarks.matched_pairs runs/resnet32-winn/* --out reports/paper/resnet32-winn
+    python -m benchmarks.matched_pairs runs/resnet32-winn/* --protocol protocol.md \
+        --out reports/paper/resnet32-winn
 
 What is measured, and the goals, were written down before any of these networks was trained: in the
-protocol that the report names. Every pair of a variant and a seed differs in its method only, or is
+protocol that is given. Every pair of a variant and a seed differs in its method only, or is
 refused; numbers of epochs stand in the table. Outcomes are kept in `--work`, so that the same
 command goes on where it was interrupted.
 """
@@ -48,9 +48,7 @@ SHARE = "FGSM, usual, as a share of the baseline's errors"
 class Question(NamedTuple):
     """What is asked of the pairs of an architecture; figures are in percent of images or errors."""
 
-    title: str
-    protocol: str
-    """What was written before: a link from the report."""
+    name: str
     paper: dict[tuple[str, str], float]
     """(method, figure) -> what the paper has."""
     pgd_images: int
@@ -61,8 +59,7 @@ class Question(NamedTuple):
 
 QUESTIONS = {
     "vanilla": Question(
-        "The WINN of the chosen vanilla CNN, and of today's",
-        "Step 4 of [the protocol](../vanilla-variants/protocol.md)",
+        "vanilla CNN",
         {
             ("baseline", "clean"): 0.89, ("baseline", "FGSM, usual"): 32.41,
             ("winn", "clean"): 0.67, ("winn", "FGSM, usual"): 7.99,
@@ -75,8 +72,7 @@ QUESTIONS = {
         ),
     ),
     "resnet32": Question(
-        "Baseline and WINN with the ResNet-32",
-        "By [the protocol](protocol.md)",
+        "ResNet-32",
         {
             ("baseline", "clean"): 0.45, ("baseline", "FGSM, usual"): 11.28,
             ("winn", "clean"): 0.48, ("winn", "FGSM, usual"): 2.05,
@@ -272,12 +268,12 @@ def ratio_lines(figures: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-REPORT = """# {title}
+REPORT = """# Baseline and WINN with the {name}, matched pairs
 
-Made by `{command}` at commit {commit}, {time}. {protocol},
-where its deviations stand: the networks of a pair differ in their method, and in nothing else but
-the epochs that are shown. All {n:,} test images of MNIST, epsilon {epsilon} on [0, 1], errors in
-percent. A variant is called after its initialization and its number
+Made by `{command}` at commit {commit}, {time}, by
+[the protocol]({protocol}), where its deviations stand: the networks of a pair differ in their
+method, and in nothing else but the epochs that are shown. All {n:,} test images of MNIST, epsilon
+{epsilon} on [0, 1], errors in percent. A variant is called after its initialization and its number
 of training images.
 
 *Usual* is FGSM with the float32 cross-entropy (log-softmax), as the paper's code has it; *stable*
@@ -314,7 +310,9 @@ All counts, with 95 % intervals (Wilson), are in [figures.csv](figures.csv).
 """
 
 
-def write_report(pairs: Sequence[Sequence[Trained]], figures: pd.DataFrame, out: Path) -> None:
+def write_report(
+    pairs: Sequence[Sequence[Trained]], figures: pd.DataFrame, protocol: str, out: Path
+) -> None:
     """Write report.md, figures.csv and manifest.json."""
     now = provenance.describe()
     (arch,) = {pair[0].record.setting("arch") for pair in pairs}
@@ -330,7 +328,7 @@ def write_report(pairs: Sequence[Sequence[Trained]], figures: pd.DataFrame, out:
     text = REPORT.format(
         command=now["command"], commit=now["commit"], time=now["time"], epsilon=EPSILON,
         n=figures.of.max(), ratios=ratio_lines(figures), **shown,
-        title=question.title, protocol=question.protocol, pgd_images=question.pgd_images,
+        name=question.name, protocol=protocol, pgd_images=question.pgd_images,
         ratio=100 * theirs["winn"] / theirs["baseline"],
     )  # fmt: skip
     write_text(out / "report.md", text)
@@ -347,19 +345,20 @@ def write_report(pairs: Sequence[Sequence[Trained]], figures: pd.DataFrame, out:
 
 @click.command(cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--protocol", required=True, help="What the report links: a path from OUT.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--work", default=Path("results/matched-pairs"), show_default=True,
     type=click.Path(file_okay=False, path_type=Path), help="Where outcomes are kept.",
 )  # fmt: skip
-def main(runs: Sequence[Path], out: Path, work: Path) -> None:
+def main(runs: Sequence[Path], protocol: str, out: Path, work: Path) -> None:
     """Attack the pairs of RUNS on all test images; write report.md, figures.csv, manifest.json."""
     keep_freed_memory()
     torch.set_num_threads(1)
     pairs = pairs_of(runs)
     test = load_dataset("mnist").test
     rows = [row for pair in pairs for row in rows_of(pair, test, work)]
-    write_report(pairs, pd.DataFrame(rows), out)
+    write_report(pairs, pd.DataFrame(rows), protocol, out)
 
 
 if __name__ == "__main__":
