@@ -19,14 +19,14 @@ import pandas as pd
 import torch
 
 from benchmarks.command import Command
+from benchmarks.matched_pairs import verdict
 from benchmarks.time_to_robustness import (
-    TITLES as MEASURED,
-)
-from benchmarks.time_to_robustness import (
+    TITLES,
     Known,
     Timed,
     errors,
     figure_of,
+    label_of,
     measure,
     table_of,
 )
@@ -68,7 +68,7 @@ GOALS = {"clean": 0.67, "fgsm": 12.89, "pgd": 18.24}
 """Errors of the paper's recipe after 31 epochs, in percent; the seeds' mean is to be no larger."""
 CURVE_IMAGES = 1_000
 """Validation images that every epoch's error is drawn from."""
-TITLES = {"clean": "clean, %", "fgsm": "FGSM, %", "pgd": "PGD-20, %"}
+COLUMNS = {"clean": "clean, %", "fgsm": "FGSM, %", "pgd": "PGD-20, %"}
 
 
 def folder_of(work: Path, candidate: str) -> Path:
@@ -131,8 +131,8 @@ def choose(work: Path) -> tuple[dict[str, Any], pd.DataFrame]:
 
 
 def percent(table: pd.DataFrame) -> pd.DataFrame:
-    shown = table.rename(columns=TITLES)
-    for column in TITLES.values():
+    shown = table.rename(columns=COLUMNS)
+    for column in COLUMNS.values():
         shown[column] = (100 * shown[column]).map("{:.2f}".format)
     shown["seconds"] = shown["seconds"].map("{:.0f}".format)
     shown["ascents that reached"] = shown["ascents that reached"].map("{:.1%}".format)
@@ -202,9 +202,8 @@ def goal_table(runs: Sequence[Timed]) -> pd.DataFrame:
     rows = []
     for name, goal in GOALS.items():
         ours = 100 * fmean(run.chosen[name] for run in runs)
-        verdict = "reached" if ours <= goal else f"missed by {ours - goal:.2f} points"
-        row = {"error": MEASURED[name], "goal, %": f"{goal:.2f}", "ours, %": f"{ours:.2f}"}
-        rows.append(row | {"verdict": verdict})
+        row = {"error": TITLES[name], "goal, %": f"{goal:.2f}", "ours, %": f"{ours:.2f}"}
+        rows.append(row | {"verdict": verdict(ours, 0, goal)})
     return pd.DataFrame(rows)
 
 
@@ -213,7 +212,7 @@ def seed_table(runs: Sequence[Timed]) -> pd.DataFrame:
     rows = []
     for run in runs:
         took = {"epochs": run.chosen["epochs"], "minutes": f"{run.chosen['seconds'] / 60:.1f}"}
-        found = {f"{MEASURED[name]}, %": f"{100 * run.chosen[name]:.2f}" for name in GOALS}
+        found = {f"{TITLES[name]}, %": f"{100 * run.chosen[name]:.2f}" for name in GOALS}
         rows.append({"seed": run.seed} | took | {"chosen": run.chosen["epoch"]} | found)
     return pd.DataFrame(rows)
 
@@ -227,7 +226,7 @@ def seed_table(runs: Sequence[Timed]) -> pd.DataFrame:
 )  # fmt: skip
 def test_command(runs: Sequence[Path], out: Path, known: Path | None) -> None:
     """Attack RUNS, which kept every epoch, once on all test images; write OUT/test.md."""
-    lines = measure(runs, ["fast"] * len(runs), CURVE_IMAGES, Known(known, errors))
+    lines = measure(runs, [label_of(path) for path in runs], CURVE_IMAGES, Known(known, errors))
     about = provenance.describe()
     tables = [table_of(lines), goal_table(lines), seed_table(lines)]
     shown = [table.to_markdown(index=False, disable_numparse=True) for table in tables]
@@ -247,8 +246,9 @@ def test_command(runs: Sequence[Path], out: Path, known: Path | None) -> None:
     write_text(out / "test.md", "\n\n".join(parts) + "\n")
     save_figure(figure_of(lines), out / "test.png")
     rows = [{"seed": run.seed} | run.chosen for run in lines]
-    manifests = [{"config": load_run(p).config, "manifest": load_run(p).manifest} for p in runs]
-    write_json(out / "test.json", about | {"errors": rows, "runs": manifests})
+    records = [load_run(path) for path in runs]
+    made = [{"config": record.config, "manifest": record.manifest} for record in records]
+    write_json(out / "test.json", about | {"errors": rows, "runs": made})
 
 
 if __name__ == "__main__":

@@ -151,9 +151,10 @@ def attacked(
     return found.summary
 
 
-def rows_of(pair: Sequence[Trained], test: ImageSplit, work: Path) -> Iterator[dict[str, Any]]:
+def rows_of(
+    pair: Sequence[Trained], test: ImageSplit, pgd_images: int, work: Path
+) -> Iterator[dict[str, Any]]:
     """A row per figure of a pair: what of how many, in percent with its 95 % interval."""
-    pgd_images = QUESTIONS[pair[0].record.setting("arch")].pgd_images
     found = attacked(pair, [USUAL, STABLE], test, work)
     under_pgd = attacked(pair, [PGD], test.first(pgd_images), work)
     known = {"variant": pair[0].variant, "seed": pair[0].seed}
@@ -244,18 +245,22 @@ def mean_table(figures: pd.DataFrame, paper: dict[tuple[str, str], float]) -> pd
     return pd.DataFrame(rows).fillna("")
 
 
+def verdict(ours: float, low: float, high: float) -> str:
+    """Say whether a figure in percent is in a range, or by how much not."""
+    missed = max(low - ours, ours - high, 0)
+    return f"missed by {missed:.2f} points" if missed else "reached"
+
+
 def goal_table(figures: pd.DataFrame, question: Question) -> pd.DataFrame:
     """A row per goal and variant: the mean over the seeds, and by how much it is missed."""
     rows = []
     for method, figure, low, high in question.goals:
         for variant in figures.variant.unique():
             ours = fmean(over_seeds(figures, variant, method, figure))
-            missed = max(low - ours, ours - high, 0)
-            verdict = f"missed by {missed:.2f} points" if missed else "reached"
             paper = f"{question.paper[method, figure]:.2f}"
             text = f"{method}: {figure}, {low:g} to {high:g} %"
             rows.append({"goal": text, "variant": variant, "ours": f"{ours:.2f}", "paper": paper,
-                         "verdict": verdict})  # fmt: skip
+                         "verdict": verdict(ours, low, high)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -311,12 +316,14 @@ All counts, with 95 % intervals (Wilson), are in [figures.csv](figures.csv).
 
 
 def write_report(
-    pairs: Sequence[Sequence[Trained]], figures: pd.DataFrame, protocol: str, out: Path
+    pairs: Sequence[Sequence[Trained]],
+    figures: pd.DataFrame,
+    question: Question,
+    protocol: str,
+    out: Path,
 ) -> None:
     """Write report.md, figures.csv and manifest.json."""
     now = provenance.describe()
-    (arch,) = {pair[0].record.setting("arch") for pair in pairs}
-    question = QUESTIONS[arch]
     theirs = {one: question.paper[one, "FGSM, usual"] for one in ("baseline", "winn")}
     tables = {
         "means": mean_table(figures, question.paper), "goals": goal_table(figures, question),
@@ -357,8 +364,9 @@ def main(runs: Sequence[Path], protocol: str, out: Path, work: Path) -> None:
     torch.set_num_threads(1)
     pairs = pairs_of(runs)
     test = load_dataset("mnist").test
-    rows = [row for pair in pairs for row in rows_of(pair, test, work)]
-    write_report(pairs, pd.DataFrame(rows), protocol, out)
+    question = QUESTIONS[pairs[0][0].record.setting("arch")]
+    rows = [row for pair in pairs for row in rows_of(pair, test, question.pgd_images, work)]
+    write_report(pairs, pd.DataFrame(rows), question, protocol, out)
 
 
 if __name__ == "__main__":

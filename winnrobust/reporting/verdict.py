@@ -19,6 +19,7 @@ from winnrobust.evaluation.diagnosis.next_steps import (
     where_untested,
 )
 from winnrobust.evaluation.outcomes import CLEAN, Case, Level
+from winnrobust.evaluation.paired import mcnemar
 from winnrobust.evaluation.settings import fits
 from winnrobust.evaluation.statistics import SIGNIFICANCE, TRANSFER
 from winnrobust.reporting.results import (
@@ -266,7 +267,7 @@ class Verdict:
             return False
         worst = self.results.errors[worst_case(level), name]
         more = (known.value - worst.value) * self.results.n
-        alike = self._same_images(name) and 2 ** (1 - max(more, 0)) < SIGNIFICANCE
+        alike = self._same_images(name) and mcnemar(max(more, 0), 0) < SIGNIFICANCE
         return alike or known.low > worst.high
 
     def known_text(self, level: Level, name: str) -> str:
