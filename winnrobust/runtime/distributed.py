@@ -4,6 +4,7 @@
 Alone (no torchrun) every function here does nothing, so nobody else needs to ask.
 """
 
+import importlib
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -79,6 +80,9 @@ def _join() -> None:
     """Meet the other processes; an InputError if they do not come."""
     place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     count = int(os.environ["WORLD_SIZE"])
+    # Its functions take today's group as a default when they are imported, and optimizers import
+    # it: imported later, it would keep the group, and its threads abort a process that ends.
+    importlib.import_module("torch.distributed.nn")
     if "TORCHELASTIC_RUN_ID" not in os.environ:  # torchrun's own sign that they are there
         waiting = (
             f"RANK and WORLD_SIZE are set: waiting at {place} for the other of {count} processes"

@@ -105,6 +105,11 @@ def test_every_process_reads_its_share_of_a_folder_alone(job):
     assert len(read[0][looked_at:]) == len(set(read[0][looked_at:]))
 
 
+def test_nothing_keeps_the_group_and_its_threads_after_the_job():
+    """A thread of a group that is left alone can abort the process while it ends."""
+    run(torchrun("-m", "tests.runtime.distributed.leaving"))
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
     """The same small run by one process and by two."""
