@@ -110,13 +110,16 @@ def pairs_of(paths: Sequence[Path]) -> list[tuple[Trained, Trained]]:
     """Baseline and WINN of every variant and seed, of one architecture.
 
     Raises:
-        InputError: there are several architectures; one of a pair is missing, or there twice; or
-            the two differ in more than the method.
+        InputError: there are several architectures, or one of which nothing is asked; one of a
+            pair is missing, or there twice; or the two differ in more than the method.
     """
     found: dict[tuple[str, int], dict[str, Trained]] = {}
     everything = [trained(path) for path in paths]
-    if len({each.record.setting("arch") for each in everything}) > 1:
+    archs = {each.record.setting("arch") for each in everything}
+    if len(archs) > 1:
         raise InputError("the runs have different architectures; make a report of each")
+    if not archs <= set(QUESTIONS):
+        raise InputError(f"the runs are of {archs.pop()}; there are goals for {list(QUESTIONS)}")
     for each in everything:
         pair = found.setdefault((each.variant, each.seed), {})
         if each.method not in ("baseline", "winn") or each.method in pair:
@@ -224,6 +227,9 @@ def over_seeds(figures: pd.DataFrame, variant: str, method: str, figure: str) ->
 
 
 def spread(values: Sequence[float]) -> str:
+    """Mean and range, as text; of one value that alone."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
     return f"{fmean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 

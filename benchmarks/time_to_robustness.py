@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from benchmarks.command import Command
+from benchmarks.matched_pairs import spread
 from winnrobust.data.datasets import Dataset, ImageSplit, load_dataset
 from winnrobust.evaluation import EvaluationSettings, Summary
 from winnrobust.evaluation import run as evaluate
@@ -159,8 +160,7 @@ def table_of(runs: list[Timed]) -> pd.DataFrame:
         }
         for measure in MEASURES:
             values = [100 * run.chosen[measure] for run in of_label]
-            spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
-            row[f"{TITLES[measure]}, %"] = f"{statistics.mean(values):.2f}{spread}"
+            row[f"{TITLES[measure]}, %"] = spread(values)
         rows.append(row)
     table = pd.DataFrame(rows)
     table.insert(4, "of the first's time", (table.minutes / table.minutes[0]).map("{:.0%}".format))
