@@ -295,9 +295,7 @@ def main(folder: Path, runs: Sequence[Path], known: Path | None) -> None:
     """Write report.md, its figures and epochs.csv into FOLDER, where the tables are."""
     keep_freed_memory()
     files = {name: folder / name / "reproduction.csv" for name in TARGETS}
-    there = [name for name in TARGETS if files[name].exists()]
-    older = [name for name in there if list(pd.read_csv(files[name], nrows=0)) != COLUMNS]
-    written = {name: table_of(files[name]) for name in there if name not in older}
+    written = {name: table_of(path) for name, path in files.items() if path.exists()}
     if not written:
         raise click.UsageError(f"{folder} has no table; make one with 'winnrobust reproduce'")
     cache = Known(known, errors)
@@ -331,7 +329,6 @@ def main(folder: Path, runs: Sequence[Path], known: Path | None) -> None:
         },
         readings=markdown(readings(figures)),
         forms=markdown(forms(figures)),
-        older=older,
         datasets=set(figures.dataset),
         trained=datasets,
         missing=sorted(set(figures[figures.order == NO_DATA].dataset)),
