@@ -8,7 +8,6 @@ have to have kept every epoch. No test image is used.
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import click
@@ -16,11 +15,11 @@ import pandas as pd
 import torch
 
 from benchmarks.command import Command
+from benchmarks.matched_pairs import ATTACKS, STABLE, USUAL, spread
 from benchmarks.plain import EPSILON
 from benchmarks.time_to_robustness import Known, attacked_file
-from winnrobust.attacks import FGSM
 from winnrobust.data.datasets import ImageSplit, load_dataset
-from winnrobust.reporting.runs import load_run
+from winnrobust.reporting.runs import RunRecord, load_run
 from winnrobust.runtime import provenance
 from winnrobust.runtime.allocator import keep_freed_memory
 from winnrobust.runtime.files import write_json, write_text
@@ -30,8 +29,7 @@ VALIDATION = 5_000
 """Validation images that are attacked, the last ones."""
 LAST = 3
 """Epochs whose mean stands for a network."""
-USUAL, STABLE = FGSM(loss="ce"), FGSM(loss="ce-stable")
-COLUMNS = {"clean": "no attack", USUAL.name: "FGSM, usual", STABLE.name: "FGSM, stable"}
+COLUMNS = {"clean": "no attack"} | {each.name: ATTACKS[each.name] for each in (USUAL, STABLE)}
 
 
 def errors(model: Path, split: ImageSplit) -> dict[str, float]:
@@ -39,9 +37,8 @@ def errors(model: Path, split: ImageSplit) -> dict[str, float]:
     return {"clean": found.clean.error[0]} | dict(found.errors[["attack", "error"]].to_numpy())
 
 
-def row_of(path: Path, split: ImageSplit, known: Known) -> dict[str, Any]:
+def row_of(path: Path, record: RunRecord, split: ImageSplit, known: Known) -> dict[str, Any]:
     """What a run was, what its last epochs err on, and what is left of its negatives' loss."""
-    record = load_run(path)
     last = list(record.metrics)[-LAST:]
     found = [known.of(RunFolder(path).epoch_model(row["epoch"]), split) for row in last]
     row: dict[str, Any] = {
@@ -51,8 +48,7 @@ def row_of(path: Path, split: ImageSplit, known: Known) -> dict[str, Any]:
         "epochs": last[-1]["epoch"],
     }
     for name, title in COLUMNS.items():
-        each = [100 * one[name] for one in found]
-        row[f"{title}, %"] = f"{fmean(each):.2f} ({min(each):.2f} to {max(each):.2f})"
+        row[f"{title}, %"] = spread([100 * one[name] for one in found])
     left = last[-1].get("negatives_loss")
     return row | {"loss of the negatives at the end": "" if left is None else f"{left:.4f}"}
 
@@ -71,7 +67,9 @@ def main(runs: Sequence[Path], out: Path, known: Path | None) -> None:
     valid = load_dataset("mnist").valid
     split = ImageSplit(valid.images[-VALIDATION:], valid.labels[-VALIDATION:])
     measured = Known(known, errors)
-    table = pd.DataFrame([row_of(path, split, measured) for path in runs])
+    records = [load_run(path) for path in runs]
+    rows = [row_of(*each, split, measured) for each in zip(runs, records, strict=True)]
+    table = pd.DataFrame(rows)
     about = provenance.describe()
     parts = [
         "# ICN: what is behind its distance to the paper",
@@ -81,7 +79,6 @@ def main(runs: Sequence[Path], out: Path, known: Path | None) -> None:
         table.to_markdown(index=False, disable_numparse=True),
     ]
     write_text(out / "report.md", "\n\n".join(parts) + "\n")
-    records = [load_run(path) for path in runs]
     made = [{"config": record.config, "manifest": record.manifest} for record in records]
     write_json(out / "manifest.json", about | {"table": table.to_dict("records"), "runs": made})
 

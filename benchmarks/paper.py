@@ -66,7 +66,6 @@ FIFTH = 0.2
 """Of the ResNet-32 baseline's FGSM error: what its WINN's is to be at most."""
 EPSILON, HALF = MNIST_EPSILONS
 GROUPS = [group for target in TARGETS.values() for group in target.groups if target.attacked]
-COLUMNS = list(FIGURE_COLUMNS)
 SHOWN_EPOCHS = 6
 
 PAGE = Environment(
@@ -158,7 +157,7 @@ def table_of(file: Path) -> pd.DataFrame:
         figures = pd.read_csv(file)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{file} cannot be read ({error}); make the table anew") from None
-    if list(figures.columns) != COLUMNS:
+    if list(figures.columns) != list(FIGURE_COLUMNS):
         raise InputError(f"{file} is of another version of winnrobust; make the table anew")
     return figures
 
