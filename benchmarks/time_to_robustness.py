@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from benchmarks.command import Command
 from benchmarks.matched_pairs import spread
+from winnrobust.attacks import Attack
 from winnrobust.data.datasets import Dataset, ImageSplit, load_dataset
 from winnrobust.evaluation import EvaluationSettings, Summary
 from winnrobust.evaluation import run as evaluate
@@ -91,7 +92,7 @@ class Known:
 
 
 def attacked_file(
-    model: Path, split: ImageSplit, attacks: Sequence[str], epsilons: Sequence[float]
+    model: Path, split: ImageSplit, attacks: Sequence[str | Attack], epsilons: Sequence[float]
 ) -> Summary:
     """Attack the model in a file on images, at L-infinity bounds."""
     network, _ = load_model(model)
