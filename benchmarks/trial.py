@@ -92,11 +92,12 @@ def main(runs: Sequence[Path], out: Path, at: Sequence[int], known: Path | None)
     split = ImageSplit(valid.images[-VALIDATION:], valid.labels[-VALIDATION:])
     measured = Known(known, errors)
     names = ["method", *differing(records)]
-    table = pd.DataFrame(
+    rows = [
         {name: record.setting(name) for name in names} | row
         for path, record in zip(runs, records, strict=True)
         for row in rows_of(path, record, at, split, measured)
-    ).fillna("")
+    ]
+    table = pd.DataFrame(rows, dtype=object).fillna("")
     about = provenance.describe()
     parts = [
         "# A trial on validation images",
