@@ -15,26 +15,25 @@ import click
 import pandas as pd
 import torch
 
-from benchmarks.command import Command
+from benchmarks.command import Command, load_classifier
+from benchmarks.matched_pairs import STABLE, USUAL, differing
 from benchmarks.plain import EPSILON
-from winnrobust.attacks import FGSM, PGD
+from winnrobust.attacks import PGD
 from winnrobust.data.datasets import load_dataset
 from winnrobust.evaluation import EvaluationSettings, run
 from winnrobust.evaluation.diagnosis import diagnose, overall
 from winnrobust.evaluation.outcomes import finished, read_outcomes
 from winnrobust.models.checkpoint import load_model
-from winnrobust.reporting.runs import RunRecord, load_run
+from winnrobust.reporting.runs import RunRecord
 from winnrobust.runtime import provenance
 from winnrobust.runtime.allocator import keep_freed_memory
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import file_sha256, write_json, write_text
 from winnrobust.runtime.readers import read_json
-from winnrobust.training.config import flat
 from winnrobust.training.run_folder import RunFolder
 
 MAY_DIFFER = ("method", "margin_radius", "seed")
 """Settings in which two networks may differ, besides those that a method does not use."""
-USUAL, STABLE = FGSM(loss="ce"), FGSM(loss="ce-stable")
 FEW, DIAGNOSED = 1000, 256
 STRONG = f"autoattack, linf {EPSILON}"
 GOAL, CLEAN_GOAL = 12.0, 1.0
@@ -61,8 +60,7 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
     """
     for one in records:
         rivals = [each for each in records if each.setting("method") == one.setting("method")]
-        first, second = flat(one.config), flat(rivals[0].config)
-        differ = [key for key in first if first[key] != second[key] and key not in MAY_DIFFER]
+        differ = [name for name in differing([one, rivals[0]]) if name not in MAY_DIFFER]
         shared = ("epochs", "batch_size", "average_decay", "lr", "arch", "dataset", "limit_train")
         differ += [key for key in shared if one.setting(key) != records[0].setting(key)]
         if differ:
@@ -131,9 +129,10 @@ def goal_text(figures: pd.DataFrame) -> str:
     known = mine.dropna(subset=[STRONG])
     strong, clean = known[STRONG].mean(), known["clean"].mean()
     verdict = "reached" if strong <= GOAL and clean <= CLEAN_GOAL else "missed"
+    seeds = f"the mean of {len(known)} seeds" if len(known) > 1 else "on one seed only"
     return (
         f"The goal, at most {GOAL:g} % under AutoAttack and {CLEAN_GOAL:g} % without an attack, is"
-        f" {verdict}: {strong:.2f} % and {clean:.2f} %, over {len(known)} seed(s)."
+        f" {verdict}: {strong:.2f} % and {clean:.2f} %, {seeds}."
     )
 
 
@@ -170,7 +169,7 @@ def main(runs: Sequence[Path], out: Path, work: Path, parts: Sequence[str]) -> N
     """Attack the networks of RUNS; write report.md, figures.csv and manifest.json to OUT."""
     keep_freed_memory()
     torch.set_num_threads(1)
-    records = [load_run(path) for path in runs]
+    records = [load_classifier(path, arch="vanilla") for path in runs]
     check_comparable(records)
     rows = []
     for path, record in zip(runs, records, strict=True):

@@ -19,13 +19,13 @@ import click
 import pandas as pd
 import torch
 
-from benchmarks.command import Command
+from benchmarks.command import Command, load_classifier
 from benchmarks.plain import EPSILON
 from winnrobust.attacks import FGSM, PGD, Attack
 from winnrobust.data.datasets import ImageSplit, load_dataset
 from winnrobust.evaluation import EvaluationSettings, Summary, run
 from winnrobust.models.checkpoint import load_model
-from winnrobust.reporting.runs import RunRecord, load_run
+from winnrobust.reporting.runs import RunRecord
 from winnrobust.runtime import provenance
 from winnrobust.runtime.allocator import keep_freed_memory
 from winnrobust.runtime.errors import InputError
@@ -99,10 +99,16 @@ class Trained(NamedTuple):
     method: str
 
 
+def differing(records: Sequence[RunRecord]) -> list[str]:
+    """The settings in which runs differ; one that a run's version did not have yet is None."""
+    names = {name: None for record in records for name in flat(record.config)}
+    return [name for name in names if len({str(each.setting(name)) for each in records}) > 1]
+
+
 def trained(path: Path) -> Trained:
-    record = load_run(path)
+    record = load_classifier(path)
     images = record.manifest["data"]["train"]["n"]
-    variant = f"{record.setting('initialization')}, {images:,}"
+    variant = f"{record.setting('initialization') or 'tf'}, {images:,}"
     return Trained(path, record, variant, record.setting("seed"), record.setting("method"))
 
 
@@ -127,13 +133,14 @@ def pairs_of(paths: Sequence[Path]) -> list[tuple[Trained, Trained]]:
                 f"{each.path}: {each.variant} wants one baseline and one WINN per seed"
             )
         pair[each.method] = each
-    for name, pair in found.items():
+    for (variant, seed), pair in found.items():
+        told = f"{variant}, seed {seed}"
         if len(pair) < 2:
-            raise InputError(f"{name} has a {next(iter(pair))} only; name the other run, too")
-        first, second = (flat(one.record.config) for one in pair.values())
-        differ = [key for key in first if first[key] != second[key] and key not in MAY_DIFFER]
+            raise InputError(f"{told} has a {next(iter(pair))} only; name the other run, too")
+        records = [one.record for one in pair.values()]
+        differ = [key for key in differing(records) if key not in MAY_DIFFER]
         if differ:
-            raise InputError(f"the runs of {name} differ in {', '.join(differ)}; they are no pair")
+            raise InputError(f"the runs of {told} differ in {', '.join(differ)}; they are no pair")
     return [(found[name]["baseline"], found[name]["winn"]) for name in sorted(found)]
 
 

@@ -15,23 +15,24 @@ import click
 import pandas as pd
 import torch
 
-from benchmarks.command import Command
-from benchmarks.matched_pairs import ATTACKS, STABLE, USUAL, spread
+from benchmarks.command import Command, load_classifier
+from benchmarks.matched_pairs import ATTACKS, STABLE, USUAL, differing, spread
 from benchmarks.plain import EPSILON
 from benchmarks.time_to_robustness import Known, attacked_file
 from winnrobust.data.datasets import ImageSplit, load_dataset
-from winnrobust.reporting.runs import RunRecord, load_run
+from winnrobust.reporting.runs import RunRecord
 from winnrobust.runtime import provenance
 from winnrobust.runtime.allocator import keep_freed_memory
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import write_json, write_text
-from winnrobust.training.config import flat
 from winnrobust.training.run_folder import RunFolder
 
 VALIDATION = 5_000
 """Validation images that are attacked, the last ones."""
 LAST = 3
 """Epochs whose mean stands for a network."""
+SHOWN = ("method", "epochs", "keep_every")
+"""Settings that are in the table anyway, or do not matter."""
 COLUMNS = {"clean": "no attack"} | {each.name: ATTACKS[each.name] for each in (USUAL, STABLE)}
 LOGGED = {"negatives_loss": "loss of the negatives", "synthesis_steps": "steps of an ascent"}
 """What the log has of an epoch -> column; of the last one, where a run has it."""
@@ -40,13 +41,6 @@ LOGGED = {"negatives_loss": "loss of the negatives", "synthesis_steps": "steps o
 def errors(model: Path, split: ImageSplit) -> dict[str, float]:
     found = attacked_file(model, split, [USUAL, STABLE], [EPSILON])
     return {"clean": found.clean.error[0]} | dict(found.errors[["attack", "error"]].to_numpy())
-
-
-def differing(records: Sequence[RunRecord]) -> list[str]:
-    """The settings that tell the runs apart, besides their number of epochs."""
-    configs = [flat(record.config) for record in records]
-    names = [name for name in configs[0] if name not in ("epochs", "keep_every", "method")]
-    return [name for name in names if len({str(config[name]) for config in configs}) > 1]
 
 
 def rows_of(
@@ -87,16 +81,18 @@ def main(runs: Sequence[Path], out: Path, at: Sequence[int], known: Path | None)
     """Attack the last epochs of RUNS on validation images; write report.md and manifest.json."""
     keep_freed_memory()
     torch.set_num_threads(1)
-    records = [load_run(path) for path in runs]
+    records = [load_classifier(path) for path in runs]
     valid = load_dataset("mnist").valid
     split = ImageSplit(valid.images[-VALIDATION:], valid.labels[-VALIDATION:])
     measured = Known(known, errors)
-    names = ["method", *differing(records)]
+    names = ["method", *(name for name in differing(records) if name not in SHOWN)]
     rows = [
         {name: record.setting(name) for name in names} | row
         for path, record in zip(runs, records, strict=True)
         for row in rows_of(path, record, at, split, measured)
     ]
+    if not rows:
+        raise InputError(f"no run has {max(at)} epochs")
     table = pd.DataFrame(rows, dtype=object).fillna("")
     about = provenance.describe()
     parts = [

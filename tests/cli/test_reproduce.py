@@ -114,6 +114,8 @@ def test_a_run_without_a_place_in_the_table_is_refused(made, tmp_path):
     longer = shutil.copytree(run, tmp_path / "longer")
     config = json.loads((run / "config.json").read_text())
     (longer / "config.json").write_text(json.dumps(config | {"limit_train": 3000}))
+    margins = shutil.copytree(run, tmp_path / "margins")
+    (margins / "config.json").write_text(json.dumps(config | {"margin_radius": 0.125}))
     cut = shutil.copytree(run, tmp_path / "cut")
     (cut / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes()[:5000])
     for arguments, message in (
@@ -122,6 +124,7 @@ def test_a_run_without_a_place_in_the_table_is_refused(made, tmp_path):
         (["--run", run, "--run", run], "name one of them"),
         (["--run", unfinished], "is not complete"),
         (["--run", longer], "was trained on 3000 images, this budget trains on 60"),
+        (["--run", margins], "was trained with --margin-radius, which is no method of the paper"),
         (["--run", tmp_path], "is not a training run"),
         (["--run", cut], "cut/model.safetensors"),
     ):

@@ -281,6 +281,7 @@ def test_both_forms_of_the_loss_stand_side_by_side():
       "recipe, batch_size, average_decay"),
      (run_of(20, 1, data={"hold_out": 5000}, model={"initialization": "dcgan"}),
       "initialization, hold_out"),
+     (run_of(20, 1, optimization={"margin_radius": 0.125}), "margin_radius"),
      (run_of(20, 1, best={"epoch": 1, "valid_error": 0, "valid_attacked_error": 0}), "selection"),
      (run_of(20, 1, method="winn", seed=0, negatives={"share": 0.4}, alpha=0.03), "-")],
 )  # fmt: skip

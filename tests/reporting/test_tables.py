@@ -227,6 +227,13 @@ def test_the_literal_reading_of_epsilon_is_labeled():
     table = titled(tables.paper_tables(results_of(paper_outcomes(epsilon=0.0625))), "fgsm")
     assert table.rows[1][2] == "7.99"
     assert "as its text reads, on [-1, 1]" in table.note
+    assert "the paper's figures are of the usual one, fgsm(loss='ce')" in table.note
+
+
+def test_of_the_papers_own_loss_nothing_is_said():
+    cases = {("fgsm(loss='ce')", "linf", 0.125): {"baseline": 3241, "winn": 799}}
+    results = results_of(attacked(cases, {"baseline": 89, "winn": 67}))
+    assert "stable" not in titled(tables.paper_tables(results), "fgsm").note
 
 
 @pytest.mark.parametrize(

@@ -42,10 +42,15 @@ def published(dataset: str, arch: str | None, method: str | None, case: Case) ->
 
 
 def reading_note(dataset: str, case: Case) -> str:
-    """Which reading of the paper's epsilon a table is, in words; empty where none applies."""
+    """Which reading of the paper's epsilon a table is, in words, and that its loss is not the
+    paper's where it is not; empty where none applies."""
     reading = _reading(dataset, case)
-    slots = PAPER["fgsm"].get(dataset, {})
-    return sentence("reading", reading, **slots) if reading else ""
+    if not reading:
+        return ""
+    said = sentence("reading", reading, **PAPER["fgsm"][dataset])
+    return (
+        said if case.attack == ATTACK else f"{said} {sentence('reading', 'stable', paper=ATTACK)}"
+    )
 
 
 def _reading(dataset: str, case: Case) -> str:

@@ -39,7 +39,7 @@ have the loss in its usual form."""
 STABLE_ATTACK = "fgsm(loss='ce-stable')"
 MATCHED = (
     "recipe", "batch_size", "lr", "adam_beta1", "adam_beta2", "adam_eps", "average_decay", "width",
-    "padding", "initialization", "flip", "limit_train", "hold_out",
+    "padding", "initialization", "flip", "limit_train", "hold_out", "margin_radius",
 )  # fmt: skip
 """Settings that two networks have in common that differ in the method only; so are the number of
 epochs, and what chooses one."""
@@ -351,7 +351,7 @@ def _notes(figures: pd.DataFrame, epsilon: float) -> list[str]:
     elif len(given):
         notes.append(sentence("reproduction", "partly given", networks=named))
     for (ours, theirs), part in figures.groupby(["dataset", "paper_dataset"], sort=False):
-        notes.append(paper.reading_note(theirs, Case("fgsm", paper.NORM, epsilon)))
+        notes.append(paper.reading_note(theirs, Case(paper.ATTACK, paper.NORM, epsilon)))
         slots = {"dataset": ours, "n": part.n.max(), "published": theirs}
         notes += [sentence("reproduction", "other data", **slots)] if ours != theirs else []
     about = ["intervals", *(["losses", "corrections"] if epsilon else ["test errors"]), "effort"]

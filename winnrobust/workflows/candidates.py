@@ -221,7 +221,7 @@ def _state_sha256(module: nn.Module) -> str:
 
 COMPARED = (
     "dataset", "arch", "seed", "recipe", "epochs", "batch_size", "lr", "average_decay",
-    "limit_train", "hold_out", "initialization", "padding", "complete",
+    "limit_train", "hold_out", "initialization", "padding", "margin_radius", "complete",
 )  # fmt: skip
 """What runs should have in common, so that they differ in their method alone."""
 

@@ -176,6 +176,11 @@ def _placed(
                 f"{path} was trained on {trained_on or 'all'} images, this"
                 f" budget trains on {limit or 'all'}; leave it out"
             )
+        if record.setting("margin_radius"):
+            raise InputError(
+                f"{path} was trained with --margin-radius, which is no method of the paper;"
+                " leave it out"
+            )
         if network in found:
             raise InputError(f"{path} and {found[network]} are both {network}; name one of them")
         found[network] = path
