@@ -29,7 +29,7 @@ QUICK = make_config(
 SHIPPED = (Path("zoo:mnist-vanilla-baseline"), Path("zoo:mnist-vanilla-winn"))
 """What the first page shows."""
 ATTACK = EvaluationSettings(attacks=["fgsm"], epsilons={"linf": [0.125]})
-"""The paper's."""
+"""FGSM at the paper's epsilon, with the stable loss."""
 STEPS_OF_WINN = 3.0
 """An epoch of the WINN takes as long as so many of the baseline."""
 OTHER_SECONDS, OTHER_STEPS = 4.0, 300
