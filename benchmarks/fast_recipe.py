@@ -241,10 +241,12 @@ def test_command(runs: Sequence[Path], out: Path, known: Path | None) -> None:
         shown[1],
         shown[2],
         "![Errors over training time](test.png)",
-        f"Every epoch, on {CURVE_IMAGES:,} validation images.",
+        f"Every epoch, on {CURVE_IMAGES:,} validation images ([numbers](test.csv)).",
     ]
     write_text(out / "test.md", "\n\n".join(parts) + "\n")
     save_figure(figure_of(lines), out / "test.png")
+    curves = [{"seed": run.seed} | point for run in lines for point in run.curve]
+    write_text(out / "test.csv", pd.DataFrame(curves).to_csv(index=False, float_format="%.6g"))
     rows = [{"seed": run.seed} | run.chosen for run in lines]
     records = [load_run(path) for path in runs]
     made = [{"config": record.config, "manifest": record.manifest} for record in records]

@@ -188,6 +188,12 @@ def rows_of(
             yield row("winn", figure, attack, corrected, errors)
 
 
+def reached(record: RunRecord) -> str:
+    """The least and the largest share of an epoch's ascents that came to their threshold."""
+    shares = [100 * share for share in record.manifest.get("ascents_stopped_early", {}).values()]
+    return f"{min(shares):.1f} to {max(shares):.1f}" if shares else ""
+
+
 def network_table(pairs: Sequence[Sequence[Trained]], figures: pd.DataFrame) -> pd.DataFrame:
     """A row per network: what was trained, what chose its epoch, its errors on test images."""
     rows = []
@@ -202,6 +208,7 @@ def network_table(pairs: Sequence[Sequence[Trained]], figures: pd.DataFrame) -> 
                 "variant": one.variant, "seed": one.seed, "method": one.method,
                 "epochs": one.record.manifest["epochs"], "chosen": best["epoch"],
                 "validation": f"{100 * best['valid_error']:.2f}",
+                "ascents at their threshold, %": reached(one.record),
             }
             | {name: f"{mine.percent[name]:.2f}" for name in MEASURES}
         )  # fmt: skip
