@@ -252,7 +252,7 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
     from winnrobust.workflows import gates
     from winnrobust.workflows.attacking import attack_runs
     from winnrobust.workflows.runs import newest_of_each_method, newest_or_shipped
-    from winnrobust.workflows.shared import stamp
+    from winnrobust.workflows.shared import dated_folder
 
     if options["dataset"] is not None and options["data"] is not None:
         raise click.UsageError("--dataset and --data cannot be combined.")
@@ -263,7 +263,7 @@ def attack(context: click.Context, models: tuple[Path, ...], **options: Any) -> 
         asked = context.get_parameter_source("runs") is not click.core.ParameterSource.DEFAULT
         choose = newest_of_each_method if asked else newest_or_shipped
         paths = choose(options["runs"], options["dataset"], arch)
-    out = options["out"] or Path("results") / stamp()
+    out = options["out"] or dated_folder(Path("results"))
     adapt, named = options["adapt"], options["attacks"] or options["own_attacks"]
     if adapt is None:
         adapt = options["with_diagnosis"] and not named

@@ -69,12 +69,12 @@ def compare(
     from winnrobust.reporting import terminal_summary
     from winnrobust.training.methods.settings import check_given
     from winnrobust.workflows import comparing
-    from winnrobust.workflows.shared import stamp
+    from winnrobust.workflows.shared import dated_folder
 
     given = given_settings(config_file, settings)
     config = make_config(given, str(config_file or "options"))
     check_given(given, config)  # the baseline has no settings of its own
-    out = out or Path("reports") / f"{stamp()}-{config.data.dataset}-{config.model.arch}"
+    out = out or dated_folder(Path("reports"), config.data.dataset, config.model.arch)
     page = comparing.compare(
         config,
         runs,

@@ -62,8 +62,8 @@ def gallery(runs: tuple[Path, ...], out: Path | None, **options: Any) -> None:
     winnrobust gallery runs/winn runs/inn runs/cascade --classifier runs/baseline --n 500
     """
     from winnrobust.workflows.gallery import make_gallery
-    from winnrobust.workflows.shared import stamp
+    from winnrobust.workflows.shared import dated_folder
 
-    out = out or Path("reports") / stamp()
+    out = out or dated_folder(Path("reports"))
     make_gallery(runs, out, **options)
     log(f"open {out / 'index.html'}")

@@ -35,12 +35,12 @@ def report(inputs: tuple[Path, ...], out: Path | None, formats: list[str]) -> No
     winnrobust report runs/my-winn runs/my-baseline --out reports/training
     """
     from winnrobust.reporting import write_report
-    from winnrobust.workflows.shared import stamp
+    from winnrobust.workflows.shared import dated_folder
 
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise InputError(f"unknown format '{unknown[0]}'; known are {', '.join(FORMATS)}")
-    out = out or Path("reports") / stamp()
+    out = out or dated_folder(Path("reports"))
     with new_folder(out) as folder:
         write_report(list(inputs), folder, formats)
     log(f"open {out / 'index.html'}" if "html" in formats else f"the report is in {out}")

@@ -11,14 +11,14 @@ from winnrobust.runtime.progress import log
 from winnrobust.runtime.readers import check_safetensors, read_json
 from winnrobust.training.config import TrainConfig
 from winnrobust.training.manifest import reopen_run
-from winnrobust.workflows.shared import stamp
+from winnrobust.workflows.shared import dated_folder
 
 
 def new_run_path(runs: Path, config: TrainConfig) -> Path:
     """Name a new run after its time and what it trains."""
     method = f"{config.method}-unsupervised" if config.unsupervised else config.method
-    parts = (stamp(), config.data.dataset, config.model.arch, method, f"seed{config.seed}")
-    return runs / "-".join(parts)
+    parts = (config.data.dataset, config.model.arch, method, f"seed{config.seed}")
+    return dated_folder(runs, *parts)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -24,9 +25,12 @@ REFERENCE_METHOD = "baseline"
 """The method that the others are compared with, named first."""
 
 
-def stamp() -> str:
-    """The local time, for the names of folders; the same in all processes of a job."""
-    return distributed.broadcast(datetime.now().strftime("%Y%m%d-%H%M%S"))
+def dated_folder(parent: Path, *parts: str) -> Path:
+    """A place for a new folder, called by the local time and what else tells it apart; with a
+    number where there is one of this second. The same in all processes of a job."""
+    name = "-".join([datetime.now().strftime("%Y%m%d-%H%M%S"), *parts])
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return parent / distributed.broadcast(next(n for n in names if not (parent / n).exists()))
 
 
 def load_data(name: str, root: Path | None) -> Dataset:
