@@ -49,9 +49,9 @@ def rows_of(
     """Of each of the epochs `at` (none: of the last one) what it and the two before err on."""
     metrics = list(record.metrics)
     for end in at or [len(metrics)]:
-        window: Sequence[Mapping[str, Any]] = metrics[max(end - LAST, 0) : end]
-        if end > len(metrics):
+        if not LAST <= end <= len(metrics):
             continue
+        window: Sequence[Mapping[str, Any]] = metrics[end - LAST : end]
         models = [RunFolder(path).epoch_model(row["epoch"]) for row in window]
         missing = [model for model in models if not model.exists()]
         if missing:
@@ -92,7 +92,7 @@ def main(runs: Sequence[Path], out: Path, at: Sequence[int], known: Path | None)
         for row in rows_of(path, record, at, split, measured)
     ]
     if not rows:
-        raise InputError(f"no run has {max(at)} epochs")
+        raise InputError(f"no run has the epochs that were asked for, or at least {LAST} of them")
     table = pd.DataFrame(rows, dtype=object).fillna("")
     about = provenance.describe()
     parts = [
