@@ -61,7 +61,7 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
     for one in records:
         rivals = [each for each in records if each.setting("method") == one.setting("method")]
         differ = [name for name in differing([one, rivals[0]]) if name not in MAY_DIFFER]
-        shared = ("epochs", "batch_size", "average_decay", "lr", "arch", "dataset", "limit_train")
+        shared = ("epochs", "batch_size", "average_decay", "lr", "limit_train")
         differ += [key for key in shared if one.setting(key) != records[0].setting(key)]
         if differ:
             raise InputError(f"{one.name} differs from the others in {', '.join(set(differ))}")

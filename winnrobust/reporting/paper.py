@@ -48,9 +48,9 @@ def reading_note(dataset: str, case: Case) -> str:
     if not reading:
         return ""
     said = sentence("reading", reading, **PAPER["fgsm"][dataset])
-    return (
-        said if case.attack == ATTACK else f"{said} {sentence('reading', 'stable', paper=ATTACK)}"
-    )
+    if case.attack == ATTACK:
+        return said
+    return f"{said} {sentence('reading', 'stable', paper=ATTACK)}"
 
 
 def _reading(dataset: str, case: Case) -> str:
