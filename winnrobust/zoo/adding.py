@@ -26,8 +26,8 @@ CPU = torch.device("cpu")
 def add(path: Path) -> zoo.ZooModel:
     """Copy what a complete run leaves into the package, in place of one with the same name.
 
-    The thresholds that older versions stored with averaged weights were those of the weights before
-    the average; they are measured anew, and the manifest says so.
+    The thresholds that older versions stored were those of the latest synthesis, not of the weights
+    beside them; they are measured anew, and the manifest says so.
 
     Raises:
         InputError: it is not a run, not complete or not a classifier, or its files do not fit
@@ -81,7 +81,7 @@ def _with_own_thresholds(
 ) -> ModelInfo:
     """What a model file says of itself, with the thresholds of its own weights."""
     row = record.metrics[info.epoch - 1]
-    if not (info.thresholds and record.setting("average_decay")) or "stored_threshold_low" in row:
+    if not info.thresholds or "stored_threshold_low" in row:
         return info
     _, config = reopen_run(run.path)
     data = load_dataset(info.dataset)
