@@ -16,7 +16,7 @@ from winnrobust.runtime.randomness import stream
 from winnrobust.runtime.readers import read_json
 from winnrobust.training.config import TrainConfig
 from winnrobust.training.loop import train
-from winnrobust.training.manifest import reopen_run, start_run
+from winnrobust.training.manifest import of_ascents, reopen_run, start_run
 from winnrobust.training.methods import METHODS
 from winnrobust.training.run_folder import RunFolder
 from winnrobust.training.validation import count_attacked_errors, count_errors
@@ -81,6 +81,15 @@ def test_manifest_says_where_the_figures_come_from(finished, few_digits):
     assert read_json(finished.config)["optimization"]["gp_weight"] == 10
     shares = {str(row["epoch"]): row["synthesis_reached"] for row in rows(finished)}
     assert manifest["ascents_stopped_early"] == shares
+
+
+@pytest.mark.parametrize(("last", "noted"), [(0.049, True), (0.05, False), (1.0, False)])
+def test_manifest_says_if_nearly_no_ascent_came_to_its_threshold(last, noted):
+    history = [{"epoch": 1, "synthesis_reached": 0.01}, {"epoch": 2, "synthesis_reached": last}]
+    said = of_ascents(history)
+    assert said["ascents_stopped_early"] == {"1": 0.01, "2": last}
+    assert ("no effect" in said.get("note", "")) == noted
+    assert of_ascents([{"epoch": 1, "loss": 0.5}]) == {}
 
 
 def test_every_nth_epoch_is_kept_on_request(tmp_path, few_digits):

@@ -1,5 +1,6 @@
 """What a run says of itself: its configuration and its manifest, from start to end."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from winnrobust.training.methods.settings import check_settings
 from winnrobust.training.run_folder import RunFolder
 from winnrobust.training.state import Progress
 from winnrobust.training.validation import count_errors
+
+FEW = 0.05
+"""A smaller share of ascents that came to their threshold is as good as none."""
 
 
 def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: torch.device) -> RunFolder:
@@ -91,6 +95,23 @@ def _describe_data(dataset: Dataset, config: TrainConfig) -> dict[str, Any]:
     return {"name": dataset.name, **hashes}
 
 
+def of_ascents(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a manifest says of a run's ascents: by epoch, the share that came to their threshold
+    before they ran out of steps, and what follows if nearly none did."""
+    shares = {
+        str(row["epoch"]): row["synthesis_reached"] for row in history if "synthesis_reached" in row
+    }
+    if not shares:
+        return {}
+    said: dict[str, Any] = {"ascents_stopped_early": shares}
+    if max(shares.values()) < FEW:
+        said["note"] = (
+            f"In no epoch did {FEW:.0%} of the ascents come to their threshold: the early stopping"
+            " of the paper's Algorithm 1 has no effect in this training."
+        )
+    return said
+
+
 def finish(run: RunFolder, dataset: Dataset, progress: Progress, device: torch.device) -> None:
     """Test the best model, the only use of the test images, and complete the manifest."""
     distributed.barrier()  # for the first process, which wrote the model
@@ -102,12 +123,7 @@ def finish(run: RunFolder, dataset: Dataset, progress: Progress, device: torch.d
         "epochs": progress.epoch,
         "training_seconds": progress.elapsed,
     }
-    if any("synthesis_reached" in row for row in progress.history):  # before they ran out of steps
-        manifest["ascents_stopped_early"] = {
-            str(row["epoch"]): row["synthesis_reached"]
-            for row in progress.history
-            if "synthesis_reached" in row
-        }
+    manifest |= of_ascents(progress.history)
     if info.valid_error is None:
         line = f"kept the networks of epoch {info.epoch}, the last: no error to select by"
         manifest["kept"] = {"epoch": info.epoch, "because": "the last"}

@@ -15,7 +15,7 @@ from winnrobust.runtime import provenance
 from winnrobust.runtime.errors import InputError
 from winnrobust.runtime.files import file_sha256, replacing_folder, write_json
 from winnrobust.training.loop import batches_of
-from winnrobust.training.manifest import reopen_run
+from winnrobust.training.manifest import of_ascents, reopen_run
 from winnrobust.training.methods import method_of
 from winnrobust.training.run_folder import RunFolder
 from winnrobust.training.validation import count_errors
@@ -27,7 +27,8 @@ def add(path: Path) -> zoo.ZooModel:
     """Copy what a complete run leaves into the package, in place of one with the same name.
 
     The thresholds that older versions stored were those of the latest synthesis, not of the weights
-    beside them; they are measured anew, and the manifest says so.
+    beside them; they are measured anew, and the manifest says so, as it says how few ascents came
+    to their threshold.
 
     Raises:
         InputError: it is not a run, not complete or not a classifier, or its files do not fit
@@ -60,16 +61,16 @@ def add(path: Path) -> zoo.ZooModel:
     with replacing_folder(model.folder) as folder:
         for file in zoo.files_of(path):
             shutil.copyfile(file, folder / file.name)
-        kept = RunFolder(folder).model
+        kept, manifest = RunFolder(folder).model, record.manifest | of_ascents(record.metrics)
         stored = load_model(kept)[1]
         if info != stored:
             save_model(kept, network, info)
-            measured = {
+            manifest["thresholds"] = {
                 "stored_before": stored.thresholds,
                 "of_the_stored_weights": info.thresholds,
                 "measured": provenance.describe(),
             }
-            write_json(RunFolder(folder).manifest, record.manifest | {"thresholds": measured})
+        write_json(RunFolder(folder).manifest, manifest)
         model = replace(model, size=kept.stat().st_size, sha256=file_sha256(kept))
     rows = {known.name: known for known in zoo.models()} | {model.name: model}
     write_json(zoo.FOLDER / "models.json", [asdict(rows[name]) for name in sorted(rows)])
