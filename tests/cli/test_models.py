@@ -55,7 +55,7 @@ def test_each_has_the_manifest_of_its_run(model):
     assert run.manifest["seed"] == model.seed
     assert len(run.manifest["data"]["train"]["sha256"]) == 64
     assert run.manifest["test"]["errors"] == model.test_errors
-    assert (run.config["method"], run.config["arch"]) == (model.method, model.arch)
+    assert (run.setting("method"), run.setting("arch")) == (model.method, model.arch)
     assert len(run.metrics) == model.epochs
 
 
