@@ -1,41 +1,27 @@
-"""The performance report: training, time to robustness, what each change does, and the harness.
+"""The performance report: what a step of training costs, and the harness beside others'.
 
-    python -m benchmarks.performance --run runs/paper-0 --run runs/fast-0 \\
-        --ablation "no averaging" runs/fast-0-plain --model runs/fast-0/model.safetensors \\
-        --out reports/performance
+    python -m benchmarks.performance --run reports/mnist-vanilla/runs/mnist-vanilla-baseline-seed0
 
-Everything that is timed is timed here, in one go, so that its ratios are of one machine in one
-state: let it be idle. What training took is read from the runs.
+Everything is timed here, in one go, so that its ratios are of one machine in one state: let it be
+idle. What a recipe comes to in which time is in `reports/performance/fast-recipe`.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import pandas as pd
 
-from benchmarks import harness, time_to_robustness, training
+from benchmarks import harness, training
 from benchmarks.command import Command
 from winnrobust.data.datasets import load_dataset
-from winnrobust.reporting.figures import save_figure
-from winnrobust.reporting.runs import load_run
-from winnrobust.reporting.table import to_csv
+from winnrobust.models.checkpoint import load_model
 from winnrobust.runtime import provenance
 from winnrobust.runtime.allocator import keep_freed_memory
-from winnrobust.runtime.files import write_json, write_text
-from winnrobust.training.config import flat
-
-CURVES = "time-to-robustness.png"
+from winnrobust.runtime.files import file_sha256, write_json, write_text
+from winnrobust.training.run_folder import RunFolder
 
 
-def text_of(
-    robustness: pd.DataFrame,
-    ablation: pd.DataFrame | None,
-    steps: pd.DataFrame,
-    peak: float,
-    attacks: pd.DataFrame,
-    images: int,
-) -> str:
+def text_of(steps: pd.DataFrame, peak: float, attacks: pd.DataFrame) -> str:
     about = provenance.describe()
     machine, versions = about["machine"], about["versions"]
     parts = [
@@ -43,21 +29,8 @@ def text_of(
         f"Made by `{about['command']}` at commit {about['commit']}, {about['time']}, on"
         f" {machine['processor']}, {machine['cores']} cores, {machine['threads']} threads;"
         f" torch {versions['torch']}. Every timing of a table is from this one run.",
-        "## Time to robustness",
-        "Errors of the model with the lowest validation error on all test images: mean over seeds,"
-        " and range. Minutes are processor time of a training process of one thread. Stopped: the"
-        f" same runs, had they ended after {time_to_robustness.SHARE:.0%} of the first's time.",
-        robustness.to_markdown(index=False),
-        f"![Error over training time]({CURVES})",
-        f"A point is an epoch, attacked on {images} validation images; a line is a seed.",
-    ]
-    if ablation is not None:
-        parts += [
-            "## What each change gives and costs",
-            "Each row changes one thing in the first; same data, epochs and seeds.",
-            ablation.to_markdown(index=False),
-        ]
-    parts += [
+        "What a recipe comes to in which time: [fast-recipe](fast-recipe/test.md), and how the fast"
+        " one was [chosen](fast-recipe/report.md).",
         "## Training",
         steps.to_markdown(index=False),
         f"Product of two {training.MATRIX} x {training.MATRIX} float32 matrices:"
@@ -74,18 +47,9 @@ def text_of(
 
 @click.command(cls=Command)
 @click.option(
-    "--run", "runs", multiple=True, required=True, type=click.Path(exists=True, path_type=Path),
-    help="A training run with kept epochs; those of the paper recipe first. Repeat it.",
+    "--run", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The training run whose model the harness attacks.",
 )  # fmt: skip
-@click.option(
-    "--ablation", "ablations", multiple=True, type=(str, click.Path(exists=True, path_type=Path)),
-    help="A name and a run that shows what one change does; the unchanged one first. Repeat it.",
-)  # fmt: skip
-@click.option(
-    "--model", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="What the harness attacks.",
-)  # fmt: skip
-@click.option("--images", default=2_000, show_default=True, help="Validation images for curves.")
 @click.option(
     "--rounds",
     default=5,
@@ -93,57 +57,23 @@ def text_of(
     show_default=True,
     help="Turns of every contestant.",
 )
-@click.option(
-    "--known", type=click.Path(dir_okay=False, path_type=Path),
-    help="File (.json) of errors measured before, as time_to_robustness.py keeps them.",
-)  # fmt: skip
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
-def main(
-    runs: Sequence[Path],
-    ablations: Sequence[tuple[str, Path]],
-    model: Path,
-    images: int,
-    rounds: int,
-    known: Path | None,
-    out: Path,
-) -> None:
-    """Measure everything and write report.md, its figure, curves.csv and provenance."""
+@click.option("--out", default="reports/performance", show_default=True,
+              type=click.Path(path_type=Path), help="Folder to write to.")  # fmt: skip
+def main(run: Path, rounds: int, out: Path) -> None:
+    """Measure everything and write report.md and its provenance."""
     keep_freed_memory()
-    dataset = flat(load_run(runs[0]).config)["dataset"]
+    model = RunFolder(run).model
+    dataset = load_model(model)[1].dataset
     attacks = harness.compare(model, dataset, 10_000, 2_000, rounds)
     steps, peak = training.compare("vanilla", rounds)
-    errors = time_to_robustness.Known(known, time_to_robustness.errors)
-    lines = time_to_robustness.measure_in_time(
-        runs, [time_to_robustness.label_of(path) for path in runs], images, errors
-    )
-    changed = (
-        time_to_robustness.measure(
-            [path for _, path in ablations], [name for name, _ in ablations], images, errors
-        )
-        if ablations
-        else []
-    )
-    curves = [
-        {"label": line.label, "seed": line.seed} | row for line in lines for row in line.curve
-    ]
-    write_text(out / "curves.csv", to_csv(pd.DataFrame(curves)))
-    save_figure(time_to_robustness.figure_of(lines), out / CURVES)
-    table = time_to_robustness.table_of
-    text = text_of(table(lines), table(changed) if changed else None, steps, peak, attacks, images)
+    text = text_of(steps, peak, attacks)
     write_text(out / "report.md", text)
-    records = [load_run(path) for path in (*runs, *(path for _, path in ablations))]
-    write_json(
-        out / "manifest.json",
-        provenance.describe()
-        | {
-            "against": harness.versions(),
-            "test_sha256": load_dataset(dataset).test.sha256(),
-            "chosen": [
-                {"label": line.label, "seed": line.seed} | line.chosen for line in lines + changed
-            ],
-            "runs": [{"config": record.config, "manifest": record.manifest} for record in records],
-        },
-    )
+    about = {
+        "against": harness.versions(),
+        "test_sha256": load_dataset(dataset).test.sha256(),
+        "model_sha256": file_sha256(model),
+    }
+    write_json(out / "manifest.json", provenance.describe() | about)
     click.echo(text)
 
 
