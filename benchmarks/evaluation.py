@@ -4,9 +4,9 @@
     python -m benchmarks.evaluation
 
 One page, reports/evaluation/report.md, with index.html and the tables as CSV. What is measured is
-kept in `--work` and in the tables of the false defenses and of the simulation, so that the same
-command goes on where it was interrupted, and measures nothing twice: after a change of an attack
-delete what is to be measured anew.
+kept in `--work` and in the tables of `--out`, so that the same command goes on where it was
+interrupted, and measures nothing twice: after a change of an attack or of a model of the zoo delete
+in both what is to be measured anew.
 """
 
 import re
@@ -279,8 +279,12 @@ def measure(work: Path, out: Path) -> None:
     """Measure what is missing of all that the page shows."""
     figures(work)
     corruptions(work)
-    components.curves(work)
-    contest.contest(work)
+    if not (out / "components.csv").exists():
+        found = components.curves(work)
+        save_figure(components.figure_of(found, work), out / "components.png")
+        write_text(out / "components.csv", to_csv(found))
+    if not (out / "contest.csv").exists():
+        write_text(out / "contest.csv", to_csv(contest.contest(work)))
     defenses.measure(out)
     if not (out / "sequential.csv").exists():
         sequential.simulate(SIMULATED, 0, out)
@@ -294,8 +298,8 @@ def tables_of(work: Path, out: Path) -> dict[str, pd.DataFrame]:
     return {
         "aa-fast": pd.read_csv(stored),
         "zoo": figures(work),
-        "components": components.curves(work),
-        "contest": contest.contest(work),
+        "components": pd.read_csv(out / "components.csv"),
+        "contest": pd.read_csv(out / "contest.csv"),
     }
 
 
@@ -315,7 +319,6 @@ def write_page(work: Path, out: Path) -> str:
     """Write the page, its tables and where they come from; returns the text."""
     tables = tables_of(work, out)
     corrupted, worth = corruptions(work)
-    save_figure(components.figure_of(tables["components"], work), out / "components.png")
     about = provenance.describe()
     text = PAGE.render(
         about=about, gradient_pass=GRADIENT_PASS, contest=contest, component=components,
@@ -330,9 +333,7 @@ def write_page(work: Path, out: Path) -> str:
         ]),
         defenses=section(out / "defenses.md"), sequential=section(out / "sequential.md"),
     )  # fmt: skip
-    for name, table in tables.items():
-        if name != "aa-fast":
-            write_text(out / f"{name}.csv", to_csv(table))
+    write_text(out / "zoo.csv", to_csv(tables["zoo"]))
     write_text(out / "corruptions.csv", to_csv(corrupted.results.summary.errors))
     write_text(out / "report.md", text)
     write_text(out / "index.html", as_html(text))
