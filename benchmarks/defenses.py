@@ -166,7 +166,8 @@ def measure(out: Path, only: str | None = None, part: str = "1/1") -> pd.DataFra
     """Measure what is not in OUT/defenses.csv, and write the tables after each model."""
     out.mkdir(parents=True, exist_ok=True)
     stored = out / "defenses.csv"
-    rows = pd.read_csv(stored).to_dict("records") if stored.exists() else []
+    known = pd.read_csv(stored).fillna({"signs": ""}) if stored.exists() else pd.DataFrame()
+    rows = known.to_dict("records")
     done = {each["model"] for each in rows}
     first, step = map(int, part.split("/"))
     for number, case in enumerate(cases()):
