@@ -7,6 +7,7 @@ idle. What a recipe comes to in which time is in `reports/performance/fast-recip
 """
 
 from pathlib import Path
+from typing import Any
 
 import click
 import pandas as pd
@@ -14,15 +15,14 @@ import pandas as pd
 from benchmarks import harness, training
 from benchmarks.command import Command
 from winnrobust.data.datasets import load_dataset
-from winnrobust.models.checkpoint import load_model
+from winnrobust.reporting.runs import load_run
 from winnrobust.runtime import provenance
 from winnrobust.runtime.allocator import keep_freed_memory
 from winnrobust.runtime.files import file_sha256, write_json, write_text
 from winnrobust.training.run_folder import RunFolder
 
 
-def text_of(steps: pd.DataFrame, peak: float, attacks: pd.DataFrame) -> str:
-    about = provenance.describe()
+def text_of(about: dict[str, Any], steps: pd.DataFrame, peak: float, attacks: pd.DataFrame) -> str:
     machine, versions = about["machine"], about["versions"]
     parts = [
         "# Performance",
@@ -62,18 +62,18 @@ def text_of(steps: pd.DataFrame, peak: float, attacks: pd.DataFrame) -> str:
 def main(run: Path, rounds: int, out: Path) -> None:
     """Measure everything and write report.md and its provenance."""
     keep_freed_memory()
-    model = RunFolder(run).model
-    dataset = load_model(model)[1].dataset
+    model, dataset = RunFolder(run).model, load_run(run).setting("dataset")
     attacks = harness.compare(model, dataset, 10_000, 2_000, rounds)
     steps, peak = training.compare("vanilla", rounds)
-    text = text_of(steps, peak, attacks)
+    about = provenance.describe()
+    text = text_of(about, steps, peak, attacks)
     write_text(out / "report.md", text)
-    about = {
+    compared = {
         "against": harness.versions(),
         "test_sha256": load_dataset(dataset).test.sha256(),
         "model_sha256": file_sha256(model),
     }
-    write_json(out / "manifest.json", provenance.describe() | about)
+    write_json(out / "manifest.json", about | compared)
     click.echo(text)
 
 
